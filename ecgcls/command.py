@@ -1,0 +1,102 @@
+"""How a command starts, and how it refuses: one line on standard error and exit code 1.
+
+`HYDRA_FULL_ERROR=1` shows the whole traceback instead.
+"""
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import hydra
+from hydra import compose
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from ecgcls.config import CONF_DIR, list_keys, suggest
+from ecgcls.errors import ConfigError, DataError
+
+
+def run_command(task: Callable[[DictConfig], Any], *, config_name: str) -> None:
+    """Run a Hydra application on the command line's arguments.
+
+    Parameters
+    ----------
+    task
+        Takes the composed configuration.
+    config_name
+        The YAML file of the command, in the top of ``conf/``.
+    """
+    shows_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands exceptions on instead of printing and exiting
+    try:
+        hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(task)()
+    except (ConfigError, DataError, HydraException, OmegaConfBaseException) as error:
+        if shows_traceback:
+            raise
+        print(f"error: {explain(error, config_name)}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from the last epoch", file=sys.stderr)
+        sys.exit(130)
+
+
+def compose_default(config_name: str) -> tuple[DictConfig, dict[str, Any], dict[str, Any]]:
+    """Compose what the running job's choices give without its other overrides.
+
+    Returns
+    -------
+    config
+        The configuration of the same choices, all else at its default.
+    choices, default_choices
+        The job's choice in each group, and the choice made by default.
+    """
+    job = HydraConfig.get()
+    search_path = [override for override in job.overrides.hydra if override.startswith("hydra.searchpath")]
+    choices = _own_choices(job.runtime.choices)
+    plain = compose(config_name, overrides=search_path, return_hydra_config=True)
+    default_choices = _own_choices(plain.hydra.runtime.choices)
+    overrides = [
+        f"{'' if group in default_choices else '+'}{group}={'null' if choice is None else choice}"
+        for group, choice in choices.items()
+        if choice != default_choices.get(group)
+    ]
+    return compose(config_name, overrides=[*search_path, *overrides]), choices, default_choices
+
+
+def explain(error: BaseException, config_name: str) -> str:
+    """Say an error in one line: what, where, expected, got, what to do."""
+    for cause in _causes(error):
+        if isinstance(cause, ConfigError | DataError):
+            return " ".join(str(cause).split())
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = "\n".join(lines)
+    if unknown := re.search(r"Could not override '([^']+)'", text):
+        key = unknown[1]
+        return f"{key}: no such key{suggest(key, _known_keys(config_name))}"
+    if choice := re.search(r"Could not find '([^']+)/([^/']+)'", text):
+        group, name = choice[1], choice[2]
+        options = text.partition("Available options in")[2].partition("Config search path")[0].splitlines()[1:]
+        return f"{group}={name}: no such choice{suggest(name, options)} (choices: {', '.join(options)})"
+    return "; ".join(lines[:3])
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def _known_keys(config_name: str) -> list[str]:
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        return list_keys(compose(config_name))
+
+
+def _own_choices(choices: Any) -> dict[str, Any]:
+    """Leave out Hydra's own groups."""
+    return {group: choice for group, choice in choices.items() if not group.startswith("hydra/")}

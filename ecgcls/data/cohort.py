@@ -1,0 +1,179 @@
+"""The cohort of a run: which records take part, what they are labelled with and which part each belongs to.
+
+Whoever is left out is left out by rule and counted: rows without a signal file (only if asked), records without a
+label in the task, classes that the training part cannot teach (only if asked).
+"""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ecgcls.data.folds import PARTS, FoldTable, Part, assign_strat_folds, check_patients
+from ecgcls.data.ptbxl import read_database, read_statements
+from ecgcls.data.store import find_missing
+from ecgcls.data.tasks import Task
+from ecgcls.errors import DataError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Cohort:
+    """The records of one fold of one task.
+
+    Attributes
+    ----------
+    records
+        One row a record that takes part, by ecg_id: the columns of the database and ``part``.
+    y_true
+        ``(record, class)`` multi-hot.
+    class_names
+        The classes, in the order of the columns of `y_true`.
+    absent_classes
+        The classes that were left out because the training part cannot teach them.
+    filenames
+        Path below the root of every record whose files are there, by ecg_id: also of those without a label.
+    n_missing_files
+        Rows left out because their signal file is missing.
+    """
+
+    records: pd.DataFrame
+    y_true: NDArray[np.bool_]
+    class_names: tuple[str, ...]
+    absent_classes: tuple[str, ...]
+    filenames: pd.Series
+    n_missing_files: int
+
+    @property
+    def n_without_label(self) -> int:
+        """Records left out because they have no label in the task."""
+        return len(self.filenames) - len(self.records)
+
+    def find_part(self, part: Part) -> NDArray[np.int64]:
+        """Return the row numbers of the records of a part."""
+        return np.flatnonzero(self.records["part"] == part)
+
+    def describe(self) -> dict[str, Any]:
+        """Return the counts, ready for JSON."""
+        parts = {}
+        for part in PARTS:
+            rows = self.find_part(part)
+            parts[part] = {
+                "n_records": len(rows),
+                "n_patients": int(self.records["patient_id"].iloc[rows].nunique()),
+                "n_positive": dict(zip(self.class_names, self.y_true[rows].sum(axis=0).tolist(), strict=True)),
+            }
+        return {
+            "n_records": len(self.records),
+            "n_without_label": self.n_without_label,
+            "n_missing_files": self.n_missing_files,
+            "class_names": list(self.class_names),
+            "absent_classes": list(self.absent_classes),
+            "parts": parts,
+        }
+
+
+def select_cohort(
+    root: Path,
+    *,
+    task: Task,
+    folds: FoldTable,
+    fold: int,
+    sampling_rate_hz: int,
+    missing_records: Literal["error", "drop"],
+) -> Cohort:
+    """Read the tables of a data set and select the records of a fold.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such fold, or the task asks for a class that does not exist.
+    DataError
+        If a table is malformed, a signal file is missing, a patient stands in two parts, a part is empty, or the
+        training part has no example of a class; see also `Task.absent_classes`.
+    """
+    database = read_database(root, sampling_rate_hz=sampling_rate_hz)
+    n_rows = len(database)
+    database = _leave_out_missing(root, database, missing_records)
+    labels = task.label(database["scp_codes"], read_statements(root))
+    is_labelled = labels.y_true.any(axis=1)
+    if not is_labelled.any():
+        raise DataError(f"{root}: no record has a label in the task")
+    if not is_labelled.all():
+        log.info("Left out %d records without a label in the task", (~is_labelled).sum())
+    records, y_true = database[is_labelled].copy(), labels.y_true[is_labelled]
+    if "strat_fold" not in records:
+        log.info("The data set has no strat_fold: assigned ten, patient-wise and stratified")
+        records["strat_fold"] = assign_strat_folds(records["patient_id"], records["scp_codes"])
+    part = folds.split(records["strat_fold"].to_numpy(), fold=fold)
+    check_patients(records["patient_id"].to_numpy(), part)
+    for name in PARTS:
+        if name not in part:
+            raise DataError(f"{root}: no record in the {name} part of fold {fold}")
+    learnable = _find_learnable(y_true[part == "train"], labels.class_names, task, fold)
+    class_names = np.array(labels.class_names)
+    cohort = Cohort(
+        records=records.assign(part=part),
+        y_true=y_true[:, learnable],
+        class_names=tuple(class_names[learnable].tolist()),
+        absent_classes=tuple(class_names[~learnable].tolist()),
+        filenames=database["filename"],
+        n_missing_files=n_rows - len(database),
+    )
+    _name_unscored_classes(cohort, fold)
+    return cohort
+
+
+def _leave_out_missing(
+    root: Path, database: pd.DataFrame, missing_records: Literal["error", "drop"]
+) -> pd.DataFrame:
+    missing = find_missing(root, database["filename"])
+    if not len(missing):
+        return database
+    if missing_records == "error":
+        raise DataError(
+            f"{root / missing.iloc[0]}: the signal file (.hea and .dat) of ecg_id {missing.index[0]} is missing; "
+            f"{len(missing)} of {len(database)} records lack theirs: complete the download, or set "
+            "data.missing_records=drop"
+        )
+    if len(missing) == len(database):
+        raise DataError(f"{root}: none of the {len(database)} records has its signal file")
+    log.warning("Left out %d of %d records: their signal file is missing", len(missing), len(database))
+    return database.drop(missing.index)
+
+
+def _find_learnable(
+    y_train: NDArray[np.bool_], class_names: tuple[str, ...], task: Task, fold: int
+) -> NDArray[np.bool_]:
+    """Return which classes have both a positive and a negative record in the training part, ``(class,)``."""
+    n_positive = y_train.sum(axis=0)
+    learnable = (n_positive > 0) & (n_positive < len(y_train))
+    absent = ", ".join(np.array(class_names)[~learnable])
+    if absent and task.absent_classes == "error":
+        raise DataError(
+            f"the training part of fold {fold} has no positive (or no negative) record of {absent}; "
+            "task.absent_classes=drop leaves such classes out"
+        )
+    if absent:
+        log.warning("Left out the classes %s: the training part of fold %d cannot teach them", absent, fold)
+    if not learnable.any():
+        raise DataError(f"the training part of fold {fold} has no class to learn")
+    return learnable
+
+
+def _name_unscored_classes(cohort: Cohort, fold: int) -> None:
+    for part in PARTS[1:]:
+        n_positive = cohort.y_true[cohort.find_part(part)].sum(axis=0)
+        unscored = [name for name, count in zip(cohort.class_names, n_positive, strict=True) if not count]
+        if unscored:
+            log.warning(
+                "The %s part of fold %d has no positive record of %s: not scored there",
+                part,
+                fold,
+                ", ".join(unscored),
+            )

@@ -1,0 +1,117 @@
+"""Which record is trained on, validated on or tested on.
+
+PTB-XL's authors put every record into one of ten ``strat_fold``s, patient-wise and stratified by diagnosis, sex and
+age; a fold table says which of the ten are validation and which are test, the others train.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ecgcls.errors import ConfigError, DataError
+
+Part = Literal["train", "val", "test"]
+PARTS: tuple[Part, ...] = get_args(Part)
+N_STRAT_FOLDS = 10
+
+
+class FoldTable:
+    """Which strat_folds each fold validates and tests on.
+
+    Parameters
+    ----------
+    val, test
+        For each fold the strat_folds (1..10) of its validation and its test part; the rest is trained on.
+
+    Examples
+    --------
+    >>> table = FoldTable(val=[[9]], test=[[10]])
+    >>> table.split(np.array([1, 9, 10]), fold=0)
+    array(['train', 'val', 'test'], dtype='<U5')
+    """
+
+    def __init__(self, *, val: Sequence[Sequence[int]], test: Sequence[Sequence[int]]) -> None:
+        if len(val) != len(test) or not test:
+            raise ConfigError(
+                f"folds.val and folds.test must list the same number of folds, got {len(val)} and {len(test)}"
+            )
+        for fold, (val_folds, test_folds) in enumerate(zip(val, test, strict=True)):
+            wrong = [n for n in (*val_folds, *test_folds) if not 1 <= n <= N_STRAT_FOLDS]
+            if wrong:
+                raise ConfigError(f"folds: a strat_fold must be in 1..{N_STRAT_FOLDS}, got {wrong[0]}")
+            if not val_folds or not test_folds or set(val_folds) & set(test_folds):
+                raise ConfigError(
+                    f"folds: fold {fold} must have distinct strat_folds for val and test, "
+                    f"got {list(val_folds)} and {list(test_folds)}"
+                )
+        self.val = tuple(tuple(folds) for folds in val)
+        self.test = tuple(tuple(folds) for folds in test)
+
+    def __len__(self) -> int:
+        """Return the number of folds."""
+        return len(self.test)
+
+    def split(self, strat_fold: NDArray[np.int64], *, fold: int) -> NDArray[np.str_]:
+        """Return ``train``, ``val`` or ``test`` for every record.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such fold.
+        """
+        if not 0 <= fold < len(self):
+            raise ConfigError(f"fold must be in 0..{len(self) - 1}, got {fold}")
+        is_val, is_test = np.isin(strat_fold, self.val[fold]), np.isin(strat_fold, self.test[fold])
+        return np.where(is_test, "test", np.where(is_val, "val", "train"))
+
+
+def assign_strat_folds(patient_id: pd.Series, scp_codes: pd.Series) -> NDArray[np.int64]:
+    """Give ten patient-wise strat_folds to a data set that has none.
+
+    Uses scikit-learn's `StratifiedGroupKFold`, grouped by patient and stratified by each record's first statement;
+    the same records always get the same folds.
+
+    Returns
+    -------
+    ndarray
+        ``(record,)``, 1..10.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold  # takes a second, and PTB-XL has its strat_folds
+
+    if patient_id.nunique() < N_STRAT_FOLDS:
+        raise DataError(
+            f"the data set has no strat_fold column and {patient_id.nunique()} patients; "
+            f"{N_STRAT_FOLDS} patient-wise folds need at least {N_STRAT_FOLDS}"
+        )
+    first_statement = scp_codes.map(lambda codes: next(iter(codes), ""))
+    rare = first_statement.map(first_statement.value_counts()) < N_STRAT_FOLDS
+    stratum = first_statement.mask(rare, "rare").to_numpy(dtype=str)
+    if (stratum == "rare").sum() < N_STRAT_FOLDS:
+        stratum[stratum == "rare"] = first_statement.mode().iloc[0]
+    splitter = StratifiedGroupKFold(n_splits=N_STRAT_FOLDS, shuffle=True, random_state=0)
+    strat_fold = np.zeros(len(patient_id), dtype=np.int64)
+    for number, (_, members) in enumerate(splitter.split(stratum, stratum, groups=patient_id), start=1):
+        strat_fold[members] = number
+    return strat_fold
+
+
+def check_patients(patient_id: NDArray[np.int64], part: NDArray[np.str_]) -> None:
+    """Refuse a split in which a patient stands in two parts.
+
+    Raises
+    ------
+    DataError
+        Naming the first such patient and the parts.
+    """
+    pairs = pd.DataFrame({"patient_id": patient_id, "part": part}).drop_duplicates()
+    torn = pairs[pairs["patient_id"].duplicated(keep=False)]
+    if len(torn):
+        patient = torn["patient_id"].iloc[0]
+        parts = [name for name in PARTS if name in set(torn["part"][torn["patient_id"] == patient])]
+        raise DataError(
+            f"patient {patient} has records in {' and '.join(parts)}; a patient must be in one part only "
+            f"({torn['patient_id'].nunique()} such patients): mend strat_fold"
+        )

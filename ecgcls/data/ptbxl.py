@@ -1,0 +1,164 @@
+"""The tables of PTB-XL: one row a record, one row a statement.
+
+Every version from 1.0.1 to 1.0.3 has the same layout: ``ptbxl_database.csv`` (one row a record),
+``scp_statements.csv`` (one row a statement of the SCP-ECG standard), ``records100/`` and ``records500/``.
+
+References
+----------
+.. [1] Wagner, Strodthoff, Bousseljot, Samek, Schaeffter. PTB-XL, a large publicly available electrocardiography
+   dataset. Scientific Data 7, 154 (2020). doi:10.1038/s41597-020-0495-6
+.. [2] The data set: https://doi.org/10.13026/kfzx-aw45
+"""
+
+import ast
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+
+import pandas as pd
+
+from ecgcls.errors import DataError
+
+DATABASE_CSV = "ptbxl_database.csv"
+STATEMENTS_CSV = "scp_statements.csv"
+
+_FILENAME_COLUMN = {100: "filename_lr", 500: "filename_hr"}
+
+
+def read_database(root: Path, *, sampling_rate_hz: int) -> pd.DataFrame:
+    """Read ``ptbxl_database.csv``: one row a record, in the file's order.
+
+    Parameters
+    ----------
+    root
+        The data set's folder.
+    sampling_rate_hz
+        100 or 500: which of the two files of a record is meant.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by ``ecg_id`` (int), with the columns of the file. ``patient_id`` is int, ``scp_codes`` a dict from
+        statement to likelihood in percent, ``strat_fold`` int (absent where the file has none); ``filename`` is
+        added: the record's path below `root`, without an extension.
+
+    Raises
+    ------
+    DataError
+        If the folder or the file is missing, or a column is missing or malformed; the message names the row.
+    """
+    if not root.is_dir():
+        raise DataError(
+            f"data.root: there is no folder {root}; get PTB-XL from https://physionet.org/content/ptb-xl/1.0.3/ "
+            "and pass data.root=PATH, or try the simulated data set with data=synthetic"
+        )
+    path = root / DATABASE_CSV
+    filename_column = _FILENAME_COLUMN[sampling_rate_hz]
+    table = _read_csv(path, required=("ecg_id", "patient_id", "scp_codes", filename_column))
+    whole_numbers = ["ecg_id", "patient_id"] + ["strat_fold"] * ("strat_fold" in table.columns)
+    for column in whole_numbers:
+        table[column] = _to_int(table[column], path)
+    repeated = table["ecg_id"][table["ecg_id"].duplicated()]
+    if len(repeated):
+        raise DataError(f"{path}: ecg_id {repeated.iloc[0]} stands in more than one row")
+    table = table.set_index("ecg_id")
+    if "strat_fold" in table.columns and not table["strat_fold"].between(1, 10).all():
+        wrong = table["strat_fold"][~table["strat_fold"].between(1, 10)]
+        raise DataError(
+            f"{path}: strat_fold must be in 1..10, got {wrong.iloc[0]} for ecg_id {wrong.index[0]}"
+        )
+    unnamed = table[filename_column].isna()
+    if unnamed.any():
+        raise DataError(f"{path}: {filename_column} is empty for ecg_id {table.index[unnamed][0]}")
+    codes = {ecg_id: _parse_scp_codes(text, ecg_id, path) for ecg_id, text in table["scp_codes"].items()}
+    return table.assign(scp_codes=pd.Series(codes, dtype=object), filename=table[filename_column])
+
+
+def read_statements(root: Path) -> pd.DataFrame:
+    """Read ``scp_statements.csv``: one row a statement, in the file's order.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by statement (``NORM``, ``IMI``, ...), with boolean columns ``diagnostic``, ``form`` and ``rhythm``
+        and the text columns ``diagnostic_class`` and ``diagnostic_subclass`` (missing for other statements).
+
+    Raises
+    ------
+    DataError
+        If the file or a column is missing or malformed.
+    """
+    path = root / STATEMENTS_CSV
+    kinds = ["diagnostic", "form", "rhythm"]
+    table = _read_csv(path, required=(*kinds, "diagnostic_class", "diagnostic_subclass"))
+    table = table.set_index(table.columns[0])  # the first column has no name
+    if table.index.hasnans or not table.index.is_unique:
+        raise DataError(f"{path}: the first column must name each statement once")
+    for kind in kinds:
+        values = pd.to_numeric(table[kind].fillna(0), errors="coerce")
+        if not values.isin([0, 1]).all():
+            row = table.index[~values.isin([0, 1])][0]
+            raise DataError(f"{path}: {kind} must be 1 or empty, got {table.loc[row, kind]!r} for {row}")
+        table[kind] = values == 1
+    for column in ("diagnostic_class", "diagnostic_subclass"):
+        unclassed = table.index[table["diagnostic"] & table[column].isna()]
+        if len(unclassed):
+            raise DataError(f"{path}: the diagnostic statement {unclassed[0]} has no {column}")
+    return table[[*kinds, "diagnostic_class", "diagnostic_subclass"]]
+
+
+def hash_tables(root: Path) -> dict[str, str]:
+    """Return the SHA-256 of both tables, by file name."""
+    return {
+        name: hashlib.sha256((root / name).read_bytes()).hexdigest() for name in (DATABASE_CSV, STATEMENTS_CSV)
+    }
+
+
+def _read_csv(path: Path, *, required: tuple[str, ...]) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path, low_memory=False)
+    except FileNotFoundError:
+        raise DataError(f"{path}: not found; data.root must be a folder of PTB-XL, with {path.name}") from None
+    except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
+        raise DataError(f"{path}: not a readable CSV file ({str(error).splitlines()[0]})") from error
+    absent = [column for column in required if column not in table.columns]
+    if absent:
+        raise DataError(
+            f"{path}: the column {', '.join(absent)} is missing; found {', '.join(map(str, table.columns))}"
+        )
+    if table.empty:
+        raise DataError(f"{path}: no rows")
+    return table
+
+
+def _to_int(values: pd.Series, path: Path) -> pd.Series:
+    """Turn a column such as 15709.0 into whole numbers, or name the first row that is none."""
+    numbers = pd.to_numeric(values, errors="coerce")
+    wrong = numbers.isna() | (numbers % 1 != 0)
+    if wrong.any():
+        row = int(wrong.to_numpy().argmax())
+        raise DataError(
+            f"{path}: {values.name} must be a whole number, got {values.iloc[row]!r} in line {row + 2}"
+        )
+    return numbers.astype("int64")
+
+
+def _parse_scp_codes(text: object, ecg_id: object, path: Path) -> dict[str, float]:
+    try:
+        return _parse_literal(str(text))
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        raise DataError(
+            f"{path}: scp_codes of ecg_id {ecg_id} must read like {{'NORM': 100.0, 'SR': 0.0}}, got {text!r}"
+        ) from None
+
+
+@lru_cache(maxsize=32768)
+def _parse_literal(text: str) -> dict[str, float]:
+    """Parse one cell; many of the records have the very same text."""
+    codes = ast.literal_eval(text)
+    if not isinstance(codes, dict):
+        raise ValueError("not a dict")
+    for statement, likelihood in codes.items():
+        if not isinstance(statement, str) or not isinstance(likelihood, int | float):
+            raise ValueError("not a dict from statement to likelihood")
+    return codes

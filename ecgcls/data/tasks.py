@@ -1,0 +1,123 @@
+"""From SCP statements to multi-hot labels.
+
+A task says which statements of ``scp_statements.csv`` count (its columns ``diagnostic``, ``form``, ``rhythm``) and
+what a class is: the statement itself, its diagnostic subclass or its diagnostic superclass. A statement counts when
+it is listed, whatever its likelihood: in PTB-XL a likelihood of 0 means 'unknown', not 'absent'.
+
+References
+----------
+.. [1] Strodthoff, Wagner, Schaeffter, Samek. Deep Learning for ECG Analysis: Benchmarks and Insights from PTB-XL.
+   IEEE J. Biomed. Health Inform. 25 (2021) 1519-1528. doi:10.1109/JBHI.2020.3022989 (the same six tasks)
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ecgcls.errors import ConfigError, DataError
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What every record is labelled with."""
+
+    y_true: NDArray[np.bool_]
+    """``(record, class)``, multi-hot."""
+    class_names: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """Which statements count, and what they are classed as.
+
+    Parameters
+    ----------
+    statements
+        Which statements count: the diagnostic, form or rhythm ones, or all.
+    classes
+        What a class is: the statement itself, or the diagnostic subclass or superclass it belongs to.
+    class_order
+        Names of classes that come first, in this order; the others follow in the order of
+        ``scp_statements.csv``. It orders, it never adds or removes a class.
+    k
+        Keep only the `k` most frequent classes, most frequent first (ties in the order of
+        ``scp_statements.csv``), counted over all records; None keeps all.
+    absent_classes
+        What to do with a class that the training part gives no example of (or nothing but examples):
+        ``error`` refuses, ``drop`` leaves the class out, by name.
+    """
+
+    statements: Literal["diagnostic", "form", "rhythm", "all"]
+    classes: Literal["statement", "diagnostic_subclass", "diagnostic_class"] = "statement"
+    class_order: Sequence[str] = ()
+    k: int | None = None
+    absent_classes: Literal["error", "drop"] = "error"
+
+    def __post_init__(self) -> None:
+        if self.classes != "statement" and self.statements != "diagnostic":
+            raise ConfigError(
+                f"task.classes={self.classes} needs task.statements=diagnostic, got {self.statements}: "
+                "other statements belong to no diagnostic class"
+            )
+        if self.k is not None and self.k < 1:
+            raise ConfigError(f"task.k must be at least 1, got {self.k}")
+
+    def label(self, scp_codes: pd.Series, statements: pd.DataFrame) -> Labels:
+        """Label every record.
+
+        Parameters
+        ----------
+        scp_codes
+            A dict from statement to likelihood for each record, indexed by ecg_id.
+        statements
+            The table of `ecgcls.data.ptbxl.read_statements`.
+
+        Raises
+        ------
+        DataError
+            If a record carries a statement that the table does not have.
+        ConfigError
+            If `class_order` names a class that does not exist, or `k` asks for more than there are.
+        """
+        class_of = self._class_of_statement(statements)
+        class_names = self._order_classes(list(dict.fromkeys(class_of.values())))
+        column = {name: position for position, name in enumerate(class_names)}
+        y_true = np.zeros((len(scp_codes), len(class_names)), dtype=np.bool_)
+        known = set(statements.index)
+        for row, (ecg_id, codes) in enumerate(scp_codes.items()):
+            for statement in codes:
+                if statement in class_of:
+                    y_true[row, column[class_of[statement]]] = True
+                elif statement not in known:
+                    raise DataError(
+                        f"scp_codes of ecg_id {ecg_id}: the statement {statement!r} does not stand in "
+                        "scp_statements.csv"
+                    )
+        return self._keep_most_frequent(Labels(y_true, tuple(class_names)))
+
+    def _class_of_statement(self, statements: pd.DataFrame) -> Mapping[str, str]:
+        chosen = statements if self.statements == "all" else statements[statements[self.statements]]
+        if self.classes == "statement":
+            return {statement: statement for statement in chosen.index}
+        return chosen[self.classes].to_dict()
+
+    def _order_classes(self, names: list[str]) -> list[str]:
+        unknown = [name for name in self.class_order if name not in names]
+        if unknown:
+            raise ConfigError(
+                f"task.class_order: {', '.join(unknown)} is no class of this task; it has {', '.join(names)}"
+            )
+        first = list(dict.fromkeys(self.class_order))
+        return first + [name for name in names if name not in first]
+
+    def _keep_most_frequent(self, labels: Labels) -> Labels:
+        if self.k is None:
+            return labels
+        if self.k > len(labels.class_names):
+            raise ConfigError(f"task.k must be in 1..{len(labels.class_names)}, got {self.k}")
+        kept = np.argsort(-labels.y_true.sum(axis=0), kind="stable")[: self.k]
+        return Labels(labels.y_true[:, kept], tuple(labels.class_names[position] for position in kept))

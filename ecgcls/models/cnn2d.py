@@ -1,0 +1,84 @@
+"""A small two-dimensional convolutional net that looks at an ECG as an image."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+IMAGE_SIZE = (64, 256)
+"""Height and width of the image, pixels."""
+
+_WINDOW = 32  # samples of a spectrogram's window: 0.32 s at 100 Hz
+_HOP = 4  # samples from one window to the next
+
+
+class CNN2D(nn.Module):
+    """Makes a 1 x 64 x 256 image of the signal; three convolution blocks, global average pooling, a small head.
+
+    Each block is Conv2d 3 x 3 ('same' padding), BatchNorm, ReLU and MaxPool 2, with 8, 16 and 32 channels. The head
+    is Linear 16, ReLU, dropout, Linear. 6,613 parameters for 5 classes, whatever the image or the input's shape.
+
+    Parameters
+    ----------
+    n_leads, n_samples, n_classes
+        The shape of the input and the number of logits. ``image=spectrogram`` needs at least 32 samples.
+    image
+        How the image is made. ``resize``: the lead-by-time matrix, resized bilinearly; the rows are the leads from
+        top to bottom, the columns time. ``spectrogram``: each lead's log-spectrogram (Hann window of 32 samples, hop
+        4, ``log(1 + power)``, without the zero frequency), the leads stacked from top to bottom with frequency
+        rising downwards in each, resized bilinearly with anti-aliasing and standardised image by image.
+    dropout
+        Probability of dropping a hidden unit of the head, 0 to 1.
+    """
+
+    def __init__(
+        self,
+        n_leads: int,
+        n_samples: int,
+        n_classes: int,
+        *,
+        image: Literal["resize", "spectrogram"] = "resize",
+        dropout: float = 0.5,
+    ) -> None:
+        super().__init__()
+        if image not in ("resize", "spectrogram"):
+            raise ValueError(f"CNN2D's image must be resize or spectrogram, got {image}")
+        if image == "spectrogram" and n_samples < _WINDOW:
+            raise ValueError(f"CNN2D's spectrogram needs at least {_WINDOW} samples, got {n_samples}")
+        self._make_image = _resize if image == "resize" else _spectrogram
+        self.features = nn.Sequential(*_block(1, 8), *_block(8, 16), *_block(16, 32))
+        self.head = nn.Sequential(nn.Linear(32, 16), nn.ReLU(), nn.Dropout(dropout), nn.Linear(16, n_classes))
+
+    def forward(self, signal: Tensor) -> Tensor:
+        """Turn ``(batch, lead, sample)``, standardised, into logits ``(batch, class)``."""
+        image = self._make_image(signal)  # (batch, 1, 64, 256)
+        features: Tensor = self.features(image)  # (batch, 32, 8, 32)
+        logits: Tensor = self.head(features.mean(dim=(-2, -1)))
+        return logits
+
+
+def _block(n_in: int, n_out: int) -> list[nn.Module]:
+    return [nn.Conv2d(n_in, n_out, 3, padding="same"), nn.BatchNorm2d(n_out), nn.ReLU(), nn.MaxPool2d(2)]
+
+
+def _resize(signal: Tensor) -> Tensor:
+    """Resize ``(batch, lead, sample)`` to ``(batch, 1, 64, 256)``."""
+    return functional.interpolate(signal[:, None], IMAGE_SIZE, mode="bilinear", align_corners=False)
+
+
+def _spectrogram(signal: Tensor) -> Tensor:
+    """Turn ``(batch, lead, sample)`` into a stack of log-spectrograms, ``(batch, 1, 64, 256)``."""
+    n_batch, n_leads, n_samples = signal.shape
+    spectrum = torch.stft(
+        signal.reshape(n_batch * n_leads, n_samples),
+        n_fft=_WINDOW,
+        hop_length=_HOP,
+        window=torch.hann_window(_WINDOW, device=signal.device, dtype=signal.dtype),
+        return_complex=True,
+    )[:, 1:]  # (batch * lead, frequency, time)
+    power = torch.log1p(spectrum.abs().square())
+    stacked = power.reshape(n_batch, 1, n_leads * power.shape[1], power.shape[2])
+    image = functional.interpolate(stacked, IMAGE_SIZE, mode="bilinear", align_corners=False, antialias=True)
+    mean = image.mean(dim=(-2, -1), keepdim=True)
+    return (image - mean) / (image.std(dim=(-2, -1), keepdim=True) + 1e-6)

@@ -1,0 +1,53 @@
+"""Train and test one fold, or sweep folds and settings with ``-m``: ``python -m ecgcls.run --help``."""
+
+import logging
+
+from omegaconf import DictConfig
+
+from ecgcls.command import compose_default, run_command
+
+log = logging.getLogger(__name__)
+
+
+def run_job(config: DictConfig) -> float | None:
+    """Train what a composed configuration says, unless that is done; print the test metrics.
+
+    Returns
+    -------
+    float or None
+        The best validation PR-AUC, which a search can maximise; None if the job of a sweep failed.
+    """
+    from ecgcls.sweep import record_job  # heavy imports stay out of --help
+
+    return record_job(_train, config)
+
+
+def _train(config: DictConfig) -> "tuple[str, float]":
+    from ecgcls.config import check, name_variant
+
+    check(config)
+    default_config, choices, default_choices = compose_default("config")
+    variant = name_variant(
+        config, choices=choices, default_config=default_config, default_choices=default_choices
+    )
+    from ecgcls.runs import place_run, tabulate_test, train
+
+    model = choices["model"]
+    run = place_run(config, model=model, variant=variant)
+    if run.is_finished and not config.overwrite:
+        run.check_same_config(config)
+        print(f"Finished already: {run.path} (overwrite=true trains anew)")
+    else:
+        train(config, run, model=model, variant=variant)
+    table = tabulate_test(run)
+    print(f"\nTest of {model}, fold {config.fold}:\n{table.to_string(float_format='{:.3f}'.format)}\n\n{run.path}")
+    return str(run.path), run.read_metrics()["val"]["overall"]["pr_auc"]
+
+
+def main() -> None:
+    """Run the command line."""
+    run_command(run_job, config_name="config")
+
+
+if __name__ == "__main__":
+    main()

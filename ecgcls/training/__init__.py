@@ -1,0 +1,1 @@
+"""What turns a net into a trained classifier: the LightningModule, its losses and its metrics."""

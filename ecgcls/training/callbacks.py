@@ -1,0 +1,47 @@
+"""Lightning callbacks that make a run repeatable and remember how it went."""
+
+from typing import Any
+
+import pandas as pd
+import pytorch_lightning as pl
+import torch
+
+
+class EpochSeed(pl.Callback):
+    """Seeds torch at the start of every training epoch from the run's seed and the epoch's number.
+
+    An epoch's dropout then does not depend on what was drawn before it, so a run that was killed and resumed goes on
+    exactly as one that was not.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Seed the generators of all devices."""
+        torch.manual_seed((self.seed * 1_000_003 + trainer.current_epoch) % 2**63)
+
+
+class History(pl.Callback):
+    """Keeps the metrics of every epoch; its state travels in the checkpoint, so that resuming loses none."""
+
+    def __init__(self) -> None:
+        self._epochs: list[dict[str, float]] = []
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row an epoch: ``epoch``, ``train/loss``, ``val/loss``, ``val/pr_auc``, ..."""
+        return pd.DataFrame(self._epochs)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Remember this epoch; Lightning saves checkpoints after this."""
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        self._epochs.append({"epoch": trainer.current_epoch, **metrics})
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the epochs so far."""
+        return {"epochs": self._epochs}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint's epochs."""
+        self._epochs = list(state_dict["epochs"])

@@ -1,0 +1,140 @@
+"""The LightningModule: a net, its preprocessing, its loss, its optimiser and its metrics."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics import Metric, MetricCollection
+
+from ecgcls.errors import ConfigError
+
+_CLASS_NAMES = "ecgcls_class_names"  # key in a checkpoint
+
+
+class ECGClassifier(pl.LightningModule):
+    """Trains a net on raw ECGs in mV.
+
+    The state dict holds the net, the standardiser's mean and standard deviation and the loss's ``pos_weight``, so a
+    checkpoint carries its own preprocessing.
+
+    Parameters
+    ----------
+    net
+        Takes ``(batch, lead, sample)``, standardised, and returns logits ``(batch, class)``.
+    class_names
+        The classes, in the order of the logits. Stored in every checkpoint and checked when one is loaded.
+    mean_mv, sd_mv
+        ``(lead,)``: each lead's mean and standard deviation over the training part.
+    loss
+        Takes logits and targets ``(batch, class)``.
+    optimizer
+        Makes the optimiser from the net's parameters.
+    scheduler
+        Makes the learning rate scheduler from the optimiser; it steps once an epoch.
+    metrics
+        Metrics by the name they are logged under (``pr_auc``); each takes probabilities and targets.
+
+    Raises
+    ------
+    ConfigError
+        When a checkpoint with another class list is loaded.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        *,
+        class_names: Sequence[str],
+        mean_mv: Tensor,
+        sd_mv: Tensor,
+        loss: nn.Module,
+        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
+        scheduler: Callable[[Optimizer], LRScheduler],
+        metrics: dict[str, Metric],
+    ) -> None:
+        super().__init__()
+        self.net = net
+        self.class_names = tuple(class_names)
+        self.standardizer = Standardizer(mean_mv, sd_mv)
+        self.loss = loss
+        self._make_optimizer = optimizer
+        self._make_scheduler = scheduler
+        collection = MetricCollection(metrics, compute_groups=False)
+        self.val_metrics = collection.clone(prefix="val/")
+        self.test_metrics = collection.clone(prefix="test/")
+
+    def forward(self, signal_mv: Tensor) -> Tensor:
+        """Turn ``(batch, lead, sample)`` in mV into logits ``(batch, class)``."""
+        logits: Tensor = self.net(self.standardizer(signal_mv))
+        return logits
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """Return the loss of a batch."""
+        loss: Tensor = self.loss(self(batch["signal"]), batch["target"])
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch["target"]))
+        return loss
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Score a batch of the validation part."""
+        self._score(batch, "val", self.val_metrics)
+
+    def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Score a batch of the test part."""
+        self._score(batch, "test", self.test_metrics)
+
+    def predict_step(self, batch: dict[str, Tensor], batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
+        """Return row numbers ``(batch,)`` and probabilities ``(batch, class)``."""
+        return {"record": batch["record"], "y_prob": self(batch["signal"]).sigmoid()}
+
+    def _score(self, batch: dict[str, Tensor], part: str, metrics: MetricCollection) -> None:
+        logits = self(batch["signal"])
+        n_records = len(batch["target"])
+        loss = self.loss(logits, batch["target"])
+        self.log(f"{part}/loss", loss, on_epoch=True, prog_bar=True, batch_size=n_records)
+        metrics.update(logits.sigmoid(), batch["target"].int())
+        for name, metric in metrics.items():
+            self.log(name, metric, on_epoch=True, prog_bar=name.endswith("/pr_auc"), batch_size=n_records)
+
+    def configure_optimizers(self) -> Any:
+        """Build the optimiser and its scheduler."""
+        optimizer = self._make_optimizer(self.net.parameters())
+        return {"optimizer": optimizer, "lr_scheduler": self._make_scheduler(optimizer)}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Write the class list into the checkpoint."""
+        checkpoint[_CLASS_NAMES] = list(self.class_names)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint of another class list."""
+        stored = checkpoint.get(_CLASS_NAMES)
+        if stored != list(self.class_names):
+            raise ConfigError(
+                f"the checkpoint was trained for the classes {stored}, this run has {list(self.class_names)}: "
+                "train anew with overwrite=true, or under another experiment=NAME"
+            )
+
+
+class Standardizer(nn.Module):
+    """Subtracts each lead's mean and divides by its standard deviation, both fitted on the training part.
+
+    Parameters
+    ----------
+    mean_mv, sd_mv
+        ``(lead,)`` in mV. A lead that is flat in the whole training part (sd 0) is only centred.
+    """
+
+    mean_mv: Tensor
+    sd_mv: Tensor
+
+    def __init__(self, mean_mv: Tensor, sd_mv: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mean_mv", mean_mv[:, None])  # (lead, 1)
+        self.register_buffer("sd_mv", torch.where(sd_mv > 0, sd_mv, 1.0)[:, None])
+
+    def forward(self, signal_mv: Tensor) -> Tensor:
+        """Standardise ``(batch, lead, sample)``."""
+        return (signal_mv - self.mean_mv) / self.sd_mv
