@@ -1,0 +1,349 @@
+"""Figures of a run: training curves, precision-recall and ROC curves, confusion matrices.
+
+Task
+    Draw what the numbers of `metrics` say, for 1 to 71 classes, in a form that can go into a paper.
+
+Conventions
+    Every function returns a new `matplotlib.figure.Figure` and leaves no global state behind: pyplot is not
+    used, so figures may be drawn in any thread and on a machine without a display. Classes keep the order of
+    `Predictions.class_names`. A class is told by colour and line style together, from a palette that
+    colour-blind readers can tell apart (Okabe & Ito, 2008, https://jfly.uni-koeln.de/color/, without its
+    yellow, plus two of P. Tol's muted colours); the combinations repeat after 72 classes. An undefined class
+    (no positive or no negative record) is named in the legend, and never drawn.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from sklearn.metrics import precision_recall_curve, roc_curve
+
+from ecgcls.errors import DataError
+from ecgcls.evaluation.metrics import Scores, score
+from ecgcls.evaluation.predictions import Predictions, write_atomically
+
+DPI = 150
+_COLORS = (
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#882255", "#999933",
+)  # fmt: skip
+_DASHES: tuple[str | tuple[int, tuple[float, ...]], ...] = (
+    "solid",
+    (0, (5, 1.6)),
+    (0, (5, 1.3, 1, 1.3)),
+    (0, (2.2, 1.2)),
+    (0, (10, 2)),
+    (0, (5, 1.2, 1, 1.2, 1, 1.2)),
+    (0, (9, 1.5, 2.5, 1.5)),
+    (0, (2.5, 1, 2.5, 1, 1, 1)),
+)
+_FEW = 12  # up to this many curves are drawn bold
+_METRICS = {
+    "val/pr_auc": "PR-AUC (macro)",
+    "val/roc_auc": "ROC-AUC (macro)",
+    "val/f1_macro": "F1 (macro)",
+    "val/f1_micro": "F1 (micro)",
+}
+_LOSSES = {"train/loss": "training", "val/loss": "validation"}
+
+
+def draw_training_curves(history: pd.DataFrame, *, best_epoch: int | None) -> Figure:
+    """Draw the losses and the validation metrics over the epochs.
+
+    Parameters
+    ----------
+    history
+        One row an epoch: `epoch`, and any of `train/loss`, `val/loss`, `val/pr_auc`, `val/roc_auc`,
+        `val/f1_macro`, `val/f1_micro`; a nan leaves a gap.
+    best_epoch
+        The epoch of the best checkpoint, marked in both panels; None marks none.
+
+    Raises
+    ------
+    DataError
+        There is no epoch, an epoch is twice there, nothing is there to draw, or `best_epoch` is not among the
+        epochs.
+    """
+    _check_history(history, best_epoch)
+    history = history.sort_values("epoch")
+    figure = _new_figure(10.0, 4.0)
+    losses, metrics = figure.subplots(1, 2)
+    _draw_columns(losses, history, _LOSSES, best_epoch)
+    _draw_columns(metrics, history, _METRICS, best_epoch)
+    losses.set(title="Loss", ylabel="Loss (weighted BCE)")
+    metrics.set(title="Validation metrics", ylabel="Metric (0 to 1)")
+    highest = history.reindex(columns=list(_LOSSES)).max().max()  # nan where no loss was recorded
+    if np.isfinite(highest) and highest > 0:
+        losses.set_ylim(0.0, 1.08 * highest)
+    _fix_layout(figure)
+    return figure
+
+
+def draw_pr_curves(predictions: Predictions, *, title: str) -> Figure:
+    """Draw a precision-recall curve for each class.
+
+    The curve is the step function whose area is the average precision. A class's prevalence, the precision of
+    a model that knows nothing, is the faint dotted line of the same colour.
+
+    Parameters
+    ----------
+    predictions
+        The records of one split.
+    title
+        Stands above the axes, before the macro average precision.
+    """
+    scores = score(predictions.y_true, predictions.y_prob, predictions.class_names)
+    figure, axes = _new_curve_figure(len(predictions.class_names))
+    handles = []
+    for number, (name, row) in enumerate(scores.by_class.iterrows()):
+        if str(name) in scores.undefined:
+            handles.append(_undefined_handle(str(name), scores.undefined[str(name)]))
+            continue
+        precision, recall, _ = precision_recall_curve(
+            predictions.y_true[:, number], predictions.y_prob[:, number], drop_intermediate=True
+        )
+        style = _style(number, len(scores.by_class))
+        label = f"{name}  AP {row.pr_auc:.2f} (n+ = {row.n_positive:.0f})"
+        faint = {"linestyle": ":", "linewidth": 0.9, "alpha": 0.5 * style["alpha"], "zorder": 1}
+        axes.axhline(row.prevalence, color=style["color"], **faint)
+        handles += axes.plot(recall, precision, drawstyle="steps-post", label=label, **style)
+    axes.set(xlabel="Recall (sensitivity)", ylabel="Precision (positive predictive value)")
+    axes.set_title(
+        f"{title}\n{_say_macro('average precision', scores.overall['pr_auc'], scores)}", parse_math=False
+    )
+    prevalence = Line2D([], [], color="0.4", linestyle=":", linewidth=0.8, label="prevalence of the class")
+    _add_legend(figure, axes, [*handles, prevalence])
+    return figure
+
+
+def draw_roc_curves(predictions: Predictions, *, title: str) -> Figure:
+    """Draw a ROC curve for each class, and the diagonal of a model that knows nothing.
+
+    Parameters
+    ----------
+    predictions
+        The records of one split.
+    title
+        Stands above the axes, before the macro ROC-AUC.
+    """
+    scores = score(predictions.y_true, predictions.y_prob, predictions.class_names)
+    figure, axes = _new_curve_figure(len(predictions.class_names))
+    handles = []
+    for number, (name, row) in enumerate(scores.by_class.iterrows()):
+        if str(name) in scores.undefined:
+            handles.append(_undefined_handle(str(name), scores.undefined[str(name)]))
+            continue
+        fpr, tpr, _ = roc_curve(predictions.y_true[:, number], predictions.y_prob[:, number])
+        label = f"{name}  AUC {row.roc_auc:.2f} (n+ = {row.n_positive:.0f})"
+        handles += axes.plot(fpr, tpr, label=label, **_style(number, len(scores.by_class)))
+    chance = axes.plot([0, 1], [0, 1], color="0.4", linestyle=":", linewidth=1.0, label="chance", zorder=1)
+    axes.set(xlabel="False positive rate (1 - specificity)", ylabel="True positive rate (sensitivity)")
+    axes.set_title(f"{title}\n{_say_macro('ROC-AUC', scores.overall['roc_auc'], scores)}", parse_math=False)
+    _add_legend(figure, axes, [*handles, *chance])
+    return figure
+
+
+def draw_confusion_matrices(predictions: Predictions, *, threshold: float, title: str) -> Figure:
+    """Draw a 2 x 2 confusion matrix for each class: rows are the truth, columns the prediction.
+
+    Each cell gives the count and its share of the row, so the diagonal reads specificity and sensitivity; the
+    colour is that share. A row without a record has no share.
+
+    Parameters
+    ----------
+    predictions
+        The records of one split.
+    threshold
+        In [0, 1]; a record is predicted positive where `y_prob >= threshold`.
+    title
+        Stands above the grid, before the threshold.
+    """
+    scores = score(predictions.y_true, predictions.y_prob, predictions.class_names, threshold=threshold)
+    n_classes = len(scores.by_class)
+    n_rows, n_columns = _choose_grid(n_classes)
+    figure = _new_figure(1.45 * n_columns + 1.4, 1.6 * n_rows + 0.9)
+    grid = figure.subplots(n_rows, n_columns, squeeze=False)
+    for axes in grid.flat[n_classes:]:
+        axes.set_axis_off()
+    drawn = grid.flat[:n_classes]
+    for number, (axes, (name, row)) in enumerate(zip(drawn, scores.by_class.iterrows(), strict=True)):
+        counts = np.array([[row.tn, row.fp], [row.fn, row.tp]], dtype=np.int64)  # (truth, prediction)
+        _draw_matrix(axes, counts)
+        axes.set_title(str(name), fontsize=9, parse_math=False)
+        axes.set_yticks([0, 1], ["no", "yes"] if number % n_columns == 0 else ["", ""], fontsize=8)
+        lowest = number + n_columns >= n_classes
+        axes.set_xticks([0, 1], ["no", "yes"] if lowest else ["", ""], fontsize=8)
+    shading = ScalarMappable(cmap="Blues")
+    shading.set_clim(0.0, 1.0)
+    bar = figure.colorbar(
+        shading, ax=grid, format=PercentFormatter(1.0), pad=0.01, aspect=25, shrink=min(1, 3 / n_rows)
+    )
+    bar.set_label("Share of the row", fontsize=9)
+    bar.ax.tick_params(labelsize=8)
+    figure.supxlabel(f"Predicted (probability at least {threshold:g})", fontsize=10)
+    figure.supylabel("True", fontsize=10)
+    figure.suptitle(title, fontsize=12, parse_math=False)
+    _fix_layout(figure)
+    return figure
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG at 150 dpi; equal figures give equal bytes, the file appears whole or not at all.
+
+    Parameters
+    ----------
+    figure
+        Any figure.
+    path
+        The PNG file; its folder is made, an older file is replaced.
+    """
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=DPI, metadata={"Software": None})
+    write_atomically(path, content.getvalue())
+
+
+def _new_figure(width_inch: float, height_inch: float) -> Figure:
+    figure = Figure(figsize=(width_inch, height_inch), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _fix_layout(figure: Figure) -> None:
+    """Lay the figure out once: left to itself, the layout shifts a little with every drawing."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+
+
+def _new_curve_figure(n_classes: int) -> tuple[Figure, Axes]:
+    figure = Figure(dpi=DPI)
+    FigureCanvasAgg(figure)
+    side = 4.8 if n_classes <= _FEW else 6.0 if n_classes <= 30 else 7.2
+    left, bottom, top = 0.7, 0.6, 0.65  # inch
+    figure.set_size_inches(left + side + 0.15, bottom + side + top)
+    width, height = figure.get_size_inches()
+    axes = figure.add_axes((left / width, bottom / height, side / width, side / height))
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+    axes.grid(color="0.9", linewidth=0.6)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _style(number: int, n_classes: int) -> dict:
+    few = n_classes <= _FEW
+    return {
+        "color": _COLORS[number % len(_COLORS)],
+        "linestyle": _DASHES[number // len(_COLORS) % len(_DASHES)],
+        "linewidth": 1.8 if few else 1.1,
+        "alpha": 1.0 if few else 0.8,
+    }
+
+
+def _undefined_handle(name: str, reason: str) -> Line2D:
+    return Line2D([], [], linestyle="none", label=f"{name}  undefined: {reason}")
+
+
+def _add_legend(figure: Figure, axes: Axes, handles: Sequence[Line2D]) -> None:
+    """Put the legend right of the axes and widen the figure by what it takes."""
+    width, height = figure.get_size_inches()
+    side = axes.get_position().height * height
+    legend = axes.legend(
+        handles=list(handles),
+        loc="center left",
+        bbox_to_anchor=(1.01, 0.5),
+        ncols=math.ceil(len(handles) / (5.2 * side)),  # an entry is 0.19 inch high
+        fontsize=9,
+        frameon=False,
+        handlelength=3.4,
+        columnspacing=1.4,
+        borderaxespad=0.2,
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+    box = axes.get_position()
+    wider = legend.get_window_extent().x1 / figure.dpi + 0.1
+    figure.set_size_inches(wider, height)
+    axes.set_position((box.x0 * width / wider, box.y0, box.width * width / wider, box.height))
+
+
+def _say_macro(what: str, value: float, scores: Scores) -> str:
+    n_defined, n_classes = scores.overall["n_defined_classes"], scores.overall["n_classes"]
+    if not n_defined:
+        return f"macro {what} undefined for all {n_classes} classes"
+    return f"macro {what} {value:.3f} over {n_defined} of {n_classes} classes"
+
+
+def _choose_grid(n_panels: int) -> tuple[int, int]:
+    """Rows and columns of a grid a little wider than high, with as few empty places as can be."""
+    if n_panels <= 5:
+        return 1, n_panels
+    root = math.sqrt(n_panels)
+    columns = range(int(root), math.ceil(1.3 * root) + 1)
+    n_columns = min(columns, key=lambda count: (-n_panels % count, -count))
+    return math.ceil(n_panels / n_columns), n_columns
+
+
+def _draw_matrix(axes: Axes, counts: np.ndarray) -> None:
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = np.divide(counts, totals, out=np.full((2, 2), np.nan), where=totals > 0)
+    axes.imshow(shares, cmap=colormaps["Blues"].with_extremes(bad="0.93"), vmin=0.0, vmax=1.0)
+    axes.axhline(0.5, color="white", linewidth=1.5)
+    axes.axvline(0.5, color="white", linewidth=1.5)
+    for (row, column), count in np.ndenumerate(counts):
+        share = shares[row, column]
+        text = f"{count}\n{share:.1%}" if np.isfinite(share) else f"{count}\nno share"
+        axes.text(column, row, text, ha="center", va="center", fontsize=8, color=_text_color(share))
+    axes.tick_params(length=0)
+
+
+def _text_color(share: float) -> str:
+    return "white" if share > 0.55 else "black"
+
+
+def _check_history(history: pd.DataFrame, best_epoch: int | None) -> None:
+    if "epoch" not in history.columns:
+        raise DataError(f"the history must have a column 'epoch', got {', '.join(map(str, history.columns))}")
+    if history.empty:
+        raise DataError("the history has no epoch to draw")
+    epochs = history["epoch"]
+    if epochs.isna().any() or epochs.duplicated().any():
+        raise DataError(f"the history must have one row an epoch, got epochs {epochs.tolist()}")
+    if not {*_LOSSES, *_METRICS} & set(history.columns):
+        wanted = ", ".join([*_LOSSES, *_METRICS])
+        raise DataError(f"the history has nothing to draw, expected any of {wanted}")
+    if best_epoch is not None and best_epoch not in set(epochs):
+        raise DataError(f"best_epoch must be in {epochs.min():g}..{epochs.max():g}, got {best_epoch}")
+
+
+def _draw_columns(axes: Axes, history: pd.DataFrame, names: dict[str, str], best_epoch: int | None) -> None:
+    for number, (column, label) in enumerate(names.items()):
+        if column in history.columns:
+            style = {**_style(number, len(names)), "linestyle": _DASHES[number]}
+            axes.plot(history["epoch"], history[column], marker="o", markersize=3.5, label=label, **style)
+    if not axes.lines:
+        axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center", color="0.4")
+    if best_epoch is not None:
+        axes.axvline(
+            best_epoch,
+            color="0.4",
+            linestyle=":",
+            linewidth=1.2,
+            label=f"best checkpoint (epoch {best_epoch})",
+        )
+    axes.set_xlabel("Epoch")
+    axes.set_xlim(history["epoch"].min() - 0.5, history["epoch"].max() + 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.grid(color="0.9", linewidth=0.6)
+    axes.set_axisbelow(True)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, fontsize=9)

@@ -1,0 +1,413 @@
+"""Predictions: what a model said about records, as arrays and as the run's `predictions.csv`.
+
+Task
+    Hold one row a record: who it is, which split it was in, what is true and what the model said. Every
+    reported number is computed from these rows alone.
+
+Conventions
+    Arrays are `(record, class)`. `y_true` is 0 or 1, `y_prob` a probability in [0, 1]; a record may have any
+    number of positive classes. In the file, the columns `y_true_<CLASS>` and `y_prob_<CLASS>` carry the class
+    names as they are ('LAFB/LPFB', 'ISC_'), both in class order. Probabilities are written with the fewest
+    digits that give the same float64 back, so any float32 or float64 value survives the file exactly.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from ecgcls.errors import ConfigError, DataError
+
+SPLITS = ("val", "test")
+_ID_COLUMNS = ("ecg_id", "patient_id", "strat_fold", "split")
+_TRUE = "y_true_"
+_PROB = "y_prob_"
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What a model said about records: one row a record.
+
+    Arrays may be given in any type that holds the values exactly; they are kept in the types named below.
+
+    Parameters
+    ----------
+    ecg_id, patient_id, strat_fold
+        Whole numbers, shape `(n_records,)`, kept as int64.
+    split
+        'val' or 'test' for each record, shape `(n_records,)`. No ecg_id is twice in one split.
+    y_true
+        0 or 1, shape `(n_records, n_classes)`, kept as int8.
+    y_prob
+        Probabilities in [0, 1], shape `(n_records, n_classes)`, kept as float64.
+    class_names
+        One name a class, in the order of the columns.
+
+    Raises
+    ------
+    DataError
+        There is no record, the shapes disagree, or a value is not what is said above.
+
+    Examples
+    --------
+    >>> said = Predictions([7, 8], [1, 2], [9, 10], ["val", "test"], [[1, 0], [0, 1]],
+    ...                    [[0.9, 0.1], [0.2, 0.6]], ("NORM", "MI"))
+    >>> len(said), said.select("test").ecg_id
+    (2, array([8]))
+    """
+
+    ecg_id: NDArray[np.int64]
+    patient_id: NDArray[np.int64]
+    strat_fold: NDArray[np.int64]
+    split: NDArray[np.str_]
+    y_true: NDArray[np.int8]
+    y_prob: NDArray[np.float64]
+    class_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        """Check the values and keep them in their own types."""
+        ecg_id = _as_whole_numbers("ecg_id", self.ecg_id)
+        y_true, y_prob = check_arrays(self.y_true, self.y_prob, self.class_names, ecg_id=ecg_id)
+        ids: dict[str, NDArray] = {
+            "ecg_id": ecg_id,
+            "patient_id": _as_whole_numbers("patient_id", self.patient_id),
+            "strat_fold": _as_whole_numbers("strat_fold", self.strat_fold),
+            "split": np.asarray(self.split, dtype=np.str_),
+        }
+        for name, array in ids.items():
+            if array.shape != (len(y_true),):
+                raise DataError(f"{name} must have shape ({len(y_true)},) like y_true, got {array.shape}")
+        _check_splits(ecg_id, ids["split"])
+        kept = {**ids, "y_true": y_true, "y_prob": y_prob, "class_names": tuple(self.class_names)}
+        for name, value in kept.items():
+            object.__setattr__(self, name, value)
+
+    def __len__(self) -> int:
+        """How many records."""
+        return len(self.ecg_id)
+
+    def select(self, split: str) -> Predictions:
+        """Keep the records of one split, in the same order.
+
+        Parameters
+        ----------
+        split
+            'val' or 'test'.
+
+        Raises
+        ------
+        ConfigError
+            There is no such split.
+        DataError
+            No record is in it.
+        """
+        if split not in SPLITS:
+            raise ConfigError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+        rows = np.flatnonzero(self.split == split)
+        if not len(rows):
+            raise DataError(f"none of the {len(self)} predictions is in split {split!r}")
+        return self._take(rows)
+
+    def to_csv(self, path: Path) -> None:
+        """Write one line a record; equal predictions give equal bytes, the file appears whole or not at all.
+
+        The columns are `ecg_id, patient_id, strat_fold, split, y_true_<CLASS>..., y_prob_<CLASS>...`.
+
+        Parameters
+        ----------
+        path
+            The CSV file; its folder is made, an older file is replaced.
+        """
+        ids = pd.DataFrame({name: getattr(self, name) for name in _ID_COLUMNS})
+        y_true = pd.DataFrame(self.y_true, columns=[_TRUE + name for name in self.class_names])
+        y_prob = pd.DataFrame(self.y_prob, columns=[_PROB + name for name in self.class_names])
+        text = pd.concat([ids, y_true, y_prob], axis=1).to_csv(index=False, lineterminator="\n")
+        write_atomically(path, text.encode())
+
+    @classmethod
+    def from_csv(cls, path: Path) -> Predictions:
+        """Read what `to_csv` wrote.
+
+        Parameters
+        ----------
+        path
+            The CSV file. Rows are counted from 1, the first below the header.
+
+        Raises
+        ------
+        DataError
+            The file is missing or empty, a column is missing, unknown or twice there, the classes of the
+            `y_true_` and `y_prob_` columns differ, or a value is not what `Predictions` asks for.
+        """
+        class_names = _read_class_names(path)
+        try:
+            frame = pd.read_csv(path, encoding="utf-8-sig", dtype=str, keep_default_na=False)
+        except (pd.errors.ParserError, UnicodeDecodeError) as error:
+            raise DataError(f"{path}: not a readable CSV file: {str(error).strip()}") from None
+        if not isinstance(frame.index, pd.RangeIndex):
+            raise DataError(f"{path}: row 1 has more cells than the header has columns ({frame.shape[1]})")
+        if frame.empty:
+            raise DataError(f"{path}: there is no record below the header")
+        try:
+            ecg_id, patient_id, strat_fold = (
+                _as_whole_numbers(name, _read_numbers(frame[name], "a whole number"))
+                for name in ("ecg_id", "patient_id", "strat_fold")
+            )
+            split = frame["split"].to_numpy(dtype=np.str_)
+            y_true, y_prob = check_arrays(
+                np.column_stack([_read_numbers(frame[_TRUE + name], "0 or 1") for name in class_names]),
+                np.column_stack([_read_numbers(frame[_PROB + name], "in [0, 1]") for name in class_names]),
+                class_names,
+                ecg_id=ecg_id,
+            )
+            return cls(ecg_id, patient_id, strat_fold, split, y_true, y_prob, class_names)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from None
+
+    def _take(self, rows: NDArray[np.intp]) -> Predictions:
+        return Predictions(
+            self.ecg_id[rows],
+            self.patient_id[rows],
+            self.strat_fold[rows],
+            self.split[rows],
+            self.y_true[rows],
+            self.y_prob[rows],
+            self.class_names,
+        )
+
+
+def pool(parts: Sequence[Predictions]) -> Predictions:
+    """Pool out-of-fold predictions: put the folds' records together, sorted by ecg_id.
+
+    Parameters
+    ----------
+    parts
+        One a fold, each already narrowed to its out-of-fold records:
+        `[part.select("test") for part in parts]`.
+
+    Raises
+    ------
+    DataError
+        There is no part, the classes differ in name or order, or a record is met twice.
+
+    Examples
+    --------
+    >>> first = Predictions([9], [1], [1], ["test"], [[1]], [[0.75]], ("AFIB",))
+    >>> second = Predictions([4], [2], [3], ["test"], [[0]], [[0.25]], ("AFIB",))
+    >>> pool([first, second]).ecg_id
+    array([4, 9])
+    """
+    if not parts:
+        raise DataError("there are no predictions to pool: expected one part a fold, got none")
+    class_names = parts[0].class_names
+    for number, part in enumerate(parts[1:], start=1):
+        if part.class_names != class_names:
+            difference = describe_difference(part.class_names, class_names)
+            raise DataError(f"the classes of part {number} differ from those of part 0: {difference}")
+    ecg_id = np.concatenate([part.ecg_id for part in parts])
+    _check_met_once(ecg_id, parts)
+    together = Predictions(
+        ecg_id,
+        np.concatenate([part.patient_id for part in parts]),
+        np.concatenate([part.strat_fold for part in parts]),
+        np.concatenate([part.split for part in parts]),
+        np.concatenate([part.y_true for part in parts]),
+        np.concatenate([part.y_prob for part in parts]),
+        class_names,
+    )
+    return together._take(np.argsort(ecg_id, kind="stable"))
+
+
+def check_arrays(
+    y_true: ArrayLike,
+    y_prob: ArrayLike,
+    class_names: Sequence[str],
+    *,
+    ecg_id: NDArray[np.int64] | None = None,
+) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
+    """Refuse labels and probabilities that no number should be computed from.
+
+    Parameters
+    ----------
+    y_true, y_prob
+        Shape `(n_records, n_classes)`: 0 or 1, and a probability in [0, 1].
+    class_names
+        One name a class, all different.
+    ecg_id
+        Names the records in messages; without it they are named by row, from 0.
+
+    Returns
+    -------
+    y_true, y_prob
+        The same values as int8 and float64.
+
+    Raises
+    ------
+    DataError
+        There is no record or class, the shapes disagree, or a value is not what is said above.
+    """
+    labels, probabilities = np.asarray(y_true), np.asarray(y_prob)
+    if isinstance(class_names, str):
+        raise DataError(f"class_names must be a sequence of names, got the text {class_names!r}")
+    twice = sorted({name for name in class_names if list(class_names).count(name) > 1})
+    if twice:
+        raise DataError(f"class_names must all be different, got twice: {', '.join(twice)}")
+    for name, array in (("y_true", labels), ("y_prob", probabilities)):
+        if array.dtype.kind not in "biuf":
+            raise DataError(f"{name} must hold numbers, got {array.dtype}")
+        if array.ndim != 2 or array.shape[1] != len(class_names):
+            raise DataError(
+                f"{name} must have shape (n_records, {len(class_names)}) for {len(class_names)} classes, "
+                f"got {array.shape}"
+            )
+    if labels.shape != probabilities.shape:
+        raise DataError(f"y_true and y_prob differ in shape: {labels.shape} and {probabilities.shape}")
+    if not labels.size:
+        raise DataError(f"there must be at least one record and one class, got shape {labels.shape}")
+    probabilities = probabilities.astype(np.float64)
+    good_values = (
+        ("y_true", labels, (labels == 0) | (labels == 1), "0 or 1"),
+        ("y_prob", probabilities, np.isfinite(probabilities), "finite"),
+        ("y_prob", probabilities, (probabilities >= 0) & (probabilities <= 1), "in [0, 1]"),
+    )
+    for name, array, good, wanted in good_values:
+        if not good.all():
+            row, column = np.argwhere(~good)[0]
+            where = f"row {row}" if ecg_id is None or len(ecg_id) <= row else f"ecg_id {ecg_id[row]}"
+            got = array[row, column]
+            raise DataError(f"{name} of class {class_names[column]!r} in {where} must be {wanted}, got {got}")
+    return labels.astype(np.int8), probabilities
+
+
+def describe_difference(got: Sequence[str], expected: Sequence[str]) -> str:
+    """Say in words how one list of class names differs from another.
+
+    Examples
+    --------
+    >>> describe_difference(["NORM", "HYP"], ["NORM", "MI"])
+    'missing: MI; unexpected: HYP'
+    >>> describe_difference(["MI", "NORM"], ["NORM", "MI"])
+    "another order: class 0 is 'MI', expected 'NORM'"
+    """
+    missing = [name for name in expected if name not in set(got)]
+    unexpected = [name for name in got if name not in set(expected)]
+    words = [f"missing: {', '.join(missing)}"] if missing else []
+    words += [f"unexpected: {', '.join(unexpected)}"] if unexpected else []
+    for position, (ours, theirs) in enumerate(zip(got, expected, strict=False)):
+        if not words and ours != theirs:
+            words.append(f"another order: class {position} is {ours!r}, expected {theirs!r}")
+    return "; ".join(words)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file that others see whole or not at all: a temporary name in the same folder, then a rename.
+
+    Parameters
+    ----------
+    path
+        The file; its folder is made, an older file is replaced.
+    content
+        The bytes of the file.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _as_whole_numbers(name: str, values: ArrayLike) -> NDArray[np.int64]:
+    array = np.asarray(values)
+    if array.dtype.kind not in "iuf":
+        raise DataError(f"{name} must hold whole numbers, got {array.dtype}")
+    broken = array[~np.isfinite(array) | (array != np.floor(array))]
+    if broken.size:
+        raise DataError(f"{name} must hold whole numbers, got {broken.flat[0]}")
+    return array.astype(np.int64)
+
+
+def _check_splits(ecg_id: NDArray[np.int64], split: NDArray[np.str_]) -> None:
+    unknown = np.flatnonzero(~np.isin(split, SPLITS))
+    if len(unknown):
+        row = unknown[0]
+        raise DataError(f"split must be 'val' or 'test', got '{split[row]}' for ecg_id {ecg_id[row]}")
+    for name in SPLITS:
+        ids, counts = np.unique(ecg_id[split == name], return_counts=True)
+        if (counts > 1).any():
+            raise DataError(f"ecg_id {ids[counts > 1][0]} is more than once in split {name!r}, expected once")
+
+
+def _check_met_once(ecg_id: NDArray[np.int64], parts: Sequence[Predictions]) -> None:
+    ids, counts = np.unique(ecg_id, return_counts=True)
+    if (counts > 1).any():
+        twice = ids[counts > 1][0]
+        where = [
+            f"{split!s} of part {number}"
+            for number, part in enumerate(parts)
+            for split in part.split[part.ecg_id == twice]
+        ]
+        raise DataError(
+            f"ecg_id {twice} is met {len(where)} times ({', '.join(where)}), expected once; so are "
+            f"{(counts > 1).sum() - 1} more records: pool one split of folds that do not overlap"
+        )
+
+
+def _read_class_names(path: Path) -> tuple[str, ...]:
+    try:
+        with Path(path).open(encoding="utf-8-sig", newline="") as file:
+            header = next(csv.reader(file), [])
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such predictions file") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not a readable CSV file: {error}") from None
+    if not header:
+        columns = ", ".join(_ID_COLUMNS)
+        raise DataError(f"{path}: the file is empty, expected a header: {columns}, {_TRUE}<CLASS>...")
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if twice:
+        raise DataError(f"{path}: column {twice[0]!r} is more than once in the header")
+    missing = [name for name in _ID_COLUMNS if name not in header]
+    if missing:
+        raise DataError(f"{path}: column {missing[0]!r} is missing, got {', '.join(header[:6])}, ...")
+    unknown = [name for name in header if name not in _ID_COLUMNS and not name.startswith((_TRUE, _PROB))]
+    if unknown:
+        wanted = f"{', '.join(_ID_COLUMNS)}, {_TRUE}<CLASS>..., {_PROB}<CLASS>..."
+        raise DataError(f"{path}: unknown column {unknown[0]!r}, expected {wanted}")
+    true_names = tuple(name.removeprefix(_TRUE) for name in header if name.startswith(_TRUE))
+    prob_names = tuple(name.removeprefix(_PROB) for name in header if name.startswith(_PROB))
+    if true_names != prob_names:
+        difference = describe_difference(prob_names, true_names)
+        raise DataError(f"{path}: the classes of the {_PROB} and {_TRUE} columns differ: {difference}")
+    if not true_names:
+        raise DataError(f"{path}: there is no column {_TRUE}<CLASS>, got {', '.join(header[:6])}")
+    return true_names
+
+
+def _read_numbers(column: pd.Series, wanted: str) -> NDArray[np.float64]:
+    texts = column.to_numpy(dtype=np.str_)
+    try:
+        numbers = texts.astype(np.float64)  # exact, unlike some versions of pandas' own parser
+    except ValueError:
+        numbers = np.array([_read_number(text) for text in texts])
+    wrong = ~np.isfinite(numbers)
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise DataError(f"{column.name} in row {row + 1} must be {wanted}, got {str(texts[row])!r}")
+    return numbers
+
+
+def _read_number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")

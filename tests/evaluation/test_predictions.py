@@ -1,0 +1,275 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from ecgcls.errors import ConfigError, DataError
+from ecgcls.evaluation.predictions import (
+    Predictions,
+    check_arrays,
+    describe_difference,
+    pool,
+    write_atomically,
+)
+
+AWKWARD = ("NORM", "LAFB/LPFB", "ISC_", "PRC(S)", 'a "b", c', "y_prob_X", "2AVB", "É")
+ARRAYS = ("ecg_id", "patient_id", "strat_fold", "split", "y_true", "y_prob")
+
+
+def make(ecg_id=(3, 1, 2), split=("val", "test", "test"), class_names=("NORM", "MI"), seed=0, **changed):
+    rng = np.random.default_rng(seed)
+    n_records = len(ecg_id)
+    values = {
+        "ecg_id": np.array(ecg_id),
+        "patient_id": np.arange(n_records) + 100,
+        "strat_fold": np.full(n_records, 9),
+        "split": np.array(split),
+        "y_true": rng.integers(0, 2, (n_records, len(class_names))),
+        "y_prob": rng.random((n_records, len(class_names)), dtype=np.float32),
+        "class_names": class_names,
+    }
+    return Predictions(**(values | changed))
+
+
+def assert_same(left, right):
+    assert left.class_names == right.class_names
+    for name in ARRAYS:
+        np.testing.assert_array_equal(getattr(left, name), getattr(right, name))
+        assert getattr(left, name).dtype.kind == getattr(right, name).dtype.kind
+
+
+@pytest.fixture
+def csv_path(tmp_path):
+    path = tmp_path / "predictions.csv"
+    make().to_csv(path)
+    return path
+
+
+def change(path, **columns):
+    """Write other values into columns of a predictions file, as text."""
+    frame = pd.read_csv(path, dtype=str)
+    for name, values in columns.items():
+        frame[name] = values
+    frame.to_csv(path, index=False)
+
+
+def test_values_are_kept_exactly_in_their_own_types():
+    said = make(y_true=np.array([[True, False]] * 3), patient_id=np.array([7.0, 8.0, 9.0]))
+    assert said.y_true.dtype == np.int8 and said.y_true.tolist() == [[1, 0]] * 3
+    assert said.patient_id.dtype == np.int64 and said.patient_id.tolist() == [7, 8, 9]
+    assert said.y_prob.dtype == np.float64
+    assert len(said) == 3
+
+
+def test_select_keeps_the_records_of_one_split_in_order():
+    said = make()
+    test = said.select("test")
+    assert test.ecg_id.tolist() == [1, 2]
+    np.testing.assert_array_equal(test.y_prob, said.y_prob[1:])
+    assert set(test.split) == {"test"}
+
+
+def test_select_refuses_an_unknown_and_an_absent_split():
+    with pytest.raises(ConfigError, match="split must be one of val, test, got 'train'"):
+        make().select("train")
+    with pytest.raises(DataError, match="none of the 2 predictions is in split 'val'"):
+        make((1, 2), ("test", "test")).select("val")
+
+
+def test_csv_round_trip_with_awkward_class_names(tmp_path):
+    said = make(class_names=AWKWARD)
+    said.to_csv(tmp_path / "predictions.csv")
+    assert_same(Predictions.from_csv(tmp_path / "predictions.csv"), said)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_csv_round_trip_of_every_float(tmp_path, dtype):
+    rng = np.random.default_rng(1)
+    spread = rng.random(500) ** rng.integers(1, 40, 500)  # down to 1e-40, subnormal in float32
+    edges = [
+        0.0,
+        1.0,
+        0.5,
+        np.finfo(dtype).tiny,
+        np.nextafter(dtype(1), dtype(0)),
+        np.finfo(dtype).smallest_subnormal,
+    ]
+    y_prob = np.concatenate([spread, edges]).astype(dtype)[:, None]
+    n_records = len(y_prob)
+    said = make(range(n_records), ["test"] * n_records, ("MI",), y_prob=y_prob)
+    said.to_csv(tmp_path / "predictions.csv")
+    read = Predictions.from_csv(tmp_path / "predictions.csv").y_prob
+    np.testing.assert_array_equal(read.astype(dtype).view(np.uint8), y_prob.view(np.uint8))
+    np.testing.assert_array_equal(read, y_prob.astype(np.float64))
+
+
+def test_csv_columns_and_bytes(tmp_path):
+    said = make((5,), ("test",), ("LAFB/LPFB",), y_true=[[1]], y_prob=np.array([[0.1]], dtype=np.float32))
+    said.to_csv(tmp_path / "new" / "a.csv")
+    said.to_csv(tmp_path / "b.csv")
+    expected = (
+        b"ecg_id,patient_id,strat_fold,split,y_true_LAFB/LPFB,y_prob_LAFB/LPFB\n"
+        b"5,100,9,test,1,0.10000000149011612\n"
+    )
+    assert (tmp_path / "new" / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes() == expected
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
+    path = tmp_path / "file.txt"
+    write_atomically(path, b"old")
+
+    def break_down(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("pathlib.Path.replace", break_down)
+    with pytest.raises(OSError, match="disk full"):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert [each.name for each in tmp_path.iterdir()] == ["file.txt"]
+
+
+def test_a_file_with_a_byte_order_mark_is_read(csv_path):
+    expected = Predictions.from_csv(csv_path)
+    csv_path.write_bytes(b"\xef\xbb\xbf" + csv_path.read_bytes())
+    assert_same(Predictions.from_csv(csv_path), expected)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"y_true_MI": ["0", "2", "1"]}, r"y_true of class 'MI' in ecg_id 1 must be 0 or 1, got 2"),
+        ({"y_true_MI": ["0", "0.5", "1"]}, r"y_true of class 'MI' in ecg_id 1 must be 0 or 1, got 0.5"),
+        ({"y_true_MI": ["0", "yes", "1"]}, r"y_true_MI in row 2 must be 0 or 1, got 'yes'"),
+        ({"y_true_MI": ["True", "False", "True"]}, r"y_true_MI in row 1 must be 0 or 1, got 'True'"),
+        ({"y_prob_NORM": ["0.1", "0.2", "nan"]}, r"y_prob_NORM in row 3 must be in \[0, 1\], got 'nan'"),
+        ({"y_prob_NORM": ["0.1", "0.2", ""]}, r"y_prob_NORM in row 3 must be in \[0, 1\], got ''"),
+        ({"y_prob_NORM": ["inf", "0.2", "0"]}, r"y_prob_NORM in row 1 must be in \[0, 1\], got 'inf'"),
+        (
+            {"y_prob_NORM": ["0", "1.25", "0"]},
+            r"y_prob of class 'NORM' in ecg_id 1 must be in \[0, 1\], got 1.25",
+        ),
+        (
+            {"y_prob_NORM": ["0", "1", "-0.5"]},
+            r"y_prob of class 'NORM' in ecg_id 2 must be in \[0, 1\], got -0.5",
+        ),
+        ({"ecg_id": ["1", "x", "3"]}, r"ecg_id in row 2 must be a whole number, got 'x'"),
+        ({"patient_id": ["1", "2.5", "3"]}, r"patient_id must hold whole numbers, got 2.5"),
+        ({"split": ["val", "train", "test"]}, r"split must be 'val' or 'test', got 'train' for ecg_id 1"),
+        ({"split": ["val", "test", ""]}, r"split must be 'val' or 'test', got '' for ecg_id 2"),
+        ({"ecg_id": ["1", "2", "2"]}, r"ecg_id 2 is more than once in split 'test', expected once"),
+        ({"y_prob_HYP": "0"}, r"the classes of the y_prob_ and y_true_ columns differ: unexpected: HYP"),
+        ({"y_true_HYP": "0"}, r"the classes of the y_prob_ and y_true_ columns differ: missing: HYP"),
+        ({"model": "cnn1d"}, r"unknown column 'model', expected ecg_id, patient_id"),
+    ],
+)
+def test_from_csv_names_the_file_and_what_is_wrong(csv_path, columns, message):
+    change(csv_path, **columns)
+    with pytest.raises(DataError, match=message) as caught:
+        Predictions.from_csv(csv_path)
+    assert str(caught.value).startswith(f"{csv_path}: ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "the file is empty, expected a header: ecg_id, patient_id, strat_fold, split"),
+        ("ecg_id,patient_id,strat_fold,split,y_true_A,y_prob_A\n", "there is no record below the header"),
+        ("patient_id,strat_fold,split,y_true_A,y_prob_A\n1,1,val,1,1\n", "column 'ecg_id' is missing"),
+        ("ecg_id,patient_id,strat_fold,split\n1,1,1,val\n", "there is no column y_true_<CLASS>"),
+        ("ecg_id,ecg_id,patient_id,strat_fold,split\n", "column 'ecg_id' is more than once in the header"),
+        (
+            "ecg_id,patient_id,strat_fold,split,y_true_A,y_prob_A\n1,1,1,val,1,1,5\n",
+            "row 1 has more cells than the header has columns",
+        ),
+        (
+            "ecg_id,patient_id,strat_fold,split,y_true_A,y_prob_A\n1,1,1,val,1,1\n2,1,1,val,1,1,5\n",
+            "not a readable CSV file: .*line 3",
+        ),
+        (
+            "ecg_id,patient_id,strat_fold,split,y_true_A,y_prob_A\n1,1,1,val,1,1\n2,1,1,val,1\n",
+            "y_prob_A in row 2 must be in",
+        ),
+        (
+            "ecg_id,patient_id,strat_fold,split,y_true_A,y_true_B,y_prob_B,y_prob_A\n1,1,1,val,1,1,1,1\n",
+            "columns differ: another order: class 0 is 'B', expected 'A'",
+        ),
+    ],
+)
+def test_from_csv_refuses_a_malformed_file(tmp_path, text, message):
+    path = tmp_path / "predictions.csv"
+    path.write_text(text)
+    with pytest.raises(DataError, match=message) as caught:
+        Predictions.from_csv(path)
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+def test_from_csv_refuses_a_missing_and_a_binary_file(tmp_path):
+    with pytest.raises(DataError, match=r"none\.csv: no such predictions file"):
+        Predictions.from_csv(tmp_path / "none.csv")
+    (tmp_path / "net.csv").write_bytes(bytes(range(128, 256)))
+    with pytest.raises(DataError, match=r"net\.csv: not a readable CSV file"):
+        Predictions.from_csv(tmp_path / "net.csv")
+
+
+def test_pool_sorts_by_ecg_id_and_keeps_each_row_together():
+    parts = [make((9, 2), ("test",) * 2, seed=1), make((5, 1), ("test",) * 2, seed=2)]
+    pooled = pool(parts)
+    assert pooled.ecg_id.tolist() == [1, 2, 5, 9]
+    assert pooled.patient_id.tolist() == [101, 101, 100, 100]
+    expected = [parts[1].y_prob[1], parts[0].y_prob[1], parts[1].y_prob[0], parts[0].y_prob[0]]
+    np.testing.assert_array_equal(pooled.y_prob, expected)
+    assert_same(pool(parts[::-1]), pooled)
+
+
+def test_pool_refuses_a_record_met_twice():
+    parts = [make((1, 2, 3), ("test",) * 3), make((4, 2), ("test", "val"))]
+    with pytest.raises(
+        DataError, match=r"ecg_id 2 is met 2 times \(test of part 0, val of part 1\), expected once"
+    ):
+        pool(parts)
+
+
+@pytest.mark.parametrize(
+    ("class_names", "message"),
+    [
+        (("NORM", "HYP"), "classes of part 1 differ from those of part 0: missing: MI; unexpected: HYP"),
+        (("MI", "NORM"), "another order: class 0 is 'MI', expected 'NORM'"),
+        (("NORM",), "missing: MI"),
+        (("NORM", "MI", "CD"), "unexpected: CD"),
+    ],
+)
+def test_pool_refuses_other_classes(class_names, message):
+    with pytest.raises(DataError, match=message):
+        pool([make((1, 2, 3)), make((4, 5, 6), class_names=class_names)])
+
+
+def test_pool_refuses_nothing():
+    with pytest.raises(DataError, match="no predictions to pool"):
+        pool([])
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"patient_id": [1, 2]}, r"patient_id must have shape \(3,\) like y_true, got \(2,\)"),
+        ({"ecg_id": ["a", "b", "c"]}, "ecg_id must hold whole numbers, got <U1"),
+        ({"ecg_id": [1, 2, np.nan]}, "ecg_id must hold whole numbers, got nan"),
+        ({"y_prob": [[0.1, np.nan]] * 3}, "y_prob of class 'MI' in ecg_id 3 must be finite, got nan"),
+        ({"class_names": ("MI", "MI")}, "class_names must all be different, got twice: MI"),
+        ({"class_names": "MI"}, "class_names must be a sequence of names, got the text 'MI'"),
+    ],
+)
+def test_predictions_refuse_broken_arrays(changed, message):
+    with pytest.raises(DataError, match=message):
+        make(**changed)
+
+
+def test_check_arrays_names_a_record_by_row_without_ids():
+    with pytest.raises(DataError, match="y_true of class 'B' in row 1 must be 0 or 1, got 3"):
+        check_arrays([[0, 1], [0, 3]], [[0.0, 0.0], [0.0, 0.0]], ["A", "B"])
+    with pytest.raises(DataError, match="y_prob must hold numbers, got <U3"):
+        check_arrays([[0]], [["0.5"]], ["A"])
+
+
+def test_equal_lists_do_not_differ():
+    assert describe_difference(["A", "B"], ["A", "B"]) == ""
