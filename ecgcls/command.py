@@ -3,11 +3,12 @@
 `HYDRA_FULL_ERROR=1` shows the whole traceback instead.
 """
 
+import functools
 import os
 import re
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
 from hydra import compose
@@ -17,8 +18,11 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from ecgcls.config import CONF_DIR, list_keys, suggest
+from ecgcls.config import CONF_DIR, list_keys, suggest, suggest_key
 from ecgcls.errors import ConfigError, DataError
+
+
+_EXPECTED = (ConfigError, DataError, HydraException, OmegaConfBaseException)
 
 
 def run_command(task: Callable[[DictConfig], Any], *, config_name: str) -> None:
@@ -33,12 +37,27 @@ def run_command(task: Callable[[DictConfig], Any], *, config_name: str) -> None:
     """
     shows_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands exceptions on instead of printing and exiting
+
+    @functools.wraps(task)
+    def refuse_or_run(config: DictConfig) -> Any:
+        try:
+            return task(config)
+        except _EXPECTED as error:
+            if shows_traceback:
+                raise
+            _refuse(error, config_name)
+
+    application = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)
     try:
-        hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(task)()
-    except (ConfigError, DataError, HydraException, OmegaConfBaseException) as error:
+        application(refuse_or_run)()
+    except _EXPECTED as error:
         if shows_traceback:
             raise
-        print(f"error: {explain(error, config_name)}", file=sys.stderr)
+        _refuse(error, config_name)
+    except ValueError as error:
+        if shows_traceback or "Config group override must be" not in str(error):
+            raise
+        print("error: a group's choice is a name, as in folds=cv5, not a number (fold=0 is the fold)", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from the last epoch", file=sys.stderr)
@@ -77,12 +96,17 @@ def explain(error: BaseException, config_name: str) -> str:
     text = "\n".join(lines)
     if unknown := re.search(r"Could not override '([^']+)'", text):
         key = unknown[1]
-        return f"{key}: no such key{suggest(key, _known_keys(config_name))}"
+        return f"{key}: no such key{suggest_key(key, _known_keys(config_name))}"
     if choice := re.search(r"Could not find '([^']+)/([^/']+)'", text):
         group, name = choice[1], choice[2]
         options = text.partition("Available options in")[2].partition("Config search path")[0].splitlines()[1:]
         return f"{group}={name}: no such choice{suggest(name, options)} (choices: {', '.join(options)})"
-    return "; ".join(lines[:3])
+    return "; ".join(lines[:2])
+
+
+def _refuse(error: Exception, config_name: str) -> NoReturn:
+    print(f"error: {explain(error, config_name)}", file=sys.stderr)
+    sys.exit(1)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -92,9 +116,19 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _known_keys(config_name: str) -> list[str]:
+    """List the keys of the default configuration, with the command line's choices where they can be made."""
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        return list_keys(compose(config_name))
+        default = compose(config_name)
+        choices = [
+            argument.partition(",")[0]
+            for argument in sys.argv[1:]
+            if argument.partition("=")[0] in default and re.fullmatch(r"\w+=[A-Za-z]\w*(,.*)?", argument)
+        ]
+        try:
+            return list_keys(compose(config_name, overrides=choices))
+        except HydraException:
+            return list_keys(default)
 
 
 def _own_choices(choices: Any) -> dict[str, Any]:

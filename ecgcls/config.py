@@ -7,6 +7,7 @@ value of another type than the annotation's is a `ConfigError` that names the ke
 import difflib
 import hashlib
 import inspect
+import json
 import re
 import typing
 from collections.abc import Iterator, Mapping
@@ -36,8 +37,11 @@ _ROOT_TYPES: dict[str, type] = {
 _INSTANTIATE_KEYS = {"_target_", "_partial_", "_args_", "_convert_", "_recursive_"}
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
-_NOT_IDENTITY = ("experiment", "output_dir", "overwrite", "data.store_dir")
-"""Keys that say where things lie, not what is computed."""
+_NOT_IDENTITY = (
+    "experiment", "output_dir", "overwrite", "data.store_dir", "trainer.enable_progress_bar",
+    "trainer.enable_model_summary",
+)  # fmt: skip
+"""Keys that say where things lie or what is shown, not what is computed."""
 
 
 def check(config: DictConfig) -> None:
@@ -58,7 +62,8 @@ def check(config: DictConfig) -> None:
         _check_target(key, node)
     n_folds = len(instantiate(config.folds))
     if not 0 <= config.fold < n_folds:
-        raise ConfigError(f"fold must be in 0..{n_folds - 1}, got {config.fold}")
+        expected = f"in 0..{n_folds - 1}" if n_folds > 1 else "0"
+        raise ConfigError(f"fold must be {expected}, got {config.fold}")
     instantiate(config.task)
 
 
@@ -109,10 +114,17 @@ def name_variant(
 
 def suggest(word: str, known: list[str]) -> str:
     """Return '; did you mean ...?' with the near matches, or what is known if there are few."""
-    near = difflib.get_close_matches(word, known, n=3, cutoff=0.6)
+    near = difflib.get_close_matches(word, known, n=3, cutoff=0.7)
     if near:
         return f"; did you mean {' or '.join(near)}?"
     return f"; expected one of {', '.join(known)}" if 0 < len(known) <= 30 else ""
+
+
+def suggest_key(key: str, known: list[str]) -> str:
+    """Return the near matches of a dotted key among its siblings, or anywhere if its parent is unknown."""
+    parent, dot, _ = key.rpartition(".")
+    siblings = [name for name in known if name.rpartition(".")[0] == parent and "._" not in name]
+    return suggest(key, siblings if siblings or not dot else known)
 
 
 def list_keys(config: DictConfig) -> list[str]:
@@ -234,7 +246,8 @@ def _flatten(config: DictConfig, *, resolve: bool) -> Iterator[tuple[str, Any]]:
 
 def _name_value(value: Any) -> str:
     """Write a value so that it can stand in a folder's name; what had to be changed gets a digest."""
-    text = "null" if value is None else str(value)
+    is_word = value is None or isinstance(value, bool)
+    text = json.dumps(value) if is_word else str(value)  # null, true, false
     if re.fullmatch(r"[A-Za-z0-9._+-]{1,40}", text) and text not in (".", ".."):
         return text
     last = re.sub(r"[^A-Za-z0-9._+-]+", "-", text.rstrip("/").rpartition("/")[2]).strip("-")[:40]

@@ -38,6 +38,7 @@ import torch
 from filelock import FileLock, Timeout
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import nn
 
 from ecgcls import __version__
@@ -157,8 +158,10 @@ def train(config: DictConfig, run: RunDirectory, *, model: str, variant: str) ->
     if not config.overwrite:
         run.check_same_config(config)
     stages = _Stages()
-    with _early_log() as early_log, _locked(run.path):
+    with _early_log() as early_log:
         pl.seed_everything(config.seed, workers=True, verbose=False)
+        history = History()
+        trainer = _build_trainer(config, run, history)
         data: PTBXLDataModule = instantiate(config.data)(
             task=instantiate(config.task), folds=instantiate(config.folds), fold=config.fold, seed=config.seed
         )
@@ -166,16 +169,18 @@ def train(config: DictConfig, run: RunDirectory, *, model: str, variant: str) ->
             data.prepare_data()
             data.setup()
         classifier = build_classifier(config, data)
-        info = _open_run(config, run, data, classifier) | {"model": model, "variant": variant}
-        run.write_info(info)
-        with _log_to(run.path / "run.log", early_log):
-            try:
-                _train_and_score(config, run, data, classifier, info, stages)
-            except BaseException as error:
-                reason = f"{type(error).__name__}: {error}".strip(": ")
-                log.debug("Stopped by %s", reason, exc_info=True)
-                run.write_info(info | {"status": "failed", "error": reason})
-                raise
+        with _locked(run.path):
+            info = _open_run(config, run, data, classifier) | {"model": model, "variant": variant}
+            run.write_info(info)
+            with _log_to(run.path / "run.log", early_log):
+                try:
+                    result = _train_and_score(config, run, data, classifier, trainer, history, info, stages)
+                    run.write_info(info | result | {"status": "finished", "finished": _now()})
+                except BaseException as error:
+                    reason = f"{type(error).__name__}: {error}".strip(": ")
+                    log.debug("Stopped by %s", reason, exc_info=True)
+                    run.write_info(info | {"status": "failed", "error": reason})
+                    raise
 
 
 def build_classifier(config: DictConfig, data: PTBXLDataModule) -> ECGClassifier:
@@ -204,11 +209,12 @@ def _train_and_score(
     run: RunDirectory,
     data: PTBXLDataModule,
     classifier: ECGClassifier,
+    trainer: pl.Trainer,
+    history: History,
     info: dict[str, Any],
     stages: "_Stages",
-) -> None:
-    history = History()
-    trainer = _build_trainer(config, run, history)
+) -> dict[str, Any]:
+    """Do the work between a run's start and its end; return what ``run.json`` says of it."""
     with stages.time("fit"):
         resume = str(run.last_checkpoint) if run.last_checkpoint.is_file() else None
         if resume:
@@ -239,16 +245,7 @@ def _train_and_score(
         save_figure(curves, run.path / "figures" / "training_curves.png")
     if test.undefined:
         log.warning("Not scored in test: %s", ", ".join(f"{name} ({why})" for name, why in test.undefined.items()))
-    run.write_info(
-        info
-        | {
-            "status": "finished",
-            "finished": _now(),
-            "n_epochs": len(epochs),
-            "best_epoch": checkpoint["epoch"],
-            "stages_s": stages.seconds,
-        }
-    )
+    return {"n_epochs": len(epochs), "best_epoch": checkpoint["epoch"], "stages_s": stages.seconds}
 
 
 def _open_run(
@@ -298,9 +295,12 @@ def _build_trainer(config: DictConfig, run: RunDirectory, history: History) -> p
     )
     callbacks = [history, EpochSeed(config.seed), *(instantiate(node) for node in nodes.values()), checkpoint]
     loggers = [instantiate(node)(save_dir=run.path) for node in config.logger.values()]
-    trainer: pl.Trainer = instantiate(config.trainer)(
-        callbacks=callbacks, logger=loggers or False, default_root_dir=run.path
-    )
+    try:
+        trainer: pl.Trainer = instantiate(config.trainer)(
+            callbacks=callbacks, logger=loggers or False, default_root_dir=run.path
+        )
+    except (MisconfigurationException, ValueError, TypeError) as error:
+        raise ConfigError(f"trainer: {error}") from error
     return trainer
 
 
@@ -344,6 +344,10 @@ def _locked(folder: Path) -> Iterator[None]:
     """Keep a second process out of a run directory; the lock goes with the process, however it ends."""
     path = folder.with_name(f".{folder.name}.lock")
     try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"output_dir: {folder} cannot be made ({error.strerror}); set output_dir=PATH") from error
+    try:
         with FileLock(path, timeout=0):
             yield
     except Timeout:
@@ -379,14 +383,11 @@ def _log_to(path: Path, early: logging.handlers.MemoryHandler) -> Iterator[None]
 
 def _check_writable(folder: Path) -> None:
     """Refuse an output folder that cannot be written, before minutes are spent on the data."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        writable = os.access(folder.parent, os.W_OK)
-        reason = "no permission"
-    except OSError as error:
-        writable, reason = False, error.strerror or str(error)
-    if not writable:
-        raise ConfigError(f"output_dir: {folder.parent} cannot be written ({reason}); set output_dir=PATH")
+    existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    if not existing.is_dir():
+        raise ConfigError(f"output_dir: {existing} is a file, {folder} cannot be made in it; set output_dir=PATH")
+    if not os.access(existing, os.W_OK):
+        raise ConfigError(f"output_dir: {existing} cannot be written (no permission); set output_dir=PATH")
 
 
 def _empty(folder: Path) -> None:
