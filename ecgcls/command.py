@@ -21,7 +21,6 @@ from omegaconf.errors import OmegaConfBaseException
 from ecgcls.config import CONF_DIR, list_keys, suggest, suggest_key
 from ecgcls.errors import ConfigError, DataError
 
-
 _EXPECTED = (ConfigError, DataError, HydraException, OmegaConfBaseException)
 
 

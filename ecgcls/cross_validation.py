@@ -138,7 +138,7 @@ def tabulate(found: list[CrossValidation]) -> str:
             if one.over_folds is None:
                 row[f"{label} folds"] = ""
             else:
-                mean, sd = one.over_folds.loc[("overall", key), ["mean", "sd"]]
+                mean, sd = one.over_folds.loc[("overall", key), ["mean", "sd"]].to_numpy(dtype=float)
                 row[f"{label} folds"] = f"{mean:.3f}" + ("" if np.isnan(sd) else f" ± {sd:.3f}")
         rows.append(row)
     return pd.DataFrame(rows).to_string(index=False)
@@ -172,9 +172,7 @@ def _keep_common_classes(parts: list[Predictions]) -> tuple[list[Predictions], l
     for part in parts:
         columns = [part.class_names.index(name) for name in common]
         narrowed.append(
-            replace(
-                part, y_true=part.y_true[:, columns], y_prob=part.y_prob[:, columns], class_names=tuple(common)
-            )
+            replace(part, y_true=part.y_true[:, columns], y_prob=part.y_prob[:, columns], class_names=tuple(common))
         )
     return narrowed, [name for name in every if name not in common]
 
@@ -182,7 +180,8 @@ def _keep_common_classes(parts: list[Predictions]) -> tuple[list[Predictions], l
 def _nest(table: pd.DataFrame) -> dict[str, dict[str, dict[str, float | int | None]]]:
     """Turn the table of means and sds into plain JSON: class, metric, statistic."""
     nested: dict[str, dict[str, dict[str, float | int | None]]] = {}
-    for (class_name, metric), row in table.iterrows():  # type: ignore[misc]
-        values = {str(key): None if np.isnan(value) else float(value) for key, value in row.items()}
-        nested.setdefault(str(class_name), {})[str(metric)] = values
+    for row in table.reset_index().to_dict(orient="records"):
+        class_name, metric = row.pop("class"), row.pop("metric")
+        values = {str(key): None if np.isnan(value) else value for key, value in row.items()}
+        nested.setdefault(class_name, {})[metric] = values
     return nested

@@ -27,10 +27,9 @@ def _train(config: DictConfig) -> "tuple[str, float]":
 
     check(config)
     default_config, choices, default_choices = compose_default("config")
-    variant = name_variant(
-        config, choices=choices, default_config=default_config, default_choices=default_choices
-    )
-    from ecgcls.runs import place_run, tabulate_test, train
+    variant = name_variant(config, choices=choices, default_config=default_config, default_choices=default_choices)
+    from ecgcls.fit import train
+    from ecgcls.runs import place_run
 
     model = choices["model"]
     run = place_run(config, model=model, variant=variant)
@@ -39,7 +38,7 @@ def _train(config: DictConfig) -> "tuple[str, float]":
         print(f"Finished already: {run.path} (overwrite=true trains anew)")
     else:
         train(config, run, model=model, variant=variant)
-    table = tabulate_test(run)
+    table = run.tabulate_test()
     print(f"\nTest of {model}, fold {config.fold}:\n{table.to_string(float_format='{:.3f}'.format)}\n\n{run.path}")
     return str(run.path), run.read_metrics()["val"]["overall"]["pr_auc"]
 

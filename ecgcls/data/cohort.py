@@ -129,9 +129,7 @@ def select_cohort(
     return cohort
 
 
-def _leave_out_missing(
-    root: Path, database: pd.DataFrame, missing_records: Literal["error", "drop"]
-) -> pd.DataFrame:
+def _leave_out_missing(root: Path, database: pd.DataFrame, missing_records: Literal["error", "drop"]) -> pd.DataFrame:
     missing = find_missing(root, database["filename"])
     if not len(missing):
         return database

@@ -153,9 +153,7 @@ class _Beat:
         self.j_s *= factor
 
 
-def _lobe(
-    at_ms: float, rise_ms: float, vector: tuple[float, float, float], fall_ms: float | None = None
-) -> _Lobe:
+def _lobe(at_ms: float, rise_ms: float, vector: tuple[float, float, float], fall_ms: float | None = None) -> _Lobe:
     fall_ms = rise_ms if fall_ms is None else fall_ms
     return _Lobe(at_ms / 1000, rise_ms / 1000, fall_ms / 1000, np.array(vector))
 
@@ -208,9 +206,7 @@ def _normal_beat(rng: np.random.Generator, age: float) -> _Beat:
     for lobe in p.values():
         lobe.vector = p_turn @ lobe.vector * p_gain
     beat.stretch_qrs(float(np.clip(rng.normal(1.0, 0.06), 0.86, 1.13)))
-    chest = np.array([0.85, 1.1, 1, 1, 1, 1]) * np.exp(
-        np.interp(np.arange(6), [0, 2.5, 5], rng.normal(0, 0.13, 3))
-    )
+    chest = np.array([0.85, 1.1, 1, 1, 1, 1]) * np.exp(np.interp(np.arange(6), [0, 2.5, 5], rng.normal(0, 0.13, 3)))
     beat.lead_gain = np.concatenate([np.exp(rng.normal(0, 0.05, 2)), chest])
     beat.pr_s = float(np.clip(beat.pr_s, 0.125, 0.192))
     return beat
@@ -445,9 +441,7 @@ def _beat_times(spec: EcgSpec, rng: np.random.Generator) -> tuple[Vector, float,
     return r_s, rr_s, ectopic, breath_hz
 
 
-def _add_beats(
-    leads_mv: Vector, beat: _Beat, r_s: Vector, rr_s: Vector, gain: Vector, sampling_rate_hz: int
-) -> None:
+def _add_beats(leads_mv: Vector, beat: _Beat, r_s: Vector, rr_s: Vector, gain: Vector, sampling_rate_hz: int) -> None:
     """Add this beat at every R time to `leads_mv`, (8, margin + samples + margin), all of them at once."""
     window = int(1.45 * sampling_rate_hz)
     before = int(0.50 * sampling_rate_hz)
@@ -484,18 +478,12 @@ def _fibrillation(s: float, rng: np.random.Generator, t: Vector) -> Vector:
     wave = np.zeros_like(t)
     for hz, size in ((rng.uniform(5, 7.5), 1.0), (rng.uniform(3.8, 5), 0.5)):
         wander = rng.uniform(0.8, 2.2) * np.sin(2 * np.pi * (rng.uniform(0.2, 0.7) * t + rng.random()))
-        wave += (
-            size
-            * (1 + 0.4 * np.sin(2 * np.pi * (0.31 * t + rng.random())))
-            * np.sin(2 * np.pi * hz * t + wander)
-        )
+        wave += size * (1 + 0.4 * np.sin(2 * np.pi * (0.31 * t + rng.random()))) * np.sin(2 * np.pi * hz * t + wander)
     vector = DOWER @ np.array([0.005, 0.6, -0.7]) * (0.035 + 0.05 * s)
     return vector[:, None] * wave
 
 
-def _noise(
-    spec: EcgSpec, seed: int, rng: np.random.Generator, t: Vector, breath_hz: float, rate_hz: int
-) -> Vector:
+def _noise(spec: EcgSpec, seed: int, rng: np.random.Generator, t: Vector, breath_hz: float, rate_hz: int) -> Vector:
     """Muscle noise, wander and (at 500 Hz) mains hum of the eight independent leads, (8, samples), in mV."""
     n_samples, n_slow = len(t), DURATION_S * 50
     # (electrode,): the limbs tremble more than the chest
@@ -571,9 +559,7 @@ def simulate_ecg(spec: EcgSpec, *, seed: int, sampling_rate_hz: Literal[100, 500
     rr_before_s = np.clip(0.8 * rr_s + 0.2 * np.diff(r_s, prepend=r_s[0] - rr_s), 0.35, 1.6)
     _add_beats(padded_mv, beat, r_s[~ectopic], rr_before_s[~ectopic], gain[~ectopic], sampling_rate_hz)
     if ectopic.any():
-        _add_beats(
-            padded_mv, ectopic_beat, r_s[ectopic], rr_before_s[ectopic], gain[ectopic], sampling_rate_hz
-        )
+        _add_beats(padded_mv, ectopic_beat, r_s[ectopic], rr_before_s[ectopic], gain[ectopic], sampling_rate_hz)
     leads_mv = padded_mv[:, margin : margin + n_samples]
     if "AFIB" in spec.severity:
         leads_mv += _fibrillation(spec.severity["AFIB"], rng, t)

@@ -119,9 +119,7 @@ class PTBXLDataModule(pl.LightningDataModule):
         flat = store.find_flat_leads()
         if flat:
             ecg_id, leads = next(iter(flat.items()))
-            log.warning(
-                "%d records have a flat lead, the first ecg_id %d (%s)", len(flat), ecg_id, ", ".join(leads)
-            )
+            log.warning("%d records have a flat lead, the first ecg_id %d (%s)", len(flat), ecg_id, ", ".join(leads))
         return store
 
     @cached_property
@@ -284,6 +282,6 @@ class _PartDataset(Dataset[Batch]):
         )
 
 
-def _keep_batch(batch: Batch) -> Batch:
+def _keep_batch(batch: Any) -> Batch:
     """Stand in for the collate function: `_PartDataset` hands out whole batches already."""
     return batch

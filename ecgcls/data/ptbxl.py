@@ -64,9 +64,7 @@ def read_database(root: Path, *, sampling_rate_hz: int) -> pd.DataFrame:
     table = table.set_index("ecg_id")
     if "strat_fold" in table.columns and not table["strat_fold"].between(1, 10).all():
         wrong = table["strat_fold"][~table["strat_fold"].between(1, 10)]
-        raise DataError(
-            f"{path}: strat_fold must be in 1..10, got {wrong.iloc[0]} for ecg_id {wrong.index[0]}"
-        )
+        raise DataError(f"{path}: strat_fold must be in 1..10, got {wrong.iloc[0]} for ecg_id {wrong.index[0]}")
     unnamed = table[filename_column].isna()
     if unnamed.any():
         raise DataError(f"{path}: {filename_column} is empty for ecg_id {table.index[unnamed][0]}")
@@ -109,9 +107,7 @@ def read_statements(root: Path) -> pd.DataFrame:
 
 def hash_tables(root: Path) -> dict[str, str]:
     """Return the SHA-256 of both tables, by file name."""
-    return {
-        name: hashlib.sha256((root / name).read_bytes()).hexdigest() for name in (DATABASE_CSV, STATEMENTS_CSV)
-    }
+    return {name: hashlib.sha256((root / name).read_bytes()).hexdigest() for name in (DATABASE_CSV, STATEMENTS_CSV)}
 
 
 def _read_csv(path: Path, *, required: tuple[str, ...]) -> pd.DataFrame:
@@ -137,9 +133,7 @@ def _to_int(values: pd.Series, path: Path) -> pd.Series:
     wrong = numbers.isna() | (numbers % 1 != 0)
     if wrong.any():
         row = int(wrong.to_numpy().argmax())
-        raise DataError(
-            f"{path}: {values.name} must be a whole number, got {values.iloc[row]!r} in line {row + 2}"
-        )
+        raise DataError(f"{path}: {values.name} must be a whole number, got {values.iloc[row]!r} in line {row + 2}")
     return numbers.astype("int64")
 
 

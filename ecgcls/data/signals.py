@@ -30,9 +30,7 @@ _INT16_MISSING = -32768  # WFDB's mark of a missing sample in format 16
 
 _RECORD_LINE = re.compile(r"(\S+) (\d+) (\d+(?:\.\d+)?) (\d+)(?: .*)?")
 # file, format 16, gain(baseline)/units, resolution, zero, initial value, checksum, block size, description
-_SIGNAL_LINE = re.compile(
-    r"(\S+) 16 (\d+(?:\.\d+)?)(?:\((-?\d+)\))?/(\S+) \d+ (-?\d+) -?\d+ (-?\d+) 0 (\S.*?)\s*"
-)
+_SIGNAL_LINE = re.compile(r"(\S+) 16 (\d+(?:\.\d+)?)(?:\((-?\d+)\))?/(\S+) \d+ (-?\d+) -?\d+ (-?\d+) 0 (\S.*?)\s*")
 
 
 class Record(NamedTuple):

@@ -168,9 +168,7 @@ def open_store(
         return store
 
 
-def _build(
-    folder: Path, root: Path, filenames: pd.Series, sampling_rate_hz: int, fingerprint: str
-) -> None:
+def _build(folder: Path, root: Path, filenames: pd.Series, sampling_rate_hz: int, fingerprint: str) -> None:
     """Read every record once and write a store into `folder`."""
     folder.mkdir(parents=True)
     sums = np.zeros((len(filenames), len(LEADS)), dtype=np.int64)

@@ -237,10 +237,7 @@ def _plan_patients(n_records: int, rng: np.random.Generator) -> list[_Patient]:
     edges = np.cumsum([share for _, share in _PROFILES]) / sum(share for _, share in _PROFILES)
     profiles = np.searchsorted(edges, (np.arange(n_patients) + rng.random()) / n_patients, side="right")
     rng.shuffle(profiles)
-    patients = [
-        _Patient(i + 1, _PROFILES[p][0], int(c))
-        for i, (p, c) in enumerate(zip(profiles, counts, strict=True))
-    ]
+    patients = [_Patient(i + 1, _PROFILES[p][0], int(c)) for i, (p, c) in enumerate(zip(profiles, counts, strict=True))]
     _assign_strat_folds(patients)
     return patients
 
@@ -348,9 +345,7 @@ def _database_csv(records: list[_Record], seed: int) -> str:
             "site": float(rng.integers(4)),
             "device": "SYNTHETIC",
             "recording_date": record.recorded.strftime("%Y-%m-%d %H:%M:%S"),
-            "report": "synthetic: "
-            + ". ".join(_STATEMENTS[name][0].lower() for name in reversed(names))
-            + ".",
+            "report": "synthetic: " + ". ".join(_STATEMENTS[name][0].lower() for name in reversed(names)) + ".",
             "scp_codes": repr(codes),
             "heart_axis": _axis_code(frontal_axis_deg(spec, seed=seed)) if rng.random() < 0.6 else "",
             "infarction_stadium1": stadium if infarcted else "",
@@ -416,9 +411,7 @@ def _write_records(
         # Drop 'records100/': the folder still has its temporary name.
         stem = folder / _record_name(record.spec.ecg_id, sampling_rate_hz).split("/", 1)[1]
         stem.parent.mkdir(exist_ok=True)
-        _write_wfdb(
-            stem, simulate_ecg(record.spec, seed=seed, sampling_rate_hz=sampling_rate_hz), sampling_rate_hz
-        )
+        _write_wfdb(stem, simulate_ecg(record.spec, seed=seed, sampling_rate_hz=sampling_rate_hz), sampling_rate_hz)
 
 
 def _remove(path: Path) -> None:
@@ -458,11 +451,7 @@ def _is_complete(root: Path, asked: dict[str, int], folder: str) -> bool:
     except ValueError:
         there = None
     if there != asked:
-        was = (
-            ", ".join(f"{k}={v}" for k, v in there.items())
-            if isinstance(there, dict)
-            else "something unreadable"
-        )
+        was = ", ".join(f"{k}={v}" for k, v in there.items()) if isinstance(there, dict) else "something unreadable"
         wanted = ", ".join(f"{k}={v}" for k, v in asked.items())
         raise ConfigError(
             f"{root} holds synthetic ECGs with {was}, asked for {wanted}: delete it or choose another folder"
@@ -470,9 +459,7 @@ def _is_complete(root: Path, asked: dict[str, int], folder: str) -> bool:
     return all((root / name).exists() for name in (*_TEXTS, folder))
 
 
-def _write_missing(
-    root: Path, asked: dict[str, int], sampling_rate_hz: Literal[100, 500], show_progress: bool
-) -> None:
+def _write_missing(root: Path, asked: dict[str, int], sampling_rate_hz: Literal[100, 500], show_progress: bool) -> None:
     n_records, seed = asked["n_records"], asked["seed"]
     root.mkdir(parents=True, exist_ok=True)
     for leftover in [root / f".{name}.tmp" for name in (*_TEXTS, "records100", "records500")]:

@@ -103,7 +103,7 @@ class Task:
         chosen = statements if self.statements == "all" else statements[statements[self.statements]]
         if self.classes == "statement":
             return {statement: statement for statement in chosen.index}
-        return chosen[self.classes].to_dict()
+        return dict(zip(chosen.index, chosen[self.classes], strict=True))
 
     def _order_classes(self, names: list[str]) -> list[str]:
         unknown = [name for name in self.class_order if name not in names]

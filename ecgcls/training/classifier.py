@@ -63,7 +63,7 @@ class ECGClassifier(pl.LightningModule):
         self.loss = loss
         self._make_optimizer = optimizer
         self._make_scheduler = scheduler
-        collection = MetricCollection(metrics, compute_groups=False)
+        collection = MetricCollection(dict(metrics), compute_groups=False)
         self.val_metrics = collection.clone(prefix="val/")
         self.test_metrics = collection.clone(prefix="test/")
 

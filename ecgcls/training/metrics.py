@@ -20,7 +20,7 @@ class MacroAveragePrecision(MultilabelAveragePrecision):
     def __init__(self, num_labels: int) -> None:
         super().__init__(num_labels=num_labels, average="none", validate_args=False)
 
-    def compute(self) -> Tensor:
+    def compute(self) -> Tensor:  # type: ignore[override]
         """Return the macro average precision of all batches since the last reset."""
         y_prob, y_true = dim_zero_cat(self.preds), dim_zero_cat(self.target)
         return _score_scorable(multilabel_average_precision, y_prob, y_true)
@@ -32,7 +32,7 @@ class MacroAUROC(MultilabelAUROC):
     def __init__(self, num_labels: int) -> None:
         super().__init__(num_labels=num_labels, average="none", validate_args=False)
 
-    def compute(self) -> Tensor:
+    def compute(self) -> Tensor:  # type: ignore[override]
         """Return the macro ROC-AUC of all batches since the last reset."""
         y_prob, y_true = dim_zero_cat(self.preds), dim_zero_cat(self.target)
         return _score_scorable(multilabel_auroc, y_prob, y_true)
@@ -46,7 +46,8 @@ class MacroF1(MultilabelF1Score):
 
     def compute(self) -> Tensor:
         """Return the macro F1 of all batches since the last reset."""
-        scorable = (self.tp + self.fn > 0) & (self.fp + self.tn > 0)
+        tp, fp, tn, fn = self._final_state()
+        scorable = (tp + fn > 0) & (fp + tn > 0)
         return super().compute()[scorable].mean()
 
 
@@ -63,7 +64,5 @@ def _score_scorable(function: Any, y_prob: Tensor, y_true: Tensor) -> Tensor:
     scorable = positive.any(dim=0) & (~positive).any(dim=0)
     if not scorable.any():
         return torch.tensor(float("nan"), device=y_prob.device)
-    scores: Tensor = function(
-        y_prob[:, scorable], y_true[:, scorable], num_labels=int(scorable.sum()), average="none"
-    )
+    scores: Tensor = function(y_prob[:, scorable], y_true[:, scorable], num_labels=int(scorable.sum()), average="none")
     return scores.mean()

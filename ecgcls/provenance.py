@@ -1,0 +1,54 @@
+"""Where a result comes from: versions, machine, process and commit, for ``run.json``."""
+
+import os
+import platform
+import socket
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ecgcls import __version__
+
+_PACKAGES = (
+    "torch",
+    "pytorch-lightning",
+    "torchmetrics",
+    "hydra-core",
+    "omegaconf",
+    "wfdb",
+    "numpy",
+    "pandas",
+    "scikit-learn",
+)
+
+
+def describe_provenance() -> dict[str, Any]:
+    """Return what made this process's results, ready for JSON."""
+    return {
+        "command": [Path(sys.executable).name, *sys.orig_argv[1:]],
+        "process": {"host": socket.gethostname(), "pid": os.getpid()},
+        "machine": {"platform": platform.platform(), "n_cpus": os.cpu_count()},
+        "versions": {
+            "ecgcls": __version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in _PACKAGES},
+        },
+        "git": find_git_commit(),
+    }
+
+
+def find_git_commit() -> dict[str, Any] | None:
+    """Return the commit of this package's own checkout; None where it is installed from a wheel."""
+    package = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(package), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", Path(__file__).name)
+        return {"commit": git("rev-parse", "HEAD"), "modified": bool(git("status", "--porcelain", "-uno"))}
+    except (OSError, subprocess.SubprocessError):
+        return None
