@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -60,11 +61,11 @@ def check(config: DictConfig) -> None:
     _check_root(plain)
     for key, node in _find_targets(plain):
         _check_target(key, node)
-    n_folds = len(instantiate(config.folds))
+    n_folds = len(_build(config.folds))
     if not 0 <= config.fold < n_folds:
         expected = f"in 0..{n_folds - 1}" if n_folds > 1 else "0"
         raise ConfigError(f"fold must be {expected}, got {config.fold}")
-    instantiate(config.task)
+    _build(config.task)
 
 
 def identify(config: DictConfig) -> dict[str, Any]:
@@ -151,6 +152,14 @@ def _check_root(plain: dict[Any, Any]) -> None:
         )
     if not 0 <= plain["seed"] < 2**32:
         raise ConfigError(f"seed must be in 0..{2**32 - 1}, got {plain['seed']}")
+
+
+def _build(node: DictConfig) -> Any:
+    """Build what a node says; its own refusal comes through as it is."""
+    try:
+        return instantiate(node)
+    except InstantiationException as error:
+        raise error.__cause__ if isinstance(error.__cause__, ConfigError) else error from None
 
 
 def _find_targets(node: Any, key: str = "") -> Iterator[tuple[str, dict[str, Any]]]:

@@ -18,7 +18,7 @@ class CNN1D(nn.Module):
         Probability of dropping a hidden unit of the head, 0 to 1.
     """
 
-    def __init__(self, n_leads: int, n_samples: int, n_classes: int, *, dropout: float = 0.5) -> None:
+    def __init__(self, n_leads: int, n_samples: int, n_classes: int, *, dropout: float = 0.3) -> None:
         super().__init__()
         if n_samples < 8:
             raise ValueError(f"CNN1D halves the time three times: n_samples must be at least 8, got {n_samples}")

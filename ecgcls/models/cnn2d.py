@@ -39,7 +39,7 @@ class CNN2D(nn.Module):
         n_classes: int,
         *,
         image: Literal["resize", "spectrogram"] = "resize",
-        dropout: float = 0.5,
+        dropout: float = 0.3,
     ) -> None:
         super().__init__()
         if image not in ("resize", "spectrogram"):

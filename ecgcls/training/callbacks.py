@@ -17,9 +17,12 @@ class EpochSeed(pl.Callback):
     def __init__(self, seed: int) -> None:
         self.seed = seed
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Seed the generators of all devices."""
-        torch.manual_seed((self.seed * 1_000_003 + trainer.current_epoch) % 2**63)
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Seed the generators of all devices before an epoch's first batch, when all loaders are open."""
+        if batch_idx == 0:
+            torch.manual_seed((self.seed * 1_000_003 + trainer.current_epoch) % 2**63)
 
 
 class History(pl.Callback):

@@ -100,9 +100,19 @@ class ECGClassifier(pl.LightningModule):
             self.log(name, metric, on_epoch=True, prog_bar=name.endswith("/pr_auc"), batch_size=n_records)
 
     def configure_optimizers(self) -> Any:
-        """Build the optimiser and its scheduler."""
+        """Build the optimiser and its scheduler, which steps with an epoch's last batch.
+
+        Lightning steps an epoch's scheduler only after the epoch's checkpoint is written, and a resumed run would
+        then lack one step.
+        """
         optimizer = self._make_optimizer(self.net.parameters())
-        return {"optimizer": optimizer, "lr_scheduler": self._make_scheduler(optimizer)}
+        scheduler = self._make_scheduler(optimizer)
+        _ = self.trainer.estimated_stepping_batches  # makes Lightning count the batches
+        n_batches = int(self.trainer.num_training_batches)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step", "frequency": n_batches},
+        }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Write the class list into the checkpoint."""

@@ -1,0 +1,105 @@
+"""One contract for every net that conf/model names."""
+
+import pytest
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from ecgcls.config import CONF_DIR
+from ecgcls.models.cnn1d import CNN1D
+from ecgcls.models.cnn2d import CNN2D, IMAGE_SIZE, _resize, _spectrogram
+
+MODELS = sorted(path.stem for path in (CONF_DIR / "model").glob("*.yaml"))
+
+
+def build(model, n_leads, n_samples, n_classes, **settings):
+    torch.manual_seed(0)
+    node = OmegaConf.load(CONF_DIR / "model" / f"{model}.yaml")
+    return instantiate(OmegaConf.merge(node, settings))(n_leads, n_samples, n_classes)
+
+
+def count_parameters(net):
+    return sum(parameter.numel() for parameter in net.parameters())
+
+
+def test_both_nets_are_there():
+    assert {"cnn1d", "cnn2d"} <= set(MODELS)
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(("n_leads", "n_samples", "n_classes"), [(12, 1000, 5), (12, 5000, 71), (3, 250, 1)])
+def test_net_maps_leads_and_samples_to_logits(model, n_leads, n_samples, n_classes):
+    net = build(model, n_leads, n_samples, n_classes).eval()
+    logits = net(torch.randn(4, n_leads, n_samples))
+    assert logits.shape == (4, n_classes)
+    assert logits.isfinite().all()
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_record_is_scored_the_same_alone_and_in_a_batch(model):
+    net = build(model, 12, 1000, 5).eval()
+    signal = torch.randn(6, 12, 1000)
+    with torch.no_grad():
+        alone = torch.cat([net(one[None]) for one in signal])
+        torch.testing.assert_close(net(signal), alone, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_parameter_learns(model):
+    net = build(model, 12, 1000, 5, dropout=0.0)
+    loss = torch.nn.functional.binary_cross_entropy_with_logits(net(torch.randn(8, 12, 1000)), torch.ones(8, 5))
+    loss.backward()
+    assert [name for name, parameter in net.named_parameters() if parameter.grad is None] == []
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_lead_matters(model):
+    net = build(model, 12, 1000, 5).eval()
+    signal = torch.randn(1, 12, 1000, requires_grad=True)
+    net(signal).sum().backward()
+    assert (signal.grad[0].abs().sum(dim=1) > 0).all()
+
+
+def test_cnn1d_has_the_published_number_of_parameters():
+    assert count_parameters(CNN1D(12, 1000, 5)) == 46_757
+
+
+@pytest.mark.parametrize("image", ["resize", "spectrogram"])
+def test_cnn2d_has_the_published_number_of_parameters(image):
+    assert count_parameters(CNN2D(12, 1000, 5, image=image)) == 6_613
+
+
+@pytest.mark.parametrize("make_image", [_resize, _spectrogram])
+@pytest.mark.parametrize("n_samples", [1000, 5000])
+def test_the_image_has_its_size(make_image, n_samples):
+    assert make_image(torch.randn(2, 12, n_samples)).shape == (2, 1, *IMAGE_SIZE)
+
+
+def test_resize_keeps_the_leads_from_top_to_bottom():
+    leads = torch.arange(12.0)[None, :, None].expand(1, 12, 1000)
+    column = _resize(leads)[0, 0, :, 100]
+    assert column[0] == 0
+    assert column[-1] == 11
+    assert (column.diff() >= 0).all()
+
+
+def test_spectrogram_puts_a_tone_into_its_lead_and_frequency():
+    time_s = torch.arange(1000) / 100
+    signal = torch.zeros(1, 12, 1000)
+    signal[0, 5] = torch.sin(2 * torch.pi * 25.0 * time_s)  # half of the Nyquist frequency, in the sixth of 12 leads
+    rows = _spectrogram(signal)[0, 0].mean(dim=1)
+    height_of_a_lead = IMAGE_SIZE[0] / 12
+    assert abs(rows.argmax().item() + 0.5 - (5 + 0.5) * height_of_a_lead) < 1.5
+
+
+@pytest.mark.parametrize(
+    ("make", "match"),
+    [
+        (lambda: CNN1D(12, 7, 5), "n_samples must be at least 8, got 7"),
+        (lambda: CNN2D(12, 20, 5, image="spectrogram"), "at least 32 samples, got 20"),
+        (lambda: CNN2D(12, 1000, 5, image="wavelet"), "resize or spectrogram, got wavelet"),
+    ],
+)
+def test_impossible_nets_are_refused(make, match):
+    with pytest.raises(ValueError, match=match):
+        make()

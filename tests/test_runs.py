@@ -1,0 +1,72 @@
+import json
+
+import pytest
+from omegaconf import OmegaConf
+
+from ecgcls.errors import ConfigError, DataError
+from ecgcls.runs import RunDirectory, place_run
+
+
+@pytest.fixture
+def config():
+    return OmegaConf.create(
+        {"experiment": "e", "output_dir": "o", "fold": 2, "seed": 0, "overwrite": False, "optimizer": {"lr": 0.1}}
+    )
+
+
+def test_a_run_stands_under_experiment_model_variant_and_fold(config):
+    assert str(place_run(config, model="cnn1d", variant="").path) == "o/e/cnn1d/fold_2"
+    assert str(place_run(config, model="cnn1d", variant="seed=1").path) == "o/e/cnn1d/seed=1/fold_2"
+
+
+def test_an_absent_run_is_not_finished(tmp_path):
+    assert not RunDirectory(tmp_path / "none").is_finished
+
+
+@pytest.mark.parametrize(("status", "finished"), [("running", False), ("failed", False), ("finished", True)])
+def test_run_json_says_whether_a_run_is_finished(tmp_path, status, finished):
+    run = RunDirectory(tmp_path)
+    run.write_info({"status": status})
+    assert run.is_finished is finished
+
+
+def test_a_damaged_run_json_is_named(tmp_path):
+    (tmp_path / "run.json").write_text('{"status": "fini')
+    with pytest.raises(DataError, match=r"run\.json: damaged .*overwrite=true"):
+        _ = RunDirectory(tmp_path).is_finished
+
+
+def test_run_json_is_strict_json(tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        RunDirectory(tmp_path).write_info({"loss": float("nan")})
+    assert not (tmp_path / "run.json").exists()
+    RunDirectory(tmp_path).write_info({"loss": None})
+    assert json.loads((tmp_path / "run.json").read_text()) == {"loss": None}
+
+
+def test_another_configuration_is_refused_by_its_key(tmp_path, config):
+    (tmp_path / ".hydra").mkdir()
+    OmegaConf.save(config, tmp_path / ".hydra" / "config.yaml")
+    run = RunDirectory(tmp_path)
+    run.check_same_config(OmegaConf.merge(config, {"output_dir": "elsewhere", "overwrite": True}))
+    with pytest.raises(ConfigError, match=r"another configuration \(optimizer\.lr: 0\.1 there, 0\.2 asked\)"):
+        run.check_same_config(OmegaConf.merge(config, {"optimizer": {"lr": 0.2}}))
+
+
+def test_a_second_process_is_kept_out(tmp_path):
+    run = RunDirectory(tmp_path / "fold_0")
+    with (
+        run.locked(),
+        pytest.raises(ConfigError, match="another process is training this run"),
+        RunDirectory(tmp_path / "fold_0").locked(),
+    ):
+        pass
+    with run.locked():
+        pass  # the lock was given back
+
+
+def test_a_file_in_the_way_of_the_output_folder_is_named(tmp_path):
+    (tmp_path / "outputs").write_text("not a folder")
+    with pytest.raises(ConfigError, match=r"output_dir: .*outputs is a file, .*fold_0 cannot be made"):
+        RunDirectory(tmp_path / "outputs" / "e" / "fold_0").check_writable()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["outputs"]

@@ -1,0 +1,60 @@
+import functools
+
+import pytest
+import torch
+
+from ecgcls.errors import ConfigError
+from ecgcls.models.cnn1d import CNN1D
+from ecgcls.training.classifier import ECGClassifier, Standardizer
+from ecgcls.training.losses import WeightedBCE
+from ecgcls.training.metrics import MacroAveragePrecision
+
+
+@pytest.fixture
+def classifier():
+    torch.manual_seed(0)
+    return ECGClassifier(
+        CNN1D(12, 100, 2),
+        class_names=("NORM", "MI"),
+        mean_mv=torch.linspace(-1, 1, 12),
+        sd_mv=torch.linspace(0.1, 2, 12),
+        loss=WeightedBCE(torch.tensor([1.0, 3.0])),
+        optimizer=functools.partial(torch.optim.AdamW, lr=1e-3),
+        scheduler=functools.partial(torch.optim.lr_scheduler.ConstantLR, factor=1.0, total_iters=0),
+        metrics={"pr_auc": MacroAveragePrecision(num_labels=2)},
+    )
+
+
+def test_standardizer_gives_zero_mean_and_unit_sd():
+    signal = torch.randn(50, 12, 200, dtype=torch.float64) * torch.arange(1, 13)[:, None] + 5
+    mean, sd = signal.mean(dim=(0, 2)), signal.std(dim=(0, 2), correction=0)
+    standardised = Standardizer(mean, sd)(signal)
+    torch.testing.assert_close(standardised.mean(dim=(0, 2)), torch.zeros(12, dtype=torch.float64), atol=1e-9, rtol=0)
+    torch.testing.assert_close(
+        standardised.std(dim=(0, 2), correction=0), torch.ones(12, dtype=torch.float64), atol=1e-9, rtol=0
+    )
+
+
+def test_standardizer_only_centres_a_lead_that_is_always_flat():
+    assert Standardizer(torch.tensor([2.0]), torch.tensor([0.0]))(torch.full((1, 1, 4), 2.5)).tolist() == [[[0.5] * 4]]
+
+
+def test_forward_takes_raw_millivolt(classifier):
+    classifier.eval()
+    signal_mv = torch.randn(3, 12, 100)
+    by_hand = (signal_mv - torch.linspace(-1, 1, 12)[:, None]) / torch.linspace(0.1, 2, 12)[:, None]
+    torch.testing.assert_close(classifier(signal_mv), classifier.net(by_hand))
+
+
+def test_state_dict_carries_the_preprocessing(classifier):
+    state = classifier.state_dict()
+    assert {"standardizer.mean_mv", "standardizer.sd_mv", "loss.pos_weight"} <= set(state)
+
+
+def test_checkpoint_of_another_class_list_is_refused(classifier):
+    checkpoint = {}
+    classifier.on_save_checkpoint(checkpoint)
+    classifier.on_load_checkpoint(checkpoint)
+    classifier.class_names = ("MI", "NORM")
+    with pytest.raises(ConfigError, match=r"trained for the classes \['NORM', 'MI'\], this run has \['MI', 'NORM'\]"):
+        classifier.on_load_checkpoint(checkpoint)
