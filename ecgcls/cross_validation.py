@@ -19,8 +19,9 @@ import numpy as np
 import pandas as pd
 
 from ecgcls.errors import DataError
+from ecgcls.evaluation.files import write_atomically
 from ecgcls.evaluation.metrics import Scores, summarise_folds
-from ecgcls.evaluation.predictions import Predictions, pool, write_atomically
+from ecgcls.evaluation.predictions import Predictions, pool
 from ecgcls.evaluation.results import score_split, write_results
 from ecgcls.runs import RunDirectory
 

@@ -21,7 +21,8 @@ from torch import nn
 from ecgcls.data.module import PTBXLDataModule
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.figures import draw_training_curves, save_figure
-from ecgcls.evaluation.predictions import Predictions, write_atomically
+from ecgcls.evaluation.files import write_atomically
+from ecgcls.evaluation.predictions import Predictions
 from ecgcls.evaluation.results import write_results
 from ecgcls.provenance import describe_provenance
 from ecgcls.runs import RunDirectory

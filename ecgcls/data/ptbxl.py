@@ -54,7 +54,7 @@ def read_database(root: Path, *, sampling_rate_hz: int) -> pd.DataFrame:
         )
     path = root / DATABASE_CSV
     filename_column = _FILENAME_COLUMN[sampling_rate_hz]
-    table = _read_csv(path, required=("ecg_id", "patient_id", "scp_codes", filename_column))
+    table = _read_csv(path, required=("ecg_id", "patient_id", "scp_codes", filename_column), text=filename_column)
     whole_numbers = ["ecg_id", "patient_id"] + ["strat_fold"] * ("strat_fold" in table.columns)
     for column in whole_numbers:
         table[column] = _to_int(table[column], path)
@@ -110,9 +110,9 @@ def hash_tables(root: Path) -> dict[str, str]:
     return {name: hashlib.sha256((root / name).read_bytes()).hexdigest() for name in (DATABASE_CSV, STATEMENTS_CSV)}
 
 
-def _read_csv(path: Path, *, required: tuple[str, ...]) -> pd.DataFrame:
+def _read_csv(path: Path, *, required: tuple[str, ...], text: str | None = None) -> pd.DataFrame:
     try:
-        table = pd.read_csv(path, low_memory=False)
+        table = pd.read_csv(path, low_memory=False, dtype={text: str} if text else None)
     except FileNotFoundError:
         raise DataError(f"{path}: not found; data.root must be a folder of PTB-XL, with {path.name}") from None
     except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors

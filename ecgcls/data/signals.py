@@ -64,7 +64,7 @@ def read_record(path: Path) -> Record:
         raise DataError(f"{header_path}: the header cannot be read ({error})") from error
     record_line = _RECORD_LINE.fullmatch(lines[0]) if lines else None
     signal_lines = [_SIGNAL_LINE.fullmatch(line) for line in lines[1:]]
-    if record_line is None or not all(signal_lines) or len(signal_lines) != int(record_line[2]):
+    if record_line is None or not signal_lines or not all(signal_lines) or len(signal_lines) != int(record_line[2]):
         return _read_with_wfdb(path)
     dat_names, gains, baselines, units, zeros, checksums, names = zip(
         *(line.groups() for line in signal_lines if line), strict=True
@@ -73,7 +73,7 @@ def read_record(path: Path) -> Record:
         return _read_with_wfdb(path)
 
     order = _lead_order(names, path)
-    samples = _read_dat(path.with_name(dat_names[0]), n_samples=int(record_line[4]), n_leads=len(names))
+    samples = _read_dat(path.parent / dat_names[0], n_samples=int(record_line[4]), n_leads=len(names))
     _verify_checksums(samples, [int(checksum) for checksum in checksums], path)
     missing = samples == _INT16_MISSING
     if set(gains) <= {"1000", "1000.0"} and set(units) == {"mV"} and set(baselines) == {"0"}:
@@ -81,6 +81,8 @@ def read_record(path: Path) -> Record:
             raise _missing_samples(path, names, missing)
         signal_uv = samples.T[order]  # (lead, sample)
     else:
+        if not all(float(gain) for gain in gains):
+            raise DataError(f"{path}: a gain of 0 in the header: the signals are not calibrated")
         offset = [float(zero if base is None else base) for base, zero in zip(baselines, zeros, strict=True)]
         physical = (samples - np.array(offset)) / np.array(gains, dtype=float)
         physical[missing] = np.nan
@@ -94,10 +96,11 @@ def _read_dat(dat_path: Path, *, n_samples: int, n_leads: int) -> NDArray[np.int
         values = np.fromfile(dat_path, dtype="<i2")
     except OSError as error:
         raise DataError(f"{dat_path}: the signal file cannot be read ({error.strerror})") from error
-    if values.size != n_samples * n_leads:
+    n_bytes = dat_path.stat().st_size
+    if n_bytes != 2 * n_samples * n_leads or not n_bytes:
         raise DataError(
             f"{dat_path}: truncated or damaged: the header announces {n_samples} samples of {n_leads} leads "
-            f"({2 * n_samples * n_leads} bytes), the file has {dat_path.stat().st_size} bytes; fetch it again"
+            f"({2 * n_samples * n_leads} bytes), the file has {n_bytes} bytes; fetch it again"
         )
     return values.reshape(n_samples, n_leads)
 
@@ -107,18 +110,22 @@ def _read_with_wfdb(path: Path) -> Record:
     import wfdb  # takes a third of a second, and PTB-XL never comes here
 
     try:
-        record = wfdb.rdrecord(str(path), physical=False)
-        computed = record.calc_checksum() if record.checksum else None
+        record = wfdb.rdrecord(str(path), physical=False, m2s=False)
+        segments = [record]
+        if isinstance(record, wfdb.MultiRecord):  # wfdb would give the joined record checksums of its own making
+            segments = [segment for segment in record.segments if segment is not None and segment.sig_len]
+            record = record.multi_to_single(physical=False)
+        checksums = [(segment.calc_checksum(), segment.checksum) for segment in segments if segment.checksum]
         physical = record.dac()
-    except DataError:
-        raise
     except Exception as error:  # wfdb raises whatever its parser stumbles over
         raise DataError(f"{path}: not a WFDB record that wfdb can read ({_first_line(error)})") from error
-    has_checksums = computed is not None and None not in record.checksum
-    if computed is not None and has_checksums:
-        _compare_checksums(computed, record.checksum, path)
-    order = _lead_order(tuple(record.sig_name), path)
-    signal_uv = _to_microvolt(physical, record.sig_name, record.units, path)[order]
+    has_checksums = len(checksums) == len(segments) and not any(None in expected for _, expected in checksums)
+    for computed, expected in checksums:
+        if None not in expected:
+            _compare_checksums(computed, expected, path)
+    names = [name or "(no name)" for name in record.sig_name]
+    order = _lead_order(names, path)
+    signal_uv = _to_microvolt(physical, names, record.units, path)[order]
     return Record(signal_uv, float(record.fs), has_checksums)
 
 

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -238,7 +239,7 @@ def _load(folder: Path, fingerprint: str) -> SignalStore | None:
             arrays = {name: records[name] for name in ("ecg_ids", "sums_uv", "squares_uv")}
         signals_uv = np.asarray(np.load(folder / "signals.npy", mmap_mode="r"))  # still mapped, a plain ndarray
         return SignalStore(signals_uv, manifest=manifest, **arrays)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
         log.debug("No usable signal store in %s (%s)", folder, error)
         return None
 
@@ -254,7 +255,7 @@ def _list_files(root: Path, filenames: pd.Series) -> dict[str, tuple[int, int, i
                     if entry.is_file():
                         stat = entry.stat()
                         found[prefix + entry.name] = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             continue  # all of this folder's records are missing
     return found
 

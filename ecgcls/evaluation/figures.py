@@ -31,8 +31,9 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from ecgcls.errors import DataError
+from ecgcls.evaluation.files import write_atomically
 from ecgcls.evaluation.metrics import Scores, score
-from ecgcls.evaluation.predictions import Predictions, write_atomically
+from ecgcls.evaluation.predictions import Predictions
 
 DPI = 150
 _COLORS = (
@@ -119,9 +120,7 @@ def draw_pr_curves(predictions: Predictions, *, title: str) -> Figure:
         axes.axhline(row.prevalence, color=style["color"], **faint)
         handles += axes.plot(recall, precision, drawstyle="steps-post", label=label, **style)
     axes.set(xlabel="Recall (sensitivity)", ylabel="Precision (positive predictive value)")
-    axes.set_title(
-        f"{title}\n{_say_macro('average precision', scores.overall['pr_auc'], scores)}", parse_math=False
-    )
+    axes.set_title(f"{title}\n{_say_macro('average precision', scores.overall['pr_auc'], scores)}", parse_math=False)
     prevalence = Line2D([], [], color="0.4", linestyle=":", linewidth=0.8, label="prevalence of the class")
     _add_legend(figure, axes, [*handles, prevalence])
     return figure

@@ -47,7 +47,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_score
 
 from ecgcls.errors import ConfigError, DataError
-from ecgcls.evaluation.predictions import check_arrays, describe_difference
+from ecgcls.evaluation.checks import check_arrays, describe_difference
 
 NO_POSITIVE = "no positive record"
 NO_NEGATIVE = "no negative record"

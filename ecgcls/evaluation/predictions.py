@@ -14,16 +14,17 @@ Conventions
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from ecgcls.errors import ConfigError, DataError
+from ecgcls.evaluation.checks import check_arrays, check_whole_numbers, describe_difference
+from ecgcls.evaluation.files import write_atomically
 
 SPLITS = ("val", "test")
 _ID_COLUMNS = ("ecg_id", "patient_id", "strat_fold", "split")
@@ -73,12 +74,12 @@ class Predictions:
 
     def __post_init__(self) -> None:
         """Check the values and keep them in their own types."""
-        ecg_id = _as_whole_numbers("ecg_id", self.ecg_id)
+        ecg_id = check_whole_numbers("ecg_id", self.ecg_id)
         y_true, y_prob = check_arrays(self.y_true, self.y_prob, self.class_names, ecg_id=ecg_id)
         ids: dict[str, NDArray] = {
             "ecg_id": ecg_id,
-            "patient_id": _as_whole_numbers("patient_id", self.patient_id),
-            "strat_fold": _as_whole_numbers("strat_fold", self.strat_fold),
+            "patient_id": check_whole_numbers("patient_id", self.patient_id),
+            "strat_fold": check_whole_numbers("strat_fold", self.strat_fold),
             "split": np.asarray(self.split, dtype=np.str_),
         }
         for name, array in ids.items():
@@ -157,7 +158,7 @@ class Predictions:
             raise DataError(f"{path}: there is no record below the header")
         try:
             ecg_id, patient_id, strat_fold = (
-                _as_whole_numbers(name, _read_numbers(frame[name], "a whole number"))
+                check_whole_numbers(name, _read_numbers(frame[name], "a whole number"))
                 for name in ("ecg_id", "patient_id", "strat_fold")
             )
             split = frame["split"].to_numpy(dtype=np.str_)
@@ -223,117 +224,6 @@ def pool(parts: Sequence[Predictions]) -> Predictions:
         class_names,
     )
     return together._take(np.argsort(ecg_id, kind="stable"))
-
-
-def check_arrays(
-    y_true: ArrayLike,
-    y_prob: ArrayLike,
-    class_names: Sequence[str],
-    *,
-    ecg_id: NDArray[np.int64] | None = None,
-) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
-    """Refuse labels and probabilities that no number should be computed from.
-
-    Parameters
-    ----------
-    y_true, y_prob
-        Shape `(n_records, n_classes)`: 0 or 1, and a probability in [0, 1].
-    class_names
-        One name a class, all different.
-    ecg_id
-        Names the records in messages; without it they are named by row, from 0.
-
-    Returns
-    -------
-    y_true, y_prob
-        The same values as int8 and float64.
-
-    Raises
-    ------
-    DataError
-        There is no record or class, the shapes disagree, or a value is not what is said above.
-    """
-    labels, probabilities = np.asarray(y_true), np.asarray(y_prob)
-    if isinstance(class_names, str):
-        raise DataError(f"class_names must be a sequence of names, got the text {class_names!r}")
-    twice = sorted({name for name in class_names if list(class_names).count(name) > 1})
-    if twice:
-        raise DataError(f"class_names must all be different, got twice: {', '.join(twice)}")
-    for name, array in (("y_true", labels), ("y_prob", probabilities)):
-        if array.dtype.kind not in "biuf":
-            raise DataError(f"{name} must hold numbers, got {array.dtype}")
-        if array.ndim != 2 or array.shape[1] != len(class_names):
-            raise DataError(
-                f"{name} must have shape (n_records, {len(class_names)}) for {len(class_names)} classes, "
-                f"got {array.shape}"
-            )
-    if labels.shape != probabilities.shape:
-        raise DataError(f"y_true and y_prob differ in shape: {labels.shape} and {probabilities.shape}")
-    if not labels.size:
-        raise DataError(f"there must be at least one record and one class, got shape {labels.shape}")
-    probabilities = probabilities.astype(np.float64)
-    good_values = (
-        ("y_true", labels, (labels == 0) | (labels == 1), "0 or 1"),
-        ("y_prob", probabilities, np.isfinite(probabilities), "finite"),
-        ("y_prob", probabilities, (probabilities >= 0) & (probabilities <= 1), "in [0, 1]"),
-    )
-    for name, array, good, wanted in good_values:
-        if not good.all():
-            row, column = np.argwhere(~good)[0]
-            where = f"row {row}" if ecg_id is None or len(ecg_id) <= row else f"ecg_id {ecg_id[row]}"
-            got = array[row, column]
-            raise DataError(f"{name} of class {class_names[column]!r} in {where} must be {wanted}, got {got}")
-    return labels.astype(np.int8), probabilities
-
-
-def describe_difference(got: Sequence[str], expected: Sequence[str]) -> str:
-    """Say in words how one list of class names differs from another.
-
-    Examples
-    --------
-    >>> describe_difference(["NORM", "HYP"], ["NORM", "MI"])
-    'missing: MI; unexpected: HYP'
-    >>> describe_difference(["MI", "NORM"], ["NORM", "MI"])
-    "another order: class 0 is 'MI', expected 'NORM'"
-    """
-    missing = [name for name in expected if name not in set(got)]
-    unexpected = [name for name in got if name not in set(expected)]
-    words = [f"missing: {', '.join(missing)}"] if missing else []
-    words += [f"unexpected: {', '.join(unexpected)}"] if unexpected else []
-    for position, (ours, theirs) in enumerate(zip(got, expected, strict=False)):
-        if not words and ours != theirs:
-            words.append(f"another order: class {position} is {ours!r}, expected {theirs!r}")
-    return "; ".join(words)
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file that others see whole or not at all: a temporary name in the same folder, then a rename.
-
-    Parameters
-    ----------
-    path
-        The file; its folder is made, an older file is replaced.
-    content
-        The bytes of the file.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _as_whole_numbers(name: str, values: ArrayLike) -> NDArray[np.int64]:
-    array = np.asarray(values)
-    if array.dtype.kind not in "iuf":
-        raise DataError(f"{name} must hold whole numbers, got {array.dtype}")
-    broken = array[~np.isfinite(array) | (array != np.floor(array))]
-    if broken.size:
-        raise DataError(f"{name} must hold whole numbers, got {broken.flat[0]}")
-    return array.astype(np.int64)
 
 
 def _check_splits(ecg_id: NDArray[np.int64], split: NDArray[np.str_]) -> None:

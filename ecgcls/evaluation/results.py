@@ -17,8 +17,9 @@ from ecgcls.evaluation.figures import (
     draw_roc_curves,
     save_figure,
 )
+from ecgcls.evaluation.files import write_atomically
 from ecgcls.evaluation.metrics import Scores, score
-from ecgcls.evaluation.predictions import SPLITS, Predictions, write_atomically
+from ecgcls.evaluation.predictions import SPLITS, Predictions
 
 THRESHOLD = 0.5
 """A class is predicted where its probability is at least this."""

@@ -63,18 +63,13 @@ def curves(figure, predictions):
     """The drawn line of each class, by class name."""
     names = predictions.class_names
     return {
-        name: line
-        for name in names
-        for line in figure.axes[0].lines
-        if str(line.get_label()).startswith(f"{name} ")
+        name: line for name in names for line in figure.axes[0].lines if str(line.get_label()).startswith(f"{name} ")
     }
 
 
 def cell_texts(axes):
     """The texts of a matrix as (truth, prediction)."""
-    texts = {
-        (round(text.get_position()[1]), round(text.get_position()[0])): text.get_text() for text in axes.texts
-    }
+    texts = {(round(text.get_position()[1]), round(text.get_position()[0])): text.get_text() for text in axes.texts}
     return [[texts[row, column].split("\n") for column in (0, 1)] for row in (0, 1)]
 
 
@@ -161,10 +156,7 @@ def test_the_legend_is_outside_the_axes_and_inside_the_figure(draw, n_classes):
 
 def test_curve_axes_are_labelled():
     pr, roc = (draw(make(), title="").axes[0] for draw in CURVES)
-    assert (
-        pr.get_xlabel() == "Recall (sensitivity)"
-        and pr.get_ylabel() == "Precision (positive predictive value)"
-    )
+    assert pr.get_xlabel() == "Recall (sensitivity)" and pr.get_ylabel() == "Precision (positive predictive value)"
     assert roc.get_xlabel() == "False positive rate (1 - specificity)"
     assert roc.get_ylabel() == "True positive rate (sensitivity)"
 

@@ -29,9 +29,7 @@ def test_four_records_by_hand():
     found = score([[1], [0], [1], [0]], [[0.9], [0.8], [0.7], [0.1]], ["MI"], threshold=0.75)
     row = found.by_class.loc["MI"]
     assert row.pr_auc == pytest.approx((1 / 1 + 2 / 3) / 2, abs=1e-12)
-    assert row.roc_auc == pytest.approx(
-        3 / 4, abs=1e-12
-    )  # of four pairs only (0.7, 0.8) is the wrong way round
+    assert row.roc_auc == pytest.approx(3 / 4, abs=1e-12)  # of four pairs only (0.7, 0.8) is the wrong way round
     assert row[["tp", "fp", "fn", "tn"]].tolist() == [1, 1, 1, 1]
     assert row[["f1", "sensitivity", "specificity", "precision", "npv"]].tolist() == [0.5] * 5
     expected = -(math.log(0.9) + math.log(0.2) + math.log(0.7) + math.log(0.9)) / 4
@@ -94,9 +92,7 @@ def test_against_torchmetrics(decimals):
         "pr_auc": torchmetrics.multilabel_average_precision(prob, truth, n_classes),
         "roc_auc": torchmetrics.multilabel_auroc(prob, truth, n_classes),
         "f1_macro": torchmetrics.multilabel_f1_score(prob, truth, n_classes, threshold=just_below),
-        "f1_micro": torchmetrics.multilabel_f1_score(
-            prob, truth, n_classes, threshold=just_below, average="micro"
-        ),
+        "f1_micro": torchmetrics.multilabel_f1_score(prob, truth, n_classes, threshold=just_below, average="micro"),
     }
     for name, value in expected.items():
         assert found[name] == pytest.approx(float(value), abs=1e-6), name
@@ -109,13 +105,9 @@ def test_loss_is_that_of_torch(pos_weight):
     logits = torch.from_numpy(rng.normal(scale=4, size=y_true.shape))
     found = score(y_true, logits.sigmoid().numpy(), NAMES, pos_weight=pos_weight).overall
     weighted = torch.nn.BCEWithLogitsLoss(pos_weight=torch.as_tensor(pos_weight))
-    assert found["loss"] == pytest.approx(
-        weighted(logits, torch.from_numpy(y_true).double()).item(), abs=1e-10
-    )
+    assert found["loss"] == pytest.approx(weighted(logits, torch.from_numpy(y_true).double()).item(), abs=1e-10)
     plain = torch.nn.BCEWithLogitsLoss()
-    assert found["log_loss"] == pytest.approx(
-        plain(logits, torch.from_numpy(y_true).double()).item(), abs=1e-10
-    )
+    assert found["log_loss"] == pytest.approx(plain(logits, torch.from_numpy(y_true).double()).item(), abs=1e-10)
 
 
 def test_certain_and_wrong_is_clipped_as_documented():
@@ -130,9 +122,7 @@ def test_undefined_classes_are_nan_named_and_left_out_of_the_means():
     found = score(y_true, y_prob, NAMES)
     assert found.undefined == {"MI": "no positive record", "CD": "no negative record"}
     assert found.by_class.loc[["MI", "CD"], ["pr_auc", "roc_auc", "f1"]].isna().all(axis=None)
-    assert math.isnan(found.by_class.at["MI", "sensitivity"]) and math.isnan(
-        found.by_class.at["CD", "specificity"]
-    )
+    assert math.isnan(found.by_class.at["MI", "sensitivity"]) and math.isnan(found.by_class.at["CD", "specificity"])
     rest = [0, 2, 4, 5, 6]
     without = score(y_true[:, rest], y_prob[:, rest], [NAMES[column] for column in rest])
     for name in ("pr_auc", "roc_auc", "f1_macro"):
@@ -242,9 +232,7 @@ def test_summary_counts_the_folds_that_have_a_value():
     summary = summarise_folds(folds)
     values = [fold.overall["pr_auc"] for fold in folds]
     row = summary.loc[("overall", "pr_auc")]
-    assert row["mean"] == pytest.approx(np.mean(values)) and row["sd"] == pytest.approx(
-        np.std(values, ddof=1)
-    )
+    assert row["mean"] == pytest.approx(np.mean(values)) and row["sd"] == pytest.approx(np.std(values, ddof=1))
     assert row["n"] == 4 and row["n_folds"] == 4
     three = [fold.by_class.at["MI", "roc_auc"] for fold in folds[:3]]
     row = summary.loc[("MI", "roc_auc")]

@@ -1,0 +1,74 @@
+"""What the electrodes add to the heart: muscle noise, bursts, wander and mains hum.
+
+Noise is made at nine electrodes (RA, LA, LL, V1..V6), as in life: a bad left-arm electrode shows in I, III
+and AVL, and through Wilson's terminal a little in every chest lead. Muscle noise is drawn as a spectrum, and
+the 100 Hz record gets just the part of it below 50 Hz, so both rates show one and the same ECG.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ecgcls.data.synthetic.beat import Vector
+from ecgcls.data.synthetic.leads import ELECTRODES_TO_LEADS
+from ecgcls.data.synthetic.spec import DURATION_S, FAST_NOISE_STREAM, EcgSpec
+
+_N_SLOW = DURATION_S * 50  # frequencies below 50 Hz, and 0
+# (electrode,): the limbs tremble more than the chest
+_TREMOR_MV = np.array([1, 1, 1, 0.55, 0.55, 0.55, 0.55, 0.55, 0.55]) * 0.0028
+
+
+def draw_noise(spec: EcgSpec, *, seed: int, rng: np.random.Generator, t_s: Vector, breath_hz: float) -> Vector:
+    """Noise of one record in the eight independent leads, (8, samples), in mV.
+
+    Parameters
+    ----------
+    spec
+        Which electrodes are bad, and whether all are noisy.
+    seed
+        The data set's seed, for the noise that only 500 Hz can show.
+    rng
+        The record's generator.
+    t_s
+        (sample,): time from the start of the record.
+    breath_hz
+        The chest moves with it.
+    """
+    # All is drawn, whatever is used, so that a flag changes its own noise and nothing else.
+    sd = _TREMOR_MV * np.exp(rng.normal(0, 0.45, 9))
+    louder = rng.uniform(3.5, 7)
+    sd *= louder if spec.static_noise else 1.0
+    burst_at_s, burst_width_s = rng.uniform(2, 8), rng.uniform(0.3, 0.8)
+    wander_hz = np.array([rng.uniform(0.05, 0.12), rng.uniform(0.13, 0.35), breath_hz])
+    wander_phase = rng.random((3, 1))
+    wander_mv = np.abs(rng.normal(0, [0.020, 0.010, 0.008], (9, 3)))  # (electrode, tone)
+    drift_mv = rng.uniform(0.08, 0.25, 3)
+    if spec.drift_electrode is not None:
+        wander_mv[spec.drift_electrode] += drift_mv
+
+    noise = _draw_muscle_noise(spec, seed, rng, len(t_s), sd)
+    if spec.burst_electrode is not None:
+        noise[spec.burst_electrode] *= 1 + 12 * np.exp(-0.5 * ((t_s - burst_at_s) / burst_width_s) ** 2)
+    noise += wander_mv @ np.sin(2 * np.pi * (wander_hz[:, None] * t_s + wander_phase))
+    return ELECTRODES_TO_LEADS @ noise
+
+
+def _draw_muscle_noise(spec: EcgSpec, seed: int, rng: np.random.Generator, n_samples: int, sd: Vector) -> Vector:
+    """(electrode, sample) in mV, with this standard deviation below 50 Hz; at 500 Hz with mains hum."""
+    spectrum = np.zeros((9, n_samples // 2 + 1), np.complex64)
+    spectrum[:, 1:_N_SLOW] = _complex_normal(rng, _N_SLOW - 1)
+    hz = np.fft.rfftfreq(n_samples, DURATION_S / n_samples)
+    colour = np.sqrt((0.15 + (hz / 30) ** 2 / (1 + (hz / 30) ** 2)) / (1 + (hz / 110) ** 6))
+    colour /= np.sqrt(np.sum(colour[1:_N_SLOW] ** 2))
+    # Mains at 50 Hz is half the rate of a 100 Hz record, whose anti-aliasing filter takes it away.
+    if n_samples > 2 * _N_SLOW:
+        fast = np.random.default_rng([seed, FAST_NOISE_STREAM, spec.ecg_id])
+        spectrum[:, _N_SLOW:] = _complex_normal(fast, spectrum.shape[1] - _N_SLOW)
+        hum = fast.uniform(0.4, 1.4, 9) * (6.0 if spec.static_noise else 0.8) * 0.0025
+        spectrum[:, _N_SLOW] = hum / (sd * colour[_N_SLOW]) * np.exp(2j * np.pi * fast.random())
+    return np.fft.irfft(spectrum * (colour * (n_samples / 2)), n_samples, axis=1) * sd[:, None]
+
+
+def _complex_normal(rng: np.random.Generator, n: int) -> np.ndarray:
+    """(electrode, n), complex64."""
+    return rng.standard_normal((9, n, 2), dtype=np.float32).view(np.complex64)[..., 0]

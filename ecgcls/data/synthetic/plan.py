@@ -1,0 +1,140 @@
+"""The plan of a data set: which patients there are, what each record shows and in which strat_fold it is.
+
+Superclasses and numbers of records are shuffled quotas, not draws, so that no superclass is ever missing. The
+strat_folds are patient-wise and balanced by superclass (Sechidis et al. 2011).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+import numpy as np
+
+from ecgcls.data.synthetic.diagnosis import diagnose
+from ecgcls.data.synthetic.leads import ELECTRODES
+from ecgcls.data.synthetic.spec import PLAN_STREAM, EcgSpec
+
+_N_STRAT_FOLDS = 10
+
+# Superclasses that occur together, and how many of a thousand patients have them.
+_PROFILES: tuple[tuple[tuple[str, ...], int], ...] = (
+    (("NORM",), 410),
+    ((), 20),
+    (("NORM", "CD"), 20),
+    (("CD",), 80),
+    (("MI", "CD"), 62),
+    (("MI",), 120),
+    (("MI", "STTC"), 32),
+    (("MI", "STTC", "CD"), 10),
+    (("STTC", "CD"), 22),
+    (("STTC",), 106),
+    (("STTC", "HYP"), 44),
+    (("MI", "STTC", "HYP"), 16),
+    (("STTC", "CD", "HYP"), 8),
+    (("CD", "HYP"), 12),
+    (("MI", "HYP"), 9),
+    (("HYP",), 29),
+)
+
+
+@dataclass
+class Patient:
+    """Somebody with one to four records, all in the same strat_fold."""
+
+    patient_id: int
+    superclasses: tuple[str, ...]
+    n_records: int
+    strat_fold: int = 0  # 1..10 once assigned
+
+
+@dataclass(frozen=True)
+class PlannedRecord:
+    """What one record shows, whose it is and when it was made."""
+
+    spec: EcgSpec
+    patient: Patient
+    sex: int  # 1 is female
+    recorded: datetime
+
+
+def plan_records(n_records: int, seed: int) -> list[PlannedRecord]:
+    """What every record shows, by ecg_id (from 1), which follows the date as in PTB-XL."""
+    rng = np.random.default_rng([seed, PLAN_STREAM])
+    patients = _plan_patients(n_records, rng)
+    _assign_strat_folds(patients)
+    records = [record for patient in patients for record in _plan_patient_records(patient, rng)]
+    records.sort(key=lambda record: record.recorded)
+    return [replace(record, spec=replace(record.spec, ecg_id=k)) for k, record in enumerate(records, start=1)]
+
+
+def _plan_patients(n_records: int, rng: np.random.Generator) -> list[Patient]:
+    n_patients = round(n_records / 1.21)
+    counts = np.searchsorted([0.85, 0.95, 0.99], (np.arange(n_patients) + 0.5) / n_patients) + 1
+    for k in range(abs(n_records - int(counts.sum()))):
+        counts[k] += 1 if counts.sum() < n_records else 0
+        counts[-1 - k] -= 1 if counts.sum() > n_records else 0
+    rng.shuffle(counts)
+    edges = np.cumsum([share for _, share in _PROFILES]) / sum(share for _, share in _PROFILES)
+    profiles = np.searchsorted(edges, (np.arange(n_patients) + rng.random()) / n_patients, side="right")
+    rng.shuffle(profiles)
+    return [Patient(i + 1, _PROFILES[p][0], int(c)) for i, (p, c) in enumerate(zip(profiles, counts, strict=True))]
+
+
+def _assign_strat_folds(patients: list[Patient]) -> None:
+    """Rarest superclass first, each patient goes where it has fewest records (Sechidis et al. 2011)."""
+    frequency: dict[str, int] = {}
+    for patient in patients:
+        for name in patient.superclasses or ("none",):
+            frequency[name] = frequency.get(name, 0) + patient.n_records
+    n_in: dict[str, list[int]] = {name: [0] * _N_STRAT_FOLDS for name in frequency}
+    size = [0] * _N_STRAT_FOLDS
+
+    def rarest(patient: Patient) -> str:
+        return min(patient.superclasses or ("none",), key=lambda name: (frequency[name], name))
+
+    for patient in sorted(patients, key=lambda p: (frequency[rarest(p)], rarest(p), -p.n_records)):
+        wanted = n_in[rarest(patient)]
+        best = min(range(_N_STRAT_FOLDS), key=lambda fold: (wanted[fold], size[fold]))
+        patient.strat_fold = best + 1
+        size[best] += patient.n_records
+        for name in patient.superclasses or ("none",):
+            n_in[name][best] += patient.n_records
+
+
+def _plan_patient_records(patient: Patient, rng: np.random.Generator) -> list[PlannedRecord]:
+    """The patient's records in the order of their dates, as yet without an ecg_id."""
+    normal = "NORM" in patient.superclasses
+    found = diagnose(patient.superclasses, rng)
+    severity = _draw_severity(found, rng)
+    fibrillates = not normal and not {"1AVB", "LPR", "LAO/LAE"} & set(found) and rng.random() < 0.13
+    age = float(np.clip(round(rng.normal(52, 17) if normal else rng.normal(66, 12)), 18, 89))
+    sex = int(rng.random() < (0.54 if normal else 0.42))
+    stage = int(rng.choice([1, 2, 3], p=[0.12, 0.18, 0.70]))
+    recorded = datetime(1984, 11, 9, 8) + timedelta(minutes=float(rng.uniform(0, 15 * 365 * 1440)))
+    records = []
+    for _ in range(patient.n_records):
+        sinus = str(rng.choice(["SR", "SARRH", "STACH", "SBRAD"], p=[0.87, 0.04, 0.05, 0.04]))
+        rhythm = "AFIB" if fibrillates else sinus
+        extra = ["PVC"] if rng.random() < (0.01 if normal else 0.09) else []
+        spec = EcgSpec(
+            ecg_id=0,
+            patient_id=patient.patient_id,
+            age=age,
+            severity=severity | _draw_severity([*extra, rhythm], rng),
+            infarction_stage=stage,
+            drift_electrode=_draw_electrode(0.07, rng),
+            burst_electrode=_draw_electrode(0.03, rng),
+            static_noise=bool(rng.random() < 0.15),
+        )
+        records.append(PlannedRecord(spec, patient, sex, recorded))
+        recorded += timedelta(minutes=float(rng.exponential(300 * 1440)) + 60)
+    return records
+
+
+def _draw_severity(names: list[str], rng: np.random.Generator) -> dict[str, float]:
+    return {name: round(float(rng.uniform(0.0, 1.0)), 3) for name in names}
+
+
+def _draw_electrode(chance: float, rng: np.random.Generator) -> int | None:
+    return int(rng.integers(len(ELECTRODES))) if rng.random() < chance else None

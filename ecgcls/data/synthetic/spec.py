@@ -1,0 +1,42 @@
+"""What one record shall show, and the streams of random numbers that fill in the rest.
+
+Every generator is seeded by the data set's seed, one of the streams below and an ecg_id or a patient_id, so
+that one record can be made again without the others and a change to one room leaves the others' draws alone.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+DURATION_S = 10
+
+PLAN_STREAM, PATIENT_STREAM, RECORD_STREAM, FAST_NOISE_STREAM = range(4)
+
+
+@dataclass(frozen=True)
+class EcgSpec:
+    """What one record shall show; with the seed it fixes every sample.
+
+    Parameters
+    ----------
+    ecg_id, patient_id
+        Records of one patient share the heart's geometry, not rate and noise.
+    age
+        Years.
+    severity
+        SCP-ECG statement to severity in 0..1 (0 is subtle, never absent).
+    infarction_stage
+        1 acute (ST elevation), 2 subacute (T inversion), 3 old (Q waves alone, or nearly).
+    drift_electrode, burst_electrode
+        Position in `leads.ELECTRODES` of the one with baseline wander or a burst of muscle noise, None without.
+    static_noise
+        Whether muscle noise and mains hum are strong in every electrode.
+    """
+
+    ecg_id: int
+    patient_id: int
+    age: float
+    severity: Mapping[str, float] = field(default_factory=dict)
+    infarction_stage: int = 3
+    drift_electrode: int | None = None
+    burst_electrode: int | None = None
+    static_noise: bool = False

@@ -1,0 +1,130 @@
+"""Checks of the arrays from which numbers are computed, each with an error that names what is wrong and where."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ecgcls.errors import DataError
+
+
+def check_arrays(
+    y_true: ArrayLike,
+    y_prob: ArrayLike,
+    class_names: Sequence[str],
+    *,
+    ecg_id: NDArray[np.int64] | None = None,
+) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
+    """Refuse labels and probabilities that no number should be computed from.
+
+    Parameters
+    ----------
+    y_true, y_prob
+        Shape `(n_records, n_classes)`: 0 or 1, and a probability in [0, 1].
+    class_names
+        One name a class, all different.
+    ecg_id
+        Names the records in messages; without it they are named by row, from 0.
+
+    Returns
+    -------
+    y_true, y_prob
+        The same values as int8 and float64.
+
+    Raises
+    ------
+    DataError
+        There is no record or class, the shapes disagree, or a value is not what is said above.
+    """
+    labels, probabilities = np.asarray(y_true), np.asarray(y_prob)
+    _check_class_names(class_names)
+    _check_shapes(labels, probabilities, len(class_names))
+    probabilities = probabilities.astype(np.float64)
+    good_values = (
+        ("y_true", labels, (labels == 0) | (labels == 1), "0 or 1"),
+        ("y_prob", probabilities, np.isfinite(probabilities), "finite"),
+        ("y_prob", probabilities, (probabilities >= 0) & (probabilities <= 1), "in [0, 1]"),
+    )
+    for name, array, good, wanted in good_values:
+        if not good.all():
+            row, column = np.argwhere(~good)[0]
+            where = f"row {row}" if ecg_id is None or len(ecg_id) <= row else f"ecg_id {ecg_id[row]}"
+            got = array[row, column]
+            raise DataError(f"{name} of class {class_names[column]!r} in {where} must be {wanted}, got {got}")
+    return labels.astype(np.int8), probabilities
+
+
+def check_whole_numbers(name: str, values: ArrayLike) -> NDArray[np.int64]:
+    """Refuse what is not a whole number.
+
+    Parameters
+    ----------
+    name
+        What the numbers are, for messages.
+    values
+        Numbers of any shape.
+
+    Returns
+    -------
+    numpy.ndarray
+        The same values as int64.
+
+    Raises
+    ------
+    DataError
+        The values are not numbers, or one of them has a fraction or is not finite.
+
+    Examples
+    --------
+    >>> check_whole_numbers("ecg_id", [7.0, 8.0])
+    array([7, 8])
+    """
+    array = np.asarray(values)
+    if array.dtype.kind not in "iuf":
+        raise DataError(f"{name} must hold whole numbers, got {array.dtype}")
+    broken = array[~np.isfinite(array) | (array != np.floor(array))]
+    if broken.size:
+        raise DataError(f"{name} must hold whole numbers, got {broken.flat[0]}")
+    return array.astype(np.int64)
+
+
+def describe_difference(got: Sequence[str], expected: Sequence[str]) -> str:
+    """Say in words how one list of class names differs from another.
+
+    Examples
+    --------
+    >>> describe_difference(["NORM", "HYP"], ["NORM", "MI"])
+    'missing: MI; unexpected: HYP'
+    >>> describe_difference(["MI", "NORM"], ["NORM", "MI"])
+    "another order: class 0 is 'MI', expected 'NORM'"
+    """
+    missing = [name for name in expected if name not in set(got)]
+    unexpected = [name for name in got if name not in set(expected)]
+    words = [f"missing: {', '.join(missing)}"] if missing else []
+    words += [f"unexpected: {', '.join(unexpected)}"] if unexpected else []
+    for position, (ours, theirs) in enumerate(zip(got, expected, strict=False)):
+        if not words and ours != theirs:
+            words.append(f"another order: class {position} is {ours!r}, expected {theirs!r}")
+    return "; ".join(words)
+
+
+def _check_class_names(class_names: Sequence[str]) -> None:
+    if isinstance(class_names, str):
+        raise DataError(f"class_names must be a sequence of names, got the text {class_names!r}")
+    twice = sorted({name for name in class_names if list(class_names).count(name) > 1})
+    if twice:
+        raise DataError(f"class_names must all be different, got twice: {', '.join(twice)}")
+
+
+def _check_shapes(labels: NDArray, probabilities: NDArray, n_classes: int) -> None:
+    for name, array in (("y_true", labels), ("y_prob", probabilities)):
+        if array.dtype.kind not in "biuf":
+            raise DataError(f"{name} must hold numbers, got {array.dtype}")
+        if array.ndim != 2 or array.shape[1] != n_classes:
+            raise DataError(
+                f"{name} must have shape (n_records, {n_classes}) for {n_classes} classes, got {array.shape}"
+            )
+    if labels.shape != probabilities.shape:
+        raise DataError(f"y_true and y_prob differ in shape: {labels.shape} and {probabilities.shape}")
+    if not labels.size:
+        raise DataError(f"there must be at least one record and one class, got shape {labels.shape}")

@@ -1,0 +1,218 @@
+import ast
+import csv
+from pathlib import Path
+
+import pytest
+
+from ecgcls.data.ptbxl import hash_tables, read_database, read_statements
+from ecgcls.errors import DataError
+
+HEADER = "ecg_id,patient_id,scp_codes,strat_fold,filename_lr,filename_hr"
+ROWS = [
+    "10,15709.0,\"{'NORM': 100.0, 'SR': 0.0}\",3,records100/00010_lr,records500/00010_hr",
+    "2,13243.0,{},10,records100/00002_lr,records500/00002_hr",
+    "31,15709.0,{'IMI': 15.0},1,records100/00031_lr,records500/00031_hr",
+]
+STATEMENTS = """,description,diagnostic,form,rhythm,diagnostic_class,diagnostic_subclass
+NDT,non-diagnostic T abnormalities,1.0,1.0,,STTC,STTC
+NORM,normal ECG,1.0,,,NORM,NORM
+LVOLT,low QRS voltages,,1.0,,,
+SR,sinus rhythm,,,1.0,,
+"""
+
+
+def write_database(root: Path, rows: list[str], header: str = HEADER) -> Path:
+    (root / "ptbxl_database.csv").write_text("\n".join([header, *rows]) + "\n")
+    return root
+
+
+def write_statements(root: Path, text: str) -> Path:
+    (root / "scp_statements.csv").write_text(text)
+    return root
+
+
+# --- ptbxl_database.csv
+
+
+def test_rows_keep_their_order_and_are_parsed(tmp_path):
+    table = read_database(write_database(tmp_path, ROWS), sampling_rate_hz=100)
+    assert table.index.tolist() == [10, 2, 31] and table.index.name == "ecg_id"
+    assert table["patient_id"].tolist() == [15709, 13243, 15709] and table["patient_id"].dtype == "int64"
+    assert table["strat_fold"].tolist() == [3, 10, 1] and table["strat_fold"].dtype == "int64"
+    assert table["scp_codes"].tolist() == [{"NORM": 100.0, "SR": 0.0}, {}, {"IMI": 15.0}]
+
+
+@pytest.mark.parametrize(("rate", "expected"), [(100, "records100/00010_lr"), (500, "records500/00010_hr")])
+def test_the_filename_is_that_of_the_sampling_rate(tmp_path, rate, expected):
+    assert read_database(write_database(tmp_path, ROWS), sampling_rate_hz=rate)["filename"][10] == expected
+
+
+def test_a_filename_of_digits_stays_text(tmp_path):
+    rows = ["1,7,{},1,00001,a", "2,8,{},1,00002,b"]
+    assert read_database(write_database(tmp_path, rows), sampling_rate_hz=100)["filename"].tolist() == [
+        "00001",
+        "00002",
+    ]
+
+
+def test_without_strat_fold(tmp_path):
+    rows = ["1,7.0,{},a,b"]
+    table = read_database(write_database(tmp_path, rows, HEADER.replace("strat_fold,", "")), sampling_rate_hz=100)
+    assert "strat_fold" not in table.columns and table["patient_id"].tolist() == [7]
+
+
+def test_the_real_database(ptbxl_root):
+    table = read_database(ptbxl_root, sampling_rate_hz=100)
+    assert table.shape[0] == 356 and table["patient_id"].nunique() == 334
+    assert table["patient_id"][1] == 15709 and table["strat_fold"][1] == 3
+    assert table["scp_codes"][1] == {"NORM": 100.0, "LVOLT": 0.0, "SR": 0.0}
+    assert table["filename"][1] == "records100/00000/00001_lr"
+    with (ptbxl_root / "ptbxl_database.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert table.index.tolist() == [int(row["ecg_id"]) for row in rows]
+    assert table["patient_id"].tolist() == [int(float(row["patient_id"])) for row in rows]
+    assert table["strat_fold"].tolist() == [int(row["strat_fold"]) for row in rows]
+    assert table["scp_codes"].tolist() == [ast.literal_eval(row["scp_codes"]) for row in rows]
+    assert table["filename"].tolist() == [row["filename_lr"] for row in rows]
+    assert read_database(ptbxl_root, sampling_rate_hz=500)["filename"].tolist() == [row["filename_hr"] for row in rows]
+
+
+def test_a_missing_folder_says_where_to_get_the_data_and_how_to_do_without(tmp_path):
+    with pytest.raises(DataError, match=r"data\.root: there is no folder .*nowhere.*physionet.*data=synthetic"):
+        read_database(tmp_path / "nowhere", sampling_rate_hz=100)
+
+
+def test_a_missing_database(tmp_path):
+    with pytest.raises(DataError, match=r"ptbxl_database\.csv: not found; data\.root must be a folder of PTB-XL"):
+        read_database(tmp_path, sampling_rate_hz=100)
+
+
+@pytest.mark.parametrize("column", ["ecg_id", "patient_id", "scp_codes", "filename_lr"])
+def test_a_missing_column(tmp_path, column):
+    write_database(tmp_path, ROWS, HEADER.replace(column, "other"))
+    with pytest.raises(DataError, match=rf"ptbxl_database\.csv: the column {column} is missing; found .*other"):
+        read_database(tmp_path, sampling_rate_hz=100)
+
+
+def test_only_the_column_of_the_sampling_rate_must_be_there(tmp_path):
+    write_database(tmp_path, ROWS, HEADER.replace("filename_hr", "other"))
+    assert len(read_database(tmp_path, sampling_rate_hz=100)) == 3
+    with pytest.raises(DataError, match="the column filename_hr is missing"):
+        read_database(tmp_path, sampling_rate_hz=500)
+
+
+@pytest.mark.parametrize(
+    ("row", "match"),
+    [
+        ("31,abc,{},1,a,b", r"patient_id must be a whole number, got 'abc' in line 4"),
+        ("31,15709.5,{},1,a,b", r"patient_id must be a whole number, got .*15709\.5.* in line 4"),
+        ("31,,{},1,a,b", r"patient_id must be a whole number, got .*nan.* in line 4"),
+        ("31,inf,{},1,a,b", r"patient_id must be a whole number, got .*inf.* in line 4"),
+        ("x,7,{},1,a,b", r"ecg_id must be a whole number, got 'x' in line 4"),
+        (",7,{},1,a,b", r"ecg_id must be a whole number, got .*nan.* in line 4"),
+        ("31,7,{},,a,b", r"strat_fold must be a whole number, got .*nan.* in line 4"),
+        ("31,7,{},2.5,a,b", r"strat_fold must be a whole number, got .*2\.5.* in line 4"),
+        ("31,7,{},0,a,b", r"strat_fold must be in 1\.\.10, got 0 for ecg_id 31"),
+        ("31,7,{},11,a,b", r"strat_fold must be in 1\.\.10, got 11 for ecg_id 31"),
+        ("10,7,{},1,a,b", r"ecg_id 10 stands in more than one row"),
+        ("31,7,{},1,,b", r"filename_lr is empty for ecg_id 31"),
+        ("31,7,,1,a,b", r"scp_codes of ecg_id 31 must read like \{'NORM': 100\.0.*got"),
+        ("31,7,NORM,1,a,b", r"scp_codes of ecg_id 31 must read like .*got 'NORM'"),
+        ("31,7,{'NORM': 100.0,1,a,b", r"scp_codes of ecg_id 31 must read like .*got"),
+        ("31,7,{'NORM'},1,a,b", r"scp_codes of ecg_id 31 must read like .*got"),
+        ("31,7,['NORM'],1,a,b", r"scp_codes of ecg_id 31 must read like .*got"),
+        ("31,7,{'NORM': 'high'},1,a,b", r"scp_codes of ecg_id 31 must read like .*got"),
+        ("31,7,{1: 100.0},1,a,b", r"scp_codes of ecg_id 31 must read like .*got"),
+        ("31,7,{['NORM']: 1.0},1,a,b", r"scp_codes of ecg_id 31 must read like .*got"),
+        ("31,7,print('NORM'),1,a,b", r"scp_codes of ecg_id 31 must read like .*got"),
+    ],
+)
+def test_a_malformed_row_is_named(tmp_path, capsys, row, match):
+    write_database(tmp_path, [*ROWS[:2], row])
+    with pytest.raises(DataError, match=r"ptbxl_database\.csv: " + match) as caught:
+        read_database(tmp_path, sampling_rate_hz=100)
+    assert "\n" not in str(caught.value)
+    assert capsys.readouterr().out == ""  # what stands in a cell is never run
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        (b"", "not a readable CSV file"),
+        (b"\xff\xfe\x00\x01", "not a readable CSV file"),
+        (HEADER.encode() + b"\n1,2,{},3,a,b\n1,2,3,4,5,6,7,8,9\n", "not a readable CSV file"),
+        (HEADER.encode() + b"\n", "no rows"),
+        (b"<html>404 Not Found</html>\n", "the column ecg_id, patient_id, scp_codes, filename_lr is missing"),
+    ],
+)
+def test_a_file_that_is_no_table(tmp_path, content, match):
+    (tmp_path / "ptbxl_database.csv").write_bytes(content)
+    with pytest.raises(DataError, match=rf"ptbxl_database\.csv: {match}"):
+        read_database(tmp_path, sampling_rate_hz=100)
+
+
+# --- scp_statements.csv
+
+
+def test_statements_are_parsed_in_the_order_of_the_file(tmp_path):
+    table = read_statements(write_statements(tmp_path, STATEMENTS))
+    assert table.index.tolist() == ["NDT", "NORM", "LVOLT", "SR"]
+    kinds = {kind: table.index[table[kind]].tolist() for kind in ("diagnostic", "form", "rhythm")}
+    assert kinds == {"diagnostic": ["NDT", "NORM"], "form": ["NDT", "LVOLT"], "rhythm": ["SR"]}
+    assert table["diagnostic_class"][:2].tolist() == ["STTC", "NORM"] and table["diagnostic_class"][2:].isna().all()
+
+
+@pytest.mark.parametrize("root", ["ptbxl_root", "synthetic_root"])
+def test_the_71_statements_of_ptbxl(request, root):
+    table = read_statements(request.getfixturevalue(root))
+    assert len(table) == 71
+    kinds = ["diagnostic", "form", "rhythm"]
+    assert table[kinds].sum().tolist() == [44, 19, 12]
+    assert table[kinds].any(axis=1).all()
+    # four are both a diagnosis and a form: 44 + 19 + 12 - 4 = 71
+    assert sorted(table.index[table[kinds].sum(axis=1) == 2]) == ["DIG", "LNGQT", "NDT", "NST_"]
+    assert set(table["diagnostic_class"].dropna()) == {"NORM", "MI", "STTC", "CD", "HYP"}
+    assert table["diagnostic_subclass"].nunique() == 23
+
+
+def test_missing_statements(tmp_path):
+    with pytest.raises(DataError, match=r"scp_statements\.csv: not found"):
+        read_statements(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "match"),
+    [
+        ("rhythm", "rythm", "the column rhythm is missing; found .*rythm"),
+        ("SR,", "NORM,", "the first column must name each statement once"),
+        ("SR,", ",", "the first column must name each statement once"),
+        (",1.0,,,NORM,NORM", ",2.0,,,NORM,NORM", r"diagnostic must be 1 or empty, got .*2\.0.* for NORM"),
+        (",1.0,,,NORM,NORM", ",1.0,,yes,NORM,NORM", r"rhythm must be 1 or empty, got 'yes' for NORM"),
+        (",1.0,,,NORM,NORM", ",1.0,,,,NORM", "the diagnostic statement NORM has no diagnostic_class"),
+        (",1.0,,,NORM,NORM", ",1.0,,,NORM,", "the diagnostic statement NORM has no diagnostic_subclass"),
+    ],
+)
+def test_malformed_statements(tmp_path, old, new, match):
+    assert old in STATEMENTS
+    write_statements(tmp_path, STATEMENTS.replace(old, new))
+    with pytest.raises(DataError, match=rf"scp_statements\.csv: {match}"):
+        read_statements(tmp_path)
+
+
+# --- both
+
+
+def test_hashes_are_those_that_sha256sum_gives(ptbxl_root):
+    lines = (ptbxl_root / "SHA256SUMS.txt").read_text().splitlines()
+    published = {name: digest for digest, name in (line.split(maxsplit=1) for line in lines)}
+    names = ("ptbxl_database.csv", "scp_statements.csv")
+    assert hash_tables(ptbxl_root) == {name: published[name] for name in names}
+
+
+def test_hash_of_known_bytes(tmp_path):
+    (tmp_path / "ptbxl_database.csv").write_bytes(b"")
+    (tmp_path / "scp_statements.csv").write_bytes(b"abc")  # the vectors of FIPS 180-2
+    assert hash_tables(tmp_path) == {
+        "ptbxl_database.csv": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+        "scp_statements.csv": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+    }

@@ -1,0 +1,494 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import wfdb
+
+from ecgcls.data import store
+from ecgcls.data.store import find_missing, open_store
+from ecgcls.errors import DataError
+
+ECG_IDS = [7, 3, 11, 20, 5]
+FILENAMES = pd.Series([f"records100/{ecg_id:05d}_lr" for ecg_id in ECG_IDS], index=ECG_IDS)
+N_SAMPLES = 120
+
+
+@pytest.fixture(scope="module")
+def signals_uv() -> np.ndarray:
+    """``(record, lead, sample)``, each lead with its own mean and spread."""
+    rng = np.random.default_rng(1)
+    spread = rng.uniform(20, 900, (1, 12, 1))
+    offset = rng.integers(-500, 500, (1, 12, 1))
+    return (rng.normal(0, spread, (len(ECG_IDS), 12, N_SAMPLES)) + offset).round().astype(int)
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory, signals_uv, write_record) -> Path:
+    root = tmp_path_factory.mktemp("pristine") / "ecgs"
+    (root / "records100").mkdir(parents=True)
+    for filename, signal_uv in zip(FILENAMES, signals_uv, strict=True):
+        write_record(root / filename, signal_uv.T)
+    return root
+
+
+@pytest.fixture
+def root(tmp_path, pristine) -> Path:
+    """Five records of 1.2 s at 100 Hz, a copy of its own for each test."""
+    return Path(shutil.copytree(pristine, tmp_path / "ecgs"))
+
+
+@pytest.fixture
+def reads(monkeypatch) -> list[Path]:
+    """The records that have been read from their WFDB files."""
+    paths: list[Path] = []
+    read_record = store.read_record
+    monkeypatch.setattr(store, "read_record", lambda path: paths.append(path) or read_record(path))
+    return paths
+
+
+def open_100hz(root: Path, **changed) -> store.SignalStore:
+    return open_store(root, **({"filenames": FILENAMES, "sampling_rate_hz": 100} | changed))
+
+
+def stores(folder: Path) -> list[str]:
+    """The names of what lies in a folder of stores, but for the locks."""
+    return sorted(path.name for path in folder.iterdir() if path.suffix != ".lock")
+
+
+def swap_samples(dat_path: Path) -> None:
+    """Swap two time points: other content, but the same size and checksums; wait for another change time."""
+    samples = np.fromfile(dat_path, "<i2").reshape(-1, 12)
+    changed = samples[[1, 0, *range(2, len(samples))]]
+    assert (changed != samples).any()
+    before = dat_path.stat().st_ctime_ns
+    while dat_path.stat().st_ctime_ns == before:  # the clock of a file system ticks every few milliseconds
+        dat_path.write_bytes(changed.tobytes())
+
+
+# --- what a store holds
+
+
+def test_equals_what_was_written(root, signals_uv):
+    opened = open_100hz(root)
+    assert np.array_equal(opened.signals_uv, signals_uv) and opened.signals_uv.dtype == np.int16
+    assert opened.ecg_ids.tolist() == ECG_IDS
+    assert opened.n_samples == N_SAMPLES
+    assert np.array_equal(opened.sums_uv, signals_uv.sum(axis=2))
+    assert np.array_equal(opened.squares_uv, (signals_uv**2).sum(axis=2))
+    assert opened.manifest["n_without_checksum"] == 0
+    assert stores(root / ".ecgcls") == [f"signals_100hz-{opened.manifest['fingerprint'][:16]}"]
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "rate", "n_records"),
+    [
+        ("synthetic_root", "filename_lr", 100, 60),
+        ("ptbxl_root", "filename_lr", 100, 356),
+        ("ptbxl_root", "filename_hr", 500, 60),
+    ],
+)
+def test_a_data_set_equals_wfdb_bit_for_bit(request, tmp_path, name, column, rate, n_records):
+    root = request.getfixturevalue(name)
+    files_before = sorted(root.rglob("*"))
+    filenames = pd.read_csv(root / "ptbxl_database.csv", index_col="ecg_id")[column].head(n_records)
+    opened = open_store(root, filenames, sampling_rate_hz=rate, store_dir=tmp_path)
+    truth = np.stack([wfdb.rdrecord(str(root / name), physical=False).d_signal.T for name in filenames])
+    assert np.array_equal(opened.signals_uv, truth)
+    assert opened.ecg_ids.tolist() == filenames.index.tolist()
+
+    rows = np.arange(0, n_records, 3)
+    mean, sd = opened.mean_sd_mv(rows)
+    np.testing.assert_allclose(mean, (truth[rows] / 1000).mean(axis=(0, 2)), rtol=1e-9)
+    np.testing.assert_allclose(sd, (truth[rows] / 1000).std(axis=(0, 2)), rtol=1e-9)
+    flat = {
+        ecg_id: np.array(store.LEADS)[np.ptp(signal, axis=1) == 0].tolist()
+        for ecg_id, signal in zip(filenames.index, truth, strict=True)
+        if (np.ptp(signal, axis=1) == 0).any()
+    }
+    assert opened.find_flat_leads() == flat
+    assert sorted(root.rglob("*")) == files_before  # nothing is written there when told to write elsewhere
+
+
+def test_rows_are_found_by_ecg_id(root, signals_uv):
+    opened = open_100hz(root)
+    rows = opened.find_rows([20, 7])
+    assert rows.tolist() == [3, 0]
+    signal_mv = opened.read_mv(rows)
+    assert signal_mv.shape == (2, 12, N_SAMPLES) and signal_mv.dtype == np.float32
+    np.testing.assert_allclose(signal_mv, signals_uv[[3, 0]] / 1000, rtol=1e-6)
+
+
+def test_mean_and_standard_deviation_are_those_of_numpy_in_any_order(root, signals_uv):
+    opened = open_100hz(root)
+    mean, sd = opened.mean_sd_mv(np.array([4, 0, 2]))
+    np.testing.assert_allclose(mean, (signals_uv[[0, 2, 4]] / 1000).mean(axis=(0, 2)), rtol=1e-12)
+    np.testing.assert_allclose(sd, (signals_uv[[0, 2, 4]] / 1000).std(axis=(0, 2)), rtol=1e-12)
+    again = opened.mean_sd_mv(np.array([0, 2, 4]))
+    assert np.array_equal(mean, again[0]) and np.array_equal(sd, again[1])
+
+
+def test_sums_of_the_largest_samples_do_not_overflow(root, write_record):
+    signal_uv = np.tile(np.array([[32767, -32767, 32767]]), (12, 40)).T
+    write_record(root / FILENAMES[7], signal_uv)
+    mean, sd = open_100hz(root).mean_sd_mv(np.array([0]))
+    np.testing.assert_allclose(mean, 32.767 / 3, rtol=1e-12)  # two up, one down
+    np.testing.assert_allclose(sd, 32.767 * np.sqrt(8) / 3, rtol=1e-12)
+
+
+def test_signals_are_mapped_read_only(root):
+    opened = open_100hz(root)
+    base = opened.signals_uv
+    while base is not None and not isinstance(base, np.memmap):
+        base = base.base
+    assert isinstance(base, np.memmap)
+    with pytest.raises(ValueError, match="read-only"):
+        opened.signals_uv[0, 0, 0] = 1
+
+
+def test_one_flat_lead_is_named(root, signals_uv, write_record):
+    for ecg_id, leads in {3: [4], 20: [0, 11]}.items():
+        signal_uv = signals_uv[ECG_IDS.index(ecg_id)].copy()
+        signal_uv[leads] = -37  # flat, but not at zero
+        write_record(root / FILENAMES[ecg_id], signal_uv.T)
+    assert open_100hz(root).find_flat_leads() == {3: ["aVL"], 20: ["I", "V6"]}
+
+
+def test_no_flat_leads(root):
+    assert open_100hz(root).find_flat_leads() == {}
+
+
+def test_records_without_checksums_are_counted_and_reported(root, caplog):
+    header = root / f"{FILENAMES[5]}.hea"
+    record_line, *lines = header.read_text().splitlines()
+    header.write_text("\n".join([record_line, *(" ".join(x.split()[:3] + x.split()[-1:]) for x in lines)]))
+    assert open_100hz(root).manifest["n_without_checksum"] == 1
+    assert "1 records carry no checksum" in caplog.text
+
+
+# --- when a store is built again
+
+
+def test_opened_again_nothing_is_read(root, reads, signals_uv):
+    first = open_100hz(root)
+    assert reads == [root / name for name in FILENAMES]
+    second = open_100hz(root)
+    assert len(reads) == len(FILENAMES)
+    assert np.array_equal(second.signals_uv, signals_uv) and np.array_equal(second.ecg_ids, first.ecg_ids)
+    assert np.array_equal(second.sums_uv, first.sums_uv) and np.array_equal(second.squares_uv, first.squares_uv)
+    assert second.manifest == first.manifest
+
+
+@pytest.mark.parametrize("put_mtime_back", [False, True])
+def test_a_changed_signal_is_read_again(root, reads, signals_uv, put_mtime_back):
+    first = open_100hz(root)
+    dat_path = root / f"{FILENAMES[11]}.dat"
+    stat = dat_path.stat()
+    swap_samples(dat_path)
+    if put_mtime_back:
+        os.utime(dat_path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        assert dat_path.stat().st_mtime_ns == stat.st_mtime_ns
+    assert dat_path.stat().st_size == stat.st_size
+    second = open_100hz(root)
+    assert len(reads) == 2 * len(FILENAMES)
+    assert np.array_equal(second.signals_uv[2, :, :2], signals_uv[2, :, [1, 0]].T)
+    assert second.manifest["content_sha256"] != first.manifest["content_sha256"]
+    assert stores(root / ".ecgcls") == [f"signals_100hz-{second.manifest['fingerprint'][:16]}"]  # the old one is gone
+
+
+def test_a_touched_header_is_read_again_and_gives_the_same(root, reads):
+    first = open_100hz(root)
+    os.utime(root / f"{FILENAMES[11]}.hea", ns=(0, 10**18))
+    second = open_100hz(root)
+    assert len(reads) == 2 * len(FILENAMES)
+    assert second.manifest["fingerprint"] != first.manifest["fingerprint"]
+    assert second.manifest["content_sha256"] == first.manifest["content_sha256"]
+
+
+def test_an_added_record_is_read(root, signals_uv, write_record):
+    open_100hz(root)
+    write_record(root / "records100/00099_lr", signals_uv[0].T + 1)
+    filenames = pd.concat([FILENAMES, pd.Series({99: "records100/00099_lr"})])
+    opened = open_100hz(root, filenames=filenames)
+    assert opened.ecg_ids.tolist() == [*ECG_IDS, 99]
+    assert np.array_equal(opened.signals_uv, [*signals_uv, signals_uv[0] + 1])
+
+
+def test_other_ecg_ids_for_the_same_files_are_another_store(root):
+    first = open_100hz(root)
+    second = open_100hz(root, filenames=FILENAMES.set_axis([1, 2, 3, 4, 5]))
+    assert second.ecg_ids.tolist() == [1, 2, 3, 4, 5]
+    assert second.manifest["content_sha256"] != first.manifest["content_sha256"]
+
+
+def test_the_same_signals_elsewhere_have_the_same_content_hash(root, tmp_path):
+    elsewhere = Path(shutil.copytree(root, tmp_path / "elsewhere"))
+    first, second = open_100hz(root), open_100hz(elsewhere)
+    assert first.manifest["content_sha256"] == second.manifest["content_sha256"]
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    ("file", "damage"),
+    [
+        ("signals.npy", cut),
+        ("signals.npy", Path.unlink),
+        ("records.npz", cut),
+        ("records.npz", empty),
+        ("records.npz", Path.unlink),
+        ("manifest.json", cut),
+        ("manifest.json", empty),
+        ("manifest.json", lambda path: path.write_text("[]")),
+        ("manifest.json", Path.unlink),
+    ],
+)
+def test_a_damaged_store_is_built_again(root, reads, signals_uv, file, damage):
+    open_100hz(root)
+    (folder,) = (root / ".ecgcls").glob("signals_100hz-*")
+    damage(folder / file)
+    again = open_100hz(root)
+    assert len(reads) == 2 * len(FILENAMES)
+    assert np.array_equal(again.signals_uv, signals_uv)
+    open_100hz(root)
+    assert len(reads) == 2 * len(FILENAMES)
+
+
+def test_a_store_of_another_layout_is_built_again(root, reads):
+    open_100hz(root)
+    (path,) = (root / ".ecgcls").glob("signals_100hz-*/manifest.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"layout_version": 0}))
+    open_100hz(root)
+    assert len(reads) == 2 * len(FILENAMES)
+
+
+# --- where it lies
+
+
+def test_one_folder_holds_the_stores_of_two_data_sets(root, tmp_path, reads, signals_uv, write_record):
+    other = Path(shutil.copytree(root, tmp_path / "other" / "ecgs"))  # of the same name
+    write_record(other / FILENAMES[7], signals_uv[0].T + 1)
+    together = tmp_path / "stores"
+    for _ in range(2):
+        assert np.array_equal(open_100hz(root, store_dir=together).signals_uv[0], signals_uv[0])
+        assert np.array_equal(open_100hz(other, store_dir=together).signals_uv[0], signals_uv[0] + 1)
+    assert len(reads) == 2 * len(FILENAMES)
+    assert not (root / ".ecgcls").exists() and len(stores(together)) == 2
+
+
+def test_both_sampling_rates_lie_side_by_side(root, reads, signals_uv, write_record):
+    (root / "records500").mkdir()
+    write_record(root / "records500/00007_hr", signals_uv[1].T, fs=500)
+    fast = pd.Series({7: "records500/00007_hr"})
+    for _ in range(2):
+        assert np.array_equal(open_100hz(root).signals_uv, signals_uv)
+        assert np.array_equal(open_100hz(root, filenames=fast, sampling_rate_hz=500).signals_uv, signals_uv[[1]])
+    assert len(reads) == len(FILENAMES) + 1
+
+
+def test_it_goes_to_the_cache_folder_where_the_data_cannot_be_written(root, tmp_path, monkeypatch, reads, signals_uv):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (root / ".ecgcls").write_text("in the way")
+    for _ in range(2):
+        assert np.array_equal(open_100hz(root).signals_uv, signals_uv)
+    assert len(reads) == len(FILENAMES)
+    assert len(list((tmp_path / "cache" / "ecgcls").glob("ecgs-*/signals_100hz-*/manifest.json"))) == 1
+    assert (root / ".ecgcls").read_text() == "in the way"
+
+
+def test_no_place_for_it(root, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    (tmp_path / "file").write_text("in the way")
+    (root / ".ecgcls").write_text("in the way")
+    with pytest.raises(DataError, match=r"no place for the signal store: .*\.ecgcls.* set data\.store_dir=PATH"):
+        open_100hz(root)
+
+
+# --- what is refused
+
+
+def damage_sample(root: Path, **_) -> None:
+    data = bytearray((root / f"{FILENAMES[20]}.dat").read_bytes())
+    data[100] ^= 4
+    (root / f"{FILENAMES[20]}.dat").write_bytes(data)
+
+
+def remove_signal(root: Path, **_) -> None:
+    (root / f"{FILENAMES[20]}.dat").unlink()
+
+
+def change_rate(root: Path, signal_uv: np.ndarray, write: Callable) -> None:
+    write(root / FILENAMES[20], signal_uv.T, fs=250)
+
+
+def shorten(root: Path, signal_uv: np.ndarray, write: Callable) -> None:
+    write(root / FILENAMES[20], signal_uv.T[:-1])
+
+
+def flatten(root: Path, signal_uv: np.ndarray, write: Callable) -> None:
+    write(root / FILENAMES[20], 0 * signal_uv.T + np.arange(12))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "match"),
+    [
+        (damage_sample, r"00020_lr: damaged: the samples' checksums"),
+        (remove_signal, r"00020_lr\.dat: the signal file cannot be read"),
+        (change_rate, r"00020_lr: sampled at 250 Hz, data\.sampling_rate_hz asks for 100"),
+        (shorten, r"00020_lr: 119 samples, 120 expected as in records100/00007_lr"),
+        (flatten, r"00020_lr: a flat line in all leads"),
+    ],
+)
+def test_a_record_that_is_refused_leaves_nothing_behind(root, signals_uv, write_record, spoil, match):
+    spoil(root, signal_uv=signals_uv[3], write=write_record)
+    with pytest.raises(DataError, match=match):
+        open_100hz(root)
+    assert stores(root / ".ecgcls") == []
+
+
+def test_a_record_that_is_refused_leaves_the_older_store(root, tmp_path, reads):
+    open_100hz(root)
+    kept = shutil.copytree(root, tmp_path / "kept")
+    damage_sample(root)
+    with pytest.raises(DataError, match="damaged"):
+        open_100hz(root)
+    assert stores(root / ".ecgcls") == stores(kept / ".ecgcls")
+
+
+def test_files_that_change_while_they_are_read_are_refused(root, monkeypatch):
+    read_record = store.read_record
+
+    def read_and_touch(path: Path):
+        os.utime(root / f"{FILENAMES[7]}.hea", ns=(0, 10**18))
+        return read_record(path)
+
+    monkeypatch.setattr(store, "read_record", read_and_touch)
+    with pytest.raises(DataError, match=r"ecgs: files changed while they were read; run the command again"):
+        open_100hz(root)
+    assert stores(root / ".ecgcls") == []
+
+
+# --- other processes
+
+CHILD = """
+import json, logging, resource, sys
+from pathlib import Path
+import pandas as pd
+from ecgcls.data import store
+
+root, filenames, stop_at_first, max_bytes = json.loads(sys.argv[1])
+n_read, read_record = 0, store.read_record
+
+def read(path):
+    global n_read
+    n_read += 1
+    if n_read == 1 and stop_at_first:
+        print("reading", flush=True)
+        sys.stdin.readline()
+    return read_record(path)
+
+class Tell(logging.Handler):
+    def emit(self, record):
+        if record.getMessage().startswith("Another process is building"):
+            print("waiting", flush=True)
+
+store.read_record = read
+store.log.setLevel(logging.INFO)
+store.log.addHandler(Tell())
+if max_bytes:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (max_bytes, max_bytes))
+series = pd.Series(list(filenames.values()), index=[int(ecg_id) for ecg_id in filenames])
+opened = store.open_store(Path(root), series, sampling_rate_hz=100)
+print(json.dumps([n_read, opened.signals_uv.tolist()]))
+"""
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., subprocess.Popen]]:
+    """Start a process that opens the store; with `stop_at_first` it says so before it reads, and waits for a line."""
+    processes = []
+
+    def start_process(root: Path, *, stop_at_first: bool = False, max_bytes: int | None = None) -> subprocess.Popen:
+        arguments = json.dumps([str(root), FILENAMES.to_dict(), stop_at_first, max_bytes])
+        command = [sys.executable, "-c", CHILD, arguments]
+        pipe = subprocess.PIPE
+        processes.append(subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True))
+        return processes[-1]
+
+    yield start_process
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def test_of_two_processes_at_once_one_builds_and_both_have_it(root, start, signals_uv):
+    builder = start(root, stop_at_first=True)
+    assert builder.stdout.readline() == "reading\n"
+    waiter = start(root)
+    assert waiter.stdout.readline() == "waiting\n"  # the builder holds the lock, and has read nothing yet
+    answers = [json.loads(process.communicate("\n", timeout=60)[0]) for process in (builder, waiter)]
+    assert answers == [[len(FILENAMES), signals_uv.tolist()], [0, signals_uv.tolist()]]
+
+
+def test_after_a_killed_builder_the_next_one_clears_up(root, start, signals_uv):
+    builder = start(root, stop_at_first=True)
+    assert builder.stdout.readline() == "reading\n"
+    builder.kill()
+    builder.wait()
+    assert [name.endswith(".building") for name in stores(root / ".ecgcls")] == [True]
+    swap_samples(root / f"{FILENAMES[11]}.dat")  # so the next one does not build into the same folder
+    (root / ".ecgcls" / "signals_500hz-0123456789abcdef.building").mkdir()  # under another lock: not ours to remove
+    assert np.array_equal(open_100hz(root).signals_uv[0], signals_uv[0])
+    leftover = [name for name in stores(root / ".ecgcls") if name.endswith(".building")]
+    assert leftover == ["signals_500hz-0123456789abcdef.building"]
+
+
+@pytest.mark.parametrize("max_bytes", [1000, len(ECG_IDS) * 12 * N_SAMPLES * 2])  # the header comes on top
+def test_a_full_disk_is_said_in_one_line_and_leaves_nothing(root, start, signals_uv, max_bytes):
+    output, errors = start(root, max_bytes=max_bytes).communicate(timeout=60)
+    assert output == ""
+    last = errors.strip().splitlines()[-1]
+    assert last.startswith("ecgcls.errors.DataError: ")
+    assert "the signal store cannot be written (File too large); it takes 0 MB: make room or set data.store_dir" in last
+    assert stores(root / ".ecgcls") == []
+    assert np.array_equal(open_100hz(root).signals_uv, signals_uv)
+
+
+# --- what is not there
+
+
+def test_missing_files_are_found(root):
+    assert find_missing(root, FILENAMES).empty
+    (root / f"{FILENAMES[3]}.hea").unlink()
+    (root / f"{FILENAMES[5]}.dat").unlink()
+    (root / f"{FILENAMES[20]}.hea").unlink()
+    (root / f"{FILENAMES[20]}.dat").unlink()
+    filenames = pd.concat([FILENAMES, pd.Series({99: "records200/00099_lr"})])
+    missing = find_missing(root, filenames)
+    assert missing.to_dict() == {ecg_id: filenames[ecg_id] for ecg_id in (3, 20, 5, 99)}
+
+
+def test_a_file_in_place_of_the_records_folder(root):
+    shutil.rmtree(root / "records100")
+    (root / "records100").write_text("<html>404 Not Found</html>")
+    assert find_missing(root, FILENAMES).equals(FILENAMES)
+
+
+def test_records_beside_the_tables(tmp_path, pristine):
+    root = Path(shutil.copytree(pristine / "records100", tmp_path / "flat"))
+    filenames = FILENAMES.str.removeprefix("records100/")
+    assert find_missing(root, filenames).empty
+    assert find_missing(root, pd.Series({1: "00001_lr"})).to_dict() == {1: "00001_lr"}
+    assert open_100hz(root, filenames=filenames).ecg_ids.tolist() == ECG_IDS
