@@ -162,9 +162,8 @@ def test_statements_are_parsed_in_the_order_of_the_file(tmp_path):
     assert table["diagnostic_class"][:2].tolist() == ["STTC", "NORM"] and table["diagnostic_class"][2:].isna().all()
 
 
-@pytest.mark.parametrize("root", ["ptbxl_root", "synthetic_root"])
-def test_the_71_statements_of_ptbxl(request, root):
-    table = read_statements(request.getfixturevalue(root))
+def test_the_71_statements_of_ptbxl(ptbxl_root):
+    table = read_statements(ptbxl_root)
     assert len(table) == 71
     kinds = ["diagnostic", "form", "rhythm"]
     assert table[kinds].sum().tolist() == [44, 19, 12]

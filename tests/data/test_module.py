@@ -1,0 +1,329 @@
+import ast
+import csv
+import json
+import logging
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+import wfdb
+
+from ecgcls.data import store
+from ecgcls.data.folds import FoldTable
+from ecgcls.data.module import PTBXLDataModule, SyntheticDataModule
+from ecgcls.data.signals import LEADS
+from ecgcls.data.tasks import Task
+from ecgcls.errors import ConfigError, DataError
+
+SUPERCLASSES = ("NORM", "MI", "STTC", "CD", "HYP")
+PART_OF_STRAT_FOLD = dict.fromkeys(range(1, 9), "train") | {9: "val", 10: "test"}
+
+
+def arguments(root: Path, store_dir: Path, **changed) -> dict:
+    task = Task(statements="diagnostic", classes="diagnostic_class", class_order=SUPERCLASSES)
+    folds = FoldTable(val=[[9]], test=[[10]])
+    return {"root": str(root), "task": task, "folds": folds, "fold": 0, "store_dir": str(store_dir)} | changed
+
+
+def make(root: Path, store_dir: Path, **changed) -> PTBXLDataModule:
+    """A data module that is ready to use."""
+    data = PTBXLDataModule(**arguments(root, store_dir, **changed))
+    data.prepare_data()
+    data.setup()
+    return data
+
+
+def read_truth(root: Path) -> list[dict]:
+    """Path, part and classes of every record with a superclass, read without the code under test."""
+    with (root / "scp_statements.csv").open(newline="", encoding="utf-8") as file:
+        class_of = {row[""]: row["diagnostic_class"] for row in csv.DictReader(file) if row["diagnostic"]}
+    records = []
+    with (root / "ptbxl_database.csv").open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            classes = {class_of[code] for code in ast.literal_eval(row["scp_codes"]) if code in class_of}
+            part = PART_OF_STRAT_FOLD[int(row["strat_fold"])]
+            if classes:
+                target = [float(name in classes) for name in SUPERCLASSES]
+                records.append({"path": root / row["filename_lr"], "part": part, "target": target})
+    return records
+
+
+def read_mv(path: Path) -> np.ndarray:
+    """``(lead, sample)`` as wfdb gives it; the files have the leads in the order of `LEADS`."""
+    record = wfdb.rdrecord(str(path))
+    assert [name.upper() for name in record.sig_name] == [lead.upper() for lead in LEADS]
+    assert set(record.units) == {"mV"}
+    return record.p_signal.T
+
+
+def record_order(loader, epoch: int | None = None) -> list[int]:
+    if epoch is not None:
+        loader.sampler.set_epoch(epoch)
+    return torch.cat([batch["record"] for batch in loader]).tolist()
+
+
+@pytest.fixture(scope="module")
+def data(synthetic_root, tmp_path_factory) -> PTBXLDataModule:
+    return make(synthetic_root, tmp_path_factory.mktemp("stores"), batch_size=7)
+
+
+@pytest.fixture
+def copied_root(synthetic_root, tmp_path) -> Path:
+    return Path(shutil.copytree(synthetic_root, tmp_path / "ecgs"))
+
+
+@pytest.fixture
+def reads(monkeypatch) -> list[Path]:
+    """The records that have been read from their WFDB files."""
+    paths: list[Path] = []
+    read_record = store.read_record
+    monkeypatch.setattr(store, "read_record", lambda path: paths.append(path) or read_record(path))
+    return paths
+
+
+# --- batches
+
+
+@pytest.mark.parametrize("name", ["synthetic_root", "ptbxl_root"])
+def test_every_batch_holds_what_the_files_say(request, tmp_path, name):
+    root = request.getfixturevalue(name)
+    data, truth = make(root, tmp_path, batch_size=16), read_truth(root)
+    assert data.class_names == SUPERCLASSES and data.lead_names == LEADS
+    assert data.n_samples == 1000 and data.sampling_rate_hz == 100
+    loaders = {"train": data.train_dataloader(), "val": data.val_dataloader(), "test": data.test_dataloader()}
+    for part, loader in loaders.items():
+        n_seen = 0
+        for batch in loader:
+            signal, target, record = batch["signal"], batch["target"], batch["record"]
+            assert set(batch) == {"signal", "target", "record"}
+            assert signal.shape == (len(record), 12, 1000) and signal.dtype == torch.float32
+            assert target.shape == (len(record), 5) and target.dtype == torch.float32
+            assert record.dtype == torch.int64
+            expected = [truth[row] for row in record.tolist()]  # row numbers of the cohort
+            assert {member["part"] for member in expected} == {part}
+            assert target.tolist() == [member["target"] for member in expected]
+            signal_mv = np.stack([read_mv(member["path"]) for member in expected])
+            np.testing.assert_allclose(signal.numpy(), signal_mv, rtol=1e-6)
+            n_seen += len(record)
+        assert n_seen == sum(member["part"] == part for member in truth) > 0
+
+
+def test_the_last_batch_may_be_smaller(data):
+    n_train = sum(member["part"] == "train" for member in read_truth(data.root))
+    sizes = [len(batch["record"]) for batch in data.train_dataloader()]
+    assert n_train % 7
+    assert sizes == [7] * (n_train // 7) + [n_train % 7]
+    assert len(data.train_dataloader()) == math.ceil(n_train / 7)
+
+
+def test_a_batch_may_be_changed_without_harm(data):
+    batch = next(iter(data.val_dataloader()))
+    before = batch["signal"].clone()
+    batch["signal"].add_(1)
+    batch["target"].add_(1)
+    again = next(iter(data.val_dataloader()))
+    assert torch.equal(again["signal"], before) and set(again["target"].flatten().tolist()) <= {0.0, 1.0}
+
+
+# --- order
+
+
+@pytest.mark.parametrize("part", ["val", "test"])
+def test_validation_and_test_are_complete_and_in_the_order_of_the_data_set(data, part):
+    loader = {"val": data.val_dataloader, "test": data.test_dataloader}[part]
+    rows = [row for row, member in enumerate(read_truth(data.root)) if member["part"] == part]
+    assert record_order(loader()) == record_order(loader()) == rows
+    assert record_order(data.predict_dataloader()[["val", "test"].index(part)]) == rows
+
+
+def test_the_training_order_depends_on_seed_and_epoch_alone(data, synthetic_root, tmp_path):
+    rows = [row for row, member in enumerate(read_truth(data.root)) if member["part"] == "train"]
+    orders = {epoch: record_order(data.train_dataloader(), epoch) for epoch in range(3)}
+    for order in orders.values():
+        assert sorted(order) == rows and order != rows  # each record exactly once, shuffled
+    assert len({tuple(order) for order in orders.values()}) == 3
+
+    torch.manual_seed(123)  # the global generators have no say
+    np.random.seed(123)
+    again = make(synthetic_root, tmp_path, batch_size=16)
+    assert {epoch: record_order(again.train_dataloader(), epoch) for epoch in (2, 0, 1)} == orders
+    other = make(synthetic_root, tmp_path, seed=1)
+    assert record_order(other.train_dataloader(), 0) not in orders.values()
+
+
+class Probe(pl.LightningModule):
+    """Writes down which records it is trained on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.seen: list[list[int]] = []
+
+    def on_train_epoch_start(self) -> None:
+        self.seen.append([])
+
+    def training_step(self, batch):
+        self.seen[-1].extend(batch["record"].tolist())
+        return self.weight * batch["signal"].mean()
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def test_a_trainer_gives_each_epoch_its_own_order(synthetic_root, tmp_path):
+    data, probe = make(synthetic_root, tmp_path), Probe()
+    trainer = pl.Trainer(
+        max_epochs=3,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        limit_val_batches=0,
+        default_root_dir=tmp_path,
+    )
+    trainer.fit(probe, datamodule=data)
+    assert probe.seen == [record_order(data.train_dataloader(), epoch) for epoch in range(3)]
+
+
+# --- what is fitted on the training part
+
+
+def test_pos_weight_is_negatives_over_positives_of_train(data):
+    train = np.array([member["target"] for member in read_truth(data.root) if member["part"] == "train"])
+    expected = [(column == 0).sum() / (column == 1).sum() for column in train.T]
+    assert data.pos_weight.dtype == torch.float32
+    np.testing.assert_allclose(data.pos_weight.numpy(), expected, rtol=1e-6)
+    assert len(set(expected)) > 1
+
+
+@pytest.mark.parametrize("name", ["synthetic_root", "ptbxl_root"])
+def test_mean_and_standard_deviation_are_those_of_numpy_over_train(request, tmp_path, name):
+    root = request.getfixturevalue(name)
+    mean, sd = make(root, tmp_path).mean_sd_mv
+    signal_mv = np.stack([read_mv(member["path"]) for member in read_truth(root) if member["part"] == "train"])
+    assert mean.shape == sd.shape == (12,) and mean.dtype == sd.dtype == torch.float32
+    np.testing.assert_allclose(mean.numpy(), signal_mv.mean(axis=(0, 2)), rtol=1e-5, atol=1e-9)
+    np.testing.assert_allclose(sd.numpy(), signal_mv.std(axis=(0, 2)), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("part", "is_fitted_on"), [("train", True), ("val", False), ("test", False)])
+def test_only_training_records_change_mean_and_standard_deviation(
+    copied_root, tmp_path, write_record, part, is_fitted_on
+):
+    before = make(copied_root, tmp_path)
+    mean, sd = before.mean_sd_mv
+    path = next(member["path"] for member in read_truth(copied_root) if member["part"] == part)
+    write_record(path, np.round(3000 * read_mv(path)).T.astype(int) + 100)
+    after = make(copied_root, tmp_path)
+    assert after.describe()["fingerprint"]["signals"] != before.describe()["fingerprint"]["signals"]
+    mean_after, sd_after = after.mean_sd_mv
+    assert torch.equal(mean_after, mean) is not is_fitted_on
+    assert torch.equal(sd_after, sd) is not is_fitted_on
+
+
+# --- files
+
+
+def test_prepared_twice_nothing_is_read_again(synthetic_root, tmp_path, reads):
+    data = make(synthetic_root, tmp_path)
+    assert len(reads) == 60
+    data.prepare_data()
+    data.setup("fit")
+    again = make(synthetic_root, tmp_path)
+    assert len(reads) == 60
+    assert again.describe() == data.describe()
+
+
+def test_the_description_is_strict_json(data):
+    description = json.loads(json.dumps(data.describe(), allow_nan=False))
+    truth = read_truth(data.root)
+    assert description["root"] == str(data.root) and description["sampling_rate_hz"] == 100
+    assert description["n_samples"] == 1000 and description["lead_names"] == list(LEADS)
+    assert description["n_records"] == len(truth) and description["n_without_label"] == 60 - len(truth)
+    for part in ("train", "val", "test"):
+        assert description["parts"][part]["n_records"] == sum(member["part"] == part for member in truth)
+    digests = description["fingerprint"]
+    assert set(digests) == {"signals", "ptbxl_database.csv", "scp_statements.csv"}
+    assert all(len(digest) == 64 and set(digest) <= set("0123456789abcdef") for digest in digests.values())
+
+
+def test_missing_records_are_dropped_when_asked(copied_root, tmp_path):
+    truth = read_truth(copied_root)
+    gone = next(row for row, member in enumerate(truth) if member["part"] == "val")
+    truth[gone]["path"].with_suffix(".dat").unlink()
+    with pytest.raises(DataError, match="1 of 60 records lack theirs"):
+        make(copied_root, tmp_path)
+    data = make(copied_root, tmp_path, missing_records="drop")
+    assert data.describe()["n_missing_files"] == 1
+    for loader in (data.val_dataloader(), data.test_dataloader()):
+        for batch in loader:
+            for row, signal in zip(batch["record"].tolist(), batch["signal"], strict=True):
+                member = truth[row + (row >= gone)]
+                np.testing.assert_allclose(signal.numpy(), read_mv(member["path"]), rtol=1e-6)
+
+
+def test_a_flat_lead_is_reported(copied_root, tmp_path, write_record, caplog):
+    samples = np.round(1000 * read_mv(copied_root / "records100/00000/00002_lr")).T.astype(int)
+    samples[:, 7] = 12
+    write_record(copied_root / "records100/00000/00002_lr", samples)
+    data = make(copied_root, tmp_path)
+    assert "1 records have a flat lead, the first ecg_id 2 (V2)" in caplog.text
+    assert data.describe()["n_records_with_a_flat_lead"] == 1
+
+
+def test_the_constructor_touches_no_file(tmp_path):
+    root, store_dir = tmp_path / "nowhere", tmp_path / "stores"
+    data = PTBXLDataModule(**arguments(root, store_dir))
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(DataError, match="there is no folder"):
+        data.prepare_data()
+
+
+def test_a_split_that_cannot_be_is_refused_before_a_signal_is_read(synthetic_root, tmp_path, reads):
+    data = PTBXLDataModule(**arguments(synthetic_root, tmp_path, fold=7))
+    with pytest.raises(ConfigError, match=r"fold must be in 0\.\.0, got 7"):
+        data.prepare_data()
+    assert reads == []
+
+
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_batch_size_below_one(tmp_path, batch_size):
+    with pytest.raises(ConfigError, match=rf"data\.batch_size must be at least 1, got {batch_size}"):
+        PTBXLDataModule(**arguments(tmp_path, tmp_path, batch_size=batch_size))
+
+
+# --- the simulated data set
+
+
+def test_the_simulated_data_set_is_written_then_read(tmp_path, synthetic_root, caplog, reads):
+    root, store_dir = tmp_path / "ecgs", tmp_path / "stores"
+    data = SyntheticDataModule(**arguments(root, store_dir, n_records=60, synthetic_seed=0))
+    assert not root.exists()
+    data.prepare_data()
+    assert "simulated ECGs, not patients'" in caplog.text
+    assert (root / "ptbxl_database.csv").read_bytes() == (synthetic_root / "ptbxl_database.csv").read_bytes()
+    assert len(reads) == 60
+
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+    data.prepare_data()
+    again = SyntheticDataModule(**arguments(root, store_dir, n_records=60, synthetic_seed=0))
+    again.prepare_data()
+    again.setup()
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
+    assert len(reads) == 60
+    batch = next(iter(again.test_dataloader()))
+    member = next(member for member in read_truth(root) if member["part"] == "test")
+    np.testing.assert_allclose(batch["signal"][0].numpy(), read_mv(member["path"]), rtol=1e-6)
+
+
+def test_simulated_patients_are_announced_each_time(tmp_path, caplog):
+    data = SyntheticDataModule(**arguments(tmp_path / "ecgs", tmp_path / "stores", n_records=50))
+    for n_times in (1, 2):
+        data.prepare_data()
+        said = [record for record in caplog.records if "data=synthetic" in record.getMessage()]
+        assert len(said) == n_times and {record.levelno for record in said} == {logging.WARNING}

@@ -1,0 +1,214 @@
+import ast
+import csv
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from ecgcls.config import CONF_DIR
+from ecgcls.data.ptbxl import read_database, read_statements
+from ecgcls.data.tasks import Labels, Task
+from ecgcls.errors import ConfigError, DataError
+
+SUPERDIAGNOSTIC = ("NORM", "MI", "STTC", "CD", "HYP")
+
+
+def read_task(name: str) -> Task:
+    """The task of a configuration file."""
+    arguments = yaml.safe_load((CONF_DIR / "task" / f"{name}.yaml").read_text())
+    assert arguments.pop("_target_") == "ecgcls.data.tasks.Task"
+    return Task(**arguments)
+
+
+def label_real(task: Task, root: Path) -> Labels:
+    return task.label(read_database(root, sampling_rate_hz=100)["scp_codes"], read_statements(root))
+
+
+def read_real_rows(root: Path) -> tuple[list[dict[str, str]], list[dict[str, float]]]:
+    """The rows of the statements' table and the codes of each record, read without the code under test."""
+    with (root / "scp_statements.csv").open(newline="", encoding="utf-8") as file:
+        statements = list(csv.DictReader(file))
+    with (root / "ptbxl_database.csv").open(newline="", encoding="utf-8") as file:
+        return statements, [ast.literal_eval(row["scp_codes"]) for row in csv.DictReader(file)]
+
+
+@pytest.fixture
+def statements() -> pd.DataFrame:
+    """A table small enough to work by hand: B is a diagnosis and a form."""
+    rows = {
+        "A": (True, False, False, "X", "x1"),
+        "B": (True, True, False, "Y", "y1"),
+        "C": (True, False, False, "X", "x2"),
+        "F": (False, True, False, None, None),
+        "R": (False, False, True, None, None),
+    }
+    columns = ["diagnostic", "form", "rhythm", "diagnostic_class", "diagnostic_subclass"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+
+
+@pytest.fixture
+def scp_codes() -> pd.Series:
+    return pd.Series(
+        {
+            7: {"A": 100.0, "C": 50.0},
+            3: {"C": 0.0, "R": 0.0},  # a likelihood of 0 means 'unknown': the statement counts
+            9: {"F": 0.0, "B": 15.0},
+            4: {"R": 0.0},
+            5: {},
+        }
+    )
+
+
+# --- worked by hand
+
+
+@pytest.mark.parametrize(
+    ("task", "class_names", "y_true"),
+    [
+        pytest.param(
+            Task(statements="diagnostic"),
+            ("A", "B", "C"),
+            [[1, 0, 1], [0, 0, 1], [0, 1, 0], [0, 0, 0], [0, 0, 0]],
+            id="diagnostic",
+        ),
+        pytest.param(
+            Task(statements="diagnostic", classes="diagnostic_class"),
+            ("X", "Y"),
+            [[1, 0], [1, 0], [0, 1], [0, 0], [0, 0]],
+            id="class",
+        ),
+        pytest.param(
+            Task(statements="diagnostic", classes="diagnostic_subclass"),
+            ("x1", "y1", "x2"),
+            [[1, 0, 1], [0, 0, 1], [0, 1, 0], [0, 0, 0], [0, 0, 0]],
+            id="subclass",
+        ),
+        pytest.param(Task(statements="form"), ("B", "F"), [[0, 0], [0, 0], [1, 1], [0, 0], [0, 0]], id="form"),
+        pytest.param(Task(statements="rhythm"), ("R",), [[0], [1], [0], [1], [0]], id="rhythm"),
+        pytest.param(
+            Task(statements="all"),
+            ("A", "B", "C", "F", "R"),
+            [[1, 0, 1, 0, 0], [0, 0, 1, 0, 1], [0, 1, 0, 1, 0], [0, 0, 0, 0, 1], [0, 0, 0, 0, 0]],
+            id="all",
+        ),
+        pytest.param(
+            Task(statements="diagnostic", class_order=["C", "B"]),
+            ("C", "B", "A"),
+            [[1, 0, 1], [1, 0, 0], [0, 1, 0], [0, 0, 0], [0, 0, 0]],
+            id="some classes first",
+        ),
+        pytest.param(Task(statements="diagnostic", k=1), ("C",), [[1], [1], [0], [0], [0]], id="the most frequent"),
+        pytest.param(  # A and B have one record each: the tie goes to the one that stands first in the file
+            Task(statements="diagnostic", k=2), ("C", "A"), [[1, 1], [1, 0], [0, 0], [0, 0], [0, 0]], id="a tie"
+        ),
+        pytest.param(  # C and R have two records each, the others one
+            Task(statements="all", k=3),
+            ("C", "R", "A"),
+            [[1, 0, 1], [1, 1, 0], [0, 0, 0], [0, 1, 0], [0, 0, 0]],
+            id="two ties",
+        ),
+    ],
+)
+def test_labels_worked_by_hand(statements, scp_codes, task, class_names, y_true):
+    labels = task.label(scp_codes, statements)
+    assert labels.class_names == class_names
+    assert labels.y_true.dtype == np.bool_ and labels.y_true.astype(int).tolist() == y_true
+
+
+# --- on real records
+
+
+@pytest.mark.parametrize(
+    ("name", "n_classes"),
+    [("superdiagnostic", 5), ("subdiagnostic", 23), ("diagnostic", 44), ("form", 19), ("rhythm", 12), ("all", 71)],
+)
+def test_classes_of_ptbxl(ptbxl_root, name, n_classes):
+    labels = label_real(read_task(name), ptbxl_root)
+    assert len(set(labels.class_names)) == len(labels.class_names) == n_classes
+    assert labels.y_true.shape == (356, n_classes)
+
+
+def test_superclasses_of_the_real_records(ptbxl_root):
+    labels = label_real(read_task("superdiagnostic"), ptbxl_root)
+    assert labels.class_names == SUPERDIAGNOSTIC
+    assert dict(zip(labels.class_names, labels.y_true.sum(axis=0).tolist(), strict=True)) == {
+        "NORM": 213,
+        "MI": 50,
+        "STTC": 71,
+        "CD": 52,
+        "HYP": 32,
+    }
+    assert (~labels.y_true.any(axis=1)).sum() == 7
+    assert labels.y_true[0].tolist() == [True, False, False, False, False]  # ecg_id 1: NORM 100, LVOLT 0, SR 0
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "column"),
+    [
+        ("superdiagnostic", "diagnostic", "diagnostic_class"),
+        ("subdiagnostic", "diagnostic", "diagnostic_subclass"),
+        ("diagnostic", "diagnostic", ""),
+        ("form", "form", ""),
+        ("rhythm", "rhythm", ""),
+        ("all", None, ""),  # the first column, of the statements, has no name
+    ],
+)
+def test_every_real_label_is_that_of_the_tables(ptbxl_root, name, kind, column):
+    labels = label_real(read_task(name), ptbxl_root)
+    rows, codes = read_real_rows(ptbxl_root)
+    class_of = {row[""]: row[column] for row in rows if kind is None or row[kind] == "1.0"}
+    for y_true, listed in zip(labels.y_true, codes, strict=True):
+        named = {name for name, positive in zip(labels.class_names, y_true, strict=True) if positive}
+        assert named == {class_of[statement] for statement in listed if statement in class_of}
+    if name != "superdiagnostic":
+        assert labels.class_names == tuple(dict.fromkeys(class_of.values()))
+
+
+@pytest.mark.parametrize("k", [1, 5, 12, 44])
+def test_the_k_most_frequent_of_the_real_records(ptbxl_root, k):
+    task = read_task("top5")
+    assert task.k == 5
+    labels = label_real(Task(statements=task.statements, classes=task.classes, k=k), ptbxl_root)
+    rows, codes = read_real_rows(ptbxl_root)
+    diagnostic = [row[""] for row in rows if row["diagnostic"] == "1.0"]
+    count = Counter(statement for listed in codes for statement in listed)
+    expected = sorted(diagnostic, key=lambda statement: (-count[statement], diagnostic.index(statement)))[:k]
+    assert labels.class_names == tuple(expected)
+    assert labels.y_true.sum(axis=0).tolist() == [count[statement] for statement in expected]
+
+
+# --- what is refused
+
+
+def test_an_unknown_statement_is_named_with_its_record(statements, scp_codes):
+    scp_codes[9] = {"B": 15.0, "ZZZ": 0.0}
+    with pytest.raises(DataError, match=r"scp_codes of ecg_id 9: the statement 'ZZZ' does not stand in"):
+        Task(statements="rhythm").label(scp_codes, statements)  # whichever statements count
+
+
+@pytest.mark.parametrize("classes", ["diagnostic_class", "diagnostic_subclass"])
+@pytest.mark.parametrize("kind", ["form", "rhythm", "all"])
+def test_only_diagnoses_have_a_diagnostic_class(classes, kind):
+    with pytest.raises(ConfigError, match=f"task.classes={classes} needs task.statements=diagnostic, got {kind}"):
+        Task(statements=kind, classes=classes)
+
+
+@pytest.mark.parametrize("k", [0, -1])
+def test_k_below_one(k):
+    with pytest.raises(ConfigError, match=f"task.k must be at least 1, got {k}"):
+        Task(statements="diagnostic", k=k)
+
+
+def test_k_above_the_number_of_classes(statements, scp_codes):
+    assert len(Task(statements="diagnostic", k=3).label(scp_codes, statements).class_names) == 3
+    with pytest.raises(ConfigError, match=r"task\.k must be in 1\.\.3, got 4"):
+        Task(statements="diagnostic", k=4).label(scp_codes, statements)
+
+
+def test_class_order_names_a_class_that_is_none(statements, scp_codes):
+    task = Task(statements="diagnostic", class_order=["A", "R", "Q"])  # R is a rhythm, Q nothing
+    with pytest.raises(ConfigError, match=r"task\.class_order: R, Q is no class of this task; it has A, B, C"):
+        task.label(scp_codes, statements)

@@ -1,0 +1,248 @@
+"""The command line as a user types it, each command in a process of its own."""
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+QUICK = ("data=synthetic", "data.n_records=60", "trainer.max_epochs=1", "trainer.accelerator=cpu")
+
+
+def ecgcls(folder, *arguments, environment=None, python=(sys.executable,)):
+    """Run ``python -m ecgcls.run`` in a folder."""
+    return subprocess.run(
+        [*python, "-m", "ecgcls.run", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=400,
+        env={**os.environ, "COLUMNS": "200", **(environment or {})},
+    )
+
+
+def succeed(*arguments, **options):
+    done = ecgcls(*arguments, **options)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done
+
+
+@pytest.fixture(scope="session")
+def work(tmp_path_factory, synthetic_root):
+    """A working directory in which the simulated data set of the quick commands lies already."""
+    folder = tmp_path_factory.mktemp("work")
+    home = folder / "data" / "synthetic" / "60_records_seed_0"
+    home.parent.mkdir(parents=True)
+    home.symlink_to(synthetic_root, target_is_directory=True)
+    return folder
+
+
+@pytest.mark.parametrize("flag", ["--help", "--cfg=job"])
+def test_help_and_cfg_import_nothing_heavy(tmp_path, flag):
+    done = succeed(tmp_path, flag, python=(sys.executable, "-X", "importtime"))
+    imported = set(re.findall(r"\|\s+([\w.]+)$", done.stderr, flags=re.MULTILINE))
+    assert "hydra" in imported
+    assert not imported & {"torch", "pytorch_lightning", "torchmetrics", "pandas", "sklearn", "matplotlib", "numpy"}
+    assert "max_epochs" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["trainer.max_epoch=3"], r"trainer\.max_epoch: no such key; did you mean trainer\.max_epochs\?"),
+        (["model=cnn2d", "model.imag=resize"], r"model\.imag: no such key; did you mean model\.image\?"),
+        (["modle=cnn1d"], r"modle: no such key; did you mean model\?"),
+        (["model=cnn3d"], r"model=cnn3d: no such choice; did you mean .*cnn1d.*"),
+        (["folds=7"], r"a group's choice is a name, as in folds=cv5.*"),
+        (["fold"], r"Error parsing override 'fold'.*"),
+        (["fold=7"], r"fold must be in 0\.\.4, got 7"),
+        (["data.batch_size=abc"], r"data\.batch_size must be a whole number, got 'abc'"),
+        (["data.root=nowhere"], r"data\.root: there is no folder nowhere; get PTB-XL from .* data=synthetic"),
+        (["data=synthetic", "data.n_records=7"], r"data\.n_records must be in 50\.\.21799, got 7"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_1(tmp_path, arguments, line):
+    done = ecgcls(tmp_path, *arguments)
+    assert done.returncode == 1
+    errors = [text for text in done.stderr.splitlines() if not text.startswith("data=synthetic: simulated")]
+    assert len(errors) == 1, done.stderr
+    assert re.fullmatch(f"error: {line}", errors[0]), errors[0]
+    assert done.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_full_errors_are_there_for_who_asks(tmp_path):
+    done = ecgcls(tmp_path, "fold=7", environment={"HYDRA_FULL_ERROR": "1"})
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "fold must be in 0..4, got 7" in done.stderr
+
+
+def test_a_finished_run_is_told_and_not_repeated(work):
+    arguments = ("experiment=again", *QUICK)
+    first = succeed(work, *arguments)
+    run = Path(first.stdout.strip().splitlines()[-1])
+    assert run == Path("outputs/again/cnn1d/data=synthetic,data.n_records=60,trainer.accelerator=cpu") / "fold_0" or (
+        run.name == "fold_0" and run.parts[:3] == ("outputs", "again", "cnn1d")
+    )
+    assert re.search(r"^NORM\s+\d+", first.stdout, flags=re.MULTILINE)
+    stamp = (work / run / "best.ckpt").stat().st_mtime_ns
+    second = succeed(work, *arguments)
+    assert f"Finished already: {run}" in second.stdout
+    assert (work / run / "best.ckpt").stat().st_mtime_ns == stamp
+    third = succeed(work, *arguments, "overwrite=true")
+    assert "Finished already" not in third.stdout
+    assert (work / run / "best.ckpt").stat().st_mtime_ns != stamp
+
+
+def test_a_killed_run_goes_on_to_the_same_result(work):
+    arguments = (*QUICK, "trainer.max_epochs=40", "trainer.enable_progress_bar=false")
+    whole = Path(succeed(work, "experiment=whole", *arguments).stdout.strip().splitlines()[-1])
+    killed = Path(str(whole).replace("whole", "killed"))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ecgcls.run", "experiment=killed", *arguments],
+        cwd=work,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 120
+    while not (work / killed / "last.ckpt").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait(timeout=30)
+    assert json.loads((work / killed / "run.json").read_text())["status"] == "running"
+    again = succeed(work, "experiment=killed", *arguments)
+    assert "Going on from" in again.stderr
+    for name in ("predictions.csv", "history.csv", "metrics.json"):
+        assert (work / killed / name).read_bytes() == (work / whole / name).read_bytes()
+
+
+def test_a_sweep_cross_validates_both_nets_and_names_its_failed_job(work):
+    arguments = ("-m", "experiment=sweep", "model=cnn1d,cnn2d", "fold=0,1,2,3,4", *QUICK)
+    done = succeed(work, *arguments)
+    table = [line for line in done.stdout.splitlines() if "5/5" in line]
+    assert [line.split()[0] for line in table] == ["cnn1d", "cnn2d"]
+    folders = sorted((work / "outputs" / "sweep").glob("*/*"))
+    assert len(folders) == 2
+    records = pd.read_csv(work / "data" / "synthetic" / "60_records_seed_0" / "ptbxl_database.csv")
+    for folder in folders:
+        pooled = pd.read_csv(folder / "cv" / "predictions.csv")
+        assert pooled["ecg_id"].is_unique
+        assert set(pooled["ecg_id"]) <= set(records["ecg_id"])
+        left_out = json.loads((folder / "fold_0" / "run.json").read_text())["data"]["n_without_label"]
+        assert len(pooled) == len(records) - left_out
+    stamps = {path: path.stat().st_mtime_ns for path in (work / "outputs" / "sweep").rglob("best.ckpt")}
+    again = ecgcls(work, "-m", "experiment=sweep", "model=cnn1d", "fold=0,9,1,2,3,4", *QUICK)
+    assert again.returncode == 1
+    assert again.stdout.count("Finished already") == 5
+    assert "1 of 6 jobs failed:" in again.stderr
+    assert re.search(r"fold=9 .*: fold must be in 0\.\.4, got 9", again.stderr)
+    assert "5/5" in again.stdout
+    assert stamps == {path: path.stat().st_mtime_ns for path in stamps}
+
+
+@pytest.mark.parametrize("swept", ["data.batch_size=8,16", "optimizer.lr=1e-3,3e-4"])
+def test_swept_settings_never_share_a_folder(work, swept):
+    name = swept.partition("=")[0].replace(".", "-")
+    succeed(work, "-m", f"experiment={name}", swept, "fold=0", *QUICK)
+    configurations = [
+        (path / ".hydra" / "config.yaml").read_text() for path in (work / "outputs" / name).rglob("fold_0")
+    ]
+    assert len(configurations) == 2
+    assert configurations[0] != configurations[1]
+
+
+def test_a_third_partys_net_needs_no_change_here(work, tmp_path):
+    package = tmp_path / "mylab"
+    (package / "conf" / "model").mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "conf" / "__init__.py").touch()
+    (package / "nets.py").write_text(
+        "from torch import nn\n\n\n"
+        "class Linear(nn.Module):\n"
+        "    def __init__(self, n_leads, n_samples, n_classes, *, scale: float = 1.0):\n"
+        "        super().__init__()\n"
+        "        self.layer, self.scale = nn.Linear(n_leads * n_samples, n_classes), scale\n\n"
+        "    def forward(self, signal):\n"
+        "        return self.layer(self.scale * signal.flatten(1))\n"
+    )
+    (package / "conf" / "model" / "linear.yaml").write_text(
+        "_target_: mylab.nets.Linear\n_partial_: true\nscale: 0.01\n"
+    )
+    environment = {"PYTHONPATH": str(tmp_path)}
+    search_path = "hydra.searchpath=[pkg://mylab.conf]"
+    done = succeed(work, search_path, "model=linear", "experiment=mylab", *QUICK, environment=environment)
+    run = work / done.stdout.strip().splitlines()[-1]
+    assert json.loads((run / "run.json").read_text())["n_parameters"] == 12 * 1000 * 5 + 5
+    assert run.relative_to(work).parts[2] == "linear"
+    wrong = ecgcls(work, search_path, "model=linear", "+model.scal=2", *QUICK, environment=environment)
+    assert "model.scal: no such setting of mylab.nets.Linear; did you mean scale?" in wrong.stderr
+
+
+def test_a_wheel_carries_the_configuration(tmp_path):
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(REPOSITORY)]
+    subprocess.run(build, check=True, capture_output=True, timeout=120)
+    (wheel,) = tmp_path.glob("*.whl")
+    site = tmp_path / "site"
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(wheel)]
+    subprocess.run(install, check=True, capture_output=True, timeout=120)
+    environment = {"PYTHONPATH": str(site)}
+    where = [sys.executable, "-c", "import ecgcls.config; print(ecgcls.config.CONF_DIR)"]
+    found = subprocess.run(
+        where, cwd=tmp_path, capture_output=True, text=True, check=True, env={**os.environ, **environment}
+    )
+    assert found.stdout.strip() == str(site / "ecgcls" / "conf")
+    done = succeed(tmp_path, "--cfg=job", "model=cnn2d", "+preset=reference", environment=environment)
+    assert "ecgcls.models.cnn2d.CNN2D" in done.stdout
+
+
+def readme_commands():
+    """Find every command of the README that trains, as typed there."""
+    text = (REPOSITORY / "README.md").read_text()
+    blocks = re.findall(r"^```bash\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+    lines = [line.partition("  #")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line.startswith("python -m ecgcls.run")]
+
+
+@pytest.mark.parametrize("command", readme_commands())
+def test_every_command_of_the_readme_works(work, command):
+    typed = shlex.split(command)[3:]
+    arguments = [argument for argument in typed if not argument.startswith(("data.root=", "data=", "trainer.max_ep"))]
+    if "--help" in typed or "--cfg" in typed:
+        succeed(work, *typed)
+        return
+    # The same command on few simulated ECGs and for one epoch.
+    quick = [setting for setting in QUICK if setting.partition("=")[0] not in {a.partition("=")[0] for a in arguments}]
+    done = succeed(work, *arguments, *quick, f"experiment=readme-{abs(hash(command))}")
+    assert "outputs/readme-" in done.stdout
+
+
+def test_both_nets_learn_on_real_ecgs(tmp_path, ptbxl_root):
+    """Pooled over five folds, cnn1d must come near what a plain training loop reaches on these records."""
+    done = succeed(
+        tmp_path,
+        "-m",
+        "fold=0,1,2,3,4",
+        f"data.root={ptbxl_root}",
+        f"data.store_dir={tmp_path}",
+        "trainer.enable_progress_bar=false",
+    )
+    assert "5/5" in done.stdout
+    (cv,) = tmp_path.glob("outputs/default/*/*/cv")
+    metrics = json.loads((cv / "metrics.json").read_text())["test"]
+    assert metrics["overall"]["n_records"] == 349  # 356 less the 7 without a superclass
+    counts = {name: row["n_positive"] for name, row in metrics["by_class"].items()}
+    assert counts == {"NORM": 213, "MI": 50, "STTC": 71, "CD": 52, "HYP": 32}
+    assert metrics["overall"]["pr_auc"] > 0.45
+    assert metrics["overall"]["roc_auc"] > 0.75
+    for row in metrics["by_class"].values():
+        assert row["pr_auc"] > 1.2 * row["prevalence"]
