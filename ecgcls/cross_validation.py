@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from ecgcls.errors import DataError
+from ecgcls.evaluation.figures import draw_training_curves, save_figure
 from ecgcls.evaluation.files import write_atomically
 from ecgcls.evaluation.metrics import Scores, summarise_folds
 from ecgcls.evaluation.predictions import Predictions, pool
@@ -105,10 +106,11 @@ def cross_validate(folder: Path) -> CrossValidation:
     cv = folder / "cv"
     pooled_predictions = pool(tested)
     pooled_predictions.to_csv(cv / "predictions.csv")
+    title = f"{info['model']}, {n_folds} folds" + (" (simulated ECGs)" if info["synthetic"] else "")
     pooled = write_results(
         cv,
         pooled_predictions,
-        title=f"{info['model']}, {n_folds} folds pooled" + (" (simulated ECGs)" if info["synthetic"] else ""),
+        title=f"{title}, test pooled",
         more={
             "over_folds": _nest(over_folds),
             "left_out_classes": left_out,
@@ -125,6 +127,11 @@ def cross_validate(folder: Path) -> CrossValidation:
     write_atomically(cv / "metrics_over_folds.csv", over_folds.to_csv().encode())
     by_fold_table = pd.DataFrame([scores.overall for scores in by_fold], index=pd.Index(list(runs), name="fold"))
     write_atomically(cv / "metrics_by_fold.csv", by_fold_table.to_csv().encode())
+    epochs = pd.concat([pd.read_csv(run.path / "history.csv") for run in runs.values()])
+    curves = draw_training_curves(
+        epochs.groupby("epoch", as_index=False).mean(), best_epoch=None, title=f"{title}, mean of each epoch"
+    )
+    save_figure(curves, cv / "figures" / "training_curves.png")
     return replace(found, pooled=pooled, over_folds=over_folds)
 
 

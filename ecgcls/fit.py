@@ -130,15 +130,16 @@ def _train_and_score(
         predictions = _collect(batches, data)
         predictions.to_csv(run.path / "predictions.csv")
         checkpoint = torch.load(best, weights_only=True, map_location="cpu")
+        title = f"{info['model']}, fold {config.fold}" + (" (simulated ECGs)" if info["synthetic"] else "")
         pos_weight = getattr(classifier.loss, "pos_weight", None)
         test = write_results(
             run.path,
             predictions,
-            title=f"{info['model']}, fold {config.fold}, test" + (" (simulated ECGs)" if info["synthetic"] else ""),
+            title=f"{title}, test",
             pos_weight=None if pos_weight is None else pos_weight.cpu().double().numpy(),
         )
         write_atomically(run.path / "history.csv", epochs.to_csv(index=False).encode())
-        curves = draw_training_curves(epochs, best_epoch=checkpoint["epoch"])
+        curves = draw_training_curves(epochs, best_epoch=checkpoint["epoch"], title=title)
         save_figure(curves, run.path / "figures" / "training_curves.png")
     if test.undefined:
         log.warning("Not scored in test: %s", ", ".join(f"{name} ({why})" for name, why in test.undefined.items()))

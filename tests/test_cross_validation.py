@@ -33,6 +33,7 @@ def write_fold(folder, fold, *, class_names=("NORM", "MI"), ecg_ids=None, data="
     run = RunDirectory(folder / f"fold_{fold}")
     predictions.to_csv(run.path / "predictions.csv")
     config = {"fold": fold, "folds": {"test": [[1], [2], [3]]}, "optimizer": {"lr": lr}}
+    pd.DataFrame({"epoch": [0, 1], "val/loss": [1.0, 0.5]}).to_csv(run.path / "history.csv", index=False)
     (run.path / ".hydra").mkdir()
     OmegaConf.save(OmegaConf.create(config), run.path / ".hydra" / "config.yaml")
     run.write_info(
@@ -69,7 +70,7 @@ def test_cv_holds_every_record_once_with_the_same_figures_as_a_run(tmp_path):
     assert pooled["ecg_id"].tolist() == [*range(40), *range(100, 140), *range(200, 240)]
     assert set(pooled["split"]) == {"test"}
     figures = {path.name for path in (tmp_path / "cv" / "figures").iterdir()}
-    assert figures == {"pr_curves.png", "roc_curves.png", "confusion_matrices.png"}
+    assert figures == {"pr_curves.png", "roc_curves.png", "confusion_matrices.png", "training_curves.png"}
     metrics = json.loads((tmp_path / "cv" / "metrics.json").read_text())
     assert metrics["test"]["overall"]["n_records"] == 120
     assert metrics["over_folds"]["overall"]["pr_auc"]["n_folds"] == N_FOLDS

@@ -159,7 +159,8 @@ class PTBXLDataModule(pl.LightningDataModule):
             num_replicas=trainer.world_size if trainer else 1,
             rank=trainer.global_rank if trainer else 0,
             shuffle=True,
-            seed=self.seed,
+            # The sampler adds the epoch to its seed: with 0 and 1 as they are, run 1 would repeat run 0 an epoch later.
+            seed=int(np.random.SeedSequence(self.seed).generate_state(1)[0]),
         )
         return self._loader(dataset, sampler)
 

@@ -59,7 +59,7 @@ _METRICS = {
 _LOSSES = {"train/loss": "training", "val/loss": "validation"}
 
 
-def draw_training_curves(history: pd.DataFrame, *, best_epoch: int | None) -> Figure:
+def draw_training_curves(history: pd.DataFrame, *, best_epoch: int | None, title: str) -> Figure:
     """Draw the losses and the validation metrics over the epochs.
 
     Parameters
@@ -69,6 +69,8 @@ def draw_training_curves(history: pd.DataFrame, *, best_epoch: int | None) -> Fi
         `val/f1_macro`, `val/f1_micro`; a nan leaves a gap.
     best_epoch
         The epoch of the best checkpoint, marked in both panels; None marks none.
+    title
+        Stands above both panels.
 
     Raises
     ------
@@ -78,12 +80,13 @@ def draw_training_curves(history: pd.DataFrame, *, best_epoch: int | None) -> Fi
     """
     _check_history(history, best_epoch)
     history = history.sort_values("epoch")
-    figure = _new_figure(10.0, 4.0)
+    figure = _new_figure(10.0, 4.8)
     losses, metrics = figure.subplots(1, 2)
     _draw_columns(losses, history, _LOSSES, best_epoch)
     _draw_columns(metrics, history, _METRICS, best_epoch)
-    losses.set(title="Loss", ylabel="Loss (weighted BCE)")
-    metrics.set(title="Validation metrics", ylabel="Metric (0 to 1)")
+    losses.set(ylabel="Loss (mean over records and classes)")
+    metrics.set(ylabel="Validation metric (0 to 1)")
+    figure.suptitle(title, fontsize=12, parse_math=False)
     highest = history.reindex(columns=list(_LOSSES)).max().max()  # nan where no loss was recorded
     if np.isfinite(highest) and highest > 0:
         losses.set_ylim(0.0, 1.08 * highest)
@@ -345,4 +348,4 @@ def _draw_columns(axes: Axes, history: pd.DataFrame, names: dict[str, str], best
     axes.grid(color="0.9", linewidth=0.6)
     axes.set_axisbelow(True)
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False, fontsize=9)
+        axes.legend(frameon=False, fontsize=9, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.13))

@@ -206,7 +206,7 @@ def test_the_threshold_of_confusion_matrices_is_checked():
 
 def test_training_curves_draw_the_history_and_mark_the_best_epoch():
     history = make_history()
-    figure = draw_training_curves(history.sample(frac=1, random_state=0), best_epoch=4)
+    figure = draw_training_curves(history.sample(frac=1, random_state=0), best_epoch=4, title="cnn1d")
     losses, metrics = figure.axes
     for axes, columns in ((losses, history.columns[1:3]), (metrics, history.columns[3:])):
         *lines, best = axes.lines
@@ -216,7 +216,7 @@ def test_training_curves_draw_the_history_and_mark_the_best_epoch():
             np.testing.assert_array_equal(line.get_ydata(), history[column])
         assert best.get_label() == "best checkpoint (epoch 4)" and list(best.get_xdata()) == [4, 4]
         assert axes.get_xlabel() == "Epoch"
-    assert losses.get_ylabel() == "Loss (weighted BCE)"
+    assert losses.get_ylabel() == "Loss (mean over records and classes)"
     assert [text.get_text() for text in metrics.get_legend().get_texts()][:2] == [
         "PR-AUC (macro)",
         "ROC-AUC (macro)",
@@ -224,13 +224,13 @@ def test_training_curves_draw_the_history_and_mark_the_best_epoch():
 
 
 def test_training_curves_of_part_of_the_columns():
-    losses, metrics = draw_training_curves(make_history()[["epoch", "val/pr_auc"]], best_epoch=None).axes
+    losses, metrics = draw_training_curves(make_history()[["epoch", "val/pr_auc"]], best_epoch=None, title="cnn1d").axes
     assert len(metrics.lines) == 1 and len(losses.lines) == 0
     assert [text.get_text() for text in losses.texts] == ["not recorded"]
 
 
 def test_training_curves_of_one_epoch_show_it_whole():
-    losses, _ = draw_training_curves(make_history(1), best_epoch=0).axes
+    losses, _ = draw_training_curves(make_history(1), best_epoch=0, title="cnn1d").axes
     assert losses.get_ylim()[0] == 0 and losses.get_ylim()[1] > 1.1
     shown = [tick for tick in losses.get_xticks() if losses.get_xlim()[0] <= tick <= losses.get_xlim()[1]]
     assert shown == [0]
@@ -248,7 +248,7 @@ def test_training_curves_of_one_epoch_show_it_whole():
 )
 def test_training_curves_refuse(history, best_epoch, message):
     with pytest.raises(DataError, match=message):
-        draw_training_curves(history, best_epoch=best_epoch)
+        draw_training_curves(history, best_epoch=best_epoch, title="cnn1d")
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ def test_training_curves_refuse(history, best_epoch, message):
         lambda: draw_pr_curves(make(), title="t"),
         lambda: draw_roc_curves(make(), title="t"),
         lambda: draw_confusion_matrices(make(7), threshold=0.5, title="t"),
-        lambda: draw_training_curves(make_history(), best_epoch=3),
+        lambda: draw_training_curves(make_history(), best_epoch=3, title="cnn1d"),
     ],
 )
 def test_saved_figures_are_equal_byte_by_byte(draw, tmp_path):
