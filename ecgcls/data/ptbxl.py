@@ -93,7 +93,7 @@ def read_statements(root: Path) -> pd.DataFrame:
     if table.index.hasnans or not table.index.is_unique:
         raise DataError(f"{path}: the first column must name each statement once")
     for kind in kinds:
-        values = pd.to_numeric(table[kind].fillna(0), errors="coerce")
+        values = pd.to_numeric(table[kind], errors="coerce").mask(table[kind].isna(), 0)
         if not values.isin([0, 1]).all():
             row = table.index[~values.isin([0, 1])][0]
             raise DataError(f"{path}: {kind} must be 1 or empty, got {table.loc[row, kind]!r} for {row}")

@@ -135,22 +135,22 @@ def test_the_real_cohort(ptbxl_root, fold):
 
 
 def remove_two(root: Path) -> Path:
-    (root / "records100" / "00003_lr.dat").unlink()
+    (root / "records100" / "00007_lr.dat").unlink()
     (root / "records100" / "00009_lr.hea").unlink()
     return root
 
 
 def test_missing_files_are_refused_with_their_count(write):
     with pytest.raises(
-        DataError, match=r"00003_lr: the signal file .* of ecg_id 3 is missing; 2 of 9 records .*missing_records=drop"
+        DataError, match=r"00007_lr: the signal file .* of ecg_id 7 is missing; 2 of 9 records .*missing_records=drop"
     ):
         select(remove_two(write()))
 
 
 def test_missing_files_are_dropped_and_counted(write, caplog):
     cohort = select(remove_two(write()), missing_records="drop")
-    assert cohort.records.index.tolist() == [1, 2, 5, 6, 7, 8]
-    assert cohort.filenames.index.tolist() == [1, 2, 4, 5, 6, 7, 8]
+    assert cohort.records.index.tolist() == [1, 2, 3, 5, 6, 8]
+    assert cohort.filenames.index.tolist() == [1, 2, 3, 4, 5, 6, 8]
     assert cohort.n_missing_files == 2 and cohort.n_without_label == 1
     assert cohort.describe()["n_missing_files"] == 2
     assert "Left out 2 of 9 records: their signal file is missing" in caplog.text

@@ -302,6 +302,14 @@ def test_beyond_32_767_millivolt_is_refused(tmp_path, samples, write_record, sig
         read_record(path)
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_one_microvolt_beyond_the_largest_is_refused(tmp_path, samples, write_record, sign):
+    samples[0, 0] = sign * 16384  # 32.768 mV, which would wrap around, or read as a missing sample
+    path = write_record(tmp_path / "r", samples, adc_gain=[500.0] * 12)
+    with pytest.raises(DataError, match=r"a sample of 32\.8 mV"):
+        read_record(path)
+
+
 def test_a_gain_of_zero_is_refused(tmp_path, samples, write_record):
     path = write_record(tmp_path / "r", samples)
     edit_header(path, " 1000.0(0)/mV ", " 0(0)/mV ")

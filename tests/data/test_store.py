@@ -306,6 +306,9 @@ def test_it_goes_to_the_cache_folder_where_the_data_cannot_be_written(root, tmp_
     assert len(reads) == len(FILENAMES)
     assert len(list((tmp_path / "cache" / "ecgcls").glob("ecgs-*/signals_100hz-*/manifest.json"))) == 1
     assert (root / ".ecgcls").read_text() == "in the way"
+    (root / ".ecgcls").unlink()
+    open_100hz(root)  # it can be written now, but the store is there
+    assert len(reads) == len(FILENAMES) and not (root / ".ecgcls").exists()
 
 
 def test_no_place_for_it(root, tmp_path, monkeypatch):
@@ -442,13 +445,15 @@ def test_of_two_processes_at_once_one_builds_and_both_have_it(root, start, signa
     assert answers == [[len(FILENAMES), signals_uv.tolist()], [0, signals_uv.tolist()]]
 
 
-def test_after_a_killed_builder_the_next_one_clears_up(root, start, signals_uv):
+@pytest.mark.parametrize("data_change", [False, True])
+def test_after_a_killed_builder_the_next_one_clears_up(root, start, signals_uv, data_change):
     builder = start(root, stop_at_first=True)
     assert builder.stdout.readline() == "reading\n"
     builder.kill()
     builder.wait()
     assert [name.endswith(".building") for name in stores(root / ".ecgcls")] == [True]
-    swap_samples(root / f"{FILENAMES[11]}.dat")  # so the next one does not build into the same folder
+    if data_change:
+        swap_samples(root / f"{FILENAMES[11]}.dat")  # the next one builds into another folder
     (root / ".ecgcls" / "signals_500hz-0123456789abcdef.building").mkdir()  # under another lock: not ours to remove
     assert np.array_equal(open_100hz(root).signals_uv[0], signals_uv[0])
     leftover = [name for name in stores(root / ".ecgcls") if name.endswith(".building")]
@@ -475,6 +480,7 @@ def test_missing_files_are_found(root):
     (root / f"{FILENAMES[5]}.dat").unlink()
     (root / f"{FILENAMES[20]}.hea").unlink()
     (root / f"{FILENAMES[20]}.dat").unlink()
+    (root / f"{FILENAMES[3]}.atr").touch()  # two files, but no header
     filenames = pd.concat([FILENAMES, pd.Series({99: "records200/00099_lr"})])
     missing = find_missing(root, filenames)
     assert missing.to_dict() == {ecg_id: filenames[ecg_id] for ecg_id in (3, 20, 5, 99)}
