@@ -61,10 +61,7 @@ def check(config: DictConfig) -> None:
     _check_root(plain)
     for key, node in _find_targets(plain):
         _check_target(key, node)
-    n_folds = len(_build(config.folds))
-    if not 0 <= config.fold < n_folds:
-        expected = f"in 0..{n_folds - 1}" if n_folds > 1 else "0"
-        raise ConfigError(f"fold must be {expected}, got {config.fold}")
+    _build(config.folds).check_fold(config.fold)
     _build(config.task)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
@@ -25,7 +26,7 @@ from ecgcls.evaluation.files import write_atomically
 from ecgcls.evaluation.predictions import Predictions
 from ecgcls.evaluation.results import write_results
 from ecgcls.provenance import describe_provenance
-from ecgcls.runs import RunDirectory
+from ecgcls.runs import RunDirectory, say_title
 from ecgcls.training.callbacks import EpochSeed, History
 from ecgcls.training.classifier import ECGClassifier
 
@@ -57,8 +58,7 @@ def train(config: DictConfig, run: RunDirectory, *, model: str, variant: str) ->
     stages = _Stages()
     with _early_log() as early_log:
         pl.seed_everything(config.seed, workers=True, verbose=False)
-        history = History()
-        trainer = _build_trainer(config, run, history)
+        trainer = _build_trainer(config, run)
         data: PTBXLDataModule = instantiate(config.data)(
             task=instantiate(config.task), folds=instantiate(config.folds), fold=config.fold, seed=config.seed
         )
@@ -67,17 +67,19 @@ def train(config: DictConfig, run: RunDirectory, *, model: str, variant: str) ->
             data.setup()
         classifier = build_classifier(config, data)
         with run.locked():
+            if run.is_finished and not config.overwrite:
+                return  # another process has done it meanwhile
             info = _open_run(config, run, data, classifier) | {"model": model, "variant": variant}
             run.write_info(info)
             with _log_to(run.path / "run.log", early_log):
                 try:
-                    result = _train_and_score(config, run, data, classifier, trainer, history, info, stages)
-                    run.write_info(info | result | {"status": "finished", "finished": _now()})
+                    info |= _train_and_score(run, trainer, classifier, data, title=say_title(info), stages=stages)
                 except BaseException as error:
+                    status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
                     reason = f"{type(error).__name__}: {error}".strip(": ")
-                    log.debug("Stopped by %s", reason, exc_info=True)
-                    run.write_info(info | {"status": "failed", "error": reason})
+                    run.write_info(info | {"status": status, "error": reason})
                     raise
+                run.write_info(info | {"status": "finished", "finished": _now(), "stages_s": stages.seconds})
 
 
 def build_classifier(config: DictConfig, data: PTBXLDataModule) -> ECGClassifier:
@@ -102,26 +104,17 @@ def build_classifier(config: DictConfig, data: PTBXLDataModule) -> ECGClassifier
 
 
 def _train_and_score(
-    config: DictConfig,
     run: RunDirectory,
-    data: PTBXLDataModule,
-    classifier: ECGClassifier,
     trainer: pl.Trainer,
-    history: History,
-    info: dict[str, Any],
+    classifier: ECGClassifier,
+    data: PTBXLDataModule,
+    *,
+    title: str,
     stages: "_Stages",
 ) -> dict[str, Any]:
     """Do the work between a run's start and its end; return what ``run.json`` says of it."""
     with stages.time("fit"):
-        resume = str(run.last_checkpoint) if run.last_checkpoint.is_file() else None
-        if resume:
-            log.info("Going on from %s", resume)
-        trainer.fit(classifier, datamodule=data, ckpt_path=resume, weights_only=True)
-    epochs = history.table  # now: testing restores the callbacks of the best epoch
-    if trainer.interrupted:
-        raise KeyboardInterrupt
-    if not run.best_checkpoint.is_file():
-        raise ConfigError(f"{run.path}: training saved no best.ckpt; is {config.callbacks.checkpoint.monitor} logged?")
+        epochs = _fit(run, trainer, classifier, data)
     best = str(run.best_checkpoint)
     with stages.time("test"):
         trainer.test(classifier, datamodule=data, ckpt_path=best, verbose=False, weights_only=True)
@@ -129,8 +122,6 @@ def _train_and_score(
     with stages.time("score"):
         predictions = _collect(batches, data)
         predictions.to_csv(run.path / "predictions.csv")
-        checkpoint = torch.load(best, weights_only=True, map_location="cpu")
-        title = f"{info['model']}, fold {config.fold}" + (" (simulated ECGs)" if info["synthetic"] else "")
         pos_weight = getattr(classifier.loss, "pos_weight", None)
         test = write_results(
             run.path,
@@ -139,11 +130,29 @@ def _train_and_score(
             pos_weight=None if pos_weight is None else pos_weight.cpu().double().numpy(),
         )
         write_atomically(run.path / "history.csv", epochs.to_csv(index=False).encode())
-        curves = draw_training_curves(epochs, best_epoch=checkpoint["epoch"], title=title)
+        best_epoch = torch.load(best, weights_only=True, map_location="cpu")["epoch"]
+        curves = draw_training_curves(epochs, best_epoch=best_epoch, title=title)
         save_figure(curves, run.path / "figures" / "training_curves.png")
     if test.undefined:
         log.warning("Not scored in test: %s", ", ".join(f"{name} ({why})" for name, why in test.undefined.items()))
-    return {"n_epochs": len(epochs), "best_epoch": checkpoint["epoch"], "stages_s": stages.seconds}
+    return {"n_epochs": len(epochs), "best_epoch": best_epoch}
+
+
+def _fit(run: RunDirectory, trainer: pl.Trainer, classifier: ECGClassifier, data: PTBXLDataModule) -> pd.DataFrame:
+    """Train, from ``last.ckpt`` where there is one; return the metrics of each epoch."""
+    resume = str(run.last_checkpoint) if run.last_checkpoint.is_file() else None
+    if resume:
+        log.info("Going on from %s", resume)
+    try:
+        trainer.fit(classifier, datamodule=data, ckpt_path=resume, weights_only=True)
+    except SystemExit as stopped:  # what Lightning makes of a Ctrl-C
+        raise KeyboardInterrupt from stopped
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    if not run.best_checkpoint.is_file():
+        raise ConfigError(f"{run.path}: training saved no best.ckpt; does callbacks.checkpoint.monitor exist?")
+    history = next(callback for callback in trainer.callbacks if isinstance(callback, History))  # type: ignore[attr-defined]
+    return history.table.copy()  # testing restores the callbacks of the best epoch
 
 
 def _open_run(
@@ -175,7 +184,7 @@ def _open_run(
     }
 
 
-def _build_trainer(config: DictConfig, run: RunDirectory, history: History) -> pl.Trainer:
+def _build_trainer(config: DictConfig, run: RunDirectory) -> pl.Trainer:
     nodes = dict(config.callbacks)
     checkpoint = instantiate(nodes.pop("checkpoint"))(
         dirpath=run.path,
@@ -184,7 +193,7 @@ def _build_trainer(config: DictConfig, run: RunDirectory, history: History) -> p
         save_on_train_epoch_end=True,  # the epoch is then whole: a resumed run begins with the next
         enable_version_counter=False,
     )
-    callbacks = [history, EpochSeed(config.seed), *(instantiate(node) for node in nodes.values()), checkpoint]
+    callbacks = [History(), EpochSeed(config.seed), *(instantiate(node) for node in nodes.values()), checkpoint]
     loggers = [instantiate(node)(save_dir=run.path) for node in config.logger.values()]
     try:
         trainer: pl.Trainer = instantiate(config.trainer)(

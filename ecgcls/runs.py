@@ -147,3 +147,8 @@ def place_run(config: DictConfig, *, model: str, variant: str) -> RunDirectory:
     """Say where the run of a configuration stands."""
     folder = Path(config.output_dir) / config.experiment / model / variant / f"fold_{config.fold}"
     return RunDirectory(folder)
+
+
+def say_title(info: Mapping[str, Any]) -> str:
+    """Name a run in a figure's title from what ``run.json`` says."""
+    return f"{info['model']}, fold {info['fold']}" + (" (simulated ECGs)" if info["synthetic"] else "")

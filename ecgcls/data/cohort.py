@@ -98,6 +98,9 @@ def select_cohort(
         training part has no example of a class; see also `Task.absent_classes`.
     """
     database = read_database(root, sampling_rate_hz=sampling_rate_hz)
+    if "strat_fold" not in database:  # of all rows, so that a record's fold depends neither on the task nor on files
+        log.info("The data set has no strat_fold: assigned ten, patient-wise and stratified")
+        database["strat_fold"] = assign_strat_folds(database["patient_id"], database["scp_codes"])
     n_rows = len(database)
     database = _leave_out_missing(root, database, missing_records)
     labels = task.label(database["scp_codes"], read_statements(root))
@@ -107,9 +110,6 @@ def select_cohort(
     if not is_labelled.all():
         log.info("Left out %d records without a label in the task", (~is_labelled).sum())
     records, y_true = database[is_labelled].copy(), labels.y_true[is_labelled]
-    if "strat_fold" not in records:
-        log.info("The data set has no strat_fold: assigned ten, patient-wise and stratified")
-        records["strat_fold"] = assign_strat_folds(records["patient_id"], records["scp_codes"])
     part = folds.split(records["strat_fold"].to_numpy(), fold=fold)
     check_patients(records["patient_id"].to_numpy(), part)
     for name in PARTS:

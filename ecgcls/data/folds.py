@@ -54,6 +54,12 @@ class FoldTable:
         """Return the number of folds."""
         return len(self.test)
 
+    def check_fold(self, fold: int) -> None:
+        """Raise ConfigError if there is no such fold."""
+        if not 0 <= fold < len(self):
+            expected = f"in 0..{len(self) - 1}" if len(self) > 1 else "0"
+            raise ConfigError(f"fold must be {expected}, got {fold}")
+
     def split(self, strat_fold: NDArray[np.int64], *, fold: int) -> NDArray[np.str_]:
         """Return ``train``, ``val`` or ``test`` for every record.
 
@@ -62,8 +68,7 @@ class FoldTable:
         ConfigError
             If there is no such fold.
         """
-        if not 0 <= fold < len(self):
-            raise ConfigError(f"fold must be in 0..{len(self) - 1}, got {fold}")
+        self.check_fold(fold)
         is_val, is_test = np.isin(strat_fold, self.val[fold]), np.isin(strat_fold, self.test[fold])
         return np.where(is_test, "test", np.where(is_val, "val", "train"))
 

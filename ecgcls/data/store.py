@@ -99,11 +99,22 @@ class SignalStore:
 
 
 def find_missing(root: Path, filenames: pd.Series) -> pd.Series:
-    """Return those of the records (path below `root`, by ecg_id) that lack their header or their signal file."""
+    """Return those of the records (path below `root`, by ecg_id) that lack their header or a signal file."""
     files = _list_files(root, filenames)
     n_files = pd.Series([name.rpartition(".")[0] for name in files], dtype=str).value_counts()
     complete = filenames.map(n_files).fillna(0).ge(2) & (filenames + ".hea").isin(list(files))
-    return filenames[~complete]
+    doubtful = filenames[~complete]
+    return doubtful[[not _has_named_files(root / filename) for filename in doubtful]]
+
+
+def _has_named_files(path: Path) -> bool:
+    """Whether a header is there and every signal file that it names, whatever those are called."""
+    try:
+        lines = path.with_name(path.name + ".hea").read_text().splitlines()
+    except (OSError, UnicodeDecodeError):
+        return False
+    names = [line.split()[0] for line in lines if line.strip() and line[0] != "#"][1:]
+    return bool(names) and all((path.parent / name).is_file() for name in names)
 
 
 def open_store(
@@ -217,7 +228,7 @@ def _build(folder: Path, root: Path, filenames: pd.Series, sampling_rate_hz: int
         "shape": [len(filenames), len(LEADS), n_samples],
         "lead_names": list(LEADS),
         "n_without_checksum": n_without_checksum,
-        "signals_bytes": (folder / "signals.npy").stat().st_size,
+        "signals_file": _stamp(folder / "signals.npy"),
     }
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
     if n_without_checksum:
@@ -231,7 +242,7 @@ def _load(folder: Path, fingerprint: str) -> SignalStore | None:
         whole = (
             manifest["fingerprint"] == fingerprint
             and manifest["layout_version"] == _LAYOUT_VERSION
-            and manifest["signals_bytes"] == (folder / "signals.npy").stat().st_size
+            and manifest["signals_file"] == _stamp(folder / "signals.npy")
         )
         if not whole:
             return None
@@ -242,6 +253,12 @@ def _load(folder: Path, fingerprint: str) -> SignalStore | None:
     except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
         log.debug("No usable signal store in %s (%s)", folder, error)
         return None
+
+
+def _stamp(path: Path) -> list[int]:
+    """Return a file's size and modification time (ns): a store that somebody touched is built anew."""
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns]
 
 
 def _list_files(root: Path, filenames: pd.Series) -> dict[str, tuple[int, int, int]]:

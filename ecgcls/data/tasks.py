@@ -48,7 +48,8 @@ class Task:
         ``scp_statements.csv``), counted over all records; None keeps all.
     absent_classes
         What to do with a class that the training part gives no example of (or nothing but examples):
-        ``error`` refuses, ``drop`` leaves the class out, by name.
+        ``error`` refuses, ``drop`` leaves the class out, by name. A record that had no other label stays, as a
+        negative of every class that is left: so all folds test the same records.
     """
 
     statements: Literal["diagnostic", "form", "rhythm", "all"]

@@ -237,6 +237,12 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
 
 
+def flip_a_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
 def empty(path: Path) -> None:
     path.write_bytes(b"")
 
@@ -245,6 +251,7 @@ def empty(path: Path) -> None:
     ("file", "damage"),
     [
         ("signals.npy", cut),
+        ("signals.npy", flip_a_byte),
         ("signals.npy", Path.unlink),
         ("records.npz", cut),
         ("records.npz", empty),
@@ -484,6 +491,16 @@ def test_missing_files_are_found(root):
     filenames = pd.concat([FILENAMES, pd.Series({99: "records200/00099_lr"})])
     missing = find_missing(root, filenames)
     assert missing.to_dict() == {ecg_id: filenames[ecg_id] for ecg_id in (3, 20, 5, 99)}
+
+
+def test_signal_files_of_other_names_count_as_there(root):
+    header, dat = root / f"{FILENAMES[3]}.hea", root / f"{FILENAMES[3]}.dat"
+    header.write_text(header.read_text().replace(dat.name, "elsewhere.dat"))
+    assert find_missing(root, FILENAMES).empty  # two files of its name
+    dat.rename(dat.with_name("elsewhere.dat"))
+    assert find_missing(root, FILENAMES).empty
+    dat.with_name("elsewhere.dat").unlink()
+    assert find_missing(root, FILENAMES).to_dict() == {3: FILENAMES[3]}
 
 
 def test_a_file_in_place_of_the_records_folder(root):
