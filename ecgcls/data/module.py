@@ -244,6 +244,8 @@ class SyntheticDataModule(PTBXLDataModule):
 
     def prepare_data(self) -> None:
         """Write the simulated data set, then go the way of a real one."""
+        if "store" in self.__dict__:
+            return  # done; a trainer asks again for each of fit, test and predict
         log.warning("data=synthetic: simulated ECGs, not patients'; no number from them says anything about patients")
         write_synthetic(
             self.root,
