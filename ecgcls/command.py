@@ -21,7 +21,8 @@ from omegaconf.errors import OmegaConfBaseException
 from ecgcls.config import CONF_DIR, list_keys, suggest, suggest_key
 from ecgcls.errors import ConfigError, DataError
 
-_EXPECTED = (ConfigError, DataError, HydraException, OmegaConfBaseException)
+EXPECTED = (ConfigError, DataError, HydraException, OmegaConfBaseException)
+"""What is told in one line; anything else is a fault of the program and shows its traceback."""
 
 
 def run_command(task: Callable[[DictConfig], Any], *, config_name: str) -> None:
@@ -41,7 +42,7 @@ def run_command(task: Callable[[DictConfig], Any], *, config_name: str) -> None:
     def refuse_or_run(config: DictConfig) -> Any:
         try:
             return task(config)
-        except _EXPECTED as error:
+        except EXPECTED as error:
             if shows_traceback:
                 raise
             _refuse(error, config_name)
@@ -49,7 +50,7 @@ def run_command(task: Callable[[DictConfig], Any], *, config_name: str) -> None:
     application = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)
     try:
         application(refuse_or_run)()
-    except _EXPECTED as error:
+    except EXPECTED as error:
         if shows_traceback:
             raise
         _refuse(error, config_name)

@@ -145,6 +145,8 @@ def _fit(run: RunDirectory, trainer: pl.Trainer, classifier: ECGClassifier, data
         log.info("Going on from %s", resume)
     try:
         trainer.fit(classifier, datamodule=data, ckpt_path=resume, weights_only=True)
+    except MisconfigurationException as error:
+        raise ConfigError(f"trainer: {error}") from error
     except SystemExit as stopped:  # what Lightning makes of a Ctrl-C
         raise KeyboardInterrupt from stopped
     if trainer.interrupted:
@@ -186,6 +188,10 @@ def _open_run(
 
 def _build_trainer(config: DictConfig, run: RunDirectory) -> pl.Trainer:
     nodes = dict(config.callbacks)
+    if "checkpoint" not in nodes:
+        raise ConfigError(
+            "callbacks.checkpoint is missing: a run keeps its best epoch; see conf/callbacks/default.yaml"
+        )
     checkpoint = instantiate(nodes.pop("checkpoint"))(
         dirpath=run.path,
         filename="best",

@@ -6,7 +6,6 @@ folder, ``outputs/.sweeps/<time>/jobs/<number>.json``; the summary reads nothing
 
 import json
 import logging
-import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -34,7 +33,7 @@ def record_job(job: Callable[[DictConfig], tuple[str, float]], config: DictConfi
     hydra = HydraConfig.get()
     if hydra.mode != RunMode.MULTIRUN:
         return job(config)[1]
-    from ecgcls.command import explain
+    from ecgcls.command import EXPECTED, explain
 
     word: dict[str, Any] = {"number": hydra.job.num, "overrides": list(hydra.overrides.task)}
     objective = None
@@ -45,7 +44,7 @@ def record_job(job: Callable[[DictConfig], tuple[str, float]], config: DictConfi
         line = explain(error, "config")
         word |= {"status": "failed", "error": line, "traceback": traceback.format_exc()}
         print(f"error: job {hydra.job.num} ({' '.join(word['overrides'])}): {line}", file=sys.stderr)
-        if os.environ.get("ECGCLS_FULL_ERROR") == "1":
+        if not isinstance(error, EXPECTED):
             traceback.print_exc()
     jobs = Path(hydra.sweep.dir) / "jobs"
     jobs.mkdir(parents=True, exist_ok=True)

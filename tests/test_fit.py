@@ -226,6 +226,23 @@ def test_diverged_training_is_an_error_not_a_result(data_root, tmp_path):
     assert not (run.path / "predictions.csv").exists()
 
 
+@pytest.mark.parametrize(
+    ("override", "match"),
+    [
+        ("~callbacks.checkpoint", r"callbacks\.checkpoint is missing"),
+        ("callbacks.checkpoint.monitor=val/pr_auk", r"trainer: .*val/pr_auk"),
+        ("trainer.accelerator=gpu", r"trainer: .*") if not torch.cuda.is_available() else ("seed=0", None),
+        ("~metrics.pr_auc", r"trainer: .*val/pr_auc"),
+    ],
+)
+def test_what_only_lightning_finds_wrong_is_a_config_error_too(data_root, tmp_path, override, match):
+    config = configure(data_root, override)
+    if match is None:
+        pytest.skip("there is a GPU")
+    with pytest.raises(ConfigError, match=match):
+        train(config, RunDirectory(tmp_path / "fold_0"), model="cnn1d", variant="")
+
+
 def test_a_net_that_cannot_be_built_leaves_nothing(data_root, tmp_path):
     config = configure(data_root, "model=cnn2d", "model.image=spectrogram")
     config.model._target_ = f"{__name__}.refuse"

@@ -189,7 +189,7 @@ def _build(folder: Path, root: Path, filenames: pd.Series, sampling_rate_hz: int
     n_samples, n_without_checksum = 0, 0
     log.info("Reading %d records from %s into %s", len(filenames), root, folder.parent)
     with (folder / "signals.npy").open("wb") as file:
-        progress = tqdm(filenames, desc="Reading ECGs", unit=" records", mininterval=0.5)
+        progress = tqdm(filenames, desc="Reading ECGs", unit=" records", disable=None)  # none in a log file
         for row, filename in enumerate(progress):
             record = read_record(root / filename)
             if record.sampling_rate_hz != sampling_rate_hz:

@@ -287,7 +287,7 @@ def test_the_constructor_touches_no_file(tmp_path):
 
 def test_a_split_that_cannot_be_is_refused_before_a_signal_is_read(synthetic_root, tmp_path, reads):
     data = PTBXLDataModule(**arguments(synthetic_root, tmp_path, fold=7))
-    with pytest.raises(ConfigError, match=r"fold must be in 0\.\.0, got 7"):
+    with pytest.raises(ConfigError, match=r"fold must be 0, got 7"):
         data.prepare_data()
     assert reads == []
 
@@ -322,9 +322,9 @@ def test_the_simulated_data_set_is_written_then_read(tmp_path, synthetic_root, c
     np.testing.assert_allclose(batch["signal"][0].numpy(), read_mv(member["path"]), rtol=1e-6)
 
 
-def test_simulated_patients_are_announced_each_time(tmp_path, caplog):
+def test_simulated_patients_are_announced_once(tmp_path, caplog):
     data = SyntheticDataModule(**arguments(tmp_path / "ecgs", tmp_path / "stores", n_records=50))
-    for n_times in (1, 2):
+    for _ in range(2):  # a trainer prepares the data again for fit, test and predict
         data.prepare_data()
-        said = [record for record in caplog.records if "data=synthetic" in record.getMessage()]
-        assert len(said) == n_times and {record.levelno for record in said} == {logging.WARNING}
+    (said,) = [record for record in caplog.records if "data=synthetic" in record.getMessage()]
+    assert said.levelno == logging.WARNING

@@ -37,7 +37,7 @@ def write_records(
 ) -> None:
     """Simulate and write all records into `folder`, which stands for ``records100`` or ``records500``."""
     folder.mkdir()
-    progress = tqdm(records, desc="Writing synthetic ECGs", unit=" records", disable=not show_progress)
+    progress = tqdm(records, desc="Writing synthetic ECGs", unit=" records", disable=None if show_progress else True)
     for record in progress:
         # Drop 'records100/': the folder still has its temporary name.
         stem = folder / name_record(record.spec.ecg_id, sampling_rate_hz).split("/", 1)[1]

@@ -18,7 +18,7 @@ from ecgcls.data.synthetic.spec import DURATION_S
 from ecgcls.data.synthetic.tables import format_database, format_statements
 from ecgcls.errors import ConfigError, DataError
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 GENERATOR_VERSION = 1  # raise it whenever the same seed would write other files
 MIN_RECORDS, MAX_RECORDS = 50, 21_799
@@ -127,7 +127,7 @@ def _lock_beside(root: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        logger.info("waiting for another process that is writing %s", root)
+        log.info("waiting for another process that is writing %s", root)
         lock.acquire()
     try:
         yield
@@ -151,6 +151,7 @@ def _write_missing(root: Path, asked: dict[str, int], sampling_rate_hz: Literal[
             _put(root / name, partial(Path.write_bytes, data=make[name]().encode()))
     folder = root / f"records{sampling_rate_hz}"
     if not folder.exists():
+        log.info("Simulating %d ECGs at %d Hz into %s", len(records), sampling_rate_hz, root)
         write = partial(
             write_records,
             records=records,

@@ -1,5 +1,6 @@
 import json
 import multiprocessing
+import sys
 from pathlib import Path
 
 import pytest
@@ -132,8 +133,9 @@ def test_two_processes_at_once_write_one_data_set(tmp_path, root):
     assert files(tmp_path / "a") == {k: v for k, v in files(root).items() if not k.startswith("records500")}
 
 
-def test_progress_is_drawn_only_when_wanted(tmp_path, capfd):
-    write_synthetic(tmp_path / "a", n_records=50, seed=0, sampling_rate_hz=100, show_progress=False)
-    assert capfd.readouterr().err == ""
-    write_synthetic(tmp_path / "b", n_records=50, seed=0, sampling_rate_hz=100)
-    assert "Writing synthetic ECGs" in capfd.readouterr().err
+@pytest.mark.parametrize("is_terminal", [True, False])
+@pytest.mark.parametrize("show_progress", [True, False])
+def test_progress_is_drawn_in_a_terminal_when_wanted(tmp_path, capsys, monkeypatch, is_terminal, show_progress):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal)
+    write_synthetic(tmp_path / "a", n_records=50, seed=0, sampling_rate_hz=100, show_progress=show_progress)
+    assert ("Writing synthetic ECGs" in capsys.readouterr().err) == (is_terminal and show_progress)
