@@ -74,10 +74,6 @@ class SignalStore:
         """Return the rows that hold these records."""
         return self._row_of.loc[list(ecg_ids)].to_numpy()
 
-    def read_mv(self, rows: NDArray[np.int64] | list[int]) -> NDArray[np.float32]:
-        """Return whole records as ``(batch, lead, sample)`` float32 in mV."""
-        return self.signals_uv[rows] * np.float32(1e-3)
-
     def mean_sd_mv(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return each lead's mean and standard deviation over all samples of these records, ``(lead,)`` in mV.
 
