@@ -12,10 +12,11 @@ from typing import Any, NoReturn
 
 import hydra
 from hydra import compose
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ecgcls.config import CONF_DIR, list_keys, suggest, suggest_key
@@ -25,7 +26,11 @@ EXPECTED = (ConfigError, DataError, HydraException, OmegaConfBaseException)
 """What is told in one line; anything else is a fault of the program and shows its traceback."""
 
 
-def run_command(task: Callable[[DictConfig], Any], *, config_name: str) -> None:
+_SHARED = ["output_subdir", "run", "sweep", "hydra_logging", "job_logging", "help"]  # of the run command's `hydra:`
+_RUN = "config"  # the one command whose configuration is composed of groups
+
+
+def run_command(task: Callable[[DictConfig], Any], *, config_name: str, texts: tuple[str, ...] = ()) -> None:
     """Run a Hydra application on the command line's arguments.
 
     Parameters
@@ -34,7 +39,10 @@ def run_command(task: Callable[[DictConfig], Any], *, config_name: str) -> None:
         Takes the composed configuration.
     config_name
         The YAML file of the command, in the top of ``conf/``.
+    texts
+        Keys whose value is taken as it is typed: paths and lists with ``,``, ``=``, ``*`` or blanks in them.
     """
+    sys.argv[1:] = [_quote(argument, texts) for argument in sys.argv[1:]]
     shows_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands exceptions on instead of printing and exiting
 
@@ -47,7 +55,11 @@ def run_command(task: Callable[[DictConfig], Any], *, config_name: str) -> None:
                 raise
             _refuse(error, config_name)
 
-    application = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)
+    config_path = str(CONF_DIR)
+    if config_name != _RUN:
+        _store(config_name)
+        config_path = "pkg://ecgcls"  # not conf/ with its groups: model=cnn1d names a run here, not a file
+    application = hydra.main(version_base="1.3", config_path=config_path, config_name=config_name)
     try:
         application(refuse_or_run)()
     except EXPECTED as error:
@@ -60,7 +72,8 @@ def run_command(task: Callable[[DictConfig], Any], *, config_name: str) -> None:
         print("error: a group's choice is a name, as in folds=cv5, not a number (fold=0 is the fold)", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from the last epoch", file=sys.stderr)
+        goes_on = "; the same command goes on from the last epoch" if config_name == _RUN else ""
+        print(f"interrupted{goes_on}", file=sys.stderr)
         sys.exit(130)
 
 
@@ -115,8 +128,41 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__
 
 
+def _quote(argument: str, texts: tuple[str, ...]) -> str:
+    """Quote the value of a text for Hydra's grammar, unless the user has done it."""
+    key, is_setting, value = argument.partition("=")
+    if not is_setting or key.lstrip("+") not in texts or value[:1] in ("'", '"') or value in ("", "null"):
+        return argument
+    # Before the closing quote the grammar reads a backslash as an escape; elsewhere it is one.
+    body = re.sub(r"(\\*)'", r"\1\1\\'", value)
+    body += "\\" * (len(body) - len(body.rstrip("\\")))
+    return f"{key}='{body}'"
+
+
+def _store(config_name: str) -> None:
+    """Hand a command's YAML to Hydra, with the logging and the help page of ``ecgcls.run``."""
+    shared = OmegaConf.masked_copy(_load(_RUN).hydra, _SHARED)
+    text = (CONF_DIR / f"{config_name}.yaml").read_text().partition("\nhydra:")[0]  # its comments tell what each is
+    settings = "\n".join(text.splitlines()[1:])
+    shared.help = {
+        "template": f"${{hydra.help.header}}\n== Settings (key=value) ==\n{settings}\n\n${{hydra.help.footer}}",
+        "footer": shared.help.footer,
+    }
+    quiet = [{"override hydra/job_logging": "none"}, {"override hydra/hydra_logging": "none"}, "_self_"]
+    node = OmegaConf.merge({"defaults": quiet, "hydra": shared}, _load(config_name))
+    ConfigStore.instance().store(name=config_name, node=node)
+
+
+def _load(config_name: str) -> DictConfig:
+    config = OmegaConf.load(CONF_DIR / f"{config_name}.yaml")
+    assert isinstance(config, DictConfig)
+    return config
+
+
 def _known_keys(config_name: str) -> list[str]:
     """List the keys of the default configuration, with the command line's choices where they can be made."""
+    if config_name != _RUN:
+        return list_keys(OmegaConf.masked_copy(config := _load(config_name), [key for key in config if key != "hydra"]))
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         default = compose(config_name)

@@ -65,6 +65,35 @@ def check(config: DictConfig) -> None:
     _build(config.task)
 
 
+def check_types(config: DictConfig, expected: Mapping[str, Any]) -> dict[str, Any]:
+    """Refuse what a command without groups cannot mean, and return its settings.
+
+    Parameters
+    ----------
+    config
+        The command's configuration.
+    expected
+        What each setting must be, by dotted key, such as ``{"fold": int | Literal["all"], "data.root": str | None}``.
+
+    Returns
+    -------
+    dict
+        The resolved settings by dotted key.
+
+    Raises
+    ------
+    ConfigError
+        Naming the first key that is unknown or of another type.
+    """
+    settings = dict(_flatten(config, resolve=True))
+    for key, value in settings.items():
+        if key not in expected:
+            raise ConfigError(f"{key}: no such key{suggest_key(key, list(expected))}")
+        if not _fits(value, expected[key]):
+            raise ConfigError(f"{key} must be {_name_type(expected[key])}, got {value!r}")
+    return settings
+
+
 def identify(config: DictConfig) -> dict[str, Any]:
     """Return the resolved settings that a result depends on, by dotted key."""
     return {key: value for key, value in _flatten(config, resolve=True) if key not in _NOT_IDENTITY}

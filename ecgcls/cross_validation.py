@@ -11,6 +11,7 @@ References
 
 import hashlib
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -94,13 +95,7 @@ def cross_validate(folder: Path) -> CrossValidation:
     )
     if not found.is_complete:
         return found
-    infos = [run.read_info() for run in runs.values()]
-    _check_same_data(folder, infos)
-    for run in runs.values():
-        run.check_same_config(_with_fold_of(run, first))
-    tested, left_out = _keep_common_classes([run.read_predictions().select("test") for run in runs.values()])
-    if left_out:
-        log.warning("%s: left out of the pooled result, absent in a fold: %s", folder, ", ".join(left_out))
+    tested, left_out = read_folds(list(runs.values()), split="test")
     by_fold = [score_split(predictions) for predictions in tested]
     over_folds = summarise_folds(by_fold)
     cv = folder / "cv"
@@ -135,6 +130,38 @@ def cross_validate(folder: Path) -> CrossValidation:
     return replace(found, pooled=pooled, over_folds=over_folds)
 
 
+def read_folds(runs: Sequence[RunDirectory], *, split: str) -> tuple[list[Predictions], list[str]]:
+    """Read the predictions of several folds of one configuration, so that they can be pooled.
+
+    Parameters
+    ----------
+    runs
+        Finished runs of one configuration.
+    split
+        'val' or 'test'.
+
+    Returns
+    -------
+    predictions
+        One a fold, of the classes that all folds have.
+    left_out
+        The classes that a fold does not have.
+
+    Raises
+    ------
+    ConfigError, DataError
+        If the folds are of different configurations, or were trained on different data.
+    """
+    _check_same_data([run.read_info() for run in runs], runs[0].path.parent)
+    for run in runs:
+        run.check_same_config(_with_fold_of(run, runs[0]))
+    predictions, left_out = _keep_common_classes([run.read_predictions().select(split) for run in runs])
+    if left_out:
+        folder = runs[0].path.parent
+        log.warning("%s: left out of the pooled result, absent in a fold: %s", folder, ", ".join(left_out))
+    return predictions, left_out
+
+
 def tabulate(found: list[CrossValidation]) -> str:
     """Return one table with a line a configuration: pooled metrics, and mean +- sd over folds."""
     rows = []
@@ -152,7 +179,7 @@ def tabulate(found: list[CrossValidation]) -> str:
     return pd.DataFrame(rows).to_string(index=False)
 
 
-def _check_same_data(folder: Path, infos: list[dict[str, Any]]) -> None:
+def _check_same_data(infos: list[dict[str, Any]], folder: Path) -> None:
     prints = {info["fold"]: info["data"]["fingerprint"] for info in infos}
     first = next(iter(prints))
     for fold, fingerprint in prints.items():

@@ -12,8 +12,10 @@
 The `<variant>` says what differs from the defaults; it is absent where nothing does.
 """
 
+import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,7 +27,7 @@ import pandas as pd
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
-from ecgcls.config import identify
+from ecgcls.config import identify, suggest
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.predictions import Predictions
 from ecgcls.evaluation.results import write_json
@@ -103,12 +105,7 @@ class RunDirectory:
 
     def tabulate_test(self) -> pd.DataFrame:
         """Return the test metrics, a row a class and one for their macro average."""
-        test = self.read_metrics()["test"]
-        columns = {"n_positive": "positives", "pr_auc": "PR-AUC", "roc_auc": "ROC-AUC", "f1": "F1"}
-        table = pd.DataFrame(test["by_class"]).T[list(columns)].rename(columns=columns)
-        overall = test["overall"]
-        table.loc["macro"] = [overall["n_positive"], overall["pr_auc"], overall["roc_auc"], overall["f1_macro"]]
-        return table.astype(float).astype({"positives": int})
+        return tabulate(self.read_metrics()["test"])
 
     def check_writable(self) -> None:
         """Refuse a folder that cannot be written, before minutes are spent on the data."""
@@ -147,6 +144,155 @@ def place_run(config: DictConfig, *, model: str, variant: str) -> RunDirectory:
     """Say where the run of a configuration stands."""
     folder = Path(config.output_dir) / config.experiment / model / variant / f"fold_{config.fold}"
     return RunDirectory(folder)
+
+
+def choose_folder(settings: Mapping[str, Any]) -> Path:
+    """Return the folder that a command's settings name: of a run or, with ``fold=all``, of a configuration.
+
+    Parameters
+    ----------
+    settings
+        ``run_dir``, or ``output_dir``, ``experiment``, ``model``, ``fold`` and ``variant``.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such run, more than one, or one that is not finished.
+    """
+    fold = settings["fold"]
+    if settings["run_dir"] is not None:
+        path = Path(settings["run_dir"])
+        if not path.is_dir():
+            raise ConfigError(f"run_dir: there is no folder {path}")
+        return path
+    named = {"experiment": settings["experiment"], "model": settings["model"], "variant": settings["variant"]}
+    output_dir = Path(settings["output_dir"])
+    if fold == "all":
+        return find_configuration(output_dir, **named)
+    return find_run(output_dir, fold=fold, **named).path
+
+
+def name_output(source: str) -> str:
+    """Name a folder of results after a path that was typed; two paths never share one."""
+    path = Path(source).absolute()
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-.") or "input"
+    return f"{stem[:60]}-{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+
+
+def find_run(output_dir: Path, *, experiment: str, model: str | None, fold: int, variant: str | None) -> RunDirectory:
+    """Find the finished run that a command line names.
+
+    Parameters
+    ----------
+    output_dir, experiment
+        Where runs lie, and under which experiment.
+    model
+        The choice of the group ``model``; None is enough where the experiment has one.
+    fold
+        Which fold.
+    variant
+        What differs from the defaults, as in the folder's name. None means the run of the defaults, or the only one.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such run, more than one, or one that is not finished.
+    """
+    folder = find_configuration(output_dir, experiment=experiment, model=model, variant=variant, fold=fold)
+    return open_run(folder / f"fold_{fold}")
+
+
+def find_configuration(
+    output_dir: Path, *, experiment: str, model: str | None, variant: str | None, fold: int | None = None
+) -> Path:
+    """Find the folder that holds the folds of one configuration.
+
+    Parameters
+    ----------
+    fold
+        Only folders that have this fold count; None: any.
+
+    Raises
+    ------
+    ConfigError
+        If there is none, or more than one.
+    """
+    folder = output_dir / experiment
+    if not folder.is_dir():
+        there = [path.name for path in output_dir.glob("[!.]*") if path.is_dir()] if output_dir.is_dir() else []
+        raise ConfigError(f"{folder}: no such experiment{suggest(experiment, sorted(there))}")
+    models = sorted(path.name for path in folder.iterdir() if path.is_dir() and any(path.rglob("fold_*/run.json")))
+    if model is None:
+        if len(models) != 1:
+            raise ConfigError(f"{folder} has runs of {', '.join(models) or 'no model'}: say which with model=NAME")
+        model = models[0]
+    elif model not in models:
+        raise ConfigError(f"{folder}: no run of model={model}{suggest(model, models)}")
+    wanted = "fold_*" if fold is None else f"fold_{fold}"
+    found = {
+        path.parent.parent.relative_to(folder / model): path.parent.parent
+        for path in sorted((folder / model).rglob(f"{wanted}/run.json"))
+    }
+    names = [str(name) for name in found if name != Path()]
+    if not found:
+        folds = sorted({path.parent.name for path in (folder / model).rglob("fold_*/run.json")})
+        raise ConfigError(f"{folder / model}: no run of fold={fold}; there are {', '.join(folds)}")
+    if variant is not None:
+        if Path(variant) not in found:
+            raise ConfigError(f"{folder / model}: no run of variant={variant!r}{suggest(variant, names)}")
+        return found[Path(variant)]
+    if Path() in found or len(found) == 1:
+        return found.get(Path(), next(iter(found.values())))
+    raise ConfigError(
+        f"{folder / model} has {len(found)} variants: say which with variant=NAME, one of {' or '.join(names)}"
+    )
+
+
+def open_run(path: Path) -> RunDirectory:
+    """Open the folder of a finished run.
+
+    Raises
+    ------
+    ConfigError
+        If it is no run's folder, or the run is not finished.
+    """
+    run = RunDirectory(path)
+    info = run.read_info()
+    if not info:
+        inner = sorted(found.name for found in path.glob("fold_*") if (found / "run.json").is_file())
+        hint = (
+            f"; did you mean {path / inner[0]}?" if inner else "; a run's folder is called fold_<k> and has a run.json"
+        )
+        raise ConfigError(f"{path}: not the folder of a run{hint}")
+    if info["status"] != "finished":
+        raise ConfigError(
+            f"{path}: this run is {info['status']}, not finished; the command that began it goes on with it"
+        )
+    return run
+
+
+def list_folds(configuration: Path) -> list[RunDirectory]:
+    """Open all folds of a configuration, in order.
+
+    Raises
+    ------
+    ConfigError
+        If a fold is missing or not finished.
+    """
+    paths = sorted(configuration.glob("fold_*/run.json"))
+    if not paths:
+        raise ConfigError(f"{configuration}: no folds here, fold_0 and so on")
+    n_folds = len(RunDirectory(paths[0].parent).read_config().folds.test)
+    return [open_run(configuration / f"fold_{fold}") for fold in range(n_folds)]
+
+
+def tabulate(scores: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the scores of one split, as in ``metrics.json``: a row a class and one for their macro average."""
+    columns = {"n_positive": "positives", "pr_auc": "PR-AUC", "roc_auc": "ROC-AUC", "f1": "F1"}
+    table = pd.DataFrame(scores["by_class"]).T[list(columns)].rename(columns=columns)
+    overall = scores["overall"]
+    table.loc["macro"] = [overall["n_positive"], overall["pr_auc"], overall["roc_auc"], overall["f1_macro"]]
+    return table.astype(float).astype({"positives": int})
 
 
 def say_title(info: Mapping[str, Any]) -> str:

@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,3 +46,35 @@ def write_record() -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def work(tmp_path_factory, synthetic_root) -> Path:
+    """A working directory in which the simulated data set of quick commands lies already."""
+    folder = tmp_path_factory.mktemp("work")
+    home = folder / "data" / "synthetic" / "60_records_seed_0"
+    home.parent.mkdir(parents=True)
+    home.symlink_to(synthetic_root, target_is_directory=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sweep(work) -> str:
+    """Train both nets on five folds in `work`, as the experiment 'sweep'; return what the command printed."""
+    quick = ("data=synthetic", "data.n_records=60", "trainer.max_epochs=1", "trainer.accelerator=cpu")
+    done = subprocess.run(
+        [sys.executable, "-m", "ecgcls.run", "-m", "experiment=sweep", "model=cnn1d,cnn2d", "fold=0,1,2,3,4", *quick],
+        cwd=work,
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def configuration(work, sweep) -> Path:
+    """The folder that holds the five finished folds of cnn1d."""
+    (fold,) = work.glob("outputs/sweep/cnn1d/*/fold_0")
+    return fold.parent

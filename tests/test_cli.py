@@ -36,16 +36,6 @@ def succeed(*arguments, **options):
     return done
 
 
-@pytest.fixture(scope="session")
-def work(tmp_path_factory, synthetic_root):
-    """A working directory in which the simulated data set of the quick commands lies already."""
-    folder = tmp_path_factory.mktemp("work")
-    home = folder / "data" / "synthetic" / "60_records_seed_0"
-    home.parent.mkdir(parents=True)
-    home.symlink_to(synthetic_root, target_is_directory=True)
-    return folder
-
-
 @pytest.mark.parametrize("flag", ["--help", "--cfg=job"])
 def test_help_and_cfg_import_nothing_heavy(tmp_path, flag):
     done = succeed(tmp_path, flag, python=(sys.executable, "-X", "importtime"))
@@ -133,10 +123,8 @@ def test_a_killed_run_goes_on_to_the_same_result(work):
         np.testing.assert_allclose(found[column], expected[column], rtol=2e-3)
 
 
-def test_a_sweep_cross_validates_both_nets_and_names_its_failed_job(work):
-    arguments = ("-m", "experiment=sweep", "model=cnn1d,cnn2d", "fold=0,1,2,3,4", *QUICK)
-    done = succeed(work, *arguments)
-    table = [line for line in done.stdout.splitlines() if "5/5" in line]
+def test_a_sweep_cross_validates_both_nets_and_names_its_failed_job(work, sweep):
+    table = [line for line in sweep.splitlines() if "5/5" in line]
     assert [line.split()[0] for line in table] == ["cnn1d", "cnn2d"]
     folders = sorted((work / "outputs" / "sweep").glob("*/*"))
     assert len(folders) == 2

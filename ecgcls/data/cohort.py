@@ -102,7 +102,7 @@ def select_cohort(
         log.info("The data set has no strat_fold: assigned ten, patient-wise and stratified")
         database["strat_fold"] = assign_strat_folds(database["patient_id"], database["scp_codes"])
     n_rows = len(database)
-    database = _leave_out_missing(root, database, missing_records)
+    database = leave_out_missing(root, database, missing_records)
     labels = task.label(database["scp_codes"], read_statements(root))
     is_labelled = labels.y_true.any(axis=1)
     if not is_labelled.any():
@@ -129,7 +129,14 @@ def select_cohort(
     return cohort
 
 
-def _leave_out_missing(root: Path, database: pd.DataFrame, missing_records: Literal["error", "drop"]) -> pd.DataFrame:
+def leave_out_missing(root: Path, database: pd.DataFrame, missing_records: Literal["error", "drop"]) -> pd.DataFrame:
+    """Return the rows of a database whose signal files are there.
+
+    Raises
+    ------
+    DataError
+        If a file is missing and `missing_records` is ``error``, or if none is there.
+    """
     missing = find_missing(root, database["filename"])
     if not len(missing):
         return database

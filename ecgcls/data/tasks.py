@@ -11,7 +11,7 @@ References
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -99,6 +99,23 @@ class Task:
                         "scp_statements.csv"
                     )
         return self._keep_most_frequent(Labels(y_true, tuple(class_names)))
+
+    def label_as(self, class_names: Sequence[str], scp_codes: pd.Series, statements: pd.DataFrame) -> Labels:
+        """Label records of another data set with the classes that a net was trained for.
+
+        As `label`, but the classes are given: which are most frequent in the other data set does not matter.
+
+        Raises
+        ------
+        ConfigError
+            If the other data set's statements have no such class.
+        """
+        labels = replace(self, k=None).label(scp_codes, statements)
+        unknown = [name for name in class_names if name not in labels.class_names]
+        if unknown:
+            raise ConfigError(f"scp_statements.csv has no class {', '.join(unknown)}, which the net was trained for")
+        columns = [labels.class_names.index(name) for name in class_names]
+        return Labels(labels.y_true[:, columns], tuple(class_names))
 
     def _class_of_statement(self, statements: pd.DataFrame) -> Mapping[str, str]:
         chosen = statements if self.statements == "all" else statements[statements[self.statements]]

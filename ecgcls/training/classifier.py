@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import Metric, MetricCollection
 
 from ecgcls.errors import ConfigError
+from ecgcls.training.standardizer import Standardizer
 
 _CLASS_NAMES = "ecgcls_class_names"  # key in a checkpoint
 
@@ -126,25 +126,3 @@ class ECGClassifier(pl.LightningModule):
                 f"the checkpoint was trained for the classes {stored}, this run has {list(self.class_names)}: "
                 "train anew with overwrite=true, or under another experiment=NAME"
             )
-
-
-class Standardizer(nn.Module):
-    """Subtracts each lead's mean and divides by its standard deviation, both fitted on the training part.
-
-    Parameters
-    ----------
-    mean_mv, sd_mv
-        ``(lead,)`` in mV. A lead that is flat in the whole training part (sd 0) is only centred.
-    """
-
-    mean_mv: Tensor
-    sd_mv: Tensor
-
-    def __init__(self, mean_mv: Tensor, sd_mv: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("mean_mv", mean_mv[:, None])  # (lead, 1)
-        self.register_buffer("sd_mv", torch.where(sd_mv > 0, sd_mv, 1.0)[:, None])
-
-    def forward(self, signal_mv: Tensor) -> Tensor:
-        """Standardise ``(batch, lead, sample)``."""
-        return (signal_mv - self.mean_mv) / self.sd_mv

@@ -1,0 +1,127 @@
+"""Score a finished run again, or anybody's predictions: ``python -m ecgcls.evaluate --help``."""
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from omegaconf import DictConfig
+
+from ecgcls.command import run_command
+
+if TYPE_CHECKING:
+    from ecgcls.rescoring import Evaluated
+
+log = logging.getLogger(__name__)
+
+_TYPES: dict[str, Any] = {
+    "experiment": str,
+    "model": str | None,
+    "fold": int | Literal["all"],
+    "variant": str | None,
+    "run_dir": str | None,
+    "output_dir": str,
+    "split": Literal["test", "val"],
+    "data.root": str | None,
+    "data.missing_records": Literal["error", "drop"],
+    "data.store_dir": str | None,
+    "records": str | None,
+    "predictions": str | None,
+    "y_true": str | None,
+    "y_prob": str | None,
+    "class_names": str | None,
+    "device": str,
+    "output": str | None,
+}
+_TEXTS = (
+    "experiment", "variant", "run_dir", "output_dir", "data.root", "data.store_dir", "records", "predictions", "y_true",
+    "y_prob", "class_names", "output",
+)  # fmt: skip
+
+
+def evaluate_job(config: DictConfig) -> None:
+    """Score what a configuration says and write the results."""
+    from ecgcls.config import check_types
+
+    settings = check_types(config, _TYPES)
+    from ecgcls.errors import ConfigError
+
+    given = [key for key in ("predictions", "y_true", "y_prob") if settings[key] is not None]
+    if given and settings["data.root"] is not None:
+        raise ConfigError(f"{given[0]} and data.root: expected one of them, what to score")
+    if given:
+        evaluated, output = _read_files(settings)
+    else:
+        evaluated, output = _read_run(settings)
+    output = Path(settings["output"] or output)
+    from ecgcls.evaluation.results import THRESHOLD, write_confusion_matrices, write_results
+    from ecgcls.runs import tabulate
+
+    said = evaluated.predictions
+    split = str(said.split[0])
+    said.to_csv(output / "predictions.csv")
+    scores = write_results(output, said, title=evaluated.title, draw=split, more={"source": evaluated.source})
+    write_confusion_matrices(output / "figures", said, threshold=THRESHOLD, title=evaluated.title)
+    for name, why in scores.undefined.items():
+        log.warning("Not scored: %s (%s)", name, why)
+    table = tabulate(scores.to_dict()).to_string(float_format="{:.3f}".format)
+    print(f"\n{evaluated.title} ({len(said)} records):\n{table}\n\n{output}")
+
+
+def _read_run(settings: dict[str, Any]) -> "tuple[Evaluated, Path]":
+    """Return the predictions of a run, stored or made now, and where their scores go."""
+    from ecgcls.rescoring import narrow, parse_records, predict_data_set, read_cross_validation, read_run
+    from ecgcls.runs import choose_folder, name_output
+
+    folder, split, root = choose_folder(settings), settings["split"], settings["data.root"]
+    if root is not None:
+        evaluated = predict_data_set(
+            folder,
+            root=Path(root),
+            split=split,
+            missing_records=settings["data.missing_records"],
+            store_dir=Path(settings["data.store_dir"]) if settings["data.store_dir"] else None,
+            device=settings["device"],
+        )
+        name = f"{split}-{name_output(root)}"
+    else:
+        is_run = (folder / "run.json").is_file()
+        evaluated = (read_run if is_run else read_cross_validation)(folder, split=split)
+        name = split
+    if settings["records"] is not None:
+        evaluated = narrow(evaluated, parse_records(settings["records"]))
+        name += f"-records-{name_output(settings['records'])}"
+    return evaluated, folder / "evaluate" / name
+
+
+def _read_files(settings: dict[str, Any]) -> "tuple[Evaluated, Path]":
+    """Return predictions that somebody else made, and where their scores go."""
+    from ecgcls.errors import ConfigError
+    from ecgcls.evaluation.predictions import from_arrays, read_predictions
+    from ecgcls.rescoring import Evaluated, narrow, parse_records
+
+    if settings["predictions"] is not None:
+        path = Path(settings["predictions"])
+        predictions, assumptions = read_predictions(path)
+        predictions = predictions.select(settings["split"])
+    else:
+        absent = [key for key in ("y_true", "y_prob", "class_names") if settings[key] is None]
+        if absent:
+            raise ConfigError(f"{absent[0]} is missing: y_true, y_prob and class_names go together")
+        path = Path(settings["y_prob"])
+        names = [name.strip() for name in settings["class_names"].strip("[]").split(",")]
+        predictions, assumptions = from_arrays(Path(settings["y_true"]), path, names)
+    for assumption in assumptions:
+        log.warning("%s: %s", path, assumption)
+    evaluated = Evaluated(predictions, path.name, {"predictions": str(path), "assumptions": assumptions})
+    if settings["records"] is not None:
+        evaluated = narrow(evaluated, parse_records(settings["records"]))
+    return evaluated, path.with_name(f"{path.stem}_evaluation")
+
+
+def main() -> None:
+    """Run the command line."""
+    run_command(evaluate_job, config_name="evaluate", texts=_TEXTS)
+
+
+if __name__ == "__main__":
+    main()
