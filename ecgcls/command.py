@@ -108,8 +108,12 @@ def explain(error: BaseException, config_name: str) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = "\n".join(lines)
     if unknown := re.search(r"Could not override '([^']+)'", text):
-        key = unknown[1]
-        return f"{key}: no such key{suggest_key(key, _known_keys(config_name))}"
+        key, known = unknown[1], _known_keys(config_name)
+        if inner := [name for name in known if name.startswith(f"{key}.")]:
+            return (
+                f"{key} is set by its parts here: {', '.join(inner)} (all else comes from the run's own configuration)"
+            )
+        return f"{key}: no such key{suggest_key(key, known)}"
     if choice := re.search(r"Could not find '([^']+)/([^/']+)'", text):
         group, name = choice[1], choice[2]
         options = text.partition("Available options in")[2].partition("Config search path")[0].splitlines()[1:]

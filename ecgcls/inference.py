@@ -253,7 +253,7 @@ def predict_files(run: LoadedRun, paths: Iterable[Path]) -> Iterator[tuple[Path,
     n_windows = 0
     for path in paths:
         try:
-            prepared: Prepared | DataError = run.prepare(read_recording(path, lead_names=run.lead_names))
+            prepared: Prepared | DataError = run.prepare(read_recording(path))
         except DataError as error:
             prepared = error
         waiting.append((path, prepared))

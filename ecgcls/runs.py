@@ -217,10 +217,7 @@ def find_configuration(
     ConfigError
         If there is none, or more than one.
     """
-    folder = output_dir / experiment
-    if not folder.is_dir():
-        there = [path.name for path in output_dir.glob("[!.]*") if path.is_dir()] if output_dir.is_dir() else []
-        raise ConfigError(f"{folder}: no such experiment{suggest(experiment, sorted(there))}")
+    folder = find_experiment(output_dir, experiment)
     models = sorted(path.name for path in folder.iterdir() if path.is_dir() and any(path.rglob("fold_*/run.json")))
     if model is None:
         if len(models) != 1:
@@ -246,6 +243,21 @@ def find_configuration(
     raise ConfigError(
         f"{folder / model} has {len(found)} variants: say which with variant=NAME, one of {' or '.join(names)}"
     )
+
+
+def find_experiment(output_dir: Path, experiment: str) -> Path:
+    """Find the folder of an experiment.
+
+    Raises
+    ------
+    ConfigError
+        If there is none, with the near matches.
+    """
+    folder = output_dir / experiment
+    if not folder.is_dir():
+        there = [path.name for path in output_dir.glob("[!.]*") if path.is_dir()] if output_dir.is_dir() else []
+        raise ConfigError(f"{folder}: no such experiment{suggest(experiment, sorted(there))}")
+    return folder
 
 
 def open_run(path: Path) -> RunDirectory:

@@ -12,7 +12,7 @@ References
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,6 +57,24 @@ def read_record(path: Path) -> Record:
         If a file is missing, truncated or damaged, if the twelve leads are not those of a standard ECG, or if a
         sample is missing (NaN) or beyond what int16 microvolts hold (32.767 mV).
     """
+    return read_leads(path, lambda names: _lead_order(names, path))
+
+
+def read_leads(path: Path, choose: Callable[[Sequence[str]], Sequence[int]]) -> Record:
+    """Read some leads of one WFDB record and verify the checksums of all.
+
+    Parameters
+    ----------
+    path
+        The record's path without an extension.
+    choose
+        Takes the names of the leads in the file and returns which to read, counted from 0, in the order wanted.
+
+    Raises
+    ------
+    DataError
+        As `read_record`; the unit and the samples of a lead that is not chosen do not matter.
+    """
     header_path = path.with_name(path.name + ".hea")
     try:
         lines = [line for line in header_path.read_text().splitlines() if line and line[0] != "#"]
@@ -65,28 +83,30 @@ def read_record(path: Path) -> Record:
     record_line = _RECORD_LINE.fullmatch(lines[0]) if lines else None
     signal_lines = [_SIGNAL_LINE.fullmatch(line) for line in lines[1:]]
     if record_line is None or not signal_lines or not all(signal_lines) or len(signal_lines) != int(record_line[2]):
-        return _read_with_wfdb(path)
-    dat_names, gains, baselines, units, zeros, checksums, names = zip(
-        *(line.groups() for line in signal_lines if line), strict=True
+        return _read_with_wfdb(path, choose)
+    dat_names, gains, baselines, units, zeros, checksums, names = map(
+        list, zip(*(line.groups() for line in signal_lines if line), strict=True)
     )
     if len(set(dat_names)) > 1:
-        return _read_with_wfdb(path)
+        return _read_with_wfdb(path, choose)
 
-    order = _lead_order(names, path)
+    order = list(choose(names))
     samples = _read_dat(path.parent / dat_names[0], n_samples=int(record_line[4]), n_leads=len(names))
     _verify_checksums(samples, [int(checksum) for checksum in checksums], path)
-    missing = samples == _INT16_MISSING
-    if set(gains) <= {"1000", "1000.0"} and set(units) == {"mV"} and set(baselines) == {"0"}:
+    chosen = samples.T[order]  # (lead, sample)
+    missing = chosen == _INT16_MISSING
+    names, units, gains = ([values[number] for number in order] for values in (names, units, gains))
+    baselines = [zeros[number] if baselines[number] is None else baselines[number] for number in order]
+    if set(gains) <= {"1000", "1000.0"} and set(units) <= {"mV"} and set(baselines) <= {"0"}:
         if missing.any():
             raise _missing_samples(path, names, missing)
-        signal_uv = samples.T[order]  # (lead, sample)
+        signal_uv = chosen
     else:
         if not all(float(gain) for gain in gains):
             raise DataError(f"{path}: a gain of 0 in the header: the signals are not calibrated")
-        offset = [float(zero if base is None else base) for base, zero in zip(baselines, zeros, strict=True)]
-        physical = (samples - np.array(offset)) / np.array(gains, dtype=float)
+        physical = (chosen - np.array(baselines, dtype=float)[:, None]) / np.array(gains, dtype=float)[:, None]
         physical[missing] = np.nan
-        signal_uv = _to_microvolt(physical, names, units, path)[order]
+        signal_uv = _to_microvolt(physical, names, units, path)
     return Record(signal_uv, float(record_line[3]), has_checksums=True)
 
 
@@ -105,7 +125,7 @@ def _read_dat(dat_path: Path, *, n_samples: int, n_leads: int) -> NDArray[np.int
     return values.reshape(n_samples, n_leads)
 
 
-def _read_with_wfdb(path: Path) -> Record:
+def _read_with_wfdb(path: Path, choose: Callable[[Sequence[str]], Sequence[int]]) -> Record:
     """Read whatever layout the `wfdb` package knows."""
     import wfdb  # takes a third of a second, and PTB-XL never comes here
 
@@ -124,8 +144,9 @@ def _read_with_wfdb(path: Path) -> Record:
         if None not in expected:
             _compare_checksums(computed, expected, path)
     names = [name or "(no name)" for name in record.sig_name]
-    order = _lead_order(names, path)
-    signal_uv = _to_microvolt(physical, names, record.units, path)[order]
+    order = list(choose(names))
+    units = [record.units[number] for number in order]
+    signal_uv = _to_microvolt(physical.T[order], [names[number] for number in order], units, path)
     return Record(signal_uv, float(record.fs), has_checksums)
 
 
@@ -145,20 +166,20 @@ def _compare_checksums(computed: list[int], expected: list[int], path: Path) -> 
 def _to_microvolt(
     physical: NDArray[np.float64], names: Sequence[str], units: Sequence[str], path: Path
 ) -> NDArray[np.int16]:
-    """Turn ``(sample, lead)`` physical values into ``(lead, sample)`` int16 microvolts, rounded to the nearest."""
+    """Turn ``(lead, sample)`` physical values into int16 microvolts, rounded to the nearest."""
     unknown = sorted({unit for unit in units if unit.lower() not in _MICROVOLT_PER_UNIT})
     if unknown:
         raise DataError(f"{path}: the leads' unit must be mV, uV or V, got {', '.join(unknown)}")
     missing = np.isnan(physical)
     if missing.any():
         raise _missing_samples(path, names, missing)
-    microvolt = np.rint(physical * [_MICROVOLT_PER_UNIT[unit.lower()] for unit in units])
+    microvolt = np.rint(physical * np.array([[_MICROVOLT_PER_UNIT[unit.lower()]] for unit in units]))
     if np.abs(microvolt).max(initial=0) > 32767:
         raise DataError(
             f"{path}: a sample of {np.abs(microvolt).max() / 1000:.1f} mV; an ECG stays within 32.767 mV: "
             "check the gain in the header"
         )
-    return microvolt.astype(np.int16).T
+    return microvolt.astype(np.int16)
 
 
 def _lead_order(names: Sequence[str], path: Path) -> list[int]:
@@ -170,7 +191,7 @@ def _lead_order(names: Sequence[str], path: Path) -> list[int]:
 
 
 def _missing_samples(path: Path, names: Sequence[str], missing: NDArray[np.bool_]) -> DataError:
-    counts = missing.sum(axis=0)
+    counts = missing.sum(axis=1)  # (lead,)
     leads = ", ".join(f"{name} ({count})" for name, count in zip(names, counts, strict=True) if count)
     return DataError(f"{path}: missing samples (NaN) in {leads}; repair the record or take its row out of the CSV")
 

@@ -1,0 +1,221 @@
+import numpy as np
+import pandas as pd
+import pytest
+import wfdb
+
+from ecgcls.data.recordings import Recording, find_recordings, prepare, read_recording
+from ecgcls.data.signals import LEADS, read_record
+from ecgcls.errors import ConfigError, DataError
+
+WANTED = {"lead_names": LEADS, "sampling_rate_hz": 100, "n_samples": 1000}
+
+
+@pytest.fixture(scope="module")
+def path(synthetic_root):
+    return sorted(synthetic_root.glob("records100/*/*.hea"))[0].with_suffix("")
+
+
+@pytest.fixture(scope="module")
+def signal_mv(path):
+    return read_record(path).signal_uv * 1e-3
+
+
+def recording(signal_mv, lead_names=LEADS, rate_hz=100.0):
+    return Recording(np.asarray(signal_mv), rate_hz, tuple(lead_names))
+
+
+def take(signal_mv, names):
+    return np.stack([signal_mv[LEADS.index(name)] for name in names])
+
+
+def test_a_record_that_fits_is_not_changed_by_a_bit(path):
+    prepared = prepare(read_recording(path), **WANTED)
+    as_in_training = read_record(path).signal_uv.astype(np.float32) * np.float32(1e-3)
+    assert prepared.windows_mv.dtype == np.float32
+    np.testing.assert_array_equal(prepared.windows_mv, as_in_training[None])
+    assert prepared.repairs == ()
+    assert prepared.starts_s == (0.0,)
+
+
+@pytest.mark.parametrize("spelling", ["{}", " {} ", "lead {}", "ECG_{}", "MDC_ECG_LEAD_{}"])
+def test_leads_are_matched_by_name_and_put_in_order(signal_mv, spelling):
+    names = [spelling.format(name.upper()) for name in reversed(LEADS)]
+    prepared = prepare(recording(signal_mv[::-1], names), **WANTED)
+    np.testing.assert_array_equal(prepared.windows_mv[0], signal_mv.astype(np.float32))
+    assert prepared.repairs == ("leads put in order",)
+
+
+def test_limb_leads_are_derived_as_by_hand(signal_mv):
+    precordial = take(signal_mv, LEADS[6:])
+    lead_i, lead_ii = np.full(1000, 0.5), np.linspace(-1, 1, 1000)
+    given = np.concatenate([[lead_i, lead_ii], precordial])
+    prepared = prepare(recording(given, ("I", "II", *LEADS[6:])), **WANTED)
+    iii, avr, avl, avf = prepared.windows_mv[0][2:6]
+    np.testing.assert_allclose(iii, lead_ii - 0.5, atol=1e-6)
+    np.testing.assert_allclose(avr, -(0.5 + lead_ii) / 2, atol=1e-6)
+    np.testing.assert_allclose(avl, 0.5 - lead_ii / 2, atol=1e-6)
+    np.testing.assert_allclose(avf, lead_ii - 0.25, atol=1e-6)
+    assert prepared.repairs == ("derived III, aVR, aVL, aVF from I and II", "lead I is flat")
+
+
+@pytest.mark.parametrize("kept", [("I", "II"), ("I", "III"), ("II", "III")])
+def test_derived_leads_are_those_that_were_recorded(ptbxl_root, kept):
+    """PTB-XL's own limb leads obey Einthoven and Goldberger, but for the rounding to 5 microvolt steps."""
+    for header in sorted(ptbxl_root.glob("records100/*/*.hea"))[:20]:
+        signal_mv = read_record(header.with_suffix("")).signal_uv * 1e-3
+        names = (*kept, *LEADS[6:])
+        prepared = prepare(recording(take(signal_mv, names), names), **WANTED)
+        assert np.abs(prepared.windows_mv[0] - signal_mv).max() <= 0.0051
+
+
+def test_leads_that_nobody_asked_for_are_left_out_whatever_they_hold(tmp_path, signal_mv):
+    pressure = np.where(np.arange(1000) < 500, np.nan, 80.0)
+    samples = np.concatenate([signal_mv, pressure[None]]).T
+    wfdb.wrsamp(
+        "extra",
+        fs=100,
+        units=["mV"] * 12 + ["mmHg"],
+        sig_name=[*LEADS, "ABP"],
+        p_signal=samples,
+        fmt=["16"] * 13,
+        write_dir=str(tmp_path),
+    )
+    prepared = prepare(read_recording(tmp_path / "extra"), **WANTED)
+    assert prepared.repairs == ("left out ABP",)
+    np.testing.assert_allclose(prepared.windows_mv[0], signal_mv, atol=0.002)
+
+
+def test_units_come_from_the_header(tmp_path, write_record):
+    counts = np.random.default_rng(0).integers(-500, 500, size=(1000, 12))
+    write_record(tmp_path / "mv", counts)
+    write_record(tmp_path / "uv", counts, units=["uV"] * 12, adc_gain=[1.0] * 12)
+    in_mv, in_uv = (prepare(read_recording(tmp_path / name), **WANTED) for name in ("mv", "uv"))
+    np.testing.assert_array_equal(in_mv.windows_mv, in_uv.windows_mv)
+    np.testing.assert_allclose(in_mv.windows_mv[0], counts.T / 1000, rtol=1e-6)
+
+
+@pytest.mark.parametrize("rate_hz", [500.0, 257.0, 250.0, 128.0, 360.0, 499.5])
+def test_resampling_keeps_a_sine(rate_hz):
+    times_s = np.arange(int(np.ceil(10 * rate_hz))) / rate_hz
+    sine = np.tile(np.sin(2 * np.pi * 7 * times_s), (12, 1))
+    prepared = prepare(recording(sine, rate_hz=rate_hz), **WANTED)
+    expected = np.sin(2 * np.pi * 7 * np.arange(1000) / 100)
+    np.testing.assert_allclose(prepared.windows_mv[0, 0, 50:-50], expected[50:-50], atol=0.01)
+    assert prepared.repairs == (f"resampled from {rate_hz:g} to 100 Hz",)
+
+
+def test_what_would_alias_is_filtered_out():
+    times_s = np.arange(5000) / 500
+    tone = np.tile(np.sin(2 * np.pi * 80 * times_s), (12, 1))  # would appear at 20 Hz
+    prepared = prepare(recording(tone, rate_hz=500.0), **WANTED)
+    assert np.abs(prepared.windows_mv[0, :, 50:-50]).max() < 0.01
+
+
+def test_500_hz_becomes_what_the_data_set_has_at_100_hz(ptbxl_root):
+    for header in sorted(ptbxl_root.glob("records500/*/*.hea"))[:15]:
+        name = str(header.with_suffix("")).replace("records500", "records100").replace("_hr", "_lr")
+        expected = read_record(type(header)(name)).signal_uv * 1e-3
+        found = prepare(read_recording(header.with_suffix("")), **WANTED).windows_mv[0]
+        # The last tenth of a second is left out: there the data set's own 100 Hz signals ring.
+        assert np.corrcoef(found[:, :-10].ravel(), expected[:, :-10].ravel())[0, 1] > 0.99
+
+
+@pytest.mark.parametrize(("n_samples", "starts_s"), [(1000, (0.0,)), (1001, (0.0, 0.01)), (2500, (0.0, 10.0, 15.0))])
+def test_long_recordings_are_cut_without_leaving_a_sample_out(n_samples, starts_s):
+    signal = np.random.default_rng(0).normal(size=(12, n_samples))
+    prepared = prepare(recording(signal), **WANTED)
+    assert prepared.starts_s == starts_s
+    for window, start_s in zip(prepared.windows_mv, starts_s, strict=True):
+        start = round(start_s * 100)
+        np.testing.assert_array_equal(window, signal[:, start : start + 1000].astype(np.float32))
+    assert (round(starts_s[-1] * 100) + 1000) == n_samples
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: recording(s[:11], LEADS[:11]), "the lead V6 is missing, got I, II"),
+        (lambda s: recording(take(s, ("I", *LEADS[3:])), ("I", *LEADS[3:])), "the lead II, III is missing"),
+        (lambda s: recording(s, ("I", "i", *LEADS[2:])), "the lead I is there twice"),
+        (lambda s: recording(s[:, :999]), r"too short: 9\.99 s, the net needs 10 s"),
+        (lambda s: recording(np.where(np.arange(1000) == 3, np.nan, s)), r"missing samples .* in I \(1\), II \(1\)"),
+        (lambda s: recording(s * 1000), "are the values microvolts"),
+        (lambda s: recording(0 * s), "a flat line in all leads"),
+        (lambda s: recording(s, rate_hz=20.0), "the sampling rate must be at least 50 Hz, got 20"),
+        (lambda s: recording(s, rate_hz=float("nan")), "the sampling rate must be at least 50 Hz, got nan"),
+        (lambda s: recording(s.T), r"the signal must be \(lead, sample\)"),
+        (lambda s: recording(s[:, :0]), "the recording has no sample"),
+    ],
+)
+def test_what_cannot_be_repaired_is_refused(signal_mv, change, message):
+    with pytest.raises(DataError, match=message):
+        prepare(change(signal_mv), **WANTED)
+
+
+@pytest.fixture
+def folder(tmp_path, path):
+    """Three records, one of them below another folder, and a file that is none."""
+    for name in ("a_lr", "b_lr", "deep/c_hr"):
+        target = tmp_path / "my ecgs, new" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for suffix in (".hea", ".dat"):
+            target.with_name(target.name + suffix).write_bytes(path.with_name(path.name + suffix).read_bytes())
+    (tmp_path / "my ecgs, new" / "notes.txt").write_text("none")
+    return tmp_path / "my ecgs, new"
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ("", ["a_lr", "b_lr", "deep/c_hr"]),
+        ("a_lr", ["a_lr"]),
+        ("a_lr.hea", ["a_lr"]),
+        ("a_lr.dat", ["a_lr"]),
+        ("*", ["a_lr", "b_lr", "deep/c_hr"]),
+        ("**/*_hr.hea", ["deep/c_hr"]),
+        ("?_lr.hea", ["a_lr", "b_lr"]),
+    ],
+)
+def test_records_are_found_however_they_are_named(folder, source, names):
+    found = find_recordings(str(folder / source), sampling_rate_hz=100)
+    assert [str(path.relative_to(folder)) for path in found] == names
+
+
+@pytest.mark.parametrize("source", ["nothing", "*.edf", "notes.txt"])
+def test_nothing_found_is_told(folder, source):
+    with pytest.raises(ConfigError, match=r"input=.*: no WFDB record, folder or CSV file"):
+        find_recordings(str(folder / source), sampling_rate_hz=100)
+
+
+def test_a_folder_without_a_header_is_told(tmp_path):
+    with pytest.raises(ConfigError, match="a folder without a WFDB header"):
+        find_recordings(str(tmp_path), sampling_rate_hz=100)
+
+
+def test_a_csv_list_keeps_its_order_and_what_does_not_exist(folder):
+    table = folder / "list.csv"
+    table.write_text("who,path\nx,b_lr.hea\ny,gone\nz,a_lr\nx,b_lr\n")
+    assert find_recordings(str(table), sampling_rate_hz=100) == [folder / "b_lr", folder / "gone", folder / "a_lr"]
+    table.write_text("whatever\ndeep/c_hr\n")
+    assert find_recordings(str(table), sampling_rate_hz=100) == [folder / "deep" / "c_hr"]
+    table.write_text("who,where\na,b\n")
+    with pytest.raises(ConfigError, match="expected a column path"):
+        find_recordings(str(table), sampling_rate_hz=100)
+
+
+@pytest.mark.parametrize(("rate_hz", "column"), [(100, "filename_lr"), (500, "filename_hr")])
+def test_ptbxls_own_table_is_a_list(synthetic_root, rate_hz, column):
+    found = find_recordings(str(synthetic_root / "ptbxl_database.csv"), sampling_rate_hz=rate_hz)
+    expected = pd.read_csv(synthetic_root / "ptbxl_database.csv")[column]
+    assert found == [synthetic_root / name for name in expected]
+
+
+def test_segments_of_a_record_are_no_records_of_their_own(tmp_path, write_record):
+    rng = np.random.default_rng(0)
+    halves = [rng.integers(-500, 500, size=(500, 12)) for _ in range(2)]
+    for name, half in zip(("s1", "s2"), halves, strict=True):
+        write_record(tmp_path / name, half)
+    (tmp_path / "whole.hea").write_text("whole/2 12 100 1000\ns1 500\ns2 500\n")
+    assert find_recordings(str(tmp_path), sampling_rate_hz=100) == [tmp_path / "whole"]
+    prepared = prepare(read_recording(tmp_path / "whole"), **WANTED)
+    np.testing.assert_allclose(prepared.windows_mv[0], np.concatenate(halves).T / 1000, rtol=1e-6)
