@@ -18,8 +18,7 @@ from torch import nn
 
 from ecgcls.data.recordings import Prepared, Recording, prepare, read_recording
 from ecgcls.errors import ConfigError, DataError
-from ecgcls.evaluation.results import THRESHOLD
-from ecgcls.runs import RunDirectory, list_folds, open_run
+from ecgcls.runs import RunDirectory, list_folds, open_run, read_thresholds
 from ecgcls.training.standardizer import Standardizer
 
 _BATCH_SIZE = 256  # windows in one forward pass
@@ -187,7 +186,6 @@ def load_run(path: str | Path, *, device: str = "cpu") -> LoadedRun:
         nets = tuple(load_net(run).to(device) for run in runs)
     except (RuntimeError, AssertionError) as error:  # torch's ways to say that there is no such device
         raise ConfigError(f"device={device}: {str(error).splitlines()[0]}") from error
-    stored = [info.get("thresholds", {}) for info in infos]
     return LoadedRun(
         path=path,
         nets=nets,
@@ -195,10 +193,7 @@ def load_run(path: str | Path, *, device: str = "cpu") -> LoadedRun:
         lead_names=tuple(data["lead_names"]),
         sampling_rate_hz=data["sampling_rate_hz"],
         n_samples=data["n_samples"],
-        thresholds={
-            name: float(np.mean([thresholds.get(name, THRESHOLD) for thresholds in stored]))
-            for name in data["class_names"]
-        },
+        thresholds=read_thresholds(runs, data["class_names"]),
         info=infos[0],
     )
 

@@ -17,7 +17,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,7 @@ from omegaconf import DictConfig, OmegaConf
 from ecgcls.config import identify, suggest
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.predictions import Predictions
-from ecgcls.evaluation.results import write_json
+from ecgcls.evaluation.results import THRESHOLD, write_json
 
 
 @dataclass(frozen=True)
@@ -305,6 +305,20 @@ def tabulate(scores: Mapping[str, Any]) -> pd.DataFrame:
     overall = scores["overall"]
     table.loc["macro"] = [overall["n_positive"], overall["pr_auc"], overall["roc_auc"], overall["f1_macro"]]
     return table.astype(float).astype({"positives": int})
+
+
+def read_thresholds(runs: Sequence[RunDirectory], class_names: Sequence[str]) -> dict[str, float]:
+    """Return by class from what probability on it is predicted: the mean over the runs, 0.5 where none is stored.
+
+    Parameters
+    ----------
+    runs
+        One, or the folds of a configuration. A run stores its own under ``thresholds`` in ``run.json``.
+    class_names
+        The classes.
+    """
+    stored = [run.read_info().get("thresholds", {}) for run in runs]
+    return {name: sum(thresholds.get(name, THRESHOLD) for thresholds in stored) / len(stored) for name in class_names}
 
 
 def say_title(info: Mapping[str, Any]) -> str:

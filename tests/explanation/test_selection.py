@@ -1,0 +1,54 @@
+import pytest
+
+from ecgcls.errors import ConfigError
+from ecgcls.evaluation.predictions import Predictions
+from ecgcls.explanation.selection import check_classes, choose_examples, examine
+
+AT = {"NORM": 0.5, "MI": 0.3}
+
+
+@pytest.fixture
+def predictions():
+    """Six records; for MI at 0.3: 11 and 12 are hits, 13 a false alarm, 14 and 15 missed, 16 rightly not."""
+    return Predictions(
+        [11, 12, 13, 14, 15, 16],
+        [1, 2, 3, 4, 5, 6],
+        [1] * 6,
+        ["test"] * 6,
+        [[0, 1], [1, 1], [1, 0], [1, 1], [0, 1], [1, 0]],
+        [[0.1, 0.4], [0.9, 0.9], [0.8, 0.6], [0.7, 0.2], [0.4, 0.1], [0.6, 0.0]],
+        ("NORM", "MI"),
+    )
+
+
+def test_each_class_shows_its_surest_hit_false_alarm_and_miss(predictions):
+    examples, absent = choose_examples(predictions, thresholds=AT, class_names=["MI", "NORM"])
+    assert [(example.class_name, example.outcome, example.ecg_id) for example in examples] == [
+        ("MI", "TP", 12),
+        ("MI", "FP", 13),
+        ("MI", "FN", 15),
+        ("NORM", "TP", 12),
+    ]
+    assert absent == ["NORM: no false positive", "NORM: no false negative"]
+    assert examples[1].true_classes == ("NORM",)
+    assert (examples[2].y_prob, examples[2].class_index, examples[2].row) == (0.1, 1, 4)
+
+
+def test_a_chosen_record_is_explained_for_what_it_has_and_what_is_said_of_it(predictions):
+    examples = examine(predictions, thresholds=AT, class_names=None)
+    shown = [(example.ecg_id, example.class_name, example.outcome) for example in examples]
+    assert shown[:2] == [(11, "MI", "TP"), (12, "NORM", "TP")]
+    assert [(name, outcome) for ecg_id, name, outcome in shown if ecg_id == 14] == [("NORM", "TP"), ("MI", "FN")]
+
+
+def test_a_record_without_any_class_is_explained_for_the_likeliest():
+    nothing = Predictions([1], [1], [1], ["test"], [[0, 0]], [[0.2, 0.25]], ("NORM", "MI"))
+    (example,) = examine(nothing, thresholds=AT, class_names=None)
+    assert (example.class_name, example.outcome) == ("MI", "TN")
+
+
+def test_classes_can_be_asked_for(predictions):
+    examples = examine(predictions, thresholds=AT, class_names=["MI"])
+    assert [example.ecg_id for example in examples] == [11, 12, 13, 14, 15, 16]
+    with pytest.raises(ConfigError, match="classes: AFIB is no class of this run; it has NORM, MI"):
+        check_classes(["MI", "AFIB"], ["NORM", "MI"])

@@ -1,0 +1,121 @@
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from ecgcls.data.signals import LEADS, read_record
+from ecgcls.errors import ConfigError
+from ecgcls.explaining import explain_run
+from ecgcls.inference import load_run
+
+ASKED = {
+    "methods": ["integrated_gradients", "grad_cam"],
+    "class_names": None,
+    "records": None,
+    "layer": None,
+    "n_summary": 3,
+    "n_scorecard": 3,
+    "seed": 0,
+    "device": "cpu",
+}
+
+
+@pytest.fixture(scope="module")
+def explained(configuration, synthetic_root, tmp_path_factory):
+    """What was written for a default call, and the table that came back."""
+    output = tmp_path_factory.mktemp("interpret")
+    table, _ = explain_run(configuration / "fold_0", output, data_root=synthetic_root, **ASKED)
+    return output, table
+
+
+def test_every_picture_has_its_numbers(explained, configuration, synthetic_root):
+    output, table = explained
+    filenames = pd.read_csv(synthetic_root / "ptbxl_database.csv").set_index("ecg_id")["filename_lr"]
+    pd.testing.assert_frame_equal(pd.read_csv(output / "records.csv", keep_default_na=False), table)
+    assert set(table["method"]) == {"integrated_gradients", "grad_cam"}
+    for row in table.itertuples():
+        assert (output / row.figure).read_bytes()[:4] == b"\x89PNG"
+        with np.load(output / row.attribution) as arrays:
+            assert arrays["attribution"].shape == (12, 1000)
+            assert tuple(arrays["lead_names"]) == LEADS
+            assert (int(arrays["ecg_id"]), str(arrays["class_name"])) == (row.ecg_id, row[2])
+            expected_uv = read_record(synthetic_root / filenames[row.ecg_id]).signal_uv
+            np.testing.assert_allclose(arrays["signal_mv"], expected_uv * 1e-3, rtol=1e-6)
+
+
+def test_outcomes_are_those_of_the_runs_predictions(explained, configuration):
+    _, table = explained
+    said = pd.read_csv(configuration / "fold_0" / "predictions.csv").set_index("ecg_id")
+    for row in table.to_dict("records"):
+        truth, prob = said.loc[row["ecg_id"], [f"y_true_{row['class']}", f"y_prob_{row['class']}"]]
+        assert row["y_prob"] == prob
+        assert row["outcome"] == ("T" if (prob >= 0.5) == bool(truth) else "F") + ("P" if prob >= 0.5 else "N")
+
+
+def test_integrated_gradients_add_up_to_the_nets_own_difference(explained, configuration):
+    output, table = explained
+    run = load_run(configuration / "fold_0")
+    net, mean_mv = run.nets[0], run.nets[0].standardizer.mean_mv
+    row = table[table["method"] == "integrated_gradients"].iloc[0]
+    with np.load(output / row["attribution"]) as arrays:
+        column = run.class_names.index(row["class"])
+        baseline = mean_mv.expand(-1, 1000)[None]
+        difference = net(torch.from_numpy(arrays["signal_mv"])[None])[0, column] - net(baseline)[0, column]
+        assert arrays["attribution"].sum() == pytest.approx(float(difference), abs=0.05 * abs(float(difference)) + 0.01)
+
+
+def test_summaries_and_scorecard_are_written(explained):
+    output, _ = explained
+    by_lead = pd.read_csv(output / "by_lead.csv")
+    shares = by_lead.groupby(["method", "class"])["share"].sum()
+    np.testing.assert_allclose(shares, 1.0, atol=1e-6)
+    by_beat = pd.read_csv(output / "by_beat.csv")
+    phases = [column for column in by_beat if column.endswith("_share")]
+    np.testing.assert_allclose(by_beat[phases].sum(axis=1), 1.0, atol=1e-6)
+    card = json.loads((output / "scorecard.json").read_text())
+    assert set(card["methods"]) == {"integrated_gradients", "grad_cam"}
+    assert card["methods"]["grad_cam"]["completeness"] is None
+    assert (output / "figures" / "scorecard.png").is_file()
+    assert (output / "figures" / "integrated_gradients" / "by_lead.png").is_file()
+    assert not (output / "figures" / "grad_cam" / "by_lead.png").exists()  # cnn1d's knows no leads
+
+
+def test_chosen_records_replace_what_was_there(configuration, synthetic_root, tmp_path):
+    said = pd.read_csv(configuration / "fold_0" / "predictions.csv")
+    ecg_id = int(said.loc[said["split"] == "test", "ecg_id"].iloc[0])
+    (tmp_path / "figures" / "old").mkdir(parents=True)
+    (tmp_path / "kept.txt").touch()
+    asked = ASKED | {"methods": ["saliency"], "class_names": ["MI"], "records": str(ecg_id)}
+    asked |= {"n_summary": 0, "n_scorecard": 0}
+    table, warnings = explain_run(configuration / "fold_0", tmp_path, data_root=synthetic_root, **asked)
+    assert table[["ecg_id", "class", "method"]].to_numpy().tolist() == [[ecg_id, "MI", "saliency"]]
+    assert not (tmp_path / "figures" / "old").exists()
+    assert (tmp_path / "kept.txt").exists()
+    assert not (tmp_path / "scorecard.json").exists()
+    assert warnings == []
+
+
+def test_another_data_set_is_refused(configuration, synthetic_root, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(synthetic_root, other, ignore=shutil.ignore_patterns("records*", ".ecgcls"))
+    table = other / "ptbxl_database.csv"
+    table.write_text(table.read_text().replace("1", "2", 1))
+    with pytest.raises(ConfigError, match=r"is not the table that .* was trained on; .*data\.root=PATH"):
+        explain_run(configuration / "fold_0", tmp_path / "out", data_root=other, **ASKED)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"methods": ["salience"]}, "method: there is no 'salience'; did you mean saliency"),
+        ({"methods": []}, "method is empty"),
+        ({"class_names": ["AFIB"]}, "classes: AFIB is no class of this run"),
+    ],
+)
+def test_what_cannot_be_explained_is_told(configuration, synthetic_root, tmp_path, changed, message):
+    with pytest.raises(ConfigError, match=message):
+        explain_run(configuration / "fold_0", tmp_path, data_root=synthetic_root, **(ASKED | changed))
+    assert list(tmp_path.iterdir()) == []
