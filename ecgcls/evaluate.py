@@ -53,14 +53,16 @@ def evaluate_job(config: DictConfig) -> None:
     else:
         evaluated, output = _read_run(settings)
     output = Path(settings["output"] or output)
-    from ecgcls.evaluation.results import THRESHOLD, write_confusion_matrices, write_results
+    from ecgcls.evaluation.results import write_confusion_matrices, write_results
     from ecgcls.runs import tabulate
 
     said = evaluated.predictions
     split = str(said.split[0])
     said.to_csv(output / "predictions.csv")
-    scores = write_results(output, said, title=evaluated.title, draw=split, more={"source": evaluated.source})
-    write_confusion_matrices(output / "figures", said, threshold=THRESHOLD, title=evaluated.title)
+    title, threshold = evaluated.title, evaluated.threshold
+    more = {"source": evaluated.source}
+    scores = write_results(output, said, title=title, draw=split, threshold=threshold, more=more)
+    write_confusion_matrices(output / "figures", said, threshold=threshold, title=title)
     for name, why in scores.undefined.items():
         log.warning("Not scored: %s (%s)", name, why)
     table = tabulate(scores.to_dict()).to_string(float_format="{:.3f}".format)

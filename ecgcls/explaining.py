@@ -113,7 +113,10 @@ def explain_run(
     table = _draw_examples(explained, examples, output)
     if n_summary:
         _summarise(explained, names, n_summary, output)
-    warnings = _write_scorecard(explained, examples[:n_scorecard], output) if n_scorecard else []
+    warnings = []
+    if n_scorecard:
+        spread = np.linspace(0, len(examples) - 1, min(n_scorecard, len(examples))).round().astype(int)
+        warnings = _write_scorecard(explained, [examples[number] for number in spread], output)
     write_json(
         output / "interpret.json",
         {

@@ -2,8 +2,8 @@
 
 import hashlib
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,8 +18,9 @@ from ecgcls.data.ptbxl import read_database, read_statements
 from ecgcls.data.store import open_store
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.predictions import Predictions, pool
+from ecgcls.evaluation.results import THRESHOLD
 from ecgcls.inference import LoadedRun, load_run
-from ecgcls.runs import RunDirectory, list_folds, open_run, say_title
+from ecgcls.runs import RunDirectory, list_folds, open_run, read_thresholds, say_title
 
 log = logging.getLogger(__name__)
 
@@ -38,11 +39,20 @@ class Evaluated:
         Names them in a figure.
     source
         The same for ``metrics.json``.
+    thresholds
+        By class: from what probability on it is predicted; 0.5 for a class that has none.
     """
 
     predictions: Predictions
     title: str
     source: dict[str, Any]
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def threshold(self) -> float | list[float]:
+        """The thresholds in the order of the classes, or one for all."""
+        at = [self.thresholds.get(name, THRESHOLD) for name in self.predictions.class_names]
+        return at[0] if len(set(at)) == 1 else at
 
 
 def read_run(path: Path, *, split: str) -> Evaluated:
@@ -50,8 +60,12 @@ def read_run(path: Path, *, split: str) -> Evaluated:
     run = open_run(path)
     info = run.read_info()
     part = {"val": "validation", "test": "test"}[split]
+    predictions = run.read_predictions().select(split)
     return Evaluated(
-        run.read_predictions().select(split), f"{say_title(info)}, {part}", {"runs": [_describe(run)], "split": split}
+        predictions,
+        f"{say_title(info)}, {part}",
+        {"runs": [_describe(run)], "split": split},
+        read_thresholds([run], predictions.class_names),
     )
 
 
@@ -62,10 +76,12 @@ def read_cross_validation(configuration: Path, *, split: str) -> Evaluated:
     info = runs[0].read_info()
     part = {"val": "validation", "test": "test"}[split]
     simulated = " (simulated ECGs)" if info["synthetic"] else ""
+    pooled = pool(parts)
     return Evaluated(
-        pool(parts),
+        pooled,
         f"{info['model']}, {len(runs)} folds{simulated}, {part} pooled",
         {"runs": [_describe(run) for run in runs], "split": split, "left_out_classes": left_out},
+        read_thresholds(runs, pooled.class_names),
     )
 
 
@@ -161,6 +177,7 @@ def predict_data_set(
             "n_missing_files": n_rows - len(database),
             "signals_sha256": store.manifest["content_sha256"],
         },
+        run.thresholds,
     )
 
 
@@ -199,10 +216,11 @@ def narrow(evaluated: Evaluated, ecg_ids: Sequence[int]) -> Evaluated:
     DataError
         If one of them is not among the predictions.
     """
-    return Evaluated(
-        evaluated.predictions.take(ecg_ids),
-        f"{evaluated.title}, {len(ecg_ids)} chosen records",
-        evaluated.source | {"n_chosen_records": len(ecg_ids)},
+    return replace(
+        evaluated,
+        predictions=evaluated.predictions.take(ecg_ids),
+        title=f"{evaluated.title}, {len(ecg_ids)} chosen records",
+        source=evaluated.source | {"n_chosen_records": len(ecg_ids)},
     )
 
 

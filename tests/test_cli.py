@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,15 +14,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import average_precision_score
 
 REPOSITORY = Path(__file__).parents[1]
 QUICK = ("data=synthetic", "data.n_records=60", "trainer.max_epochs=1", "trainer.accelerator=cpu")
 
 
-def ecgcls(folder, *arguments, environment=None, python=(sys.executable,)):
-    """Run ``python -m ecgcls.run`` in a folder."""
+def ecgcls(folder, *arguments, command="run", environment=None, python=(sys.executable,)):
+    """Run ``python -m ecgcls.run``, or another command, in a folder."""
     return subprocess.run(
-        [*python, "-m", "ecgcls.run", *arguments],
+        [*python, "-m", f"ecgcls.{command}", *arguments],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -44,6 +46,91 @@ def test_help_and_cfg_import_nothing_heavy(tmp_path, flag):
     assert not imported & {"torch", "pytorch_lightning", "torchmetrics", "pandas", "sklearn", "matplotlib", "numpy"}
     assert "max_epochs" in done.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["evaluate", "interpret", "predict", "report"])
+def test_help_of_the_other_commands_explains_each_setting(tmp_path, command):
+    done = succeed(tmp_path, "--help", command=command, python=(sys.executable, "-X", "importtime"))
+    imported = set(re.findall(r"\|\s+([\w.]+)$", done.stderr, flags=re.MULTILINE))
+    assert not imported & {"torch", "pytorch_lightning", "pandas", "sklearn", "matplotlib", "numpy"}
+    settings = done.stdout.partition("== Settings")[2].splitlines()[1:-3]
+    assert all("#" in line for line in settings if line.strip() and not line.endswith(":")), settings
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "line"),
+    [
+        ("evaluate", ["splt=val"], r"splt: no such key; did you mean split\?"),
+        ("evaluate", ["split=train"], r"split must be test or val, got 'train'"),
+        ("evaluate", ["data=synthetic"], r"data is set by its parts here: data\.missing_records, .*"),
+        ("evaluate", ["model=cnn1d"], r"outputs/default: no such experiment"),
+        ("evaluate", ["y_true=a.npy"], r"y_prob is missing: y_true, y_prob and class_names go together"),
+        ("evaluate", ["predictions=none.csv"], r"none\.csv: no such predictions file"),
+        ("interpret", ["fold=all"], r"fold must be a whole number, got 'all'"),
+        ("interpret", ["run_dir=no,where"], r"run_dir: there is no folder no,where"),
+        ("predict", ["model=cnn1d"], r"input=PATH is missing: .*"),
+        ("report", ["experiment=a=b"], r"outputs/a=b: no such experiment"),
+    ],
+)
+def test_bad_input_of_the_other_commands_is_one_line(tmp_path, command, arguments, line):
+    done = ecgcls(tmp_path, *arguments, command=command)
+    assert done.returncode == 1
+    assert re.fullmatch(f"error: {line}\n", done.stderr), done.stderr
+    assert done.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_is_scored_again_to_the_same_numbers(work, configuration):
+    done = succeed(work, "experiment=sweep", "model=cnn1d", "fold=0", command="evaluate")
+    output = work / done.stdout.strip().splitlines()[-1]
+    again, before = (json.loads((path / "metrics.json").read_text()) for path in (output, configuration / "fold_0"))
+    before["test"]["overall"].pop("loss")  # the training loss needs the training's class weights
+    assert again["test"] == before["test"]
+    names = {path.name for path in (output / "figures").iterdir()}
+    assert {f"confusion_matrix_{name}.png" for name in before["test"]["by_class"]} < names
+    assert {"pr_curves.png", "roc_curves.png", "reliability_curves.png"} < names
+    ecg_ids = pd.read_csv(output / "predictions.csv")["ecg_id"].tolist()[:3]
+    few = succeed(work, "experiment=sweep", "model=cnn1d", f"records={','.join(map(str, ecg_ids))}", command="evaluate")
+    chosen = work / few.stdout.strip().splitlines()[-1]
+    assert pd.read_csv(chosen / "predictions.csv")["ecg_id"].tolist() == ecg_ids
+    assert chosen != output
+
+
+def test_predictions_of_whatever_origin_are_scored(tmp_path):
+    rng = np.random.default_rng(0)
+    y_true = rng.integers(0, 2, size=(40, 2))
+    y_prob = np.clip(0.5 * y_true + 0.5 * rng.random((40, 2)), 0, 1)
+    np.save(tmp_path / "t.npy", y_true)
+    np.save(tmp_path / "p.npy", y_prob)
+    columns = {f"y_true_{name}": y_true[:, n] for n, name in enumerate("AB")}
+    columns |= {f"y_prob_{name}": y_prob[:, n] for n, name in enumerate("AB")}
+    pd.DataFrame(columns).to_csv(tmp_path / "mine.csv", index=False)
+    written = []
+    for arguments in (["predictions=mine.csv"], ["y_true=t.npy", "y_prob=p.npy", "class_names=A,B"]):
+        done = succeed(tmp_path, *arguments, command="evaluate")
+        written.append(json.loads((tmp_path / done.stdout.strip().splitlines()[-1] / "metrics.json").read_text()))
+        assert "each record" in done.stderr  # no patient_id: said, not guessed in silence
+    assert written[0]["test"] == written[1]["test"]
+    expected = average_precision_score(y_true, y_prob, average="macro")
+    assert written[0]["test"]["overall"]["pr_auc"] == pytest.approx(expected, abs=1e-9)
+
+
+def test_prediction_goes_on_past_a_record_that_cannot_be_used(work, configuration, synthetic_root, tmp_path):
+    for file in [*synthetic_root.glob("records100/*/00001*"), *synthetic_root.glob("records100/*/00002*")]:
+        shutil.copy(file, tmp_path)
+    (tmp_path / "00003_lr.hea").write_text("no header\n")
+    done = ecgcls(work, "experiment=sweep", "model=cnn1d", f"input={tmp_path}", command="predict")
+    assert done.returncode == 2, done.stderr
+    output = work / done.stdout.strip().splitlines()[-1]
+    assert pd.read_csv(output / "failed.csv")["record"].tolist() == [str(tmp_path / "00003_lr")]
+    table = pd.read_csv(output / "predictions.csv")
+    assert table["record"].tolist() == [str(tmp_path / "00001_lr"), str(tmp_path / "00002_lr")]
+    content = json.loads((output / "predictions.json").read_text())
+    assert content["records"][1]["y_prob"]["MI"] == pytest.approx(table["y_prob_MI"][1])
+    (tmp_path / "00003_lr.hea").unlink()
+    succeed(work, "experiment=sweep", "model=cnn1d", f"input={tmp_path}", command="predict")
+    assert not (output / "failed.csv").exists()
 
 
 @pytest.mark.parametrize(
@@ -201,14 +288,30 @@ def test_a_wheel_carries_the_configuration(tmp_path):
 
 
 def readme_commands():
-    """Find every command of the README that trains, as typed there."""
+    """Find every command of the README, as typed there."""
     text = (REPOSITORY / "README.md").read_text()
     blocks = re.findall(r"^```bash\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
     lines = [line.partition("  #")[0].strip() for block in blocks for line in block.splitlines()]
-    return [line for line in lines if line.startswith("python -m ecgcls.run")]
+    return [line for line in lines if line.startswith("python -m ecgcls.")]
 
 
-@pytest.mark.parametrize("command", readme_commands())
+@pytest.mark.parametrize("command", [line for line in readme_commands() if not line.startswith("python -m ecgcls.run")])
+def test_every_command_of_the_readme_uses_a_finished_run(work, sweep, synthetic_root, tmp_path, command):
+    _, _, module, *typed = shlex.split(command)
+    for name in ("00001", "00002"):
+        for file in synthetic_root.glob(f"records100/*/{name}*"):
+            shutil.copy(file, tmp_path)
+    stands_for = {"experiment": "sweep", "input": str(tmp_path), "data.root": str(synthetic_root)}
+    arguments = [argument for argument in typed if argument.partition("=")[0] not in stands_for]
+    named = {argument.partition("=")[0] for argument in typed} | {"experiment"}
+    replaced = [f"{key}={value}" for key, value in stands_for.items() if key in named]
+    few = ["n_summary=2", "n_scorecard=2"] if module.endswith("interpret") else []
+    done = succeed(work, *arguments, *replaced, *few, command=module.removeprefix("ecgcls."))
+    output = re.sub(r" \([\d.]+ MB\)$", "", done.stdout.strip().splitlines()[-1])
+    assert (work / output).exists()
+
+
+@pytest.mark.parametrize("command", [line for line in readme_commands() if line.startswith("python -m ecgcls.run")])
 def test_every_command_of_the_readme_works(work, command):
     typed = shlex.split(command)[3:]
     arguments = [argument for argument in typed if not argument.startswith(("data.root=", "data=", "trainer.max_ep"))]

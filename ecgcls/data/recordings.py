@@ -238,8 +238,8 @@ def _put_leads_in_order(
     absent = [name for name in wanted if name not in rows]
     if absent:
         raise DataError(
-            f"the lead {', '.join(absent)} is missing, got {', '.join(recording.lead_names) or 'no standard lead'} (limb "
-            "leads can be derived from two of I, II, III; others cannot)"
+            f"the lead {', '.join(absent)} is missing, got {', '.join(recording.lead_names) or 'no standard lead'} "
+            "(limb leads can be derived from two of I, II, III; others cannot)"
         )
     repairs = []
     left_out = [*recording.left_out, *(

@@ -50,7 +50,8 @@ def check_arrays(
             row, column = np.argwhere(~good)[0]
             where = f"row {row}" if ecg_id is None or len(ecg_id) <= row else f"ecg_id {ecg_id[row]}"
             got = array[row, column]
-            raise DataError(f"{name} of class {class_names[column]!r} in {where} must be {wanted}, got {got}")
+            hint = ": apply the sigmoid to logits first" if wanted == "in [0, 1]" else ""
+            raise DataError(f"{name} of class {class_names[column]!r} in {where} must be {wanted}, got {got}{hint}")
     return labels.astype(np.int8), probabilities
 
 

@@ -1,4 +1,4 @@
-"""Figures of a run: training curves, precision-recall and ROC curves, confusion matrices.
+"""Figures of a run: training curves, precision-recall, ROC and reliability curves, confusion matrices.
 
 Task
     Draw what the numbers of `metrics` say, for 1 to 71 classes, in a form that can go into a paper.
@@ -16,8 +16,10 @@ from __future__ import annotations
 
 import io
 import math
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,13 +32,14 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from ecgcls.errors import DataError
+from ecgcls.errors import ConfigError, DataError
+from ecgcls.evaluation.calibration import reliability_curve
 from ecgcls.evaluation.files import write_atomically
 from ecgcls.evaluation.metrics import Scores, score
 from ecgcls.evaluation.predictions import Predictions
 
 DPI = 150
-_COLORS = (
+COLORS = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#882255", "#999933",
 )  # fmt: skip
 _DASHES: tuple[str | tuple[int, tuple[float, ...]], ...] = (
@@ -50,6 +53,7 @@ _DASHES: tuple[str | tuple[int, tuple[float, ...]], ...] = (
     (0, (2.5, 1, 2.5, 1, 1, 1)),
 )
 _FEW = 12  # up to this many curves are drawn bold
+_HISTOGRAM_BORDERS = np.linspace(0.0, 1.0, 21)
 _METRICS = {
     "val/pr_auc": "PR-AUC (macro)",
     "val/roc_auc": "ROC-AUC (macro)",
@@ -156,7 +160,60 @@ def draw_roc_curves(predictions: Predictions, *, title: str) -> Figure:
     return figure
 
 
-def draw_confusion_matrices(predictions: Predictions, *, threshold: float, title: str) -> Figure:
+def draw_reliability_curves(predictions: Predictions, *, title: str) -> Figure:
+    """Draw for each class how often it is true against how often it was said to be, and how often what was said.
+
+    The curve joins the bins of equal mass of `calibration.reliability_curve`: their mean probability and their
+    share of positive records, with its 95 % Wilson interval as a faint upright line (left out for more than 12
+    classes, which the legend says). The lower panel counts the records by predicted probability in twenty bins of
+    equal width; from 1 on its scale is logarithmic, and 0 is its ground.
+
+    Parameters
+    ----------
+    predictions
+        The records of one split.
+    title
+        Stands above the axes, before the number of records.
+    """
+    names, n_records = predictions.class_names, len(predictions)
+    scores = score(predictions.y_true, predictions.y_prob, names)
+    bins = reliability_curve(predictions.y_true, predictions.y_prob, names)
+    few = len(names) <= _FEW
+    figure, axes = _new_curve_figure(len(names), below=1.3)
+    histogram = _add_lower_panel(figure, axes, height_inch=1.1)
+    marker: dict[str, Any] = {"marker": "o", "markersize": 4.0 if few else 2.0}
+    handles = []
+    for number, (name, row) in enumerate(scores.by_class.iterrows()):
+        if str(name) in scores.undefined:
+            handles.append(_undefined_handle(str(name), scores.undefined[str(name)]))
+            continue
+        style = _style(number, len(names))
+        curve = bins[bins["class"] == name]
+        label = f"{name}  (n+ = {row.n_positive:.0f})"
+        handles += axes.plot(curve["mean_prob"], curve["share_positive"], label=label, **marker, **style)
+        if few:
+            faint = {"color": style["color"], "linewidth": 1.0, "alpha": 0.35, "zorder": 1}
+            axes.vlines(curve["mean_prob"], curve["share_low"], curve["share_high"], **faint)
+        counts, _ = np.histogram(predictions.y_prob[:, number], _HISTOGRAM_BORDERS)
+        style["linewidth"] *= 0.7
+        histogram.stairs(counts, _HISTOGRAM_BORDERS, baseline=None, **style)
+    handles += axes.plot([0, 1], [0, 1], color="0.4", linestyle=":", label="perfect calibration", zorder=1)
+    handles.append(
+        Line2D(
+            [], [], color="0.4", alpha=0.5, linestyle="none", marker="|", markersize=12, label="95 % Wilson interval"
+        )
+        if few
+        else Line2D([], [], linestyle="none", label=f"no intervals (more than {_FEW} classes)")
+    )
+    axes.set(ylabel="Share of positive records")
+    histogram.set_ylim(bottom=-0.15)
+    n_most = bins.groupby("class")["bin"].count().max()
+    axes.set_title(f"{title}\n{n_records} records; bins of equal mass, at most {n_most} a class", parse_math=False)
+    _add_legend(figure, axes, handles)
+    return figure
+
+
+def draw_confusion_matrices(predictions: Predictions, *, threshold: float | Sequence[float], title: str) -> Figure:
     """Draw a 2 x 2 confusion matrix for each class: rows are the truth, columns the prediction.
 
     Each cell gives the count and its share of the row, so the diagonal reads specificity and sensitivity; the
@@ -167,14 +224,16 @@ def draw_confusion_matrices(predictions: Predictions, *, threshold: float, title
     predictions
         The records of one split.
     threshold
-        In [0, 1]; a record is predicted positive where `y_prob >= threshold`.
+        In [0, 1], one for all or one a class; a record is predicted positive where `y_prob >= threshold`.
     title
-        Stands above the grid, before the threshold.
+        Stands above the grid.
     """
     scores = score(predictions.y_true, predictions.y_prob, predictions.class_names, threshold=threshold)
     n_classes = len(scores.by_class)
+    thresholds = scores.threshold_by_class
+    same = len(set(thresholds.values())) == 1
     n_rows, n_columns = _choose_grid(n_classes)
-    figure = _new_figure(1.45 * n_columns + 1.4, 1.6 * n_rows + 0.9)
+    figure = _new_figure(1.45 * n_columns + 1.4, (1.6 if same else 1.75) * n_rows + 0.9)
     grid = figure.subplots(n_rows, n_columns, squeeze=False)
     for axes in grid.flat[n_classes:]:
         axes.set_axis_off()
@@ -182,20 +241,59 @@ def draw_confusion_matrices(predictions: Predictions, *, threshold: float, title
     for number, (axes, (name, row)) in enumerate(zip(drawn, scores.by_class.iterrows(), strict=True)):
         counts = np.array([[row.tn, row.fp], [row.fn, row.tp]], dtype=np.int64)  # (truth, prediction)
         _draw_matrix(axes, counts)
-        axes.set_title(str(name), fontsize=9, parse_math=False)
+        heading = str(name) if same else f"{name}\n(threshold {thresholds[str(name)]:.3g})"
+        axes.set_title(heading, fontsize=9, parse_math=False)
         axes.set_yticks([0, 1], ["no", "yes"] if number % n_columns == 0 else ["", ""], fontsize=8)
         lowest = number + n_columns >= n_classes
         axes.set_xticks([0, 1], ["no", "yes"] if lowest else ["", ""], fontsize=8)
-    shading = ScalarMappable(cmap="Blues")
-    shading.set_clim(0.0, 1.0)
-    bar = figure.colorbar(
-        shading, ax=grid, format=PercentFormatter(1.0), pad=0.01, aspect=25, shrink=min(1, 3 / n_rows)
-    )
-    bar.set_label("Share of the row", fontsize=9)
-    bar.ax.tick_params(labelsize=8)
-    figure.supxlabel(f"Predicted (probability at least {threshold:g})", fontsize=10)
+    _add_share_bar(figure, grid, shrink=min(1, 3 / n_rows))
+    least = f"{next(iter(thresholds.values())):g}" if same else "the threshold"
+    figure.supxlabel(f"Predicted (probability at least {least})", fontsize=10)
     figure.supylabel("True", fontsize=10)
     figure.suptitle(title, fontsize=12, parse_math=False)
+    _fix_layout(figure)
+    return figure
+
+
+def draw_confusion_matrix(predictions: Predictions, class_name: str, *, threshold: float, title: str) -> Figure:
+    """Draw the 2 x 2 confusion matrix of one class, and below it what follows from its counts.
+
+    The matrix is that of `draw_confusion_matrices`, larger. Below it stand sensitivity, specificity and the positive
+    and negative predictive value (PPV, NPV); one whose denominator is 0 is called undefined.
+
+    Parameters
+    ----------
+    predictions
+        The records of one split.
+    class_name
+        One of `predictions.class_names`.
+    threshold
+        In [0, 1]; a record is predicted positive where `y_prob >= threshold`.
+    title
+        Stands above the matrix, after the class.
+
+    Raises
+    ------
+    ConfigError
+        There is no such class, or `threshold` is out of its range.
+    """
+    if class_name not in predictions.class_names:
+        raise ConfigError(f"class_name must be one of {', '.join(predictions.class_names)}, got {class_name!r}")
+    column = [predictions.class_names.index(class_name)]
+    scores = score(predictions.y_true[:, column], predictions.y_prob[:, column], [class_name], threshold=threshold)
+    row = scores.by_class.loc[class_name]
+    heading = f"{class_name}\n{textwrap.fill(title, 55)}"
+    figure = _new_figure(5.0, 4.4 + 0.2 * heading.count("\n"))
+    axes = figure.subplots()
+    _draw_matrix(axes, np.array([[row.tn, row.fp], [row.fn, row.tp]], dtype=np.int64), fontsize=13)
+    axes.set_xticks([0, 1], ["no", "yes"], fontsize=11)
+    axes.set_yticks([0, 1], ["no", "yes"], fontsize=11)
+    axes.set_xlabel(f"Predicted (probability at least {threshold:g})", fontsize=11)
+    axes.set_ylabel("True", fontsize=11)
+    _add_share_bar(figure, axes, shrink=0.75)
+    rates = {"sensitivity": row.sensitivity, "specificity": row.specificity, "PPV": row.precision, "NPV": row.npv}
+    figure.supxlabel("   ".join(f"{name} {_say_rate(float(rate))}" for name, rate in rates.items()), fontsize=10)
+    figure.suptitle(heading, fontsize=11, parse_math=False)
     _fix_layout(figure)
     return figure
 
@@ -227,11 +325,12 @@ def _fix_layout(figure: Figure) -> None:
     figure.set_layout_engine("none")
 
 
-def _new_curve_figure(n_classes: int) -> tuple[Figure, Axes]:
+def _new_curve_figure(n_classes: int, *, below: float = 0.0) -> tuple[Figure, Axes]:
+    """Make a figure with square axes, and below them as many free inches as are asked for."""
     figure = Figure(dpi=DPI)
     FigureCanvasAgg(figure)
     side = 4.8 if n_classes <= _FEW else 6.0 if n_classes <= 30 else 7.2
-    left, bottom, top = 0.7, 0.6, 0.65  # inch
+    left, bottom, top = 0.7, 0.6 + below, 0.65  # inch
     figure.set_size_inches(left + side + 0.15, bottom + side + top)
     width, height = figure.get_size_inches()
     axes = figure.add_axes((left / width, bottom / height, side / width, side / height))
@@ -241,11 +340,25 @@ def _new_curve_figure(n_classes: int) -> tuple[Figure, Axes]:
     return figure, axes
 
 
+def _add_lower_panel(figure: Figure, axes: Axes, *, height_inch: float) -> Axes:
+    """Add axes at the foot of the figure that count records over the same x; 0 to 1 is linear, beyond logarithmic."""
+    box, height = axes.get_position(), figure.get_figheight()
+    panel = figure.add_axes((box.x0, 0.55 / height, box.width, height_inch / height), sharex=axes)
+    panel.set(xlabel="Predicted probability", ylabel="Records")
+    panel.tick_params(axis="y", labelsize=8)
+    panel.set_yscale("symlog", linthresh=1.0)
+    panel.yaxis.set_major_formatter(lambda count, _: f"{count / 1000:g}k" if count >= 1000 else f"{count:g}")
+    axes.tick_params(labelbottom=False)
+    panel.grid(color="0.9", linewidth=0.6)
+    panel.set_axisbelow(True)
+    return panel
+
+
 def _style(number: int, n_classes: int) -> dict:
     few = n_classes <= _FEW
     return {
-        "color": _COLORS[number % len(_COLORS)],
-        "linestyle": _DASHES[number // len(_COLORS) % len(_DASHES)],
+        "color": COLORS[number % len(COLORS)],
+        "linestyle": _DASHES[number // len(COLORS) % len(_DASHES)],
         "linewidth": 1.8 if few else 1.1,
         "alpha": 1.0 if few else 0.8,
     }
@@ -256,7 +369,7 @@ def _undefined_handle(name: str, reason: str) -> Line2D:
 
 
 def _add_legend(figure: Figure, axes: Axes, handles: Sequence[Line2D]) -> None:
-    """Put the legend right of the axes and widen the figure by what it takes."""
+    """Put the legend right of the axes and widen the figure by what it takes; no axes become wider."""
     width, height = figure.get_size_inches()
     side = axes.get_position().height * height
     legend = axes.legend(
@@ -272,10 +385,11 @@ def _add_legend(figure: Figure, axes: Axes, handles: Sequence[Line2D]) -> None:
     )
     for text in legend.get_texts():
         text.set_parse_math(False)
-    box = axes.get_position()
     wider = legend.get_window_extent().x1 / figure.dpi + 0.1
     figure.set_size_inches(wider, height)
-    axes.set_position((box.x0 * width / wider, box.y0, box.width * width / wider, box.height))
+    for each in figure.axes:
+        box = each.get_position()
+        each.set_position((box.x0 * width / wider, box.y0, box.width * width / wider, box.height))
 
 
 def _say_macro(what: str, value: float, scores: Scores) -> str:
@@ -295,7 +409,7 @@ def _choose_grid(n_panels: int) -> tuple[int, int]:
     return math.ceil(n_panels / n_columns), n_columns
 
 
-def _draw_matrix(axes: Axes, counts: np.ndarray) -> None:
+def _draw_matrix(axes: Axes, counts: np.ndarray, *, fontsize: float = 8) -> None:
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.full((2, 2), np.nan), where=totals > 0)
     axes.imshow(shares, cmap=colormaps["Blues"].with_extremes(bad="0.93"), vmin=0.0, vmax=1.0)
@@ -304,8 +418,20 @@ def _draw_matrix(axes: Axes, counts: np.ndarray) -> None:
     for (row, column), count in np.ndenumerate(counts):
         share = shares[row, column]
         text = f"{count}\n{share:.1%}" if np.isfinite(share) else f"{count}\nno share"
-        axes.text(column, row, text, ha="center", va="center", fontsize=8, color=_text_color(share))
+        axes.text(column, row, text, ha="center", va="center", fontsize=fontsize, color=_text_color(share))
     axes.tick_params(length=0)
+
+
+def _add_share_bar(figure: Figure, axes: Axes | np.ndarray, *, shrink: float) -> None:
+    shading = ScalarMappable(cmap="Blues")
+    shading.set_clim(0.0, 1.0)
+    bar = figure.colorbar(shading, ax=axes, format=PercentFormatter(1.0), pad=0.01, aspect=25, shrink=shrink)
+    bar.set_label("Share of the row", fontsize=9)
+    bar.ax.tick_params(labelsize=8)
+
+
+def _say_rate(rate: float) -> str:
+    return f"{rate:.3f}" if np.isfinite(rate) else "undefined"
 
 
 def _text_color(share: float) -> str:

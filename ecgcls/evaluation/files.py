@@ -1,6 +1,7 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and names that a file may have."""
 
 import os
+import re
 from pathlib import Path
 
 
@@ -22,3 +23,16 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def name_file(text: str) -> str:
+    """Make a name fit for a file on any system: what is not a letter, a digit or one of ``_.()+-`` becomes '-'.
+
+    Different texts may get the same name.
+
+    Examples
+    --------
+    >>> name_file("LAFB/LPFB"), name_file("PRC(S)"), name_file("../ISC_")
+    ('LAFB-LPFB', 'PRC(S)', '..-ISC_')
+    """
+    return re.sub(r"[^\w.()+-]", "-", text)

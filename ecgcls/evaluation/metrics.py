@@ -72,19 +72,29 @@ class Scores:
     undefined
         For each undefined class its reason: 'no positive record' or 'no negative record'.
     threshold
-        A record is predicted positive where `y_prob >= threshold`.
+        A record is predicted positive where `y_prob >= threshold`: one for all classes, or one a class.
     """
 
     overall: dict[str, float]
     by_class: pd.DataFrame
     undefined: dict[str, str]
-    threshold: float
+    threshold: float | tuple[float, ...]
+
+    @property
+    def threshold_by_class(self) -> dict[str, float]:
+        """The threshold of each class."""
+        names = [str(name) for name in self.by_class.index]
+        each = self.threshold if isinstance(self.threshold, tuple) else (self.threshold,) * len(names)
+        return dict(zip(names, each, strict=True))
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as plain numbers and text for `json.dump`: nan becomes None, keys keep their order."""
+        """Everything as plain numbers and text for `json.dump`: nan becomes None, keys keep their order.
+
+        `threshold` is a number, or the classes' thresholds by name where each has its own.
+        """
         columns = self.by_class.columns
         return {
-            "threshold": self.threshold,
+            "threshold": self.threshold_by_class if isinstance(self.threshold, tuple) else self.threshold,
             "overall": {name: _plain(value) for name, value in self.overall.items()},
             "undefined": dict(self.undefined),
             "by_class": {
@@ -99,7 +109,7 @@ def score(
     y_prob: ArrayLike,
     class_names: Sequence[str],
     *,
-    threshold: float = 0.5,
+    threshold: float | Sequence[float] = 0.5,
     pos_weight: ArrayLike | None = None,
 ) -> Scores:
     r"""Score probabilities against labels.
@@ -113,7 +123,7 @@ def score(
     class_names
         One name a class.
     threshold
-        In [0, 1]; a record is predicted positive where `y_prob >= threshold`.
+        In [0, 1], one for all or one a class; a record is predicted positive where `y_prob >= threshold`.
     pos_weight
         One positive weight a class, or one for all. With it, `overall["loss"]` is the mean over all records
         and classes of :math:`-w_c y \log p - (1 - y) \log(1 - p)`, which is what
@@ -125,7 +135,7 @@ def score(
     DataError
         There is no record, the shapes disagree, or a value is out of its range.
     ConfigError
-        `threshold` or `pos_weight` is out of its range.
+        `threshold` or `pos_weight` is out of its range, or not one a class.
 
     Examples
     --------
@@ -138,9 +148,8 @@ def score(
     {'HYP': 'no positive record'}
     """
     y_true, y_prob = check_arrays(y_true, y_prob, class_names)
-    if not 0 <= threshold <= 1:
-        raise ConfigError(f"threshold must be in [0, 1], got {threshold}")
-    by_class = _score_classes(y_true, y_prob >= threshold, y_prob, class_names)
+    thresholds = _check_threshold(threshold, class_names)
+    by_class = _score_classes(y_true, y_prob >= thresholds, y_prob, class_names)
     reasons = by_class.apply(lambda row: _say_why_undefined(row.n_positive, row.n_negative), axis=1)
     tp, fp, fn = (int(by_class[name].sum()) for name in ("tp", "fp", "fn"))
     overall = {
@@ -160,7 +169,8 @@ def score(
         "prevalence": float(y_true.mean()),
     }
     undefined = {str(name): reason for name, reason in reasons.items() if reason}
-    return Scores(overall, by_class, undefined, float(threshold))
+    kept = tuple(thresholds.tolist()) if thresholds.ndim else float(thresholds)
+    return Scores(overall, by_class, undefined, kept)
 
 
 def summarise_folds(scores: Sequence[Scores]) -> pd.DataFrame:
@@ -256,6 +266,16 @@ def _mean_cross_entropy(
 ) -> float:
     clipped = np.clip(y_prob, _EPS, 1 - _EPS)
     return float(np.where(y_true == 1, -pos_weight * np.log(clipped), -np.log1p(-clipped)).mean())
+
+
+def _check_threshold(threshold: float | Sequence[float], class_names: Sequence[str]) -> NDArray[np.float64]:
+    thresholds = np.asarray(threshold, dtype=np.float64)
+    if thresholds.shape not in {(), (len(class_names),)}:
+        raise ConfigError(f"threshold must be one number or one a class ({len(class_names)}), got {thresholds.shape}")
+    outside = thresholds[~((thresholds >= 0) & (thresholds <= 1))]  # nan is outside
+    if outside.size:
+        raise ConfigError(f"threshold must be in [0, 1], got {outside.flat[0]:g}")
+    return thresholds
 
 
 def _check_pos_weight(pos_weight: ArrayLike, n_classes: int) -> NDArray[np.float64]:

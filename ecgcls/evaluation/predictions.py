@@ -2,7 +2,8 @@
 
 Task
     Hold one row a record: who it is, which split it was in, what is true and what the model said. Every
-    reported number is computed from these rows alone.
+    reported number is computed from these rows alone. `Predictions.from_csv` reads a run's own file and takes no
+    other; `read_predictions` and `from_arrays` read what any other program wrote, and say what they assumed.
 
 Conventions
     Arrays are `(record, class)`. `y_true` is 0 or 1, `y_prob` a probability in [0, 1]; a record may have any
@@ -20,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.checks import check_arrays, check_whole_numbers, describe_difference
@@ -114,7 +115,37 @@ class Predictions:
         rows = np.flatnonzero(self.split == split)
         if not len(rows):
             raise DataError(f"none of the {len(self)} predictions is in split {split!r}")
-        return self._take(rows)
+        return self._take_rows(rows)
+
+    def take(self, ecg_ids: ArrayLike) -> Predictions:
+        """Keep these records, in the order in which they stand here; one that is in both splits is kept in both.
+
+        Parameters
+        ----------
+        ecg_ids
+            Whole numbers in any order; one that is named twice counts once.
+
+        Raises
+        ------
+        DataError
+            No ecg_id is named, or one of them is not here.
+
+        Examples
+        --------
+        >>> said = Predictions([7, 8], [1, 2], [9, 10], ["val", "test"], [[1], [0]], [[0.9], [0.2]], ("MI",))
+        >>> said.take([8]).y_prob
+        array([[0.2]])
+        """
+        wanted = np.unique(check_whole_numbers("ecg_ids", ecg_ids))
+        unknown = wanted[~np.isin(wanted, self.ecg_id)]
+        if len(unknown):
+            first = ", ".join(map(str, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
+            raise DataError(
+                f"{len(unknown)} of the {len(wanted)} wanted ecg_ids are not among the {len(self)} predictions: {first}"
+            )
+        if not len(wanted):
+            raise DataError("no ecg_id is wanted, expected at least one")
+        return self._take_rows(np.flatnonzero(np.isin(self.ecg_id, wanted)))
 
     def to_csv(self, path: Path) -> None:
         """Write one line a record; equal predictions give equal bytes, the file appears whole or not at all.
@@ -147,32 +178,20 @@ class Predictions:
             The file is missing or empty, a column is missing, unknown or twice there, the classes of the
             `y_true_` and `y_prob_` columns differ, or a value is not what `Predictions` asks for.
         """
-        class_names = _read_class_names(path)
-        try:
-            frame = pd.read_csv(path, encoding="utf-8-sig", dtype=str, keep_default_na=False)
-        except (pd.errors.ParserError, UnicodeDecodeError) as error:
-            raise DataError(f"{path}: not a readable CSV file: {str(error).strip()}") from None
-        if not isinstance(frame.index, pd.RangeIndex):
-            raise DataError(f"{path}: row 1 has more cells than the header has columns ({frame.shape[1]})")
-        if frame.empty:
-            raise DataError(f"{path}: there is no record below the header")
-        try:
-            ecg_id, patient_id, strat_fold = (
-                check_whole_numbers(name, _read_numbers(frame[name], "a whole number"))
-                for name in ("ecg_id", "patient_id", "strat_fold")
-            )
-            split = frame["split"].to_numpy(dtype=np.str_)
-            y_true, y_prob = check_arrays(
-                np.column_stack([_read_numbers(frame[_TRUE + name], "0 or 1") for name in class_names]),
-                np.column_stack([_read_numbers(frame[_PROB + name], "in [0, 1]") for name in class_names]),
-                class_names,
-                ecg_id=ecg_id,
-            )
-            return cls(ecg_id, patient_id, strat_fold, split, y_true, y_prob, class_names)
-        except DataError as error:
-            raise DataError(f"{path}: {error}") from None
+        header = _read_header(path)
+        missing = [name for name in _ID_COLUMNS if name not in header]
+        if missing:
+            raise DataError(f"{path}: column {missing[0]!r} is missing, got {', '.join(header[:6])}, ...")
+        unknown = _find_unknown(header)
+        if unknown:
+            wanted = f"{', '.join(_ID_COLUMNS)}, {_TRUE}<CLASS>..., {_PROB}<CLASS>..."
+            raise DataError(f"{path}: unknown column {unknown[0]!r}, expected {wanted}")
+        true_names, prob_names = _find_class_names(path, header)
+        if true_names != prob_names:
+            raise _classes_differ(path, true_names, prob_names)
+        return _parse(path, _read_rows(path), true_names)
 
-    def _take(self, rows: NDArray[np.intp]) -> Predictions:
+    def _take_rows(self, rows: NDArray[np.intp]) -> Predictions:
         return Predictions(
             self.ecg_id[rows],
             self.patient_id[rows],
@@ -182,6 +201,103 @@ class Predictions:
             self.y_prob[rows],
             self.class_names,
         )
+
+
+def read_predictions(path: Path) -> tuple[Predictions, list[str]]:
+    """Read anybody's predictions: a CSV file that needs only the columns `y_true_<CLASS>` and `y_prob_<CLASS>`.
+
+    Columns may stand in any order; the classes keep that of the `y_true_` columns.
+
+    Parameters
+    ----------
+    path
+        The CSV file. Rows are counted from 1, the first below the header.
+
+    Returns
+    -------
+    predictions, assumptions
+        A missing `ecg_id` is numbered from 1, a missing `patient_id` makes each record a patient of its own, a
+        missing `strat_fold` is 0, a missing `split` is 'test', and columns of other names are ignored. Each of
+        these that was done is a sentence for whoever reads the numbers.
+
+    Raises
+    ------
+    DataError
+        The file is missing or empty, a column is twice there, the classes of the `y_true_` and `y_prob_` columns
+        differ, or a value is not what `Predictions` asks for.
+    """
+    header = _read_header(path)
+    true_names, prob_names = _find_class_names(path, header)
+    if set(true_names) != set(prob_names):
+        raise _classes_differ(path, true_names, prob_names)
+    rows = _read_rows(path)
+    assumptions = []
+    if unknown := _find_unknown(header):
+        assumptions.append(f"columns that are not known were ignored: {', '.join(map(repr, unknown))}")
+    numbers = pd.Series(range(1, len(rows) + 1), index=rows.index).astype(str)
+    assumed = {
+        "ecg_id": (numbers, f"the records are numbered 1 to {len(rows)} in the order of the file"),
+        "patient_id": (rows.get("ecg_id", numbers), "each record counts as a patient of its own"),
+        "strat_fold": ("0", "it is taken as 0 for all records"),
+        "split": ("test", "all records count as test"),
+    }
+    for name, (values, sentence) in assumed.items():
+        if name not in rows:
+            rows[name] = values
+            assumptions.append(f"column {name} is missing: {sentence}")
+    return _parse(path, rows, true_names), assumptions
+
+
+def from_arrays(
+    y_true_path: Path, y_prob_path: Path, class_names: Sequence[str] | None
+) -> tuple[Predictions, list[str]]:
+    """Read anybody's predictions from two `.npy` files, as `numpy.save` writes them.
+
+    Parameters
+    ----------
+    y_true_path, y_prob_path
+        Arrays `(record, class)` of 0 or 1 and of probabilities in [0, 1]; an array `(record,)` is one class.
+    class_names
+        One name a column.
+
+    Returns
+    -------
+    predictions, assumptions
+        All in the split 'test', numbered from 1 in the order of the rows; and, as sentences, what was assumed.
+
+    Raises
+    ------
+    ConfigError
+        `class_names` are missing, empty, or not as many as the columns.
+    DataError
+        A file is missing or no `.npy` file, the shapes are not those above or differ, or a value is not what
+        `Predictions` asks for.
+    """
+    y_true, y_prob = _load_array(y_true_path), _load_array(y_prob_path)
+    if y_true.shape != y_prob.shape:
+        raise DataError(
+            f"y_true and y_prob differ in shape: {y_true.shape} {y_true_path}, {y_prob.shape} {y_prob_path}"
+        )
+    n_records, n_classes = y_true.shape
+    names = tuple(class_names or ())
+    if isinstance(class_names, str) or len(names) != n_classes or not all(names):
+        raise ConfigError(
+            f"class_names must name the {n_classes} columns of {y_prob_path} in their order, as in NORM, MI, STTC; "
+            f"got {class_names!r}"
+        )
+    numbers = np.arange(1, n_records + 1)
+    try:
+        predictions = Predictions(
+            numbers, numbers, np.zeros(n_records, dtype=np.int64), np.full(n_records, "test"), y_true, y_prob, names
+        )
+    except DataError as error:
+        raise DataError(f"{y_true_path}, {y_prob_path}: {error}") from None
+    return predictions, [
+        f"arrays have no ecg_id: the records are numbered 1 to {n_records} in the order of the rows",
+        "arrays have no patient_id: each record counts as a patient of its own",
+        "arrays have no strat_fold: it is taken as 0 for all records",
+        "arrays have no split: all records count as test",
+    ]
 
 
 def pool(parts: Sequence[Predictions]) -> Predictions:
@@ -223,7 +339,7 @@ def pool(parts: Sequence[Predictions]) -> Predictions:
         np.concatenate([part.y_prob for part in parts]),
         class_names,
     )
-    return together._take(np.argsort(ecg_id, kind="stable"))
+    return together._take_rows(np.argsort(ecg_id, kind="stable"))
 
 
 def _check_splits(ecg_id: NDArray[np.int64], split: NDArray[np.str_]) -> None:
@@ -252,13 +368,13 @@ def _check_met_once(ecg_id: NDArray[np.int64], parts: Sequence[Predictions]) -> 
         )
 
 
-def _read_class_names(path: Path) -> tuple[str, ...]:
+def _read_header(path: Path) -> list[str]:
     try:
         with Path(path).open(encoding="utf-8-sig", newline="") as file:
             header = next(csv.reader(file), [])
     except FileNotFoundError:
         raise DataError(f"{path}: no such predictions file") from None
-    except UnicodeDecodeError as error:
+    except (UnicodeDecodeError, csv.Error, OSError) as error:
         raise DataError(f"{path}: not a readable CSV file: {error}") from None
     if not header:
         columns = ", ".join(_ID_COLUMNS)
@@ -266,21 +382,74 @@ def _read_class_names(path: Path) -> tuple[str, ...]:
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice:
         raise DataError(f"{path}: column {twice[0]!r} is more than once in the header")
-    missing = [name for name in _ID_COLUMNS if name not in header]
-    if missing:
-        raise DataError(f"{path}: column {missing[0]!r} is missing, got {', '.join(header[:6])}, ...")
-    unknown = [name for name in header if name not in _ID_COLUMNS and not name.startswith((_TRUE, _PROB))]
-    if unknown:
-        wanted = f"{', '.join(_ID_COLUMNS)}, {_TRUE}<CLASS>..., {_PROB}<CLASS>..."
-        raise DataError(f"{path}: unknown column {unknown[0]!r}, expected {wanted}")
+    return header
+
+
+def _find_unknown(header: Sequence[str]) -> list[str]:
+    return [name for name in header if name not in _ID_COLUMNS and not name.startswith((_TRUE, _PROB))]
+
+
+def _find_class_names(path: Path, header: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the classes of the `y_true_` and of the `y_prob_` columns."""
     true_names = tuple(name.removeprefix(_TRUE) for name in header if name.startswith(_TRUE))
     prob_names = tuple(name.removeprefix(_PROB) for name in header if name.startswith(_PROB))
-    if true_names != prob_names:
-        difference = describe_difference(prob_names, true_names)
-        raise DataError(f"{path}: the classes of the {_PROB} and {_TRUE} columns differ: {difference}")
-    if not true_names:
-        raise DataError(f"{path}: there is no column {_TRUE}<CLASS>, got {', '.join(header[:6])}")
-    return true_names
+    for prefix, names in ((_TRUE, true_names), (_PROB, prob_names)):
+        if not names:
+            raise DataError(f"{path}: there is no column {prefix}<CLASS>, got {', '.join(header[:6])}")
+    return true_names, prob_names
+
+
+def _classes_differ(path: Path, true_names: Sequence[str], prob_names: Sequence[str]) -> DataError:
+    difference = describe_difference(prob_names, true_names)
+    return DataError(f"{path}: the classes of the {_PROB} and {_TRUE} columns differ: {difference}")
+
+
+def _read_rows(path: Path) -> pd.DataFrame:
+    """Read the cells as text."""
+    try:
+        rows = pd.read_csv(path, encoding="utf-8-sig", dtype=str, keep_default_na=False)
+    except (pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not a readable CSV file: {str(error).strip()}") from None
+    if not isinstance(rows.index, pd.RangeIndex):
+        raise DataError(f"{path}: row 1 has more cells than the header has columns ({rows.shape[1]})")
+    if rows.empty:
+        raise DataError(f"{path}: there is no record below the header")
+    return rows
+
+
+def _parse(path: Path, rows: pd.DataFrame, class_names: tuple[str, ...]) -> Predictions:
+    """Turn cells of text into predictions."""
+    try:
+        ecg_id, patient_id, strat_fold = (
+            check_whole_numbers(name, _read_numbers(rows[name], "a whole number"))
+            for name in ("ecg_id", "patient_id", "strat_fold")
+        )
+        split = rows["split"].to_numpy(dtype=np.str_)
+        y_true, y_prob = check_arrays(
+            np.column_stack([_read_numbers(rows[_TRUE + name], "0 or 1") for name in class_names]),
+            np.column_stack([_read_numbers(rows[_PROB + name], "in [0, 1]") for name in class_names]),
+            class_names,
+            ecg_id=ecg_id,
+        )
+        return Predictions(ecg_id, patient_id, strat_fold, split, y_true, y_prob, class_names)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def _load_array(path: Path) -> NDArray:
+    """Load a `.npy` file as `(record, class)`."""
+    try:
+        with Path(path).open("rb") as file:
+            array = np.lib.format.read_array(file, allow_pickle=False)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except (ValueError, OSError):
+        raise DataError(f"{path}: not a .npy file of numbers, as numpy.save writes it") from None
+    if array.ndim == 1:
+        array = array[:, None]
+    if array.ndim != 2:
+        raise DataError(f"{path}: expected an array (record, class), got shape {array.shape}")
+    return array
 
 
 def _read_numbers(column: pd.Series, wanted: str) -> NDArray[np.float64]:

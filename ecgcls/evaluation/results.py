@@ -1,23 +1,26 @@
-"""The files in which scores are kept: `metrics.json`, `metrics_by_class.csv` and the figures.
+"""The files in which scores are kept: `metrics.json`, `metrics_by_class.csv`, `reliability.csv` and the figures.
 
 They are computed from predictions alone, so a run can be scored again without a net, a GPU or the signals.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from ecgcls.evaluation.calibration import reliability_curve
 from ecgcls.evaluation.figures import (
     draw_confusion_matrices,
+    draw_confusion_matrix,
     draw_pr_curves,
+    draw_reliability_curves,
     draw_roc_curves,
     save_figure,
 )
-from ecgcls.evaluation.files import write_atomically
+from ecgcls.evaluation.files import name_file, write_atomically
 from ecgcls.evaluation.metrics import Scores, score
 from ecgcls.evaluation.predictions import SPLITS, Predictions
 
@@ -30,6 +33,8 @@ def write_results(
     predictions: Predictions,
     *,
     title: str,
+    draw: str = "test",
+    threshold: float | Sequence[float] = THRESHOLD,
     pos_weight: ArrayLike | None = None,
     more: Mapping[str, Any] | None = None,
 ) -> Scores:
@@ -38,11 +43,16 @@ def write_results(
     Parameters
     ----------
     folder
-        Gets ``metrics.json`` and ``metrics_by_class.csv`` with every split, and ``figures/`` of the test split.
+        Gets ``metrics.json`` and ``metrics_by_class.csv`` with every split, and ``reliability.csv`` and ``figures/``
+        of one.
     predictions
-        Of one or both splits; there must be a test split.
+        Of one or both splits.
     title
         Stands in the figures.
+    draw
+        The split of ``reliability.csv`` and the figures, 'test' or 'val'; there must be predictions of it.
+    threshold
+        In [0, 1], one for all or one a class: a class is predicted where its probability is at least this.
     pos_weight
         ``(class,)``: the weights of the training loss, for the metric ``loss``.
     more
@@ -51,33 +61,84 @@ def write_results(
     Returns
     -------
     Scores
-        Those of the test split.
+        Those of the split that is drawn.
+
+    Raises
+    ------
+    ConfigError
+        There is no such split, or a threshold is out of its range or not one a class.
+    DataError
+        No record is in the split that is to be drawn.
     """
+    drawn = predictions.select(draw)
     scores = {
-        split: score_split(predictions.select(split), pos_weight=pos_weight)
+        split: score_split(predictions.select(split), threshold=threshold, pos_weight=pos_weight)
         for split in SPLITS
         if split in predictions.split
     }
     write_json(folder / "metrics.json", {name: found.to_dict() for name, found in scores.items()} | dict(more or {}))
     by_class = pd.concat({name: found.by_class for name, found in scores.items()}, names=["split", "class"])
     write_atomically(folder / "metrics_by_class.csv", by_class.to_csv().encode())
-    test = predictions.select("test")
+    reliability = reliability_curve(drawn.y_true, drawn.y_prob, drawn.class_names)
+    write_atomically(folder / "reliability.csv", reliability.to_csv(index=False).encode())
     for name, figure in (
-        ("pr_curves", draw_pr_curves(test, title=title)),
-        ("roc_curves", draw_roc_curves(test, title=title)),
-        ("confusion_matrices", draw_confusion_matrices(test, threshold=THRESHOLD, title=title)),
+        ("pr_curves", draw_pr_curves(drawn, title=title)),
+        ("roc_curves", draw_roc_curves(drawn, title=title)),
+        ("reliability_curves", draw_reliability_curves(drawn, title=title)),
+        ("confusion_matrices", draw_confusion_matrices(drawn, threshold=threshold, title=title)),
     ):
         save_figure(figure, folder / "figures" / f"{name}.png")
-    return scores["test"]
+    return scores[draw]
 
 
-def score_split(predictions: Predictions, *, pos_weight: ArrayLike | None = None) -> Scores:
-    """Score the records of one split at the threshold that every run uses."""
+def write_confusion_matrices(
+    folder: Path, predictions: Predictions, *, threshold: float | Sequence[float], title: str
+) -> dict[str, Path]:
+    """Draw the confusion matrix of each class into a file of its own, ``confusion_matrix_<CLASS>.png``.
+
+    Parameters
+    ----------
+    folder
+        Gets the files.
+    predictions
+        Of one split.
+    threshold
+        In [0, 1], one for all or one a class.
+    title
+        Stands in each figure, below the class.
+
+    Returns
+    -------
+    dict
+        For each class its file. A class name is written as `files.name_file` says; where two of them are then the
+        same, or differ in upper and lower case only, the later one gets '-2', '-3', ....
+
+    Raises
+    ------
+    ConfigError
+        A threshold is out of its range, or they are not one a class.
+    """
+    scores = score_split(predictions, threshold=threshold)
+    paths: dict[str, Path] = {}
+    for class_name, name in _name_apart(predictions.class_names).items():
+        at = scores.threshold_by_class[class_name]
+        paths[class_name] = folder / f"confusion_matrix_{name}.png"
+        save_figure(draw_confusion_matrix(predictions, class_name, threshold=at, title=title), paths[class_name])
+    return paths
+
+
+def score_split(
+    predictions: Predictions,
+    *,
+    threshold: float | Sequence[float] = THRESHOLD,
+    pos_weight: ArrayLike | None = None,
+) -> Scores:
+    """Score the records of one split, by default at the threshold that every run uses."""
     return score(
         predictions.y_true,
         predictions.y_prob,
         predictions.class_names,
-        threshold=THRESHOLD,
+        threshold=threshold,
         pos_weight=pos_weight,
     )
 
@@ -86,3 +147,18 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write strict JSON (no NaN) that others see whole or not at all."""
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
     write_atomically(path, (text + "\n").encode())
+
+
+def _name_apart(texts: Sequence[str]) -> dict[str, str]:
+    """Give each text the name of a file that no other has, on a system that ignores case as well."""
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    for text in texts:
+        name = wanted = name_file(text)
+        number = 1
+        while name.casefold() in taken:
+            number += 1
+            name = f"{wanted}-{number}"
+        taken.add(name.casefold())
+        names[text] = name
+    return names

@@ -46,7 +46,9 @@ class CNN2D(nn.Module):
             raise ValueError(f"CNN2D's image must be resize or spectrogram, got {image}")
         if image == "spectrogram" and n_samples < _WINDOW:
             raise ValueError(f"CNN2D's spectrogram needs at least {_WINDOW} samples, got {n_samples}")
+        self.n_leads, self.n_samples = n_leads, n_samples
         self._make_image = _resize if image == "resize" else _spectrogram
+        self._map_back = _unresize if image == "resize" else _unstack
         self.features = nn.Sequential(*_block(1, 8), *_block(8, 16), *_block(16, 32))
         self.head = nn.Sequential(nn.Linear(32, 16), nn.ReLU(), nn.Dropout(dropout), nn.Linear(16, n_classes))
 
@@ -56,6 +58,23 @@ class CNN2D(nn.Module):
         features: Tensor = self.features(image)  # (batch, 32, 8, 32)
         logits: Tensor = self.head(features.mean(dim=(-2, -1)))
         return logits
+
+    def map_to_leads(self, image_map: Tensor) -> Tensor:
+        """Bring a map of the image back to the leads and samples that the image was made of.
+
+        Parameters
+        ----------
+        image_map
+            ``(batch, height, width)``: values over the image at any resolution, such as a Grad-CAM of one of the
+            blocks. With ``image=spectrogram`` a lead's value is the mean over its frequencies.
+
+        Returns
+        -------
+        Tensor
+            ``(batch, lead, sample)``, interpolated linearly. It is no finer than the map was: one of 16 rows for
+            12 leads mixes neighbours.
+        """
+        return self._map_back(image_map[:, None], self.n_leads, self.n_samples)
 
 
 def _block(n_in: int, n_out: int) -> list[nn.Module]:
@@ -82,3 +101,25 @@ def _spectrogram(signal: Tensor) -> Tensor:
     image = functional.interpolate(stacked, IMAGE_SIZE, mode="bilinear", align_corners=False, antialias=True)
     mean = image.mean(dim=(-2, -1), keepdim=True)
     return (image - mean) / (image.std(dim=(-2, -1), keepdim=True) + 1e-6)
+
+
+def _unresize(image_map: Tensor, n_leads: int, n_samples: int) -> Tensor:
+    """Turn ``(batch, 1, height, width)`` of a resized image into ``(batch, lead, sample)``."""
+    return _scale(image_map, n_leads, n_samples)
+
+
+def _unstack(image_map: Tensor, n_leads: int, n_samples: int) -> Tensor:
+    """Turn ``(batch, 1, height, width)`` of a stack of spectrograms into ``(batch, lead, sample)``."""
+    n_frequencies, n_frames = _WINDOW // 2, n_samples // _HOP + 1
+    stacked = _scale(image_map, n_leads * n_frequencies, n_frames)
+    frames = stacked.unflatten(1, (n_leads, n_frequencies)).mean(dim=2)  # (batch, lead, frame)
+    # Frame f is centred on sample 4 f, so the frames' corners are samples; up to two more come after the last.
+    samples = functional.interpolate(frames, (n_frames - 1) * _HOP + 1, mode="linear", align_corners=True)
+    return functional.pad(samples, (0, _HOP - 2), mode="replicate")[..., :n_samples]
+
+
+def _scale(image_map: Tensor, height: int, width: int) -> Tensor:
+    """Resize ``(batch, 1, height, width)`` by pixel centres, as the images were; return it without the channel."""
+    return functional.interpolate(
+        image_map, (height, width), mode="bilinear", align_corners=False, antialias=True
+    ).squeeze(1)
