@@ -1,0 +1,1 @@
+"""The report: one HTML page over all runs of an experiment."""

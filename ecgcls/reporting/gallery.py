@@ -1,0 +1,113 @@
+"""Explained ECGs of a report: what ``interpret`` left in the runs' folders, drawn anew as vector graphics."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ecgcls.explanation.figures import draw_ecg, to_svg
+from ecgcls.reporting.collect import Configuration
+
+MAX_BYTES = 3_500_000
+"""Of all pictures together, so that a page stays below 10 MB."""
+
+_OUTCOMES = {"TP": "true positive", "FP": "false positive", "FN": "false negative", "TN": "true negative"}
+_CHECKS = {
+    "randomisation": "changes when the weights are shuffled",
+    "deletion": "deleting what it names lowers the probability more than chance",
+    "insertion": "inserting what it names raises the probability more than chance",
+    "completeness": "adds up to the difference it explains",
+}
+
+
+@dataclass
+class Gallery:
+    """The pictures of one run and one method.
+
+    Attributes
+    ----------
+    name, fold, method
+        Whose they are.
+    verdicts
+        What was checked of the method, and whether it passed.
+    warnings
+        Why not to believe it.
+    pictures
+        Caption and SVG.
+    n_left_out
+        Pictures that did not fit into the page.
+    """
+
+    name: str
+    fold: int
+    method: str
+    verdicts: list[tuple[str, bool]]
+    warnings: list[str]
+    pictures: list[tuple[str, str]] = field(default_factory=list)
+    n_left_out: int = 0
+
+
+def collect_galleries(configurations: Sequence[Configuration]) -> list[Gallery]:
+    """Draw the explained ECGs of all runs, the surest hit of each class first, until the page is full."""
+    galleries, waiting = [], []
+    for one in configurations:
+        for run, info in zip(one.runs, one.infos, strict=True):
+            folder = run.path / "interpret"
+            if not (folder / "records.csv").is_file():
+                continue
+            table = pd.read_csv(folder / "records.csv", keep_default_na=False)
+            card = _read_card(folder / "scorecard.json")
+            for method, rows in table.groupby("method", sort=False):
+                gallery = Gallery(one.name, info["fold"], str(method), *_judge(card.get(str(method))))
+                galleries.append(gallery)
+                ranks = rows["outcome"].map(list(_OUTCOMES).index)
+                waiting += [
+                    (rank, gallery, folder, row) for rank, row in zip(ranks, rows.to_dict("records"), strict=True)
+                ]
+    n_bytes = 0
+    for number, (_, gallery, folder, row) in enumerate(sorted(waiting, key=lambda item: item[0])):
+        if n_bytes > MAX_BYTES:
+            gallery.n_left_out += 1
+            continue
+        picture = _draw(folder, row, gallery, f"ecg{number}")
+        n_bytes += len(picture[1])
+        gallery.pictures.append(picture)
+    return galleries
+
+
+def _draw(folder: Path, row: dict[str, Any], gallery: Gallery, prefix: str) -> tuple[str, str]:
+    with np.load(folder / row["attribution"]) as arrays:
+        values, unit = arrays["attribution"], str(arrays["unit"])
+        caption = (
+            f"ecg_id {row['ecg_id']}, {row['class']}: probability {row['y_prob']:.2f} "
+            f"({_OUTCOMES[row['outcome']]}); true: {row['y_true'] or 'none'}"
+        )
+        figure = draw_ecg(
+            arrays["signal_mv"],
+            sampling_rate_hz=float(arrays["sampling_rate_hz"]),
+            lead_names=[str(name) for name in arrays["lead_names"]],
+            title=caption,
+            subtitle=f"{gallery.name}, fold {gallery.fold}; {row['method']}",
+            attribution=values,
+            label=f"{row['method']} ({unit})",
+            is_signed=unit == "logit",
+        )
+    return caption, to_svg(figure, prefix=prefix)
+
+
+def _read_card(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    methods: dict[str, Any] = json.loads(path.read_text())["methods"]
+    return methods
+
+
+def _judge(scores: dict[str, Any] | None) -> tuple[list[tuple[str, bool]], list[str]]:
+    if scores is None:
+        return [], ["No scorecard: whether this method can be believed was not checked."]
+    verdicts = [(text, bool(scores[name]["passes"])) for name, text in _CHECKS.items() if scores.get(name)]
+    return verdicts, list(scores["warnings"])
