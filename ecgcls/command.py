@@ -166,7 +166,7 @@ def _load(config_name: str) -> DictConfig:
 def _known_keys(config_name: str) -> list[str]:
     """List the keys of the default configuration, with the command line's choices where they can be made."""
     if config_name != _RUN:
-        return list_keys(OmegaConf.masked_copy(config := _load(config_name), [key for key in config if key != "hydra"]))
+        return [key for key in list_keys(_load(config_name)) if not key.startswith("hydra")]
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         default = compose(config_name)

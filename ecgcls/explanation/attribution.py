@@ -194,6 +194,18 @@ def get_method(name: str) -> Method:
     return METHODS[name]
 
 
+def find_device(net: nn.Module) -> torch.device:
+    """Say where a net's weights lie; a net without any is on the CPU."""
+    parameter = next(net.parameters(), None)
+    return torch.device("cpu") if parameter is None else parameter.device
+
+
+def to_tensor(values: Tensor | ArrayLike, device: torch.device) -> Tensor:
+    """Bring a tensor or an array, which may be read-only, to a device as float32 without a history."""
+    tensor = values.detach() if isinstance(values, Tensor) else torch.from_numpy(np.array(values, dtype=np.float32))
+    return tensor.to(device, torch.float32)
+
+
 def attribute(
     net: nn.Module,
     signal_mv: Tensor | ArrayLike,
@@ -462,9 +474,8 @@ def _ask(
     settings: _Settings,
 ) -> _Asked:
     """Bring everything to the net's device, and refuse shapes that disagree."""
-    parameter = next(net.parameters(), None)
-    device = torch.device("cpu") if parameter is None else parameter.device
-    signal, baseline, sd = (_to_tensor(values, device) for values in (signal_mv, baseline_mv, sd_mv))
+    device = find_device(net)
+    signal, baseline, sd = (to_tensor(values, device) for values in (signal_mv, baseline_mv, sd_mv))
     classes = torch.as_tensor(np.asarray(class_index), dtype=torch.int64, device=device)
     if signal.ndim != 3 or not signal.numel():
         raise ConfigError(f"signal_mv must be (record, lead, sample), got {tuple(signal.shape)}")
@@ -551,12 +562,6 @@ def _find_map_to_leads(net: nn.Module) -> Callable[[Tensor], Tensor]:
         "grad_cam: the net works on an image and cannot bring a map of it back to the leads; give it a method "
         "map_to_leads that takes (batch, height, width) and returns (batch, lead, sample), as CNN2D has"
     )
-
-
-def _to_tensor(values: Tensor | ArrayLike, device: torch.device) -> Tensor:
-    """Copy an array, which may be read-only."""
-    tensor = values.detach() if isinstance(values, Tensor) else torch.from_numpy(np.array(values, dtype=np.float32))
-    return tensor.to(device, torch.float32)
 
 
 def _to_numpy(tensor: Tensor) -> NDArray:

@@ -23,6 +23,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
 from ecgcls.errors import DataError
@@ -189,9 +190,7 @@ def _add_paper(figure: Figure, page: tuple[float, float], width: float, height: 
         for y in np.arange(step, height, step):
             vertices += [(0.0, float(y)), (width, float(y))]
         codes = [Path.MOVETO, Path.LINETO] * (len(vertices) // 2)
-        axes.add_patch(
-            PathPatch(Path(vertices, codes), fill=False, edgecolor=colour, linewidth=line_width, zorder=0.5)
-        )
+        axes.add_patch(PathPatch(Path(vertices, codes), fill=False, edgecolor=colour, linewidth=line_width, zorder=0.5))
     return axes
 
 
@@ -442,7 +441,7 @@ def _draw_curves(axes: Axes, methods: Mapping[str, Any], colours: Mapping[str, s
         Line2D([], [], color="k", linestyle="--", label="insertion, most important first"),
         Line2D([], [], color="0.55", linestyle="-", label="in random order"),
     ]
-    axes.legend(handles=styles, fontsize=8, frameon=False)
+    axes.legend(handles=styles, fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.12))
     axes.grid(color="0.92")
 
 
@@ -459,7 +458,7 @@ def _draw_completeness(axes: Axes, methods: Mapping[str, Any], colours: Mapping[
         axes.axhline(100 * found["limit"], color="0.4", linestyle="--", linewidth=1, label="limit")
     axes.set(xlabel="Record, by rising error", ylabel="Relative completeness error (%)")
     axes.set_ylim(bottom=0)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(fontsize=8, frameon=False)
     axes.grid(color="0.92")
 

@@ -4,7 +4,10 @@ Task: a map that looks plausible may say nothing about the net. Each check asks 
 and a useless one need not:
 
 - Randomisation: shuffle the net's weights, layer after layer from the output down; a map whose magnitudes stay the same
-  does not show what the net learned. It fails maps that repeat the input (Adebayo et al. 2018).
+  does not show what the net learned. It fails maps that repeat the input (Adebayo et al. 2018). Some of a map always
+  stays, and is not learned: what is multiplied by the distance from the baseline keeps the outline of the ECG (rank
+  correlations of 0.6 to 0.9 for small nets on PTB-XL), what is told in logit/mV favours leads of low voltage (0.2 to
+  0.7).
 - Deletion and insertion: take away (or give back) first what the map ranks first; the probability must fall (or rise)
   sooner than in a random order (Samek et al. 2017, Petsiuk et al. 2018).
 - Completeness, integrated gradients only: the values must sum to what they claim to explain (Sundararajan et al. 2017).
@@ -38,10 +41,11 @@ from scipy.stats import rankdata
 from torch import Tensor, nn
 
 from ecgcls.errors import ConfigError
-from ecgcls.explanation.attribution import attribute, get_method
+from ecgcls.explanation.attribution import attribute, find_device, get_method, to_tensor
 
 _BATCH = 32  # signals that go through the net at once
 _CELL_S = 0.1
+_HARDLY_CHANGED = 0.75  # rank correlation from which on a warning puts it that way
 _ROUGH_STEPS = 64  # of integrated gradients of shuffled nets: ranks need no more
 
 
@@ -70,11 +74,7 @@ class Randomisation:
     @property
     def mean_similarity(self) -> list[float | None]:
         """``(stage,)``: over seeds and records, without those that are undefined; None where all are."""
-        defined = ~np.isnan(self.similarity)
-        return [
-            float(values[here].mean()) if here.any() else None
-            for values, here in zip(self.similarity, defined, strict=True)
-        ]
+        return [_mean_defined(stage) for stage in self.similarity]
 
     @property
     def passes(self) -> bool:
@@ -97,9 +97,10 @@ class Randomisation:
         if final is None:
             found.append("the map is the same everywhere, so nothing can be said about it with shuffled weights")
         elif not self.passes:
+            change = "hardly changes" if final >= _HARDLY_CHANGED else "changes too little"
             found.append(
-                f"the map hardly changes when the weights are shuffled (rank correlation {final:.2f}, limit "
-                f"{self.limit:.2f}): do not read it as what the net learned{self._tell_signs()}"
+                f"the map {change} when the weights are shuffled (rank correlation {final:.2f}, limit "
+                f"{self.limit:.2f}): {self._advise()}"
             )
         n_undefined = int(np.isnan(self.similarity).sum())
         if n_undefined and final is not None:
@@ -109,13 +110,14 @@ class Randomisation:
             )
         return found
 
-    def _tell_signs(self) -> str:
-        """Say what is left when the sizes are not learned but the signs may be."""
-        if self.sign_similarity is None or not np.nanmean(self.sign_similarity[-1]) < self.limit:
-            return ""
+    def _advise(self) -> str:
+        """Say what not to read into the map, and what is left if its signs do change."""
+        signs = None if self.sign_similarity is None else _mean_defined(self.sign_similarity[-1])
+        if signs is None or signs >= self.limit:
+            return "do not read it as what the net learned"
         return (
-            f". This is about how large its values are, which the ECG itself decides; their signs do change "
-            f"({np.nanmean(self.sign_similarity[-1]):.2f})"
+            "do not read the size of its values as what the net learned, which comes from the ECG; their signs do "
+            f"change ({signs:.2f})"
         )
 
 
@@ -255,7 +257,7 @@ def score_method(
     ConfigError
         As in `attribution.attribute`.
     """
-    signal, classes = _to_tensor(signal_mv), np.asarray(class_index)
+    signal, classes = to_tensor(signal_mv, find_device(net)), np.asarray(class_index)
     fixed: dict[str, Any] = {
         "method": method,
         "baseline_mv": baseline_mv,
@@ -403,10 +405,8 @@ def delete_and_insert(
     -------
     deletion, insertion
     """
-    parameter = next(net.parameters(), None)
-    device = torch.device("cpu") if parameter is None else parameter.device
-    signal = _to_tensor(signal_mv).to(device)
-    baseline = _to_tensor(baseline_mv).to(device).expand_as(signal)
+    device = find_device(net)
+    signal, baseline = to_tensor(signal_mv, device), to_tensor(baseline_mv, device)
     classes = torch.as_tensor(np.asarray(class_index), dtype=torch.int64, device=device)
     n_records, n_leads, n_samples = signal.shape
     if values.shape != (n_records, n_leads, n_samples):
@@ -482,6 +482,12 @@ def correlate_ranks(values: NDArray, others: NDArray) -> NDArray[np.float64]:
     return np.asarray((first * second).sum(axis=1) / np.where(size > 0, size, np.nan))
 
 
+def _mean_defined(values: NDArray[np.float64]) -> float | None:
+    """The mean of what is not nan; None where everything is."""
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if defined.size else None
+
+
 def _count_cell_samples(cell_s: float, sampling_rate_hz: float) -> int:
     cell = round(cell_s * sampling_rate_hz)
     if cell < 1:
@@ -532,10 +538,3 @@ def _measure_advantage(
 ) -> NDArray[np.float64]:
     gain = by_chance - by_map if name == "deletion" else by_map - by_chance
     return np.asarray(np.trapezoid(gain, share, axis=1))
-
-
-def _to_tensor(values: Tensor | ArrayLike) -> Tensor:
-    """Copy an array, which may be read-only."""
-    return (
-        values.detach().float() if isinstance(values, Tensor) else torch.from_numpy(np.array(values, dtype=np.float32))
-    )

@@ -66,8 +66,8 @@ def draw_reliability(configurations: Sequence[Configuration], class_names: Seque
                 x=bins["mean_prob"],
                 y=bins["share_positive"],
                 error_y={
-                    "array": bins["high"] - bins["share_positive"],
-                    "arrayminus": bins["share_positive"] - bins["low"],
+                    "array": bins["share_high"] - bins["share_positive"],
+                    "arrayminus": bins["share_positive"] - bins["share_low"],
                     "thickness": 0.8,
                     "width": 0,
                 },

@@ -5,7 +5,7 @@ Every number is computed anew from the runs' ``predictions.csv``, by the functio
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,8 @@ class Configuration:
         Holds ``fold_<k>/``.
     model, variant
         The choice of the group ``model``, and what differs from the defaults.
+    name
+        The model, with what differs from the experiment's other configurations.
     runs
         The finished folds, in order.
     unfinished
@@ -45,14 +47,10 @@ class Configuration:
     folder: Path
     model: str
     variant: str
+    name: str
     runs: tuple[RunDirectory, ...]
     unfinished: dict[int, str]
     n_folds: int
-
-    @property
-    def name(self) -> str:
-        """The model, with what differs from the defaults."""
-        return f"{self.model} {self.variant}".strip()
 
     @property
     def is_complete(self) -> bool:
@@ -129,6 +127,8 @@ class Experiment:
     ----------
     name
         Of the experiment.
+    shared
+        What all configurations have that differs from the defaults.
     configurations
         Those with a finished fold, the best pooled PR-AUC first.
     unfinished
@@ -136,6 +136,7 @@ class Experiment:
     """
 
     name: str
+    shared: tuple[str, ...]
     configurations: tuple[Configuration, ...]
     unfinished: dict[str, str]
 
@@ -176,8 +177,14 @@ def collect(folder: Path) -> Experiment:
     if not usable:
         states = "; ".join(f"{path}: {status}" for path, status in unfinished.items()) or "there is none"
         raise ConfigError(f"{folder}: no finished run to report ({states})")
-    best_first = sorted(usable, key=lambda one: -_nan_last(one.scores.overall["pr_auc"]))
-    return Experiment(folder.name, tuple(best_first), unfinished)
+    variants = [one.variant.split(",") if one.variant else [] for one in usable]
+    shared = [part for part in variants[0] if all(part in parts for parts in variants)]
+    named = [
+        replace(one, name=" ".join([one.model, *(part for part in parts if part not in shared)]))
+        for one, parts in zip(usable, variants, strict=True)
+    ]
+    best_first = sorted(named, key=lambda one: -_nan_last(one.scores.overall["pr_auc"]))
+    return Experiment(folder.name, tuple(shared), tuple(best_first), unfinished)
 
 
 def _read_configuration(folder: Path) -> Configuration:
@@ -192,6 +199,7 @@ def _read_configuration(folder: Path) -> Configuration:
         folder=folder,
         model=info.get("model", folder.name),
         variant=info.get("variant", ""),
+        name=f"{info.get('model', folder.name)} {info.get('variant', '')}".strip(),
         runs=tuple(runs[fold] for fold, info in infos.items() if info["status"] == "finished"),
         unfinished={
             fold: f"{info['status']}" + (f" ({info['error']})" if info.get("error") else "")

@@ -1,7 +1,7 @@
 """Explained ECGs of a report: what ``interpret`` left in the runs' folders, drawn anew as vector graphics."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,7 @@ def collect_galleries(configurations: Sequence[Configuration]) -> list[Gallery]:
     return galleries
 
 
-def _draw(folder: Path, row: dict[str, Any], gallery: Gallery, prefix: str) -> tuple[str, str]:
+def _draw(folder: Path, row: Mapping[Any, Any], gallery: Gallery, prefix: str) -> tuple[str, str]:
     with np.load(folder / row["attribution"]) as arrays:
         values, unit = arrays["attribution"], str(arrays["unit"])
         caption = (

@@ -128,7 +128,8 @@ def _embed(json_text: str | None) -> Markup:
 
 def _summarise_training(one: Configuration) -> dict[str, Any]:
     """Say in numbers what the training curves show."""
-    best = [table.loc[table["val/pr_auc"].idxmax()] for table in one.histories if table["val/pr_auc"].notna().any()]
+    scored = [table.dropna(subset=["val/pr_auc"]) for table in one.histories]
+    best = [table.sort_values("val/pr_auc", kind="stable").iloc[-1] for table in scored if len(table)]
     return {
         "name": one.name,
         "n_epochs": [len(table) for table in one.histories],

@@ -24,7 +24,7 @@ _SEXES = {0: "male", 1: "female"}  # as PTB-XL codes it
 
 def score_subgroups(
     configurations: Sequence[Configuration], *, data_root: Path | None
-) -> tuple[list[dict[str, Any]], str]:
+) -> tuple[list[tuple[str, list[dict[str, Any]]]], str]:
     """Score each subgroup of the pooled test records, for each configuration.
 
     Parameters
@@ -36,29 +36,27 @@ def score_subgroups(
 
     Returns
     -------
-    lines
-        One a grouping and subgroup: `grouping`, `group`, `n_records`, `n_patients`, `n_positive`, and for each
-        configuration's name the macro `pr_auc` and `roc_auc` over the classes that are defined there. The counts are
-        those of the first configuration.
+    groupings
+        For each a title and its subgroups: `group`, `n_records`, `n_patients`, `n_positive`, and in `scores` for each
+        configuration's name the macro `pr_auc` and `roc_auc` over the classes that are defined there, with the
+        `undefined` ones. The counts are those of the first configuration.
     reason
-        Why there is no line; empty otherwise.
+        Why there is none; empty otherwise.
     """
     database, reason = _find_database(configurations, data_root)
     if database is None:
         return [], reason
-    lines = []
+    found = []
     for column, title in GROUPINGS.items():
-        if column not in database:
-            continue
-        groups = _name_groups(database[column], column)
-        for group in _order(groups, configurations[0]):
-            line = _score_group(group, groups, configurations)
-            lines.append({"grouping": title, "group": group} | line)
-    return lines, "" if lines else "The data set's table has none of the columns that subgroups are made of."
+        if column in database:
+            groups = _name_groups(database[column], column)
+            lines = [_score_group(group, groups, configurations) for group in _order(groups, configurations[0])]
+            found.append((title, lines))
+    return found, "" if found else "The data set's table has none of the columns that subgroups are made of."
 
 
 def _score_group(group: str, groups: pd.Series, configurations: Sequence[Configuration]) -> dict[str, Any]:
-    line: dict[str, Any] = {"scores": {}}
+    line: dict[str, Any] = {"group": group, "scores": {}}
     for one in configurations:
         rows = np.flatnonzero(groups.reindex(one.pooled.ecg_id).to_numpy() == group)
         if not line["scores"]:
