@@ -283,12 +283,15 @@ def _summarise(explained: _Explained, class_names: Sequence[str], n_records: int
             log.warning("%s: no test record has it, so there is no summary", class_name)
             continue
         summary = _summarise_class(explained, method, class_name, rows)
+        n_records = summary.n_records
+        if n_records < len(rows):
+            log.warning("%s of %s: %d of %d maps are empty", method, class_name, len(rows) - n_records, len(rows))
         for lead, share in zip(explained.run.lead_names, summary.lead_shares, strict=True):
             by_lead.append(
-                {"method": method, "class": class_name, "lead": lead, "share": share, "n_records": len(rows)}
+                {"method": method, "class": class_name, "lead": lead, "share": share, "n_records": n_records}
             )
         by_beat.append(
-            {"method": method, "class": class_name, "n_records": len(rows), "n_beats": summary.n_beats}
+            {"method": method, "class": class_name, "n_records": n_records, "n_beats": summary.n_beats}
             | {f"{phase}_share": share for phase, share in summary.phase_shares.items()}
             | {f"{phase}_time": share for phase, share in summary.phase_times.items()}
         )
@@ -298,7 +301,7 @@ def _summarise(explained: _Explained, class_names: Sequence[str], n_records: int
                 summary.attribution,
                 summary.signal_mv,
                 lead_names=explained.run.lead_names,
-                title=f"{explained.title}: {class_name}, mean of {summary.n_beats} beats of {len(rows)} records",
+                title=f"{explained.title}: {class_name}, mean of {summary.n_beats} beats of {n_records} records",
                 label=f"{METHODS[method].label} ({METHODS[method].unit})",
                 is_signed=METHODS[method].is_signed,
             )
@@ -321,6 +324,7 @@ def _summarise(explained: _Explained, class_names: Sequence[str], n_records: int
 
 @dataclass(frozen=True)
 class _ClassSummary:
+    n_records: int  # whose map is not empty
     lead_shares: NDArray[np.float64]  # (lead,)
     times_s: NDArray[np.float64]  # (sample,), from the R peak
     attribution: NDArray[np.float64]  # (lead, sample), mean over beats
@@ -342,7 +346,7 @@ def _draw_sample(explained: _Explained, class_name: str, n_records: int) -> NDAr
 def _summarise_class(explained: _Explained, method: str, class_name: str, rows: NDArray[np.int64]) -> _ClassSummary:
     run = explained.run
     column = explained.test.class_names.index(class_name)
-    lead_sums = np.zeros(len(run.lead_names))
+    lead_sums, n_records = np.zeros(len(run.lead_names)), 0
     beats, signals, shares, times = [], [], [], []
     times_s = np.empty(0)
     for batch in _batches(rows):
@@ -350,7 +354,10 @@ def _summarise_class(explained: _Explained, method: str, class_name: str, rows: 
         found = explained.attribute(signal_mv, [column] * len(batch), method)
         for values, signal in zip(found.values, signal_mv.numpy(), strict=True):
             magnitude = np.abs(values).sum(axis=1)
-            lead_sums += magnitude / max(magnitude.sum(), np.finfo(float).tiny)  # every record weighs the same
+            if not magnitude.any():
+                continue  # a Grad-CAM may be empty: nothing in the block speaks for the class
+            n_records += 1
+            lead_sums += magnitude / magnitude.sum()  # every record weighs the same
             peaks = find_r_peaks(signal, sampling_rate_hz=run.sampling_rate_hz, lead_names=run.lead_names)
             times_s, of_values = align_beats(values, peaks, sampling_rate_hz=run.sampling_rate_hz)
             _, of_signal = align_beats(signal, peaks, sampling_rate_hz=run.sampling_rate_hz)
@@ -360,7 +367,8 @@ def _summarise_class(explained: _Explained, method: str, class_name: str, rows: 
                 shares.append(phase_shares(values, peaks, sampling_rate_hz=run.sampling_rate_hz))
                 times.append(phase_shares(np.ones_like(values), peaks, sampling_rate_hz=run.sampling_rate_hz))
     return _ClassSummary(
-        lead_shares=lead_sums / len(rows),
+        lead_shares=lead_sums / max(n_records, 1),
+        n_records=n_records,
         times_s=times_s,
         attribution=np.concatenate(beats).mean(axis=0) if beats else np.empty((0, 0)),
         signal_mv=np.concatenate(signals).mean(axis=0) if signals else np.empty((0, 0)),

@@ -92,6 +92,78 @@ def test_spectrogram_puts_a_tone_into_its_lead_and_frequency():
     assert abs(rows.argmax().item() + 0.5 - (5 + 0.5) * height_of_a_lead) < 1.5
 
 
+def burst(n_leads, n_samples, lead, middle):
+    """A tone of 0.3 s at 100 Hz in one lead, largest in its middle."""
+    signal = torch.zeros(1, n_leads, n_samples)
+    shape = torch.hann_window(31, periodic=False) * torch.cos(torch.arange(-15, 16) * torch.pi / 4)
+    signal[0, lead, middle - 15 : middle + 16] = shape
+    return signal
+
+
+@pytest.mark.parametrize("image", ["resize", "spectrogram"])
+@pytest.mark.parametrize(
+    ("n_leads", "n_samples", "lead", "middle"),
+    [
+        (12, 1000, 0, 100),
+        (12, 1000, 7, 613),
+        (12, 1000, 11, 975),
+        (12, 5000, 4, 4000),
+        (3, 250, 1, 61),
+        (8, 1003, 7, 20),
+    ],
+)
+def test_what_lies_in_the_image_comes_back_to_its_lead_and_time(image, n_leads, n_samples, lead, middle):
+    net = CNN2D(n_leads, n_samples, 5, image=image)
+    in_image = net._make_image(burst(n_leads, n_samples, lead, middle))[:, 0]
+    back = net.map_to_leads(in_image)[0]
+    assert back.shape == (n_leads, n_samples)
+    assert back.max(dim=1).values.argmax() == lead
+    assert abs(int(back[lead].argmax()) - middle) <= 2 + n_samples / IMAGE_SIZE[1]
+
+
+@pytest.mark.parametrize("image", ["resize", "spectrogram"])
+def test_a_coarse_map_comes_back_to_its_lead_and_time(image):
+    net = CNN2D(12, 1000, 5, image=image)
+    in_image = net._make_image(burst(12, 1000, 5, 400))
+    coarse = torch.nn.functional.avg_pool2d(in_image, 4)[:, 0]  # 16 rows, 64 columns
+    back = net.map_to_leads(coarse)[0]
+    assert back.max(dim=1).values.argmax() == 5
+    assert abs(int(back[5].argmax()) - 400) <= 1000 / 64
+
+
+@pytest.mark.parametrize("width", [256, 128, 32])
+@pytest.mark.parametrize(
+    ("image", "column"),
+    [
+        ("resize", lambda sample, width: (sample + 0.5) / 1000 * width - 0.5),
+        (
+            "spectrogram",
+            lambda sample, width: (sample / 4 + 0.5) / 251 * width - 0.5,
+        ),  # 251 frames, one every 4 samples
+    ],
+)
+def test_every_sample_gets_the_value_of_its_column(image, column, width):
+    net = CNN2D(12, 1000, 5, image=image)
+    columns = torch.arange(width, dtype=torch.float32).expand(1, 16, width)
+    back = net.map_to_leads(columns)[0]
+    inner = torch.arange(100, 900)
+    assert back[:, inner] == pytest.approx(column(inner, width).expand(12, -1), abs=0.02)
+
+
+@pytest.mark.parametrize("image", ["resize", "spectrogram"])
+def test_every_lead_gets_the_mean_of_its_rows(image):
+    net = CNN2D(12, 1000, 5, image=image)
+    rows = torch.arange(12.0).repeat_interleave(8)[None, :, None].expand(1, 96, 64)  # 8 rows a lead
+    back = net.map_to_leads(rows)[0]
+    assert back[:, 500] == pytest.approx(torch.arange(12.0), abs=0.15)
+
+
+@pytest.mark.parametrize("image", ["resize", "spectrogram"])
+def test_the_way_back_adds_nothing_to_a_checkpoint(image):
+    net = CNN2D(12, 1000, 5, image=image)
+    assert {name.split(".")[0] for name in net.state_dict()} == {"features", "head"}
+
+
 @pytest.mark.parametrize(
     ("make", "match"),
     [

@@ -1,0 +1,108 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from omegaconf import OmegaConf
+
+from ecgcls.evaluation.predictions import Predictions
+from ecgcls.evaluation.results import write_results
+from ecgcls.runs import RunDirectory
+
+CLASSES = ("NORM", "LAFB/LPFB", "<b>&\"HYP'")
+N_FOLDS = 3
+
+
+@pytest.fixture(scope="session")
+def database(synthetic_root) -> pd.DataFrame:
+    return pd.read_csv(synthetic_root / "ptbxl_database.csv").set_index("ecg_id")
+
+
+@pytest.fixture(scope="session")
+def write_configuration(synthetic_root, database) -> Callable[..., Path]:
+    """Write the finished folds of a configuration, as a run leaves them, without training."""
+
+    def write(experiment: Path, model: str, variant: str = "", *, skill: float = 0.5, folds=range(N_FOLDS)) -> Path:
+        """`skill`, 0 to 1, says how much the probabilities know of the truth."""
+        from ecgcls.data.ptbxl import hash_tables
+
+        rng = np.random.default_rng(int(100 * skill))
+        y_true = rng.random((len(database), len(CLASSES))) < (0.6, 0.3, 0.2)
+        y_prob = skill * y_true + (1 - skill) * rng.random(y_true.shape)
+        strat_fold = database["strat_fold"].to_numpy()
+        for fold in folds:
+            rows = np.flatnonzero(strat_fold % N_FOLDS == fold)
+            run = RunDirectory(experiment / model / variant / f"fold_{fold}")
+            predictions = Predictions(
+                database.index.to_numpy()[rows],
+                database["patient_id"].to_numpy()[rows].astype(int),
+                strat_fold[rows],
+                np.full(len(rows), "test"),
+                y_true[rows],
+                y_prob[rows],
+                CLASSES,
+            )
+            predictions.to_csv(run.path / "predictions.csv")
+            write_results(run.path, predictions, title=model)
+            config = {
+                "fold": fold,
+                "seed": 0,
+                "model": {"_target_": f"nets.{model}"},
+                "loss": {"_target_": "ecgcls.training.losses.WeightedBCE"},
+                "data": {"root": str(synthetic_root), "sampling_rate_hz": 100},
+                "folds": {"test": [[n] for n in range(N_FOLDS)]},
+            }
+            (run.path / ".hydra").mkdir(exist_ok=True)
+            OmegaConf.save(config, run.path / ".hydra" / "config.yaml")
+            epochs = {"epoch": [0, 1], "train/loss": [1.0, 0.5], "val/loss": [1.0, 0.7], "val/pr_auc": [0.2, skill]}
+            pd.DataFrame(epochs).to_csv(run.path / "history.csv", index=False)
+            part = {"n_records": 10 + fold, "n_patients": 9, "n_positive": dict.fromkeys(CLASSES, 4)}
+            run.write_info(
+                {
+                    "status": "finished",
+                    "experiment": experiment.name,
+                    "model": model,
+                    "variant": variant,
+                    "fold": fold,
+                    "seed": 0,
+                    "synthetic": True,
+                    "n_parameters": 1234 if model == "cnn1d" else 99,
+                    "command": ["python", "-m", "ecgcls.run", f"model={model}", "data.root=my data"],
+                    "stages_s": {"fit": 1.5},
+                    "versions": {"ecgcls": "0.1.0", "torch": "2.13.0" if model == "cnn1d" else "2.14.0"},
+                    "machine": {"platform": "Linux", "n_cpus": 2},
+                    "git": {"commit": "abc", "modified": False},
+                    "data": {
+                        "root": str(synthetic_root),
+                        "sampling_rate_hz": 100,
+                        "n_samples": 1000,
+                        "lead_names": ["I", "II"],
+                        "n_records": 60,
+                        "n_without_label": 7,
+                        "n_missing_files": 2,
+                        "n_records_with_a_flat_lead": 1,
+                        "absent_classes": ["WPW"],
+                        "class_names": list(CLASSES),
+                        "parts": {"train": part, "val": part, "test": part},
+                        "fingerprint": {"signals": "5", **hash_tables(synthetic_root)},
+                    },
+                }
+            )
+        return experiment / model / variant
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def experiment(tmp_path_factory, write_configuration) -> Path:
+    """Two configurations, one of them with a fold that failed, and one that has only begun."""
+    folder = tmp_path_factory.mktemp("outputs") / "demo"
+    write_configuration(folder, "cnn1d", "seed=1,trainer.max_epochs=3", skill=0.4)
+    partial = write_configuration(folder, "cnn2d", "trainer.max_epochs=3", skill=0.7, folds=(0, 2))
+    (partial / "fold_1").mkdir()
+    (partial / "fold_1" / "run.json").write_text(json.dumps({"status": "failed", "error": "out of <memory>"}))
+    (folder / "cnn1d" / "seed=2" / "fold_0").mkdir(parents=True)
+    (folder / "cnn1d" / "seed=2" / "fold_0" / "run.json").write_text(json.dumps({"status": "running"}))
+    return folder
