@@ -273,12 +273,12 @@ def say_example(example: Example) -> str:
     )
 
 
-def _summarise(explained: _Explained, class_names: Sequence[str], n_records: int, output: Path) -> None:
+def _summarise(explained: _Explained, class_names: Sequence[str], n_asked: int, output: Path) -> None:
     """Write what holds on average: each lead's share of the attribution, and the attribution around the R peak."""
     by_lead, by_beat = [], []
     tasks = [(method, name) for method in explained.methods for name in class_names]
     for method, class_name in tqdm(tasks, desc="Summarising", unit=" classes", disable=None):
-        rows = _draw_sample(explained, class_name, n_records)
+        rows = _draw_sample(explained, class_name, n_asked)
         if not len(rows):
             log.warning("%s: no test record has it, so there is no summary", class_name)
             continue

@@ -198,10 +198,18 @@ def _draw_strip(axes: Axes, strip: _Strip, base: float) -> None:
     """Draw the calibration pulse, the traces, their names and the marks between them."""
     pulse_x = np.array([1, 2, 2, 7, 7, 8])
     pulse_y = base + MM_PER_MV * np.array([0, 0, 1, 1, 0, 0])
-    axes.plot(pulse_x, pulse_y, color=_INK, linewidth=0.8, solid_joinstyle="miter", gid="calibration")
+    axes.plot(pulse_x, pulse_y, color=_INK, linewidth=0.8, solid_joinstyle="miter", gid=f"calibration-{base:g}")
     for (name, _, start, stop), values in zip(strip.pieces, strip.values, strict=True):
         x = strip.x_mm(np.arange(start, stop))
-        axes.plot(x, base + MM_PER_MV * values, color=_INK, linewidth=0.8, solid_joinstyle="round", zorder=3, gid=name)
+        axes.plot(
+            x,
+            base + MM_PER_MV * values,
+            color=_INK,
+            linewidth=0.8,
+            solid_joinstyle="round",
+            zorder=3,
+            gid=f"{name}-{start}-{stop}",
+        )
         left = float(strip.x_mm(start))
         axes.plot([left, left], [base - 2, base + 2], color=_INK, linewidth=0.8, zorder=2)
         axes.text(
