@@ -311,6 +311,15 @@ def test_every_command_of_the_readme_uses_a_finished_run(work, sweep, synthetic_
     assert (work / output).exists()
 
 
+def test_the_python_lines_of_the_readme_work(configuration, synthetic_root, capsys):
+    text = (REPOSITORY / "README.md").read_text()
+    (block,) = [code for code in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL) if "load_run" in code]
+    header = sorted(synthetic_root.glob("records100/*/*.hea"))[0]
+    block = block.replace("my/ecg", str(header.with_suffix("")))
+    exec(block.replace("outputs/default/cnn1d/fold_0", str(configuration / "fold_0")))
+    assert "'NORM': 0." in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("command", [line for line in readme_commands() if line.startswith("python -m ecgcls.run")])
 def test_every_command_of_the_readme_works(work, command):
     typed = shlex.split(command)[3:]
