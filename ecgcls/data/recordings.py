@@ -27,7 +27,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.signal import resample_poly
 
 from ecgcls.data.signals import LEADS, read_leads
 from ecgcls.errors import ConfigError, DataError
@@ -288,6 +287,8 @@ def _check_values(signal: NDArray[np.floating], lead_names: Sequence[str]) -> li
 
 
 def _resample(signal: NDArray[np.floating], from_hz: float, to_hz: float) -> NDArray[np.float64]:
+    from scipy.signal import resample_poly  # takes half a second, and ECGs at the net's own rate never come here
+
     ratio = (Fraction(str(to_hz)) / Fraction(str(from_hz))).limit_denominator(2000)  # off by a sample in hours
     resampled: NDArray[np.float64] = resample_poly(
         signal.astype(np.float64), ratio.numerator, ratio.denominator, axis=1, padtype="line"
