@@ -78,3 +78,10 @@ def configuration(work, sweep) -> Path:
     """The folder that holds the five finished folds of cnn1d."""
     (fold,) = work.glob("outputs/sweep/cnn1d/*/fold_0")
     return fold.parent
+
+
+def pytest_collection_modifyitems(items) -> None:
+    """Let one worker run all tests that need the finished runs of `sweep`, which take a minute to train."""
+    for item in items:
+        if "sweep" in item.fixturenames:
+            item.add_marker(pytest.mark.xdist_group("runs"))
