@@ -30,9 +30,8 @@ from ecgcls.data.ptbxl import hash_tables, read_database
 from ecgcls.data.signals import read_record
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.figures import save_figure
-from ecgcls.evaluation.files import name_file, write_atomically
+from ecgcls.evaluation.files import name_files, write_atomically, write_json
 from ecgcls.evaluation.predictions import Predictions
-from ecgcls.evaluation.results import write_json
 from ecgcls.explanation import figures
 from ecgcls.explanation.attribution import METHODS, Attribution, attribute
 from ecgcls.explanation.beats import align_beats, find_r_peaks, phase_shares
@@ -145,6 +144,11 @@ class _Explained:
     seed: int
 
     @property
+    def names(self) -> dict[str, str]:
+        """How each class is written in a file's name."""
+        return name_files(self.run.class_names)
+
+    @property
     def net(self) -> nn.Sequential:
         return self.run.nets[0]
 
@@ -212,7 +216,7 @@ def _draw_examples(explained: _Explained, examples: Sequence[Example], output: P
             signal_mv = explained.read([example.ecg_id for example in batch])
             found = explained.attribute(signal_mv, [example.class_index for example in batch], method)
             for number, example in enumerate(batch):
-                name = f"ecg_{example.ecg_id}_{name_file(example.class_name)}"
+                name = f"ecg_{example.ecg_id}_{explained.names[example.class_name]}"
                 arrays, picture = (
                     Path("attributions") / method / f"{name}.npz",
                     Path("figures") / method / f"{name}.png",
@@ -305,7 +309,7 @@ def _summarise(explained: _Explained, class_names: Sequence[str], n_asked: int, 
                 label=f"{METHODS[method].label} ({METHODS[method].unit})",
                 is_signed=METHODS[method].is_signed,
             )
-            save_figure(figure, output / "figures" / method / f"by_beat_{name_file(class_name)}.png")
+            save_figure(figure, output / "figures" / method / f"by_beat_{explained.names[class_name]}.png")
     lead_table = pd.DataFrame(by_lead)
     write_atomically(output / "by_lead.csv", lead_table.to_csv(index=False).encode())
     write_atomically(output / "by_beat.csv", pd.DataFrame(by_beat).to_csv(index=False).encode())

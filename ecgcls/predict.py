@@ -46,8 +46,7 @@ def predict_job(config: DictConfig) -> None:
 
     from ecgcls.data.recordings import find_recordings
     from ecgcls.errors import DataError
-    from ecgcls.evaluation.files import write_atomically
-    from ecgcls.evaluation.results import write_json
+    from ecgcls.evaluation.files import write_atomically, write_json
     from ecgcls.inference import load_run, predict_files
     from ecgcls.runs import choose_folder, name_output
 

@@ -17,8 +17,7 @@ from ecgcls.data.cohort import leave_out_missing
 from ecgcls.data.ptbxl import read_database, read_statements
 from ecgcls.data.store import open_store
 from ecgcls.errors import ConfigError, DataError
-from ecgcls.evaluation.predictions import Predictions, pool
-from ecgcls.evaluation.results import THRESHOLD
+from ecgcls.evaluation.predictions import THRESHOLD, Predictions, pool
 from ecgcls.inference import LoadedRun, load_run
 from ecgcls.runs import RunDirectory, list_folds, open_run, read_thresholds, say_title
 

@@ -29,8 +29,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from ecgcls.config import identify, suggest
 from ecgcls.errors import ConfigError, DataError
-from ecgcls.evaluation.predictions import Predictions
-from ecgcls.evaluation.results import THRESHOLD, write_json
+from ecgcls.evaluation.files import write_json
+from ecgcls.evaluation.predictions import THRESHOLD, Predictions
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,8 @@ def test_cv_holds_every_record_once_with_the_same_figures_as_a_run(tmp_path):
     assert pooled["ecg_id"].tolist() == [*range(40), *range(100, 140), *range(200, 240)]
     assert set(pooled["split"]) == {"test"}
     figures = {path.name for path in (tmp_path / "cv" / "figures").iterdir()}
-    assert figures == {"pr_curves.png", "roc_curves.png", "confusion_matrices.png", "training_curves.png"}
+    expected = {"pr_curves", "roc_curves", "reliability_curves", "confusion_matrices", "training_curves"}
+    assert figures == {f"{name}.png" for name in expected}
     metrics = json.loads((tmp_path / "cv" / "metrics.json").read_text())
     assert metrics["test"]["overall"]["n_records"] == 120
     assert metrics["over_folds"]["overall"]["pr_auc"]["n_folds"] == N_FOLDS

@@ -70,6 +70,8 @@ def test_a_run_directory_holds_what_the_contract_says(run):
         "figures/pr_curves.png",
         "figures/roc_curves.png",
         "figures/confusion_matrices.png",
+        "figures/reliability_curves.png",
+        "reliability.csv",
     } <= files
     assert not [name for name in files if name.endswith(".tmp")]
 

@@ -291,8 +291,9 @@ def draw_confusion_matrix(predictions: Predictions, class_name: str, *, threshol
     axes.set_xlabel(f"Predicted (probability at least {threshold:g})", fontsize=11)
     axes.set_ylabel("True", fontsize=11)
     _add_share_bar(figure, axes, shrink=0.75)
-    rates = {"sensitivity": row.sensitivity, "specificity": row.specificity, "PPV": row.precision, "NPV": row.npv}
-    figure.supxlabel("   ".join(f"{name} {_say_rate(float(rate))}" for name, rate in rates.items()), fontsize=10)
+    labels = {"sensitivity": "sensitivity", "specificity": "specificity", "precision": "PPV", "npv": "NPV"}
+    rates = {labels[str(name)]: _say_rate(float(rate)) for name, rate in row[list(labels)].to_dict().items()}
+    figure.supxlabel("   ".join(f"{label} {rate}" for label, rate in rates.items()), fontsize=10)
     figure.suptitle(heading, fontsize=11, parse_math=False)
     _fix_layout(figure)
     return figure

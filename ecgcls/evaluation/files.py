@@ -1,8 +1,11 @@
 """Files that appear whole or not at all, and names that a file may have."""
 
+import json
 import os
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -36,3 +39,30 @@ def name_file(text: str) -> str:
     ('LAFB-LPFB', 'PRC(S)', '..-ISC_')
     """
     return re.sub(r"[^\w.()+-]", "-", text)
+
+
+def name_files(texts: Sequence[str]) -> dict[str, str]:
+    """Give each text a file's name that no other has, on a system that ignores case as well.
+
+    Examples
+    --------
+    >>> name_files(["a/b", "a:b", "A-B"])
+    {'a/b': 'a-b', 'a:b': 'a-b-2', 'A-B': 'A-B-3'}
+    """
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    for text in texts:
+        name = wanted = name_file(text)
+        number = 1
+        while name.casefold() in taken:
+            number += 1
+            name = f"{wanted}-{number}"
+        taken.add(name.casefold())
+        names[text] = name
+    return names
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write strict JSON (no NaN) that others see whole or not at all."""
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    write_atomically(path, (text + "\n").encode())

@@ -28,6 +28,8 @@ from ecgcls.evaluation.checks import check_arrays, check_whole_numbers, describe
 from ecgcls.evaluation.files import write_atomically
 
 SPLITS = ("val", "test")
+THRESHOLD = 0.5
+"""A class is predicted where its probability is at least this, unless a run has thresholds of its own."""
 _ID_COLUMNS = ("ecg_id", "patient_id", "strat_fold", "split")
 _TRUE = "y_true_"
 _PROB = "y_prob_"

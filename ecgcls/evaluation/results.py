@@ -3,7 +3,6 @@
 They are computed from predictions alone, so a run can be scored again without a net, a GPU or the signals.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,12 +19,9 @@ from ecgcls.evaluation.figures import (
     draw_roc_curves,
     save_figure,
 )
-from ecgcls.evaluation.files import name_file, write_atomically
+from ecgcls.evaluation.files import name_files, write_atomically, write_json
 from ecgcls.evaluation.metrics import Scores, score
-from ecgcls.evaluation.predictions import SPLITS, Predictions
-
-THRESHOLD = 0.5
-"""A class is predicted where its probability is at least this."""
+from ecgcls.evaluation.predictions import SPLITS, THRESHOLD, Predictions
 
 
 def write_results(
@@ -120,7 +116,7 @@ def write_confusion_matrices(
     """
     scores = score_split(predictions, threshold=threshold)
     paths: dict[str, Path] = {}
-    for class_name, name in _name_apart(predictions.class_names).items():
+    for class_name, name in name_files(predictions.class_names).items():
         at = scores.threshold_by_class[class_name]
         paths[class_name] = folder / f"confusion_matrix_{name}.png"
         save_figure(draw_confusion_matrix(predictions, class_name, threshold=at, title=title), paths[class_name])
@@ -141,24 +137,3 @@ def score_split(
         threshold=threshold,
         pos_weight=pos_weight,
     )
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write strict JSON (no NaN) that others see whole or not at all."""
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-    write_atomically(path, (text + "\n").encode())
-
-
-def _name_apart(texts: Sequence[str]) -> dict[str, str]:
-    """Give each text the name of a file that no other has, on a system that ignores case as well."""
-    names: dict[str, str] = {}
-    taken: set[str] = set()
-    for text in texts:
-        name = wanted = name_file(text)
-        number = 1
-        while name.casefold() in taken:
-            number += 1
-            name = f"{wanted}-{number}"
-        taken.add(name.casefold())
-        names[text] = name
-    return names

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from ecgcls.errors import ConfigError, DataError
-from ecgcls.evaluation.predictions import Predictions, pool
+from ecgcls.evaluation.predictions import Predictions, from_arrays, pool, read_predictions
 
 AWKWARD = ("NORM", "LAFB/LPFB", "ISC_", "PRC(S)", 'a "b", c', "y_prob_X", "2AVB", "É")
 ARRAYS = ("ecg_id", "patient_id", "strat_fold", "split", "y_true", "y_prob")
@@ -239,3 +239,81 @@ def test_pool_refuses_nothing():
 def test_predictions_refuse_broken_arrays(changed, message):
     with pytest.raises(DataError, match=message):
         make(**changed)
+
+
+def test_predictions_of_whatever_origin_are_read_and_what_was_assumed_is_said(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text("y_prob_MI,note,y_true_MI\n0.75,a,1\n0.25,b,0\n")
+    found, assumptions = read_predictions(path)
+    assert (found.ecg_id.tolist(), found.patient_id.tolist()) == ([1, 2], [1, 2])
+    assert found.split.tolist() == ["test", "test"]
+    assert found.y_prob.tolist() == [[0.75], [0.25]]
+    assert [sentence.split(":")[0] for sentence in assumptions] == [
+        "columns that are not known were ignored",
+        "column ecg_id is missing",
+        "column patient_id is missing",
+        "column strat_fold is missing",
+        "column split is missing",
+    ]
+
+
+def test_a_whole_file_needs_no_assumption(tmp_path):
+    said = Predictions([7, 8], [1, 2], [9, 10], ["val", "test"], [[1], [0]], [[0.9], [0.2]], ("MI",))
+    said.to_csv(tmp_path / "p.csv")
+    found, assumptions = read_predictions(tmp_path / "p.csv")
+    assert assumptions == []
+    assert found.ecg_id.tolist() == [7, 8]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("y_true_MI,y_prob_CD\n1,0.5\n", "the classes of the y_prob_ and y_true_ columns differ"),
+        ("y_true_MI,y_prob_MI\n1,3.2\n", r"must be .*in \[0, 1\], got 3\.2"),
+        ("y_true_MI,y_prob_MI\n2,0.5\n", "must be 0 or 1"),
+        ("a,b\n1,2\n", "there is no column y_true_<CLASS>"),
+        ("y_true_MI,y_prob_MI\n1,nan\n", "must be in \\[0, 1\\], got 'nan'"),
+    ],
+)
+def test_predictions_that_are_none_are_told(tmp_path, content, message):
+    path = tmp_path / "p.csv"
+    path.write_text(content)
+    with pytest.raises(DataError, match=message):
+        read_predictions(path)
+
+
+def test_arrays_are_read_with_their_class_names(tmp_path):
+    np.save(tmp_path / "t.npy", [[1, 0], [0, 1]])
+    np.save(tmp_path / "p.npy", [[0.9, 0.1], [0.3, 0.6]])
+    found, assumptions = from_arrays(tmp_path / "t.npy", tmp_path / "p.npy", ["MI", "CD"])
+    assert found.class_names == ("MI", "CD")
+    assert found.y_prob.tolist() == [[0.9, 0.1], [0.3, 0.6]]
+    assert len(assumptions) >= 1
+
+
+@pytest.mark.parametrize(
+    ("y_prob", "class_names", "error", "message"),
+    [
+        ([[0.9, 3.2], [0.1, 0.1]], ["MI", "CD"], DataError, "3.2"),
+        ([[0.9, 0.2]], ["MI", "CD"], DataError, "shape"),
+        ([[0.9, 0.2], [0.1, 0.1]], ["MI"], (ConfigError, DataError), "class"),
+    ],
+)
+def test_arrays_that_disagree_are_told(tmp_path, y_prob, class_names, error, message):
+    np.save(tmp_path / "t.npy", [[1, 0], [0, 1]])
+    np.save(tmp_path / "p.npy", y_prob)
+    with pytest.raises(error, match=message):
+        from_arrays(tmp_path / "t.npy", tmp_path / "p.npy", class_names)
+
+
+def test_a_file_that_is_no_array_is_told(tmp_path):
+    (tmp_path / "t.npy").write_text("1,0\n")
+    with pytest.raises(DataError, match=r"t\.npy"):
+        from_arrays(tmp_path / "t.npy", tmp_path / "t.npy", ["MI"])
+
+
+def test_records_are_taken_in_the_order_of_the_table():
+    said = Predictions([7, 8, 9], [1, 2, 3], [9] * 3, ["test"] * 3, [[1], [0], [1]], [[0.9], [0.2], [0.4]], ("MI",))
+    assert said.take([9, 7, 9]).ecg_id.tolist() == [7, 9]
+    with pytest.raises(DataError, match="2 of the 3 wanted ecg_ids are not among the 3 predictions: 4, 5"):
+        said.take([5, 7, 4])

@@ -1,0 +1,83 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ecgcls.errors import DataError
+from ecgcls.evaluation.figures import draw_confusion_matrix, draw_reliability_curves
+from ecgcls.evaluation.predictions import Predictions
+from ecgcls.evaluation.results import write_confusion_matrices, write_results
+
+CLASSES = ("NORM", "LAFB/LPFB", "LAFB:LPFB")
+
+
+def predict(split="test", n_records=60):
+    rng = np.random.default_rng(0)
+    y_true = rng.integers(0, 2, size=(n_records, 3))
+    y_prob = 0.3 * y_true + 0.7 * rng.random((n_records, 3))
+    ids = np.arange(1, n_records + 1)
+    return Predictions(ids, ids, np.ones(n_records, int), np.full(n_records, split), y_true, y_prob, CLASSES)
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_either_split_is_scored_and_drawn(tmp_path, split):
+    predictions = predict(split)
+    scores = write_results(tmp_path, predictions, title="t", draw=split, more={"source": "s"})
+    written = json.loads((tmp_path / "metrics.json").read_text())
+    assert set(written) == {split, "source"}
+    assert written[split]["overall"]["pr_auc"] == scores.overall["pr_auc"]
+    figures = {path.stem for path in (tmp_path / "figures").iterdir()}
+    assert figures == {"pr_curves", "roc_curves", "reliability_curves", "confusion_matrices"}
+    assert pd.read_csv(tmp_path / "reliability.csv").groupby("class")["n_records"].sum().tolist() == [60, 60, 60]
+
+
+def test_the_split_to_draw_must_be_there(tmp_path):
+    with pytest.raises(DataError, match="none of the 60 predictions is in split 'test'"):
+        write_results(tmp_path, predict("val"), title="t")
+
+
+def test_each_class_may_have_its_own_threshold(tmp_path):
+    predictions = predict()
+    write_results(tmp_path, predictions, title="t", threshold=[0.2, 0.5, 1.0])
+    by_class = json.loads((tmp_path / "metrics.json").read_text())["test"]["by_class"]
+    for column, (name, at) in enumerate(zip(CLASSES, (0.2, 0.5, 1.0), strict=True)):
+        predicted = predictions.y_prob[:, column] >= at
+        assert by_class[name]["tp"] == (predicted & (predictions.y_true[:, column] == 1)).sum()
+        assert by_class[name]["fp"] == (predicted & (predictions.y_true[:, column] == 0)).sum()
+
+
+def test_two_classes_never_share_a_file(tmp_path):
+    paths = write_confusion_matrices(tmp_path, predict(), threshold=0.5, title="t")
+    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in paths.values()}
+    assert paths["LAFB/LPFB"].name == "confusion_matrix_LAFB-LPFB.png"
+    assert paths["LAFB:LPFB"].name == "confusion_matrix_LAFB-LPFB-2.png"
+
+
+def test_a_confusion_matrix_tells_counts_and_rates():
+    y_true = [[1]] * 8 + [[0]] * 12
+    y_prob = [[0.9]] * 6 + [[0.1]] * 2 + [[0.8]] * 3 + [[0.2]] * 9
+    ids = np.arange(20)
+    predictions = Predictions(ids, ids, ids, np.full(20, "test"), y_true, y_prob, ("MI",))
+    figure = draw_confusion_matrix(predictions, "MI", threshold=0.5, title="t")
+    cells = [text.get_text().split("\n")[0] for text in figure.axes[0].texts]
+    assert cells == ["9", "3", "2", "6"]
+    below = figure.get_supxlabel()
+    for rate in ("sensitivity 0.750", "specificity 0.750", "PPV 0.667", "NPV 0.818"):
+        assert rate in below
+
+
+def test_reliability_names_what_it_cannot_draw():
+    said = predict()
+    y_true = said.y_true.copy()
+    y_true[:, 1] = 0
+    undefined = Predictions(said.ecg_id, said.patient_id, said.strat_fold, said.split, y_true, said.y_prob, CLASSES)
+    figure = draw_reliability_curves(undefined, title="t")
+    labels = [
+        text.get_text()
+        for legend in [*figure.legends, figure.axes[0].get_legend()]
+        if legend
+        for text in legend.get_texts()
+    ]
+    assert any("LAFB/LPFB" in label and "no positive record" in label for label in labels)
+    assert any(label.startswith("NORM") and "n+" in label for label in labels)
