@@ -1,13 +1,14 @@
 import re
 import xml.etree.ElementTree as ElementTree
 
+import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from ecgcls.data.signals import LEADS
-from ecgcls.errors import DataError
+from ecgcls.data.signals import LEADS, read_record
+from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.figures import save_figure
 from ecgcls.explanation.figures import draw_beat, draw_ecg, draw_lead_shares, draw_scorecard, to_svg
 
@@ -29,6 +30,11 @@ def draw(signal_mv, **changed):
 def lines(figure):
     """Return the named lines of the paper: calibration pulses and traces."""
     return {line.get_gid(): line for line in figure.axes[0].lines if line.get_gid()}
+
+
+def say(figure):
+    """Return everything that is written on the page, outside of its axes."""
+    return " ".join(text.get_text() for text in figure.texts)
 
 
 def measure_mm(figure, x, y):
@@ -67,14 +73,75 @@ def test_each_column_shows_its_quarter_of_its_leads(signal_mv):
     assert len(lines(figure)) == 12 + 1 + 4
 
 
-def test_rows_grow_with_the_voltage_and_nothing_is_cut_off(signal_mv):
-    calm, wild = draw(signal_mv), draw(30 * signal_mv)
-    assert wild.get_figheight() > calm.get_figheight()
-    top = wild.axes[0].get_ylim()[1]
-    for line in lines(wild).values():
-        y = np.asarray(line.get_ydata())
-        assert y.min() >= 0
-        assert y.max() <= top
+@pytest.mark.parametrize("size", [1, 30])
+def test_rows_are_30_mm_or_higher_and_traces_neither_meet_nor_leave_the_paper(signal_mv, size):
+    figure = draw(size * signal_mv)
+    there = lines(figure)
+    bases = [float(line.get_ydata()[0]) for gid, line in there.items() if gid.startswith("calibration")]
+    assert (np.diff(bases) <= -30).all()
+    assert (np.diff(bases) == -30).all() == (size == 1)
+    rows = [["I", "aVR", "V1", "V4"], ["II", "aVL", "V2", "V5"], ["III", "aVF", "V3", "V6"], ["II-0-1000"]]
+    spans = []
+    for names in rows:
+        drawn = [line.get_ydata() for gid, line in there.items() if gid in names or gid.split("-")[0] in names]
+        if len(names) == 4:
+            drawn = [y for y in drawn if len(y) == 250]
+        spans.append((min(map(min, drawn)), max(map(max, drawn))))
+    edges = [figure.axes[0].get_ylim()[1], *(edge for low, high in spans for edge in (high, low)), 0]
+    assert (np.diff(edges) < 0).all()  # from the top of the paper to its bottom: each row ends before the next begins
+
+
+def test_paper_is_ruled_in_small_and_large_squares(signal_mv):
+    figure = draw(signal_mv)
+    height = figure.axes[0].get_ylim()[1]
+    for step, patch in zip((1, 5), figure.axes[0].patches, strict=True):
+        vertices = patch.get_path().vertices.reshape(-1, 2, 2)  # (line, end, x and y)
+        upright = vertices[vertices[:, 0, 0] == vertices[:, 1, 0]]
+        level = vertices[vertices[:, 0, 1] == vertices[:, 1, 1]]
+        np.testing.assert_allclose(upright[:, 0, 0], np.arange(step, 260, step))
+        np.testing.assert_allclose(level[:, 0, 1], np.arange(step, height, step))
+        assert (patch.get_linewidth() > 0.4) == (step == 5)
+    for gid, line in lines(figure).items():
+        if gid.startswith("calibration"):
+            assert line.get_ydata()[0] % 5 == 0  # a row's line lies on a heavy line
+
+
+def test_the_page_says_its_scale_and_what_it_is_not(signal_mv):
+    written = say(draw(signal_mv, subtitle="a $b$"))
+    assert "25 mm/s   10 mm/mV   100 Hz" in written
+    assert "Research software, not a medical device." in written
+    assert "Each lead's median lies on the line of its row" in written
+    assert "a $b$" in written
+    assert "layout shows" not in written
+
+
+def test_names_of_leads_keep_clear_of_the_traces(signal_mv):
+    signal_mv[0, 5:15] = 0.95  # lead I: a wave where its name would stand
+    signal_mv[1, 7] = 3.0  # lead II: a peak that leaves no room above
+    figure = draw(signal_mv)
+    figure.canvas.draw()
+    texts = {text.get_text(): text.get_window_extent() for text in figure.axes[0].texts[:4]}
+    assert set(texts) == {"I", "aVR", "V1", "V4"}
+    for text in figure.axes[0].texts:
+        box = text.get_window_extent()
+        for line in lines(figure).values():
+            x, y = figure.axes[0].transData.transform(np.column_stack(line.get_data())).T
+            between = np.linspace(max(box.x0, x[0]), min(box.x1, x[-1]), 200)
+            trace = np.interp(between, x, y)
+            met = (between > box.x0) & (between < box.x1) & (trace > box.y0) & (trace < box.y1)
+            assert "calibration" in line.get_gid() or not met.any(), text.get_text()
+
+
+def test_long_titles_and_narrow_pages_cut_nothing_off(signal_mv):
+    long = "a title of many words " * 12
+    figure = draw(signal_mv[:, :300], title=long, subtitle=long, attribution=signal_mv[:, :300], label="label (logit)")
+    figure.canvas.draw()
+    width, height = figure.canvas.get_width_height()
+    boxes = [text.get_window_extent() for text in figure.texts]
+    assert min(box.x0 for box in boxes) > 0 and max(box.x1 for box in boxes) < width
+    assert min(box.y0 for box in boxes) > 0 and max(box.y1 for box in boxes) < height
+    assert " ".join(say(figure).split()).count("title of many words") == 24
+    assert not any(one.overlaps(other) for n, one in enumerate(boxes) for other in boxes[:n])
 
 
 def test_leads_are_found_by_name_in_any_order(signal_mv):
@@ -85,11 +152,38 @@ def test_leads_are_found_by_name_in_any_order(signal_mv):
 
 
 def test_the_foot_note_says_how_much_the_layout_hides(signal_mv):
-    """All of the attribution lies in lead I: three quarters of it in the first quarter, which is shown."""
+    """Lead I is shown in the first quarter, V6 in the last: 3 + 2 of 3 + 1 + 2 + 4 are shown."""
     attribution = np.zeros_like(signal_mv)
-    attribution[0, 100], attribution[0, 900] = -3.0, 1.0
+    attribution[0, 249], attribution[0, 250] = -3.0, 1.0
+    attribution[11, 750], attribution[11, 749] = 2.0, -4.0
     figure = draw(signal_mv, attribution=attribution, label="x (logit)")
-    assert "shows 75% of the attribution's magnitude" in " ".join(text.get_text() for text in figure.texts)
+    assert "shows 50% of the attribution's magnitude" in say(figure)
+    shuffled = draw(signal_mv[::-1], lead_names=LEADS[::-1], attribution=attribution[::-1], label="x (logit)")
+    assert "shows 50% of the attribution's magnitude" in say(shuffled)
+
+
+@pytest.mark.parametrize(("rate_hz", "width"), [(100, 4), (500, 20), (20, 1)])
+def test_colours_are_means_over_small_squares_of_the_paper(rate_hz, width):
+    rng = np.random.default_rng(0)
+    attribution = rng.normal(size=(12, 10 * rate_hz))
+    figure = draw(np.zeros_like(attribution), sampling_rate_hz=rate_hz, attribution=attribution, label="x (logit)")
+    expected = np.array([[part.mean() for part in np.split(lead, 10 * rate_hz // width)] for lead in attribution])
+    (whole,) = [axes for axes in figure.axes if axes.get_xlabel() == "Time (s)"]
+    drawn = np.asarray(whole.images[0].get_array())
+    np.testing.assert_allclose(drawn, expected.repeat(width, axis=1), atol=1e-12)
+    assert [label.get_text() for label in whole.get_yticklabels()] == list(LEADS)
+    names = ["I", "aVR", "V1", "V4", "II", "aVL", "V2", "V5", "III", "aVF", "V3", "V6"]
+    bands = figure.axes[0].images
+    for number, name in enumerate(names):
+        quarter = slice(number % 4 * 10 * rate_hz // 4, (number % 4 + 1) * 10 * rate_hz // 4)
+        np.testing.assert_array_equal(bands[number].get_array(), drawn[[LEADS.index(name)], quarter])
+        left, right, low, high = bands[number].get_extent()
+        line = lines(figure)[f"{name}-{quarter.start}-{quarter.stop}"]
+        half = 12.5 / rate_hz
+        assert (left, right) == pytest.approx((line.get_xdata()[0] - half, line.get_xdata()[-1] + half))
+        assert low < line.get_ydata()[0] < high  # behind the trace
+        assert bands[number].get_zorder() < line.get_zorder()
+    assert f"means over {1000 * width / rate_hz:g} ms" in say(figure)
 
 
 def test_colours_are_symmetric_where_the_sign_counts(signal_mv):
@@ -101,16 +195,39 @@ def test_colours_are_symmetric_where_the_sign_counts(signal_mv):
     assert {(image.norm.vmin, image.norm.vmax) for image in unsigned} == {(0.0, 2.0)}
     assert unsigned[0].get_array().min() == 2.0  # lead I's first quarter, of which the magnitude is drawn
     assert len(signed) == 13
+    against, nothing, speaks_for = signed[0].cmap(np.array([0.0, 0.5, 1.0]))
+    assert against[2] > 0.6 > against[0]  # blue
+    assert speaks_for[0] > 0.6 > speaks_for[2]  # orange
+    assert nothing[3] < 0.01 and min(against[3], speaks_for[3]) > 0.5
+
+
+@pytest.mark.parametrize(
+    ("highest", "is_signed", "extend"),
+    [(1.0, True, "neither"), (9.0, True, "max"), (-9.0, True, "min"), (-9.0, False, "max")],
+)
+def test_arrows_of_the_colour_bar_say_what_lies_beyond_it(signal_mv, highest, is_signed, extend):
+    """Of 12 x 250 columns, 12 lie beyond the others: less than one in 200."""
+    attribution = np.where(np.arange(1000) < 500, -1.0, 1.0) * np.ones((12, 1))
+    attribution[:, :4] = highest
+    figure = draw(signal_mv, attribution=attribution, label="x (logit)", is_signed=is_signed)
+    (bar,) = [axes for axes in figure.axes if hasattr(axes, "_colorbar")]
+    assert bar._colorbar.extend == extend
+    assert bar._colorbar.vmax == 1.0
+    assert "x (logit)" in say(figure)
 
 
 def test_an_attribution_of_nothing_can_be_drawn(signal_mv, tmp_path):
-    save_figure(draw(signal_mv, attribution=np.zeros_like(signal_mv), label="x"), tmp_path / "a.png")
+    figure = draw(signal_mv, attribution=np.zeros_like(signal_mv), label="x")
+    save_figure(figure, tmp_path / "a.png")
+    assert "The attribution is 0 everywhere." in say(figure)
 
 
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"lead_names": (*LEADS[:11], "V7")}, "needs the twelve standard leads; V6 is not among"),
+        ({"lead_names": (*LEADS[:11], "V7")}, "needs the twelve standard leads, I, II.* got I, II.*V5, V7"),
+        ({"lead_names": (*LEADS, "V6")}, "needs the twelve standard leads"),
+        ({"lead_names": (*LEADS[:11], "V5")}, "needs the twelve standard leads"),
         ({"attribution": np.zeros((12, 999))}, r"must have the signal's shape \(12, 1000\), got \(12, 999\)"),
         ({"attribution": np.full((12, 1000), np.nan)}, "the attribution has a value that is not finite"),
     ],
@@ -122,14 +239,26 @@ def test_what_cannot_be_drawn_is_told(signal_mv, changed, message):
 
 def test_a_missing_sample_is_told(signal_mv):
     signal_mv[3, 5] = np.nan
-    with pytest.raises(DataError, match="not finite"):
+    with pytest.raises(DataError, match="not finite in lead aVR, sample 5"):
         draw(signal_mv)
+
+
+def test_signals_and_rates_that_make_no_picture_are_told(signal_mv):
+    with pytest.raises(DataError, match=r"12 leads and 8 samples or more, got \(11, 1000\)"):
+        draw(signal_mv[:11])
+    with pytest.raises(DataError, match="8 samples or more"):
+        draw(signal_mv[:, :7])
+    for rate_hz in (0, -100, np.nan):
+        with pytest.raises(ConfigError, match="sampling_rate_hz must be positive"):
+            draw(signal_mv, sampling_rate_hz=rate_hz)
 
 
 def test_the_same_picture_has_the_same_bytes(signal_mv, tmp_path):
     for name in ("a", "b"):
         save_figure(draw(signal_mv, attribution=signal_mv, label="x"), tmp_path / f"{name}.png")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    size = matplotlib.image.imread(tmp_path / "a.png").shape
+    assert size[1] / 150 * 25.4 == pytest.approx(276, abs=0.2)  # mm: 10 s, the calibration pulse, the margins
 
 
 def test_svg_is_small_whole_and_refers_to_nothing_outside(signal_mv):
@@ -144,6 +273,44 @@ def test_svg_is_small_whole_and_refers_to_nothing_outside(signal_mv):
     assert targets <= set(ids)
     assert {text for text in re.findall(r'href="([^"]{5})', svg) if not text.startswith("#")} <= {"data:"}
     assert ">I</text>" in svg  # text stays text
+    assert "<style" not in svg  # would hold for the whole page
+    assert "<?xml" not in svg and "<!DOCTYPE" not in svg and "<metadata" not in svg
+
+
+def test_pictures_in_one_page_share_no_id(signal_mv):
+    ids = [
+        set(re.findall(r'\bid="([^"]+)"', to_svg(draw(signal_mv, attribution=signal_mv, label="x"), prefix=prefix)))
+        for prefix in ("one", "two")
+    ]
+    assert min(map(len, ids)) > 20
+    assert not ids[0] & ids[1]
+    for prefix in ("", "1a", "a b", 'a"'):
+        with pytest.raises(ConfigError, match="prefix must be a letter"):
+            to_svg(draw(signal_mv), prefix=prefix)
+
+
+def test_svg_keeps_the_lines_within_a_hundredth_of_a_point(signal_mv):
+    figure = draw(signal_mv)
+    root = ElementTree.fromstring(to_svg(figure, prefix="p"))
+    assert float(root.get("width").removesuffix("pt")) == pytest.approx(276 / 25.4 * 72)
+    (trace,) = [group for group in root.iter() if group.get("id") == "p-calibration-105"]
+    d = next(node.get("d") for node in trace.iter() if node.get("d"))
+    found = np.array(re.findall(r"[ML] ([-\d.]+) ([-\d.]+)", d), dtype=float)
+    points = figure.axes[0].transData.transform(np.column_stack(lines(figure)["calibration-105"].get_data()))
+    expected = points / figure.dpi * 72
+    expected[:, 1] = figure.get_figheight() * 72 - expected[:, 1]
+    np.testing.assert_allclose(found, expected, atol=0.011)
+
+
+def test_a_real_ecg_is_drawn_whole_and_small(ptbxl_root):
+    """Record 421 has the largest deflection of the real ones at hand, 11 mV below the line."""
+    record = read_record(next(ptbxl_root.glob("records100/*/00421_lr.hea")).with_suffix(""))
+    signal_mv = record.signal_uv / 1000
+    figure = draw(signal_mv, attribution=signal_mv, label="x (logit)")
+    top = figure.axes[0].get_ylim()[1]
+    for line in lines(figure).values():
+        assert min(line.get_ydata()) > 0 and max(line.get_ydata()) < top
+    assert len(to_svg(figure, prefix="p")) < 250_000
 
 
 def test_lead_shares_are_written_as_percentages():
@@ -152,6 +319,13 @@ def test_lead_shares_are_written_as_percentages():
     assert texts == ["25%", "75%", "50%", "50%"]
     with pytest.raises(DataError, match="no class"):
         draw_lead_shares(shares.iloc[:0], title="t", label="x")
+
+
+@pytest.mark.parametrize("share", [np.nan, -0.1, 1.1])
+def test_a_share_beyond_0_to_1_is_told(share):
+    shares = pd.DataFrame([[0.25, 0.75], [share, 0.5]], index=["MI", "CD"], columns=["I", "V1"])
+    with pytest.raises(DataError, match=f"within 0..1, got {share:g} for CD, I"):
+        draw_lead_shares(shares, title="t", label="x")
 
 
 def test_beats_of_all_leads_share_their_scales():
@@ -164,22 +338,93 @@ def test_beats_of_all_leads_share_their_scales():
     assert set(panels) == set(LEADS)
     assert len({axes.get_ylim() for axes in panels.values()}) == 1
     assert len({axes.images[0].norm.vmax for axes in panels.values()}) == 1
-    assert panels["aVR"].lines[0].get_ydata().max() == pytest.approx(4.0)
+    for name, axes in panels.items():
+        row = LEADS.index(name)
+        np.testing.assert_array_equal(axes.lines[0].get_ydata(), signal_mv[row])
+        np.testing.assert_allclose(axes.images[0].get_array()[0], 0.1 * signal_mv[row])
+        assert axes.images[0].get_extent()[:2] == pytest.approx((-0.305, 0.505))
+        borders = [line.get_xdata()[0] for line in axes.lines[1:]]
+        assert borders == pytest.approx([-0.20, -0.06, 0.06, 0.40])
+        assert [text.get_text() for text in axes.texts[1:]] == ["P", "QRS", "ST-T"]
+    legend = " ".join(text.get_text() for text in figure.legends[0].get_texts())
+    assert "mean beat" in legend and "nominal windows" in legend
+
+
+def test_beats_that_do_not_fit_together_are_told():
+    times_s, signal_mv = np.linspace(-0.3, 0.5, 81), np.zeros((12, 81))
+    told = {"lead_names": LEADS, "title": "t", "label": "x", "is_signed": True}
     with pytest.raises(DataError, match="signal_mv must be"):
-        draw_beat(times_s[1:], signal_mv, signal_mv, lead_names=LEADS, title="t", label="x", is_signed=True)
+        draw_beat(times_s[1:], signal_mv, signal_mv, **told)
+    with pytest.raises(DataError, match="signal_mv must be"):
+        draw_beat(np.empty(0), np.empty((0, 0)), np.empty((0, 0)), **told)
+    with pytest.raises(DataError, match="the attribution must have the signal's shape"):
+        draw_beat(times_s, signal_mv[:, 1:], signal_mv, **told)
+    with pytest.raises(DataError, match="signal_mv has a value that is not finite"):
+        draw_beat(times_s, signal_mv, signal_mv * np.nan, **told)
 
 
-def test_a_scorecard_draws_what_was_found_and_says_what_was_not():
-    curve = {"share": [0, 0.5, 1], "probability": [0.9, 0.2, 0.1], "random": [0.9, 0.6, 0.1]}
+def make_scores(**changed):
+    curve = {"share": [0, 0.5, 1], "probability": [0.9, 0.2, 0.1], "random": [0.9, 0.6, 0.1], "passes": True}
     scores = {
-        "randomisation": {"layers": ["head", "conv"], "similarity": [0.7, None], "limit": 0.5},
+        "randomisation": {"layers": ["head", "conv"], "similarity": [0.7, None], "limit": 0.5, "passes": False},
         "deletion": curve,
-        "insertion": curve,
+        "insertion": curve | {"probability": [0.1, None, 0.9], "random": [0.1, 0.3, 0.9], "passes": False},
         "completeness": None,
     }
-    without = draw_scorecard({"methods": {"grad_cam": scores}}, title="t")
-    assert "was not among the methods" in " ".join(text.get_text() for axes in without.axes for text in axes.texts)
-    complete = scores | {"completeness": {"relative_error": [0.04, 0.01], "limit": 0.05}}
-    figure = draw_scorecard({"methods": {"grad_cam": scores, "integrated_gradients": complete}}, title="t")
-    np.testing.assert_allclose(figure.axes[2].lines[0].get_ydata(), [1.0, 4.0])
-    np.testing.assert_allclose(figure.axes[1].lines[0].get_xdata(), [0, 50, 100])
+    return scores | changed
+
+
+def find_panels(figure):
+    """Return a scorecard's panels by the first word that tells them apart."""
+    words = {"map change": "randomisation", "Deletion": "deletion", "Insertion": "insertion", "add up": "completeness"}
+    return {
+        name: axes for axes in figure.axes for word, name in words.items() if word in axes.get_title().splitlines()[0]
+    }
+
+
+def test_a_scorecard_draws_what_was_found():
+    completeness = {"relative_error": [0.04, None, 0.01], "limit": 0.05, "passes": True}
+    methods = {"grad_cam": make_scores(), "integrated_gradients": make_scores(completeness=completeness)}
+    figure = draw_scorecard({"methods": methods}, title="t")
+    panels = find_panels(figure)
+    first, second, limit = panels["randomisation"].lines
+    np.testing.assert_array_equal(first.get_ydata(), [0.7, np.nan])
+    assert first.get_color() != second.get_color()
+    assert (limit.get_ydata()[0], limit.get_linestyle()) == (0.5, "--")
+    assert [text.get_text() for text in panels["randomisation"].get_xticklabels()] == ["head", "conv"]
+    assert "0 of 2 pass" in panels["randomisation"].get_title()
+    for kind, of_map, of_chance in (
+        ("deletion", [0.9, 0.2, 0.1], [0.9, 0.6, 0.1]),
+        ("insertion", [0.1, np.nan, 0.9], [0.1, 0.3, 0.9]),
+    ):
+        by_map, by_chance, *_ = panels[kind].lines
+        np.testing.assert_allclose(by_map.get_xdata(), [0, 50, 100])  # per cent
+        np.testing.assert_array_equal(by_map.get_ydata(), of_map)
+        np.testing.assert_array_equal(by_chance.get_ydata(), of_chance)
+        assert (by_map.get_linestyle(), by_chance.get_linestyle()) == ("-", ":")
+        assert by_map.get_color() == by_chance.get_color() == first.get_color()
+    points, limit = panels["completeness"].lines
+    np.testing.assert_allclose(points.get_ydata(), [4.0, np.nan, 1.0])
+    assert points.get_color() == second.get_color()
+    assert limit.get_ydata()[0] == pytest.approx(5.0)
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert legend == ["grad_cam", "integrated_gradients", "in the map's order", "in random order", "limit"]
+
+
+def test_a_scorecard_says_what_was_not_found():
+    undefined = {"layers": ["head"], "similarity": [None], "limit": 0.5, "passes": False}
+    figure = draw_scorecard({"methods": {"grad_cam": make_scores(randomisation=undefined, deletion=None)}}, title="t")
+    panels = find_panels(figure)
+    said = {name: " ".join(text.get_text() for text in axes.texts) for name, axes in panels.items()}
+    assert "was not among the methods" in said["completeness"]
+    assert "no rank correlation is defined" in said["randomisation"]
+    assert "no deletion was measured" in said["deletion"]
+    assert not said["insertion"]
+    with pytest.raises(DataError, match="no method"):
+        draw_scorecard({"methods": {}}, title="t")
+
+
+def test_eight_methods_can_be_told_apart():
+    methods = {f"method_{number}_": make_scores() for number in range(8)}
+    lines_ = find_panels(draw_scorecard({"methods": methods}, title="t"))["randomisation"].lines[:8]
+    assert len({line.get_color() for line in lines_}) == len({line.get_marker() for line in lines_}) == 8
