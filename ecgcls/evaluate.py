@@ -71,10 +71,11 @@ def evaluate_job(config: DictConfig) -> None:
 
 def _read_run(settings: dict[str, Any]) -> "tuple[Evaluated, Path]":
     """Return the predictions of a run, stored or made now, and where their scores go."""
-    from ecgcls.rescoring import narrow, parse_records, predict_data_set, read_cross_validation, read_run
     from ecgcls.runs import choose_folder, name_output
 
     folder, split, root = choose_folder(settings), settings["split"], settings["data.root"]
+    from ecgcls.rescoring import narrow, parse_records, predict_data_set, read_cross_validation, read_run
+
     if root is not None:
         evaluated = predict_data_set(
             folder,
@@ -98,6 +99,10 @@ def _read_run(settings: dict[str, Any]) -> "tuple[Evaluated, Path]":
 def _read_files(settings: dict[str, Any]) -> "tuple[Evaluated, Path]":
     """Return predictions that somebody else made, and where their scores go."""
     from ecgcls.errors import ConfigError
+
+    absent = [key for key in ("y_true", "y_prob", "class_names") if settings[key] is None]
+    if settings["predictions"] is None and absent:
+        raise ConfigError(f"{absent[0]} is missing: y_true, y_prob and class_names go together")
     from ecgcls.evaluation.predictions import from_arrays, read_predictions
     from ecgcls.rescoring import Evaluated, narrow, parse_records
 
@@ -106,9 +111,6 @@ def _read_files(settings: dict[str, Any]) -> "tuple[Evaluated, Path]":
         predictions, assumptions = read_predictions(path)
         predictions = predictions.select(settings["split"])
     else:
-        absent = [key for key in ("y_true", "y_prob", "class_names") if settings[key] is None]
-        if absent:
-            raise ConfigError(f"{absent[0]} is missing: y_true, y_prob and class_names go together")
         path = Path(settings["y_prob"])
         names = [name.strip() for name in settings["class_names"].strip("[]").split(",")]
         predictions, assumptions = from_arrays(Path(settings["y_true"]), path, names)

@@ -40,10 +40,11 @@ def interpret_job(config: DictConfig) -> None:
     for key in ("n_summary", "n_scorecard", "seed"):
         if settings[key] < 0:
             raise ConfigError(f"{key} must be 0 or more, got {settings[key]}")
-    from ecgcls.explaining import explain_run
     from ecgcls.runs import choose_folder
 
     folder = choose_folder(settings)
+    from ecgcls.explaining import explain_run  # heavy: only once the run is found
+
     output = Path(settings["output"] or folder / "interpret")
     table, warnings = explain_run(
         folder,

@@ -41,16 +41,17 @@ def predict_job(config: DictConfig) -> None:
     settings = check_types(config, _TYPES)
     if settings["input"] is None:
         raise ConfigError("input=PATH is missing: a WFDB record, a folder, a glob or a CSV list of records")
+    from ecgcls.runs import choose_folder, name_output
+
+    folder = choose_folder(settings)
     import pandas as pd
     from tqdm import tqdm
 
     from ecgcls.data.recordings import find_recordings
     from ecgcls.errors import DataError
     from ecgcls.evaluation.files import write_atomically, write_json
-    from ecgcls.inference import load_run, predict_files
-    from ecgcls.runs import choose_folder, name_output
+    from ecgcls.inference import load_run, predict_files  # heavy: only once the run is found
 
-    folder = choose_folder(settings)
     run = load_run(folder, device=settings["device"])
     paths = find_recordings(settings["input"], sampling_rate_hz=run.sampling_rate_hz)
     output = Path(settings["output"] or folder / "predict" / name_output(settings["input"]))

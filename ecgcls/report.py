@@ -15,10 +15,11 @@ def report_job(config: DictConfig) -> None:
     from ecgcls.config import check_types
 
     settings = check_types(config, _TYPES)
-    from ecgcls.reporting.page import write_report
     from ecgcls.runs import find_experiment
 
     folder = find_experiment(Path(settings["output_dir"]), settings["experiment"])
+    from ecgcls.reporting.page import write_report  # heavy: only once the experiment is found
+
     page = write_report(
         folder,
         output=Path(settings["output"] or folder / "report.html"),

@@ -5,11 +5,10 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
-from hydra.utils import instantiate
 from tqdm import tqdm
 
 from ecgcls.cross_validation import read_folds
@@ -18,8 +17,10 @@ from ecgcls.data.ptbxl import read_database, read_statements
 from ecgcls.data.store import open_store
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.predictions import THRESHOLD, Predictions, pool
-from ecgcls.inference import LoadedRun, load_run
 from ecgcls.runs import RunDirectory, list_folds, open_run, read_thresholds, say_title
+
+if TYPE_CHECKING:
+    from ecgcls.inference import LoadedRun
 
 log = logging.getLogger(__name__)
 
@@ -120,6 +121,10 @@ def predict_data_set(
     DataError
         If the data set cannot be read, or its signals have another length than the net takes.
     """
+    from hydra.utils import instantiate
+
+    from ecgcls.inference import load_run  # torch: stored predictions are scored without it
+
     run = load_run(path, device=device)
     config = (open_run(path) if len(run.nets) == 1 else list_folds(path)[0]).read_config()
     database = read_database(root, sampling_rate_hz=config.data.sampling_rate_hz)
@@ -228,7 +233,7 @@ def _describe(run: RunDirectory) -> dict[str, Any]:
     return {"path": str(run.path), "predictions_sha256": hashlib.sha256(content).hexdigest()}
 
 
-def _is_own_data(run: LoadedRun, database: pd.DataFrame, y_true: np.ndarray) -> bool:
+def _is_own_data(run: "LoadedRun", database: pd.DataFrame, y_true: np.ndarray) -> bool:
     """Whether these are records of the data set that the run was trained on: same number, patient, fold and labels.
 
     Compared are the records of the validation and test parts, which the run keeps; different data sets may use the
