@@ -283,6 +283,13 @@ def test_a_wheel_carries_the_configuration(tmp_path):
         where, cwd=tmp_path, capture_output=True, text=True, check=True, env={**os.environ, **environment}
     )
     assert found.stdout.strip() == str(site / "ecgcls" / "conf")
+    assert {path.name for path in (site / "ecgcls" / "reporting").glob("report.*")} == {
+        "report.css", "report.html.jinja", "report.js",
+    }  # fmt: skip
+    assert (
+        "python -m ecgcls.predict model=cnn1d"
+        in succeed(tmp_path, "--help", command="predict", environment=environment).stdout
+    )
     done = succeed(tmp_path, "--cfg=job", "model=cnn2d", "+preset=reference", environment=environment)
     assert "ecgcls.models.cnn2d.CNN2D" in done.stdout
 

@@ -161,7 +161,7 @@ def draw_roc_curves(predictions: Predictions, *, title: str) -> Figure:
 
 
 def draw_reliability_curves(predictions: Predictions, *, title: str) -> Figure:
-    """Draw for each class how often it is true against how often it was said to be, and how often what was said.
+    """Draw for each class how often it is true against the probability that it was given.
 
     The curve joins the bins of equal mass of `calibration.reliability_curve`: their mean probability and their
     share of positive records, with its 95 % Wilson interval as a faint upright line (left out for more than 12
@@ -198,13 +198,7 @@ def draw_reliability_curves(predictions: Predictions, *, title: str) -> Figure:
         style["linewidth"] *= 0.7
         histogram.stairs(counts, _HISTOGRAM_BORDERS, baseline=None, **style)
     handles += axes.plot([0, 1], [0, 1], color="0.4", linestyle=":", label="perfect calibration", zorder=1)
-    handles.append(
-        Line2D(
-            [], [], color="0.4", alpha=0.5, linestyle="none", marker="|", markersize=12, label="95 % Wilson interval"
-        )
-        if few
-        else Line2D([], [], linestyle="none", label=f"no intervals (more than {_FEW} classes)")
-    )
+    handles.append(_interval_handle(len(names)))
     axes.set(ylabel="Share of positive records")
     histogram.set_ylim(bottom=-0.15)
     n_most = bins.groupby("class")["bin"].count().max()
@@ -281,7 +275,7 @@ def draw_confusion_matrix(predictions: Predictions, class_name: str, *, threshol
         raise ConfigError(f"class_name must be one of {', '.join(predictions.class_names)}, got {class_name!r}")
     column = [predictions.class_names.index(class_name)]
     scores = score(predictions.y_true[:, column], predictions.y_prob[:, column], [class_name], threshold=threshold)
-    row = scores.by_class.loc[class_name]
+    (row,) = scores.by_class.itertuples()
     heading = f"{class_name}\n{textwrap.fill(title, 55)}"
     figure = _new_figure(5.0, 4.4 + 0.2 * heading.count("\n"))
     axes = figure.subplots()
@@ -292,7 +286,7 @@ def draw_confusion_matrix(predictions: Predictions, class_name: str, *, threshol
     axes.set_ylabel("True", fontsize=11)
     _add_share_bar(figure, axes, shrink=0.75)
     labels = {"sensitivity": "sensitivity", "specificity": "specificity", "precision": "PPV", "npv": "NPV"}
-    rates = {labels[str(name)]: _say_rate(float(rate)) for name, rate in row[list(labels)].to_dict().items()}
+    rates = {labels[str(name)]: _say_rate(rate) for name, rate in row[list(labels)].to_dict().items()}
     figure.supxlabel("   ".join(f"{label} {rate}" for label, rate in rates.items()), fontsize=10)
     figure.suptitle(heading, fontsize=11, parse_math=False)
     _fix_layout(figure)
@@ -367,6 +361,13 @@ def _style(number: int, n_classes: int) -> dict:
 
 def _undefined_handle(name: str, reason: str) -> Line2D:
     return Line2D([], [], linestyle="none", label=f"{name}  undefined: {reason}")
+
+
+def _interval_handle(n_classes: int) -> Line2D:
+    if n_classes > _FEW:
+        return Line2D([], [], linestyle="none", label=f"no intervals (more than {_FEW} classes)")
+    bar = {"color": "0.4", "alpha": 0.5, "linestyle": "none", "marker": "|", "markersize": 12}
+    return Line2D([], [], label="95 % Wilson interval", **bar)
 
 
 def _add_legend(figure: Figure, axes: Axes, handles: Sequence[Line2D]) -> None:
