@@ -275,19 +275,19 @@ def draw_confusion_matrix(predictions: Predictions, class_name: str, *, threshol
         raise ConfigError(f"class_name must be one of {', '.join(predictions.class_names)}, got {class_name!r}")
     column = [predictions.class_names.index(class_name)]
     scores = score(predictions.y_true[:, column], predictions.y_prob[:, column], [class_name], threshold=threshold)
-    (row,) = scores.by_class.itertuples()
+    row = scores.by_class.loc[class_name].to_dict()
     heading = f"{class_name}\n{textwrap.fill(title, 55)}"
     figure = _new_figure(5.0, 4.4 + 0.2 * heading.count("\n"))
     axes = figure.subplots()
-    _draw_matrix(axes, np.array([[row.tn, row.fp], [row.fn, row.tp]], dtype=np.int64), fontsize=13)
+    _draw_matrix(axes, np.array([[row["tn"], row["fp"]], [row["fn"], row["tp"]]], dtype=np.int64), fontsize=13)
     axes.set_xticks([0, 1], ["no", "yes"], fontsize=11)
     axes.set_yticks([0, 1], ["no", "yes"], fontsize=11)
     axes.set_xlabel(f"Predicted (probability at least {threshold:g})", fontsize=11)
     axes.set_ylabel("True", fontsize=11)
     _add_share_bar(figure, axes, shrink=0.75)
     labels = {"sensitivity": "sensitivity", "specificity": "specificity", "precision": "PPV", "npv": "NPV"}
-    rates = {labels[str(name)]: _say_rate(rate) for name, rate in row[list(labels)].to_dict().items()}
-    figure.supxlabel("   ".join(f"{label} {rate}" for label, rate in rates.items()), fontsize=10)
+    rates = "   ".join(f"{label} {_say_rate(row[name])}" for name, label in labels.items())
+    figure.supxlabel(rates, fontsize=10)
     figure.suptitle(heading, fontsize=11, parse_math=False)
     _fix_layout(figure)
     return figure
@@ -366,7 +366,7 @@ def _undefined_handle(name: str, reason: str) -> Line2D:
 def _interval_handle(n_classes: int) -> Line2D:
     if n_classes > _FEW:
         return Line2D([], [], linestyle="none", label=f"no intervals (more than {_FEW} classes)")
-    bar = {"color": "0.4", "alpha": 0.5, "linestyle": "none", "marker": "|", "markersize": 12}
+    bar: dict[str, Any] = {"color": "0.4", "alpha": 0.5, "linestyle": "none", "marker": "|", "markersize": 12}
     return Line2D([], [], label="95 % Wilson interval", **bar)
 
 

@@ -287,13 +287,12 @@ def from_arrays(
             f"class_names must name the {n_classes} columns of {y_prob_path} in their order, as in NORM, MI, STTC; "
             f"got {class_names!r}"
         )
-    numbers = np.arange(1, n_records + 1)
     try:
-        predictions = Predictions(
-            numbers, numbers, np.zeros(n_records, dtype=np.int64), np.full(n_records, "test"), y_true, y_prob, names
-        )
+        y_true, y_prob = check_arrays(y_true, y_prob, names)  # names records by their row, there is no ecg_id
     except DataError as error:
         raise DataError(f"{y_true_path}, {y_prob_path}: {error}") from None
+    numbers = np.arange(1, n_records + 1)
+    predictions = Predictions(numbers, numbers, 0 * numbers, np.full(n_records, "test"), y_true, y_prob, names)
     return predictions, [
         f"arrays have no ecg_id: the records are numbered 1 to {n_records} in the order of the rows",
         "arrays have no patient_id: each record counts as a patient of its own",

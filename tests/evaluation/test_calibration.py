@@ -28,11 +28,12 @@ def test_equal_width_is_scikit_learns(drawn):
 def test_equal_mass_is_scikit_learns_where_the_records_divide_evenly(drawn):
     y_true, y_prob = drawn
     curve = reliability_curve(y_true, y_prob, ["A", "B"])
-    share, mean = calibration_curve(y_true[:, 0], y_prob[:, 0], n_bins=10, strategy="quantile")
-    of_class = curve[curve["class"] == "A"]
-    assert of_class["n_records"].tolist() == [200] * 10
-    np.testing.assert_allclose(of_class["share_positive"], share, atol=0.01)
-    np.testing.assert_allclose(of_class["mean_prob"], mean, atol=0.001)
+    for column, name in enumerate("AB"):
+        share, mean = calibration_curve(y_true[:, column], y_prob[:, column], n_bins=10, strategy="quantile")
+        of_class = curve[curve["class"] == name]
+        assert of_class["n_records"].tolist() == [200] * 10
+        np.testing.assert_allclose(of_class["share_positive"], share)
+        np.testing.assert_allclose(of_class["mean_prob"], mean)
 
 
 def test_intervals_are_wilsons(drawn):
@@ -54,6 +55,59 @@ def test_few_records_make_few_bins():
     y_prob = np.linspace(0, 1, 25)[:, None]
     assert reliability_curve(y_prob > 0.5, y_prob, ["A"])["n_records"].tolist() == [13, 12]
     assert len(reliability_curve(y_prob[:5] > 2, y_prob[:5], ["A"])) == 1
+
+
+def test_probabilities_on_a_border_fall_below_it_as_in_scikit_learn():
+    y_prob = np.repeat(np.linspace(0, 1, 11), 10)
+    y_true = np.arange(110) % 3 == 0
+    curve = reliability_curve(y_true[:, None], y_prob[:, None], ["A"], strategy="equal_width")
+    share, mean = calibration_curve(y_true, y_prob, n_bins=10, strategy="uniform")
+    np.testing.assert_allclose(curve["share_positive"], share)
+    np.testing.assert_allclose(curve["mean_prob"], mean)
+    assert curve.loc[0, ["prob_low", "prob_high", "n_records"]].tolist() == [0, 0.1, 20]  # 0 and 0.1
+
+
+def test_a_bin_without_a_record_is_left_out_and_the_others_keep_their_numbers():
+    y_prob = np.repeat([0.05, 0.95], [60, 40])[:, None]
+    curve = reliability_curve(np.ones((100, 1)), y_prob, ["A"], strategy="equal_width")
+    assert curve["bin"].tolist() == [0, 9] and curve["n_records"].tolist() == [60, 40]
+    np.testing.assert_allclose(curve[["prob_low", "prob_high"]], [[0, 0.1], [0.9, 1]])
+
+
+def test_columns_and_classes_in_order(drawn):
+    curve = reliability_curve(*drawn, ["Z", "A"], n_bins=2)
+    assert curve.columns.tolist() == [
+        "class", "bin", "prob_low", "prob_high", "mean_prob", "share_positive", "share_low", "share_high",
+        "n_records", "n_positive",
+    ]  # fmt: skip
+    assert curve["class"].tolist() == ["Z", "Z", "A", "A"] and curve["bin"].tolist() == [0, 1, 0, 1]
+
+
+def test_an_interval_by_hand():
+    # 2 of 10: z2 = 3.8415; middle (0.2 + z2/20) / (1 + z2/10) = 0.28326; half 0.22659
+    curve = reliability_curve([[1]] * 2 + [[0]] * 8, [[0.2]] * 10, ["A"])
+    assert curve.loc[0, ["share_low", "share_high"]].tolist() == pytest.approx([0.05668, 0.50984], abs=1e-5)
+
+
+@pytest.mark.parametrize("truth", [0, 1])
+def test_the_interval_of_none_and_of_all_keeps_a_width_and_ends_exactly(truth):
+    row = reliability_curve(np.full((30, 1), truth), np.full((30, 1), 0.5), ["A"]).loc[0]
+    expected = binomtest(30 * truth, 30).proportion_ci(method="wilson")
+    assert (row.share_low, row.share_high) == pytest.approx((expected.low, expected.high), abs=1e-9)
+    assert (row.share_high if truth else row.share_low) == truth and row.share_high - row.share_low > 0.1
+
+
+@pytest.mark.parametrize("decimals", [0, 1, 2, 6])
+def test_whatever_the_ties_no_record_is_lost_and_no_bin_of_equal_mass_is_sparse(decimals):
+    rng = np.random.default_rng(decimals)
+    for n_records in range(1, 300, 7):
+        y_prob = (rng.random((n_records, 1)) ** 3).round(decimals)
+        y_true = rng.random((n_records, 1)) < y_prob
+        curve = reliability_curve(y_true, y_prob, ["A"], n_bins=8)
+        assert (curve["n_records"].sum(), curve["n_positive"].sum()) == (n_records, y_true.sum())
+        assert len(curve) == 1 or curve["n_records"].min() >= 10
+        assert len(curve) <= min(8, max(1, n_records // 10))
+        assert (curve["prob_high"].to_numpy()[:-1] < curve["prob_low"].to_numpy()[1:]).all()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import io
+import itertools
 import subprocess
 import sys
 
@@ -9,10 +10,13 @@ import pytest
 import sklearn.metrics
 
 from ecgcls.errors import ConfigError, DataError
+from ecgcls.evaluation.calibration import reliability_curve
 from ecgcls.evaluation.figures import (
     _choose_grid,
     draw_confusion_matrices,
+    draw_confusion_matrix,
     draw_pr_curves,
+    draw_reliability_curves,
     draw_roc_curves,
     draw_training_curves,
     save_figure,
@@ -21,6 +25,7 @@ from ecgcls.evaluation.metrics import score
 from ecgcls.evaluation.predictions import Predictions
 
 CURVES = [draw_pr_curves, draw_roc_curves]
+ALL_CURVES = [*CURVES, draw_reliability_curves]
 
 
 def make(n_classes=5, n_records=300, undefined=()):
@@ -131,27 +136,31 @@ def test_nothing_defined_is_said_in_the_title(draw):
     assert curves(figure, predictions) == {}
 
 
-@pytest.mark.parametrize("draw", CURVES)
+@pytest.mark.parametrize("draw", ALL_CURVES)
 def test_every_one_of_71_classes_has_its_own_look(draw):
     predictions = make(71)
     figure = draw(predictions, title="")
     looks = {(line.get_color(), str(line._dash_pattern)) for line in curves(figure, predictions).values()}
     assert len(looks) == 71
-    assert len(legend_texts(figure)) == 72
+    assert len(legend_texts(figure)) == 72 + (draw is draw_reliability_curves)
 
 
-@pytest.mark.parametrize("draw", CURVES)
+@pytest.mark.parametrize("draw", ALL_CURVES)
 @pytest.mark.parametrize("n_classes", [1, 5, 23, 44, 71])
 def test_the_legend_is_outside_the_axes_and_inside_the_figure(draw, n_classes):
     figure = draw(make(n_classes, 60, undefined=[n_classes - 1]), title="a run, fold 0, test")
     figure.canvas.draw()
-    (axes,) = figure.axes
+    axes, *below = figure.axes
     inside, box = axes.get_window_extent(), axes.get_legend().get_window_extent()
     assert inside.x1 < box.x0 and box.x1 <= figure.bbox.x1
     assert figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1
     assert inside.width == pytest.approx(inside.height, rel=1e-6)
-    tight = axes.get_tightbbox()  # the axis labels and the title as well
-    assert figure.bbox.x0 <= tight.x0 and figure.bbox.y0 <= tight.y0 and tight.y1 <= figure.bbox.y1
+    for each in figure.axes:
+        tight = each.get_tightbbox()  # the axis labels and the title as well
+        assert figure.bbox.x0 <= tight.x0 and figure.bbox.y0 <= tight.y0 and tight.y1 <= figure.bbox.y1
+    for panel in below:
+        foot = panel.get_window_extent()
+        assert (foot.x0, foot.x1) == pytest.approx((inside.x0, inside.x1)) and foot.y1 < inside.y0
 
 
 def test_curve_axes_are_labelled():
@@ -161,11 +170,68 @@ def test_curve_axes_are_labelled():
     assert roc.get_ylabel() == "True positive rate (sensitivity)"
 
 
+def test_reliability_curves_show_the_bins_and_their_intervals():
+    predictions = make(undefined=[1])
+    figure = draw_reliability_curves(predictions, title="cnn1d")
+    bins = reliability_curve(predictions.y_true, predictions.y_prob, predictions.class_names)
+    drawn = curves(figure, predictions)
+    assert list(drawn) == ["C0_", "C2_", "C3_", "C4_"]
+    intervals = figure.axes[0].collections
+    assert len(intervals) == 4
+    for (name, line), bars in zip(drawn.items(), intervals, strict=True):
+        expected = bins[bins["class"] == name]
+        np.testing.assert_array_equal(line.get_xydata(), expected[["mean_prob", "share_positive"]])
+        assert line.get_label() == f"{name}  (n+ = {expected['n_positive'].sum()})"
+        ends = [(low, high) for (_, low), (_, high) in bars.get_segments()]
+        np.testing.assert_array_equal(ends, expected[["share_low", "share_high"]])
+    texts = legend_texts(figure)
+    assert texts[1] == "C1_  undefined: no positive record"
+    assert texts[-2:] == ["perfect calibration", "95 % Wilson interval"]
+    (diagonal,) = [line for line in figure.axes[0].lines if line.get_label() == "perfect calibration"]
+    assert np.array_equal(diagonal.get_data(), ([0, 1], [0, 1]))
+    most = bins["class"].value_counts().max()
+    assert figure.axes[0].get_title() == f"cnn1d\n300 records; bins of equal mass, at most {most} a class"
+
+
+def test_the_panel_below_counts_every_record_of_a_drawn_class():
+    predictions = make(undefined=[1])
+    axes, panel = draw_reliability_curves(predictions, title="").axes
+    assert axes.get_shared_x_axes().joined(axes, panel)
+    assert panel.get_xlabel() == "Predicted probability" and panel.get_ylabel() == "Records"
+    assert axes.get_ylabel() == "Share of positive records"
+    assert len(panel.patches) == 4
+    for number, steps in zip([0, 2, 3, 4], panel.patches, strict=True):
+        counts, borders, _ = steps.get_data()
+        in_bin = [  # a probability on a border belongs to the bin above it, 1 to the last
+            ((predictions.y_prob[:, number] >= low) & ((predictions.y_prob[:, number] < high) | (high == 1))).sum()
+            for low, high in itertools.pairwise(borders)
+        ]
+        assert counts.tolist() == in_bin and counts.sum() == 300
+
+
+def test_intervals_are_left_out_for_more_than_twelve_classes_and_the_legend_says_so():
+    twelve, thirteen = (draw_reliability_curves(make(n_classes), title="") for n_classes in (12, 13))
+    assert len(twelve.axes[0].collections) == 12 and legend_texts(twelve)[-1] == "95 % Wilson interval"
+    assert len(thirteen.axes[0].collections) == 0
+    assert legend_texts(thirteen)[-1] == "no intervals (more than 12 classes)"
+
+
+def test_reliability_of_few_records_and_of_nothing_defined():
+    predictions = make(2, n_records=12)
+    line = curves(draw_reliability_curves(predictions, title=""), predictions)["C0_"]
+    assert len(line.get_xdata()) == 1 and line.get_marker() == "o"  # a line of one point is not seen
+    predictions = make(2, undefined=[0, 1])
+    figure = draw_reliability_curves(predictions, title="")
+    assert curves(figure, predictions) == {} and not figure.axes[1].patches
+
+
 def test_a_class_name_with_dollars_is_written_as_it_is(tmp_path):
     predictions = Predictions([1, 2], [1, 2], [1, 1], ["val"] * 2, [[1], [0]], [[0.9], [0.1]], (r"$\bad$",))
-    for draw in CURVES:
+    for draw in ALL_CURVES:
         assert png(draw(predictions, title=r"$\bad$"), tmp_path / "figure.png")
     assert png(draw_confusion_matrices(predictions, threshold=0.5, title=r"$\bad$"), tmp_path / "figure.png")
+    one = draw_confusion_matrix(predictions, r"$\bad$", threshold=0.5, title=r"$\bad$")
+    assert png(one, tmp_path / "figure.png")
 
 
 @pytest.mark.parametrize("n_classes", [1, 5, 6, 23, 44, 71])
@@ -202,6 +268,55 @@ def test_the_grid_has_room_for_every_class_and_no_empty_row(n_classes):
 def test_the_threshold_of_confusion_matrices_is_checked():
     with pytest.raises(ConfigError, match=r"threshold must be in \[0, 1\], got 2"):
         draw_confusion_matrices(make(), threshold=2, title="")
+
+
+def test_one_class_alone_is_drawn_as_in_the_grid():
+    predictions = make()
+    grid = draw_confusion_matrices(predictions, threshold=0.31, title="").axes[3]
+    figure = draw_confusion_matrix(predictions, "C3_", threshold=0.31, title="cnn1d, test")
+    axes = figure.axes[0]
+    assert cell_texts(axes) == cell_texts(grid)
+    np.testing.assert_array_equal(axes.images[0].get_array(), grid.images[0].get_array())
+    assert figure.get_suptitle() == "C3_\ncnn1d, test"
+    assert axes.get_ylabel() == "True" and axes.get_xlabel() == "Predicted (probability at least 0.31)"
+    truth, y_pred = predictions.y_true[:, 3], predictions.y_prob[:, 3] >= 0.31
+    rates = [
+        sklearn.metrics.recall_score(truth, y_pred),
+        sklearn.metrics.recall_score(truth, y_pred, pos_label=0),
+        sklearn.metrics.precision_score(truth, y_pred),
+        sklearn.metrics.precision_score(truth, y_pred, pos_label=0),
+    ]
+    expected = [
+        f"{name} {rate:.3f}" for name, rate in zip(("sensitivity", "specificity", "PPV", "NPV"), rates, strict=True)
+    ]
+    assert figure.get_supxlabel() == "   ".join(expected)
+
+
+def test_a_rate_of_nothing_is_called_undefined_and_long_titles_stay_inside():
+    title = "cnn1d, 5 folds (simulated ECGs), test pooled, on another data set, 17 chosen records"
+    predictions = make(undefined=[2])
+    figure = draw_confusion_matrix(predictions, "C2_", threshold=1.0, title=title)
+    assert figure.get_supxlabel() == "sensitivity undefined   specificity 1.000   PPV undefined   NPV 1.000"
+    figure.canvas.draw()
+    for text in (figure._suptitle, figure._supxlabel):
+        box = text.get_window_extent()
+        assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1
+
+
+def test_a_confusion_matrix_of_no_class_is_refused():
+    with pytest.raises(ConfigError, match="class_name must be one of C0_, C1_, got 'MI'"):
+        draw_confusion_matrix(make(2), "MI", threshold=0.5, title="")
+
+
+def test_a_grid_with_thresholds_of_the_classes_names_each():
+    predictions = make(3)
+    thresholds = [0.25, 0.5, 1 / 3]
+    figure = draw_confusion_matrices(predictions, threshold=thresholds, title="")
+    for number, threshold in enumerate(thresholds):
+        alone = draw_confusion_matrices(predictions, threshold=threshold, title="").axes[number]
+        assert cell_texts(figure.axes[number]) == cell_texts(alone)
+        assert figure.axes[number].get_title() == f"C{number}_\n(threshold {threshold:.3g})"
+    assert figure.get_supxlabel() == "Predicted (probability at least the threshold)"
 
 
 def test_training_curves_draw_the_history_and_mark_the_best_epoch():
@@ -256,6 +371,8 @@ def test_training_curves_refuse(history, best_epoch, message):
     [
         lambda: draw_pr_curves(make(), title="t"),
         lambda: draw_roc_curves(make(), title="t"),
+        lambda: draw_reliability_curves(make(), title="t"),
+        lambda: draw_confusion_matrix(make(), "C3_", threshold=0.5, title="t"),
         lambda: draw_confusion_matrices(make(7), threshold=0.5, title="t"),
         lambda: draw_training_curves(make_history(), best_epoch=3, title="cnn1d"),
     ],

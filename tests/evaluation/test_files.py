@@ -1,6 +1,6 @@
 import pytest
 
-from ecgcls.evaluation.files import write_atomically
+from ecgcls.evaluation.files import name_file, name_files, write_atomically
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
@@ -15,3 +15,13 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert [each.name for each in tmp_path.iterdir()] == ["file.txt"]
+
+
+def test_a_file_name_holds_no_path_and_keeps_the_letters():
+    assert name_file("../a b\\c:*?") == "..-a-b-c---"
+    assert name_file("É_2+(S)") == "É_2+(S)"
+
+
+def test_a_free_name_is_found_where_the_next_is_taken_too():
+    names = name_files(["A-B-2", "A-B", "A/B", "a/b"])
+    assert names == {"A-B-2": "A-B-2", "A-B": "A-B", "A/B": "A-B-3", "a/b": "a-b-4"}

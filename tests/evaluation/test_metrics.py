@@ -156,6 +156,26 @@ def test_a_probability_at_the_threshold_is_predicted():
     assert score([[1], [0]], [[0.5], [0.4]], ["MI"], threshold=0.5).by_class.at["MI", "tp"] == 1
 
 
+def test_each_class_has_its_own_threshold():
+    y_true, y_prob = make()
+    thresholds = np.linspace(0.1, 0.9, len(NAMES))
+    found = score(y_true, y_prob, NAMES, threshold=thresholds.tolist())
+    alone = [
+        score(y_true, y_prob, NAMES, threshold=at).by_class.loc[[name]]
+        for name, at in zip(NAMES, thresholds, strict=True)
+    ]
+    pd.testing.assert_frame_equal(found.by_class, pd.concat(alone))
+    assert found.overall["f1_macro"] == pytest.approx(
+        sklearn.metrics.f1_score(y_true, y_prob.astype(np.float64) >= thresholds, average="macro"), abs=1e-12
+    )
+    assert (
+        found.threshold_by_class == found.to_dict()["threshold"] == dict(zip(NAMES, thresholds.tolist(), strict=True))
+    )
+    json.dumps(found.to_dict(), allow_nan=False)
+    one = score(y_true, y_prob, NAMES, threshold=0.25)
+    assert one.to_dict()["threshold"] == 0.25 and set(one.threshold_by_class.values()) == {0.25}
+
+
 def test_one_class_and_one_record():
     assert score([[1, 0]], [[0.9, 0.1]], ["A", "B"]).overall["f1_micro"] == 1.0
     assert score([[True]], [[1]], ["A"]).by_class.loc["A", ["tp", "n_negative"]].tolist() == [1, 0]
@@ -200,7 +220,7 @@ def test_all_of_ptbxl_is_scored_in_seconds():
         ([[0, 2]], [[0.5, 0.5]], "y_true of class 'B' in row 0 must be 0 or 1, got 2"),
         ([[0, np.nan]], [[0.5, 0.5]], "y_true of class 'B' in row 0 must be 0 or 1, got nan"),
         ([[0, 1]], [[np.inf, 0.5]], "y_prob of class 'A' in row 0 must be finite, got inf"),
-        ([[0, 1]], [[-3.2, 0.5]], r"y_prob of class 'A' in row 0 must be in \[0, 1\], got -3.2"),
+        ([[0, 1]], [[-3.2, 0.5]], r"y_prob of class 'A' in row 0 must be in \[0, 1\], got -3.2: apply the sigmoid"),
     ],
 )
 def test_score_refuses_broken_input(y_true, y_prob, message):
@@ -214,6 +234,8 @@ def test_score_refuses_broken_input(y_true, y_prob, message):
     [
         ({"threshold": 1.5}, r"threshold must be in \[0, 1\], got 1.5"),
         ({"threshold": np.nan}, r"threshold must be in \[0, 1\], got nan"),
+        ({"threshold": [0.5, -0.1]}, r"threshold must be in \[0, 1\], got -0.1"),
+        ({"threshold": [0.5] * 3}, r"threshold must be one number or one a class \(2\), got \(3,\)"),
         ({"pos_weight": [1.0, 2.0, 3.0]}, r"pos_weight must be one number or one a class \(2\), got \(3,\)"),
         ({"pos_weight": [1.0, 0.0]}, r"pos_weight must be finite and above 0, got \[1.0, 0.0\]"),
         ({"pos_weight": np.inf}, "pos_weight must be finite and above 0"),

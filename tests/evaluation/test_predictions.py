@@ -269,7 +269,13 @@ def test_a_whole_file_needs_no_assumption(tmp_path):
     ("content", "message"),
     [
         ("y_true_MI,y_prob_CD\n1,0.5\n", "the classes of the y_prob_ and y_true_ columns differ"),
-        ("y_true_MI,y_prob_MI\n1,3.2\n", r"must be .*in \[0, 1\], got 3\.2"),
+        ("y_true_MI,y_prob_MI\n1,3.2\n", r"must be in \[0, 1\], got 3\.2: apply the sigmoid to logits first"),
+        ("y_true_MI,note\n1,3.2\n", "there is no column y_prob_<CLASS>"),
+        ("y_true_MI,y_prob_MI,y_prob_MI\n1,0,0\n", "column 'y_prob_MI' is more than once in the header"),
+        ("y_true_MI,y_prob_MI\n", "there is no record below the header"),
+        ("ecg_id,y_true_MI,y_prob_MI\nA01,1,0.5\n", "ecg_id in row 1 must be a whole number, got 'A01'"),
+        ("ecg_id,y_true_MI,y_prob_MI\n4,1,0.5\n4,1,0.5\n", "ecg_id 4 is more than once in split 'test'"),
+        ("split,y_true_MI,y_prob_MI\ntrain,1,0.5\n", "split must be 'val' or 'test', got 'train'"),
         ("y_true_MI,y_prob_MI\n2,0.5\n", "must be 0 or 1"),
         ("a,b\n1,2\n", "there is no column y_true_<CLASS>"),
         ("y_true_MI,y_prob_MI\n1,nan\n", "must be in \\[0, 1\\], got 'nan'"),
@@ -278,8 +284,32 @@ def test_a_whole_file_needs_no_assumption(tmp_path):
 def test_predictions_that_are_none_are_told(tmp_path, content, message):
     path = tmp_path / "p.csv"
     path.write_text(content)
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(DataError, match=message) as caught:
         read_predictions(path)
+    assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
+
+
+def test_what_the_file_says_is_kept_and_classes_are_matched_by_name(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text("split,ecg_id,y_prob_CD,y_prob_MI,y_true_MI,y_true_CD\nval,7,0.1,0.9,1,0\ntest,7,0.2,0.8,1,0\n")
+    found, assumptions = read_predictions(path)
+    assert found.class_names == ("MI", "CD") and found.split.tolist() == ["val", "test"]
+    assert found.y_prob.tolist() == [[0.9, 0.1], [0.8, 0.2]] and found.y_true.tolist() == [[1, 0]] * 2
+    assert found.ecg_id.tolist() == found.patient_id.tolist() == [7, 7]  # one record is one patient in both splits
+    assert found.strat_fold.tolist() == [0, 0]
+    assert assumptions == [
+        "column patient_id is missing: each record counts as a patient of its own",
+        "column strat_fold is missing: it is taken as 0 for all records",
+    ]
+
+
+def test_columns_that_are_ignored_are_named(tmp_path):
+    path = tmp_path / "mine.csv"
+    make().to_csv(path)
+    change(path, model="cnn1d", **{"my note": "x"})
+    found, assumptions = read_predictions(path)
+    assert_same(found, make())
+    assert assumptions == ["columns that are not known were ignored: 'model', 'my note'"]
 
 
 def test_arrays_are_read_with_their_class_names(tmp_path):
@@ -288,15 +318,37 @@ def test_arrays_are_read_with_their_class_names(tmp_path):
     found, assumptions = from_arrays(tmp_path / "t.npy", tmp_path / "p.npy", ["MI", "CD"])
     assert found.class_names == ("MI", "CD")
     assert found.y_prob.tolist() == [[0.9, 0.1], [0.3, 0.6]]
-    assert len(assumptions) >= 1
+    assert (found.ecg_id.tolist(), found.patient_id.tolist(), found.strat_fold.tolist()) == ([1, 2], [1, 2], [0, 0])
+    assert set(found.split) == {"test"}
+    assert [sentence.split(":")[0] for sentence in assumptions] == [
+        f"arrays have no {name}" for name in ("ecg_id", "patient_id", "strat_fold", "split")
+    ]
+
+
+def test_an_array_of_one_class_may_be_flat(tmp_path):
+    np.save(tmp_path / "t.npy", [True, False])
+    np.save(tmp_path / "p.npy", np.array([[0.5], [0.25]], np.float16))
+    found, _ = from_arrays(tmp_path / "t.npy", tmp_path / "p.npy", ["MI"])
+    assert found.y_true.tolist() == [[1], [0]] and found.y_prob.tolist() == [[0.5], [0.25]]
 
 
 @pytest.mark.parametrize(
     ("y_prob", "class_names", "error", "message"),
     [
-        ([[0.9, 3.2], [0.1, 0.1]], ["MI", "CD"], DataError, "3.2"),
-        ([[0.9, 0.2]], ["MI", "CD"], DataError, "shape"),
-        ([[0.9, 0.2], [0.1, 0.1]], ["MI"], (ConfigError, DataError), "class"),
+        (
+            [[0.9, 3.2], [0.1, 0.1]],
+            ["MI", "CD"],
+            DataError,
+            r"p\.npy: y_prob of class 'CD' in row 0 must be in \[0, 1\], got 3\.2: apply the sigmoid to logits first",
+        ),
+        ([[0.9, 0.2]], ["MI", "CD"], DataError, r"y_true and y_prob differ in shape: \(2, 2\).*t\.npy, \(1, 2\)"),
+        (np.zeros((2, 2, 1)), ["MI", "CD"], DataError, r"p\.npy: expected an array \(record, class\), got shape"),
+        ([["a", "b"]] * 2, ["MI", "CD"], DataError, "y_prob must hold numbers, got <U1"),
+        ([[0.9, 0.2], [0.1, 0.1]], ["MI"], ConfigError, r"must name the 2 columns of .*p\.npy in their order, as in"),
+        ([[0.9, 0.2], [0.1, 0.1]], None, ConfigError, "class_names must name the 2 columns .*got None"),
+        ([[0.9, 0.2], [0.1, 0.1]], "MI", ConfigError, "class_names must name the 2 columns .*got 'MI'"),
+        ([[0.9, 0.2], [0.1, 0.1]], ["MI", ""], ConfigError, "class_names must name the 2 columns"),
+        ([[0.9, 0.2], [0.1, 0.1]], ["MI", "MI"], DataError, "class_names must all be different, got twice: MI"),
     ],
 )
 def test_arrays_that_disagree_are_told(tmp_path, y_prob, class_names, error, message):
@@ -310,6 +362,49 @@ def test_a_file_that_is_no_array_is_told(tmp_path):
     (tmp_path / "t.npy").write_text("1,0\n")
     with pytest.raises(DataError, match=r"t\.npy"):
         from_arrays(tmp_path / "t.npy", tmp_path / "t.npy", ["MI"])
+
+
+@pytest.mark.parametrize("kind", ["empty", "npz", "pickled", "cut", "folder"])
+def test_only_whole_npy_files_of_numbers_are_read(tmp_path, kind):
+    path = tmp_path / "p.npy"
+    np.save(tmp_path / "t.npy", [1.0, 0.0])
+    if kind == "empty":
+        path.touch()
+    elif kind == "npz":
+        np.savez(tmp_path / "p.npz", y_prob=[0.5, 0.5])
+        (tmp_path / "p.npz").rename(path)
+    elif kind == "pickled":
+        np.save(path, np.array([{"a": 1}, None], dtype=object), allow_pickle=True)
+    elif kind == "cut":
+        path.write_bytes((tmp_path / "t.npy").read_bytes()[:-3])
+    else:
+        path.mkdir()
+    with pytest.raises(DataError, match=r"p\.npy: not a \.npy file of numbers, as numpy\.save writes it"):
+        from_arrays(tmp_path / "t.npy", path, ["MI"])
+
+
+def test_an_array_that_is_missing_is_told(tmp_path):
+    with pytest.raises(DataError, match=r"none\.npy: no such file"):
+        from_arrays(tmp_path / "none.npy", tmp_path / "none.npy", ["MI"])
+
+
+def test_a_record_of_both_splits_is_taken_from_both():
+    said = make((3, 1, 3), ("val", "test", "test")).take(np.array([3.0]))
+    assert said.ecg_id.tolist() == [3, 3] and said.split.tolist() == ["val", "test"]
+
+
+@pytest.mark.parametrize(
+    ("ecg_ids", "message"),
+    [
+        ([], "no ecg_id is wanted, expected at least one"),
+        (["1"], "ecg_ids must hold whole numbers, got <U1"),
+        ([1.5], "ecg_ids must hold whole numbers, got 1.5"),
+        (range(1, 20), r"16 of the 19 wanted ecg_ids .* 3 predictions: 4, 5, 6, 7, 8, \.\.\.$"),
+    ],
+)
+def test_what_cannot_be_taken_is_told(ecg_ids, message):
+    with pytest.raises(DataError, match=message):
+        make().take(list(ecg_ids))
 
 
 def test_records_are_taken_in_the_order_of_the_table():

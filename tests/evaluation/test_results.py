@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ecgcls.errors import DataError
+from ecgcls.errors import ConfigError, DataError
+from ecgcls.evaluation.calibration import reliability_curve
 from ecgcls.evaluation.figures import draw_confusion_matrix, draw_reliability_curves
 from ecgcls.evaluation.predictions import Predictions
 from ecgcls.evaluation.results import write_confusion_matrices, write_results
@@ -32,9 +33,24 @@ def test_either_split_is_scored_and_drawn(tmp_path, split):
     assert pd.read_csv(tmp_path / "reliability.csv").groupby("class")["n_records"].sum().tolist() == [60, 60, 60]
 
 
+def test_both_splits_are_scored_and_the_curve_is_that_of_the_drawn_one(tmp_path):
+    said = predict(n_records=90)
+    split = np.repeat(["val", "test"], [30, 60])
+    both = Predictions(said.ecg_id, said.patient_id, said.strat_fold, split, said.y_true, said.y_prob, CLASSES)
+    assert write_results(tmp_path, both, title="t", draw="val").overall["n_records"] == 30
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert {name: metrics[name]["overall"]["n_records"] for name in metrics} == {"val": 30, "test": 60}
+    curve = pd.read_csv(tmp_path / "reliability.csv")
+    expected = reliability_curve(said.y_true[:30], said.y_prob[:30], CLASSES)
+    pd.testing.assert_frame_equal(curve, expected, check_dtype=False)
+
+
 def test_the_split_to_draw_must_be_there(tmp_path):
     with pytest.raises(DataError, match="none of the 60 predictions is in split 'test'"):
         write_results(tmp_path, predict("val"), title="t")
+    with pytest.raises(ConfigError, match="split must be one of val, test, got 'train'"):
+        write_results(tmp_path, predict(), title="t", draw="train")
+    assert not list(tmp_path.iterdir())  # refused before anything is written
 
 
 def test_each_class_may_have_its_own_threshold(tmp_path):
