@@ -1,83 +1,107 @@
 """The charts of a report: Plotly figures of vector traces only, one colour and dash a model in all of them.
 
-Each trace carries `meta`: which model it belongs to, and which class (-1: all); the page shows and hides by these.
-Colours of text and grid are set by the page, light or dark.
+Each trace carries `meta`: which model it belongs to (-1: none), and which class (-1: all); the page shows and hides
+by these. Colours of text and grid are set by the page, light or dark.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
-from sklearn.metrics import precision_recall_curve, roc_curve
 
-from ecgcls.evaluation.calibration import reliability_curve
 from ecgcls.reporting.collect import Configuration
+from ecgcls.reporting.curves import Curves
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C8C8C", "#AA4499", "#999933")
-"""Of the models in order, apart for colour-blind readers and on light and dark ground (Okabe & Ito 2008; P. Tol)."""
-DASHES = ("solid", "dash", "dot")
-
-_MAX_POINTS = 300  # a curve
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#C76DA2", "#B87A00", "#2C8EC9", "#767676", "#AA4499", "#8B8B2B")
+"""Of the models in order: those of `ecgcls.evaluation.figures`, the light ones darkened and the black one lightened
+until each stands out from a light and a dark ground by 3 to 1 (WCAG 2.2, 1.4.11)."""
+DASHES = ("solid", "7px,3px", "2px,2px", "8px,3px,2px,3px", "12px,4px")
+"""Of the models in order; with the colours, they tell 45 models apart."""
 
 
 def style(number: int) -> dict[str, str]:
-    """Return colour and dash of a model."""
+    """Return colour and dash of a model.
+
+    Examples
+    --------
+    >>> style(0), style(9)
+    ({'color': '#0072B2', 'dash': 'solid'}, {'color': '#0072B2', 'dash': '12px,4px'})
+    """
     return {"color": COLOURS[number % len(COLOURS)], "dash": DASHES[number % len(DASHES)]}
 
 
-def draw_pr(configurations: Sequence[Configuration], class_names: Sequence[str]) -> go.Figure:
-    """Precision-recall curves of every model and class; dotted, the prevalence."""
-    figure = _new_figure("Recall (sensitivity)", "Precision (positive predictive value)")
-    for number, column, name, one in _each(configurations, class_names):
-        precision, recall, _ = precision_recall_curve(*_of_class(one, name))
-        row = one.scores.by_class.loc[name]
-        x, y = _thin(recall, precision)
-        label = f"{one.name}: AP {row.pr_auc:.3f}"
-        _add_line(figure, x, y, number, column, label, "recall %{x:.2f}, precision %{y:.2f}", shape="hv")
-        if number == 0:
-            _add_reference(figure, [0, 1], [row.prevalence, row.prevalence], column, "prevalence")
+def draw_pr(
+    curves: Mapping[tuple[str, int], Curves], configurations: Sequence[Configuration], class_names: Sequence[str]
+) -> go.Figure:
+    """Precision-recall curves of every class and model; dotted, the prevalence.
+
+    Parameters
+    ----------
+    curves
+        By class and number of the configuration, wherever the class is defined.
+    configurations
+        In the order of their numbers.
+    class_names
+        In the order of their numbers.
+    """
+    figure = _new_figure("Recall (sensitivity)", "Precision (PPV)")
+    for (name, number), found in curves.items():
+        row = configurations[number].scores.by_class.loc[name]
+        column = class_names.index(name)
+        label = f"{configurations[number].name}: AP {row.pr_auc:.3f}"
+        point = "recall %{x:.2f}, precision %{y:.2f}"
+        _add_line(figure, found.recall, found.precision, number, column, label, point, shape="hv")
+    for column, name in enumerate(class_names):
+        drawn = [number for known, number in curves if known == name]
+        if drawn:
+            prevalence = float(configurations[drawn[0]].scores.by_class["prevalence"][name])
+            _add_reference(figure, [0, 1], [prevalence, prevalence], column, "prevalence")
     return figure
 
 
-def draw_roc(configurations: Sequence[Configuration], class_names: Sequence[str]) -> go.Figure:
-    """ROC curves of every model and class; dotted, chance."""
-    figure = _new_figure("False positive rate (1 - specificity)", "True positive rate (sensitivity)")
-    for number, column, name, one in _each(configurations, class_names):
-        fpr, tpr, _ = roc_curve(*_of_class(one, name))
-        row = one.scores.by_class.loc[name]
-        x, y = _thin(fpr, tpr)
-        label = f"{one.name}: AUC {row.roc_auc:.3f}"
-        _add_line(figure, x, y, number, column, label, "FPR %{x:.2f}, TPR %{y:.2f}")
+def draw_roc(
+    curves: Mapping[tuple[str, int], Curves], configurations: Sequence[Configuration], class_names: Sequence[str]
+) -> go.Figure:
+    """ROC curves of every class and model; dotted, chance. The parameters are those of `draw_pr`."""
+    figure = _new_figure("1 - specificity", "Sensitivity")
+    for (name, number), found in curves.items():
+        row = configurations[number].scores.by_class.loc[name]
+        label = f"{configurations[number].name}: AUC {row.roc_auc:.3f}"
+        point = "1 - specificity %{x:.2f}, sensitivity %{y:.2f}"
+        _add_line(figure, found.fpr, found.tpr, number, class_names.index(name), label, point)
     _add_reference(figure, [0, 1], [0, 1], -1, "chance")
     return figure
 
 
-def draw_reliability(configurations: Sequence[Configuration], class_names: Sequence[str]) -> go.Figure:
-    """Reliability curves of every model and class, with 95 % Wilson intervals; dotted, perfect calibration."""
-    figure = _new_figure("Predicted probability (mean of the bin)", "Share of positive records")
-    for number, column, name, one in _each(configurations, class_names):
-        y_true, y_prob = _of_class(one, name)
-        bins = reliability_curve(y_true[:, None], y_prob[:, None], [name])
+def draw_reliability(
+    curves: Mapping[tuple[str, int], Curves], configurations: Sequence[Configuration], class_names: Sequence[str]
+) -> go.Figure:
+    """Reliability curves of every class and model, with 95 % Wilson intervals; dotted, perfect calibration.
+
+    The parameters are those of `draw_pr`.
+    """
+    figure = _new_figure("Predicted probability", "Share of positive records")
+    for (name, number), found in curves.items():
+        bins = found.bins.astype({"mean_prob": "float32", "share_positive": "float32"})
+        label = configurations[number].name
         figure.add_trace(
             go.Scatter(
                 x=bins["mean_prob"],
                 y=bins["share_positive"],
                 error_y={
-                    "array": bins["share_high"] - bins["share_positive"],
-                    "arrayminus": bins["share_positive"] - bins["share_low"],
+                    "array": (bins["share_high"] - bins["share_positive"]).astype("float32"),
+                    "arrayminus": (bins["share_positive"] - bins["share_low"]).astype("float32"),
                     "thickness": 0.8,
                     "width": 0,
                 },
                 mode="lines+markers",
                 line=style(number) | {"width": 2},
                 marker={"size": 5},
-                meta={"model": number, "class": column},
-                name=one.name,
+                meta={"model": number, "class": class_names.index(name)},
+                name=_escape(label),
                 customdata=bins["n_records"],
-                hovertemplate=f"{_escape(one.name)}<br>said %{{x:.2f}}, was %{{y:.2f}} "
+                hovertemplate=f"{_escape(label)}<br>said %{{x:.2f}}, was %{{y:.2f}} "
                 "(%{customdata} records)<extra></extra>",
             )
         )
@@ -86,54 +110,50 @@ def draw_reliability(configurations: Sequence[Configuration], class_names: Seque
 
 
 def draw_training(configurations: Sequence[Configuration], column: str, label: str) -> go.Figure:
-    """Draw what each epoch brought: the mean over folds bold, each fold faint."""
+    """Draw what each epoch brought: the mean over folds bold, each fold faint.
+
+    Parameters
+    ----------
+    configurations
+        In the order of their numbers.
+    column
+        Of the tables of epochs, such as ``val/pr_auc``.
+    label
+        Of the y axis.
+    """
     figure = _new_figure("Epoch", label, is_unit=False)
     for number, one in enumerate(configurations):
         drawn = [table[["epoch", column]].dropna() for table in one.histories if column in table]
         for table in drawn if len(drawn) > 1 else []:
             figure.add_trace(
                 go.Scatter(
-                    x=table["epoch"], y=table[column], mode="lines", opacity=0.3, hoverinfo="skip",
-                    line=style(number) | {"width": 1}, meta={"model": number, "class": -1}, name=one.name,
+                    x=table["epoch"], y=table[column].astype("float32"), mode="lines", opacity=0.3, hoverinfo="skip",
+                    line=style(number) | {"width": 1}, meta={"model": number, "class": -1}, name=_escape(one.name),
                 )
             )  # fmt: skip
         if drawn:
-            mean = pd.concat(drawn).groupby("epoch")[column].mean()
+            mean = pd.concat(drawn).groupby("epoch")[column].mean().astype("float32")
             _add_line(figure, mean.index.to_numpy(), mean.to_numpy(), number, -1, one.name, "epoch %{x}: %{y:.3f}")
     return figure
 
 
 def _new_figure(x_title: str, y_title: str, *, is_unit: bool = True) -> go.Figure:
     figure = go.Figure()
+    axis = {"zeroline": False, "showline": True, "ticks": "outside", "ticklen": 4, "fixedrange": True}
+    if is_unit:
+        axis |= {"range": [-0.02, 1.02], "dtick": 0.2}
     figure.update_layout(
         template="none",
         showlegend=False,
-        margin={"l": 56, "r": 10, "t": 10, "b": 48},
-        height=360,
+        margin={"l": 52, "r": 8, "t": 8, "b": 44},
         dragmode=False,
         hovermode="closest",
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
-        xaxis={"title": {"text": x_title}, "zeroline": False},
-        yaxis={"title": {"text": y_title}, "zeroline": False},
+        xaxis=axis | {"title": {"text": x_title, "standoff": 8}},
+        yaxis=axis | {"title": {"text": y_title, "standoff": 8}},
     )
-    if is_unit:
-        figure.update_xaxes(range=[-0.02, 1.02])
-        figure.update_yaxes(range=[-0.02, 1.02])
     return figure
-
-
-def _each(configurations: Sequence[Configuration], class_names: Sequence[str]) -> Any:
-    """Yield number, column, class and configuration wherever the class is defined."""
-    for column, name in enumerate(class_names):
-        for number, one in enumerate(configurations):
-            if name in one.pooled.class_names and name not in one.scores.undefined:
-                yield number, column, name, one
-
-
-def _of_class(one: Configuration, name: str) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
-    column = one.pooled.class_names.index(name)
-    return one.pooled.y_true[:, column], one.pooled.y_prob[:, column]
 
 
 def _add_line(
@@ -149,7 +169,7 @@ def _add_line(
 ) -> None:
     figure.add_trace(
         go.Scatter(
-            x=x, y=y, mode="lines", line=style(number) | {"width": 2, "shape": shape}, name=label,
+            x=x, y=y, mode="lines", line=style(number) | {"width": 2, "shape": shape}, name=_escape(label),
             meta={"model": number, "class": column},
             hovertemplate=f"{_escape(label)}<br>{point}<extra></extra>",
         )
@@ -159,18 +179,10 @@ def _add_line(
 def _add_reference(figure: go.Figure, x: list[float], y: list[float], column: int, label: str) -> None:
     figure.add_trace(
         go.Scatter(
-            x=x, y=y, mode="lines", line={"color": "#888888", "dash": "dot", "width": 1}, name=label,
+            x=x, y=y, mode="lines", line={"color": "#808080", "dash": "dot", "width": 1}, name=label,
             meta={"model": -1, "class": column}, hovertemplate=f"{label}<extra></extra>",
         )
     )  # fmt: skip
-
-
-def _thin(x: NDArray, y: NDArray) -> tuple[NDArray, NDArray]:
-    """Keep at most some hundred points of a curve: evenly by their number, both ends among them."""
-    if len(x) <= _MAX_POINTS:
-        return x, y
-    kept = np.unique(np.linspace(0, len(x) - 1, _MAX_POINTS).round().astype(int))
-    return x[kept], y[kept]
 
 
 def _escape(text: str) -> str:

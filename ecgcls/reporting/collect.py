@@ -4,16 +4,18 @@ Every number is computed anew from the runs' ``predictions.csv``, by the functio
 """
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ecgcls.cross_validation import read_folds
-from ecgcls.errors import ConfigError
+from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.metrics import Scores, score, summarise_folds
 from ecgcls.evaluation.predictions import Predictions, pool
 from ecgcls.runs import RunDirectory, read_thresholds
@@ -94,7 +96,19 @@ class Configuration:
     @cached_property
     def histories(self) -> list[pd.DataFrame]:
         """Losses and metrics of each epoch, one table a fold."""
-        return [pd.read_csv(run.path / "history.csv") for run in self.runs]
+        return [_read_history(run.path / "history.csv") for run in self.runs]
+
+    @cached_property
+    def is_weighted(self) -> bool:
+        """Whether the training loss weighs positive records more; its value is then kept beside the log loss."""
+        return any("loss" in run.read_metrics()["test"]["overall"] for run in self.runs)
+
+    @property
+    def state(self) -> str:
+        """What became of the folds that are not finished, in a few words; empty where all are."""
+        words = Counter(status.partition(" ")[0] for status in self.unfinished.values())
+        n_missing = self.n_folds - len(self.runs) - len(self.unfinished)
+        return ", ".join(f"{number} {word}" for word, number in {**words, "missing": n_missing}.items() if number > 0)
 
     @property
     def fit_s(self) -> float:
@@ -131,6 +145,8 @@ class Experiment:
         What all configurations have that differs from the defaults.
     configurations
         Those with a finished fold, the best pooled PR-AUC first.
+    begun
+        Those without one.
     unfinished
         Path and status of every run that is not finished, below the experiment's folder.
     """
@@ -138,6 +154,7 @@ class Experiment:
     name: str
     shared: tuple[str, ...]
     configurations: tuple[Configuration, ...]
+    begun: tuple[Configuration, ...]
     unfinished: dict[str, str]
 
     @property
@@ -149,6 +166,28 @@ class Experiment:
     def class_names(self) -> list[str]:
         """Every class of every configuration, in order."""
         return list(dict.fromkeys(name for one in self.configurations for name in one.pooled.class_names))
+
+    @property
+    def widest(self) -> Configuration:
+        """The configuration with the most test records."""
+        return max(self.configurations, key=lambda one: len(one.pooled))
+
+    @property
+    def trained(self) -> tuple[str, str]:
+        """When the first run began and the last one ended, as ISO 8601 in UTC."""
+        infos = [info for one in self.configurations for info in one.infos]
+        return min(info["started"] for info in infos), max(info["finished"] for info in infos)
+
+    @property
+    def differences(self) -> list[str]:
+        """Why a line of the leaderboard should not be set beside another."""
+        widest, found = self.widest, []
+        for one in self.configurations:
+            if set(one.pooled.class_names) != set(widest.pooled.class_names):
+                found.append(f"{one.name} has other classes: {', '.join(one.pooled.class_names)}.")
+            elif not np.array_equal(one.pooled.ecg_id, widest.pooled.ecg_id):
+                found.append(f"{one.name} was tested on other records ({len(one.pooled)} of them).")
+        return [*found, f"All others were tested on {len(widest.pooled)} records, as {widest.name}."] if found else []
 
 
 def collect(folder: Path) -> Experiment:
@@ -167,7 +206,7 @@ def collect(folder: Path) -> Experiment:
         If a run's files are damaged, or the folds of a configuration were trained on different data.
     """
     places = sorted({path.parent.parent for path in folder.rglob("fold_*/run.json")})
-    found = [_read_configuration(place) for place in places]
+    found = _name_apart([_read_configuration(place, folder) for place in places])
     unfinished = {
         str((one.folder / f"fold_{fold}").relative_to(folder)): status
         for one in found
@@ -177,17 +216,16 @@ def collect(folder: Path) -> Experiment:
     if not usable:
         states = "; ".join(f"{path}: {status}" for path, status in unfinished.items()) or "there is none"
         raise ConfigError(f"{folder}: no finished run to report ({states})")
-    variants = [one.variant.split(",") if one.variant else [] for one in usable]
-    shared = [part for part in variants[0] if all(part in parts for parts in variants)]
-    named = [
-        replace(one, name=" ".join([one.model, *(part for part in parts if part not in shared)]))
-        for one, parts in zip(usable, variants, strict=True)
-    ]
-    best_first = sorted(named, key=lambda one: -_nan_last(one.scores.overall["pr_auc"]))
-    return Experiment(folder.name, tuple(shared), tuple(best_first), unfinished)
+    return Experiment(
+        name=folder.name,
+        shared=_find_shared(found),
+        configurations=tuple(sorted(usable, key=lambda one: -_nan_last(one.scores.overall["pr_auc"]))),
+        begun=tuple(one for one in found if not one.runs),
+        unfinished=unfinished,
+    )
 
 
-def _read_configuration(folder: Path) -> Configuration:
+def _read_configuration(folder: Path, experiment: Path) -> Configuration:
     runs = {
         int(path.parent.name.removeprefix("fold_")): RunDirectory(path.parent)
         for path in folder.glob("fold_*/run.json")
@@ -195,19 +233,45 @@ def _read_configuration(folder: Path) -> Configuration:
     infos = {fold: run.read_info() for fold, run in sorted(runs.items())}
     first = next(iter(runs.values()))
     info = next(iter(infos.values()))
+    model, *rest = folder.relative_to(experiment).parts or (experiment.name,)
     return Configuration(
         folder=folder,
-        model=info.get("model", folder.name),
-        variant=info.get("variant", ""),
-        name=f"{info.get('model', folder.name)} {info.get('variant', '')}".strip(),
-        runs=tuple(runs[fold] for fold, info in infos.items() if info["status"] == "finished"),
+        model=info.get("model", model),
+        variant=info.get("variant", "/".join(rest)),
+        name="",
+        runs=tuple(runs[fold] for fold, info in infos.items() if info.get("status") == "finished"),
         unfinished={
-            fold: f"{info['status']}" + (f" ({info['error']})" if info.get("error") else "")
+            fold: f"{info.get('status', 'unknown')}" + (f" ({info['error']})" if info.get("error") else "")
             for fold, info in infos.items()
-            if info["status"] != "finished"
+            if info.get("status") != "finished"
         },
         n_folds=_count_folds(first, len(runs)),
     )
+
+
+def _find_shared(configurations: Sequence[Configuration]) -> tuple[str, ...]:
+    """Return the parts of the variant that all configurations have."""
+    parts = [one.variant.split(",") if one.variant else [] for one in configurations]
+    return tuple(part for part in parts[0] if all(part in others for others in parts)) if parts else ()
+
+
+def _name_apart(configurations: Sequence[Configuration]) -> list[Configuration]:
+    """Name each configuration by its model and what not all others have; two never share a name."""
+    shared = _find_shared(configurations)
+    named: list[Configuration] = []
+    for one in configurations:
+        name = " ".join([one.model, *(part for part in one.variant.split(",") if part and part not in shared)])
+        if any(name == other.name for other in named):
+            name = f"{name} ({one.folder.name})"
+        named.append(replace(one, name=name))
+    return named
+
+
+def _read_history(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: the run's table of epochs cannot be read ({error})") from error
 
 
 def _count_folds(run: RunDirectory, n_found: int) -> int:
@@ -282,7 +346,7 @@ def list_limits(experiment: Experiment) -> list[str]:
         limits.append(
             f"One seed only ({seeds.pop()}): what another seed would change is not told apart from what a model does."
         )
-    if any("WeightedBCE" in one.runs[0].read_config().loss.get("_target_", "") for one in experiment.configurations):
+    if any(one.is_weighted for one in experiment.configurations):
         limits.append(
             "The loss weighs positive records more, which shifts the probabilities of rare classes upwards: they rank "
             "records, they are not frequencies. See the reliability curves."

@@ -12,10 +12,7 @@ import pandas as pd
 from ecgcls.explanation.figures import draw_ecg, to_svg
 from ecgcls.reporting.collect import Configuration
 
-MAX_BYTES = 3_500_000
-"""Of all pictures together, so that a page stays below 10 MB."""
-
-_OUTCOMES = {"TP": "true positive", "FP": "false positive", "FN": "false negative", "TN": "true negative"}
+_OUTCOMES = {"TP": "true positive", "FP": "false positive", "FN": "false negative", "TN": "true negative", "": ""}
 _CHECKS = {
     "randomisation": "changes when the weights are shuffled",
     "deletion": "deleting what it names lowers the probability more than chance",
@@ -51,8 +48,21 @@ class Gallery:
     n_left_out: int = 0
 
 
-def collect_galleries(configurations: Sequence[Configuration]) -> list[Gallery]:
-    """Draw the explained ECGs of all runs, the surest hit of each class first, until the page is full."""
+def collect_galleries(configurations: Sequence[Configuration], *, max_bytes: int) -> list[Gallery]:
+    """Draw the explained ECGs of all runs, the hits of each first, until there is no room left.
+
+    Parameters
+    ----------
+    configurations
+        Those of the report.
+    max_bytes
+        Of all pictures together. A picture that does not fit is left out and counted.
+
+    Raises
+    ------
+    DataError
+        If what ``interpret`` left is damaged.
+    """
     galleries, waiting = [], []
     for one in configurations:
         for run, info in zip(one.runs, one.infos, strict=True):
@@ -68,13 +78,14 @@ def collect_galleries(configurations: Sequence[Configuration]) -> list[Gallery]:
                 waiting += [
                     (rank, gallery, folder, row) for rank, row in zip(ranks, rows.to_dict("records"), strict=True)
                 ]
-    n_bytes = 0
-    for number, (_, gallery, folder, row) in enumerate(sorted(waiting, key=lambda item: item[0])):
-        if n_bytes > MAX_BYTES:
-            gallery.n_left_out += 1
-            continue
+    waiting.sort(key=lambda item: item[0])
+    for number, (_, gallery, folder, row) in enumerate(waiting):
         picture = _draw(folder, row, gallery, f"ecg{number}")
-        n_bytes += len(picture[1])
+        max_bytes -= sum(len(text.encode()) for text in picture)
+        if max_bytes < 0:  # they come in the order of their worth
+            for _, other, *_ in waiting[number:]:
+                other.n_left_out += 1
+            break
         gallery.pictures.append(picture)
     return galleries
 
@@ -82,9 +93,10 @@ def collect_galleries(configurations: Sequence[Configuration]) -> list[Gallery]:
 def _draw(folder: Path, row: Mapping[Any, Any], gallery: Gallery, prefix: str) -> tuple[str, str]:
     with np.load(folder / row["attribution"]) as arrays:
         values, unit = arrays["attribution"], str(arrays["unit"])
+        outcome = f" ({_OUTCOMES[row['outcome']]})" if row["outcome"] else ""
         caption = (
-            f"ecg_id {row['ecg_id']}, {row['class']}: probability {row['y_prob']:.2f} "
-            f"({_OUTCOMES[row['outcome']]}); true: {row['y_true'] or 'none'}"
+            f"ecg_id {row['ecg_id']}, {row['class']}: probability {row['y_prob']:.2f}{outcome}; "
+            f"true: {row['y_true'] or 'none'}"
         )
         figure = draw_ecg(
             arrays["signal_mv"],

@@ -2,12 +2,13 @@
 
 import math
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 import plotly.graph_objects as go
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
@@ -24,10 +25,25 @@ from ecgcls.reporting.collect import (
     describe_data,
     list_limits,
 )
+from ecgcls.reporting.curves import SENSITIVITY, SPECIFICITY, Curves, trace_all
 from ecgcls.reporting.gallery import collect_galleries
 from ecgcls.reporting.subgroups import score_subgroups
 
+MAX_BYTES = 9_900_000
+"""Of a page: the explained ECGs get what the rest leaves."""
+
 _HERE = Path(__file__).parent
+_COLUMNS = {
+    "n_positive": "Positives",
+    "prevalence": "Prevalence",
+    "pr_auc": "PR-AUC",
+    "roc_auc": "ROC-AUC",
+    "f1": "F1",
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+    "precision": "Precision (PPV)",
+    "npv": "NPV",
+}
 
 
 def write_report(experiment_dir: Path, *, output: Path, data_root: Path | None = None) -> Path:
@@ -68,49 +84,56 @@ def render(experiment: Experiment, *, data_root: Path | None) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"score": _format_score, "count": _format_count}
-    configurations = experiment.configurations
+    environment.filters |= {"score": _format_score, "count": _format_count, "plain": _format_plain}
+    template = environment.get_template("report.html.jinja")
+    content = _collect_content(experiment, data_root=data_root)
+    n_bytes = len(template.render(**content, galleries=[]).encode())
+    galleries = collect_galleries(experiment.configurations, max_bytes=MAX_BYTES - n_bytes)
+    return template.render(**content, galleries=galleries)
+
+
+def _collect_content(experiment: Experiment, *, data_root: Path | None) -> dict[str, Any]:
+    """Return what the template says, but for the explained ECGs."""
+    configurations, class_names = experiment.configurations, experiment.class_names
+    widest = experiment.widest.pooled
+    curves = trace_all(configurations, class_names)
     subgroups, no_subgroups = score_subgroups(configurations, data_root=data_root)
-    return environment.get_template("report.html.jinja").render(
-        experiment=experiment,
-        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        version=__version__,
-        shown=SHOWN,
-        board=[one.tabulate() for one in configurations],
-        models=[{"name": one.name, **charts.style(number)} for number, one in enumerate(configurations)],
-        charts=_draw_charts(experiment),
-        losses=[_summarise_training(one) for one in configurations],
-        subgroups=subgroups,
-        no_subgroups=no_subgroups,
-        data=describe_data(configurations),
-        galleries=collect_galleries(configurations),
-        saved=[_describe_config(one) for one in configurations],
-        versions=compare_versions(configurations),
-        limits=list_limits(experiment),
-        plotly=Markup(get_plotlyjs()),
-        style=Markup((_HERE / "report.css").read_text()),
-        script=Markup((_HERE / "report.js").read_text()),
-        columns={
-            "n_positive": "Positives",
-            "prevalence": "Prevalence",
-            "pr_auc": "PR-AUC",
-            "roc_auc": "ROC-AUC",
-            "f1": "F1",
-            "sensitivity": "Sensitivity",
-            "specificity": "Specificity",
-            "precision": "Precision (PPV)",
-            "npv": "NPV",
-        },
-    )
+    return {
+        "experiment": experiment,
+        "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "trained": [datetime.fromisoformat(time).strftime("%Y-%m-%d %H:%M UTC") for time in experiment.trained],
+        "version": __version__,
+        "n_records": len(widest),
+        "n_patients": len(np.unique(widest.patient_id)),
+        "shown": SHOWN,
+        "columns": _COLUMNS,
+        "board": [one.tabulate() for one in configurations],
+        "models": [{"name": one.name, **charts.style(number)} for number, one in enumerate(configurations)],
+        "curves": curves,
+        "sensitivity": SENSITIVITY,
+        "specificity": SPECIFICITY,
+        "charts": _draw_charts(curves, configurations, class_names),
+        "losses": [_summarise_training(one) for one in configurations],
+        "subgroups": subgroups,
+        "no_subgroups": no_subgroups,
+        "data": describe_data(configurations),
+        "saved": [_describe_config(one) for one in configurations],
+        "versions": compare_versions(configurations),
+        "limits": list_limits(experiment),
+        "plotly": Markup(get_plotlyjs()),
+        "style": Markup((_HERE / "report.css").read_text()),
+        "script": Markup((_HERE / "report.js").read_text()),
+    }
 
 
-def _draw_charts(experiment: Experiment) -> list[dict[str, Any]]:
+def _draw_charts(
+    curves: Mapping[tuple[str, int], Curves], configurations: Sequence[Configuration], class_names: Sequence[str]
+) -> list[dict[str, Any]]:
     """Return the charts in the order of the page: id, what is seen, and the figure as JSON for a script element."""
-    configurations, names = experiment.configurations, experiment.class_names
     drawn: Sequence[tuple[str, str, go.Figure]] = (
-        ("pr", "Precision-recall", charts.draw_pr(configurations, names)),
-        ("roc", "ROC", charts.draw_roc(configurations, names)),
-        ("reliability", "Reliability", charts.draw_reliability(configurations, names)),
+        ("pr", "Precision-recall", charts.draw_pr(curves, configurations, class_names)),
+        ("roc", "ROC", charts.draw_roc(curves, configurations, class_names)),
+        ("reliability", "Reliability", charts.draw_reliability(curves, configurations, class_names)),
         ("loss", "Training loss", charts.draw_training(configurations, "train/loss", "Training loss")),
         ("val-loss", "Validation loss", charts.draw_training(configurations, "val/loss", "Validation loss")),
         ("val-pr", "Validation PR-AUC", charts.draw_training(configurations, "val/pr_auc", "Macro PR-AUC")),
@@ -145,6 +168,7 @@ def _describe_config(one: Configuration) -> dict[str, Any]:
         "folder": str(one.folder),
         "yaml": (run.path / ".hydra" / "config.yaml").read_text(),
         "commands": list(dict.fromkeys(shlex.join(info["command"]) for info in one.infos)),
+        "fold": info["fold"],
         "seed": info["seed"],
     }
 
@@ -155,3 +179,8 @@ def _format_score(value: float | None, digits: int = 3) -> str:
 
 def _format_count(value: float) -> str:
     return f"{value:,.0f}"
+
+
+def _format_plain(value: float) -> str:
+    """Write a number so that a script can read it; empty where it is not defined."""
+    return "" if math.isnan(value) else repr(float(value))

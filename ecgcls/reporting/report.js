@@ -3,17 +3,31 @@
 const charts = Array.from(document.querySelectorAll(".chart"));
 const models = Array.from(document.querySelectorAll("button.model"));
 const classes = document.getElementById("class");
+const numbers = Array.from(document.querySelectorAll("#numbers tbody tr"));
+
+function isModelShown(model) {
+  return model < 0 || models[model].getAttribute("aria-pressed") === "true";
+}
 
 function isShown(trace) {
   const { model, class: column } = trace.meta;
-  const pressed = model < 0 || models[model].getAttribute("aria-pressed") === "true";
-  return pressed && (column < 0 || column === Number(classes.value));
+  return isModelShown(model) && (column < 0 || column === Number(classes.value));
+}
+
+function showNumbers() {
+  const name = classes.options[classes.selectedIndex].text;
+  for (const place of document.querySelectorAll(".chosen")) place.textContent = name;
+  for (const row of numbers) {
+    row.hidden = row.dataset.class !== classes.value || !isModelShown(Number(row.dataset.model));
+  }
 }
 
 function showChosen() {
-  for (const chart of charts) {
-    Plotly.restyle(chart, { visible: chart.data.map(isShown) });
-  }
+  for (const chart of charts) Plotly.restyle(chart, { visible: chart.data.map(isShown) });
+  showNumbers();
+  const n_shown = models.filter((button) => button.getAttribute("aria-pressed") === "true").length;
+  const name = classes.options[classes.selectedIndex].text;
+  document.getElementById("shown").textContent = `${name}: ${n_shown} of ${models.length} models shown`;
 }
 
 for (const button of models) {
@@ -31,8 +45,8 @@ const prefersDark = window.matchMedia("(prefers-color-scheme: dark)");
 
 function readColours() {
   const style = getComputedStyle(root);
-  const [ink, line, panel] = ["--ink", "--line", "--panel"].map((name) => style.getPropertyValue(name).trim());
-  const axis = { gridcolor: line, linecolor: line, tickcolor: line };
+  const [ink, line, grid, panel] = ["--ink", "--line", "--grid", "--panel"].map((name) => style.getPropertyValue(name).trim());
+  const axis = { gridcolor: grid, linecolor: line, tickcolor: line };
   const layout = { "font.color": ink, "hoverlabel.bgcolor": panel, "hoverlabel.font.color": ink };
   for (const name of ["xaxis", "yaxis"]) {
     for (const [key, value] of Object.entries(axis)) layout[`${name}.${key}`] = value;
@@ -48,33 +62,40 @@ function setTheme(isDark) {
 
 toggle.addEventListener("click", () => setTheme(root.dataset.theme !== "dark"));
 prefersDark.addEventListener("change", (event) => setTheme(event.matches));
-setTheme(prefersDark.matches);
 
 for (const chart of charts) {
   const figure = JSON.parse(document.getElementById(chart.id.replace("chart-", "json-")).textContent);
   for (const trace of figure.data) trace.visible = isShown(trace);
-  Plotly.newPlot(chart, figure.data, figure.layout, { responsive: true, displayModeBar: false });
+  for (const [path, value] of Object.entries(readColours())) {
+    const keys = path.split(".");
+    const last = keys.pop();
+    keys.reduce((node, key) => (node[key] ??= {}), figure.layout)[last] = value;
+  }
+  Plotly.newPlot(chart, figure.data, figure.layout, { responsive: true, displayModeBar: false, displaylogo: false });
 }
-setTheme(prefersDark.matches);
+toggle.setAttribute("aria-pressed", String(root.dataset.theme === "dark"));
+showNumbers();
 
-// Tables: a column's button sorts by it, first from the largest.
+// Tables: the button of a column sorts by it, numbers first from the largest; what is not defined comes last.
 for (const table of document.querySelectorAll("table.sortable")) {
-  const heads = Array.from(table.tHead.rows[0].cells);
-  heads.forEach((head, column) => {
-    const button = head.querySelector("button");
+  for (const button of table.tHead.querySelectorAll("button")) {
+    const head = button.closest("th");
+    const isText = "text" in button.dataset;
     button.addEventListener("click", () => {
-      const isText = "text" in button.dataset;
       const was = head.getAttribute("aria-sort");
-      const rises = was ? was === "descending" : isText;
+      const sign = (was ? was === "descending" : isText) ? 1 : -1;
+      const value = (row) => row.cells[Number(button.dataset.column)].dataset.value;
       const rows = Array.from(table.tBodies[0].rows);
-      const value = (row) => row.cells[column].dataset.value;
-      const number = (row) => (Number.isNaN(Number(value(row))) ? -Infinity : Number(value(row)));
-      rows.sort((a, b) => (isText ? value(a).localeCompare(value(b)) : number(a) - number(b)) * (rises ? 1 : -1));
+      rows.sort((a, b) => {
+        const [first, second] = [value(a), value(b)];
+        if (first === "" || second === "") return (first === "") - (second === "");
+        return sign * (isText ? first.localeCompare(second) : Number(first) - Number(second));
+      });
       table.tBodies[0].append(...rows);
-      heads.forEach((other) => other.removeAttribute("aria-sort"));
-      head.setAttribute("aria-sort", rises ? "ascending" : "descending");
+      for (const other of table.tHead.querySelectorAll("th[aria-sort]")) other.removeAttribute("aria-sort");
+      head.setAttribute("aria-sort", sign > 0 ? "ascending" : "descending");
     });
-  });
+  }
 }
 
 // Copying: where the browser refuses, the text is selected instead.
@@ -84,22 +105,24 @@ for (const box of document.querySelectorAll(".copy")) {
     const text = box.querySelector("pre");
     try {
       await navigator.clipboard.writeText(text.textContent);
-      button.textContent = "Copied";
+      button.firstChild.textContent = "Copied";
     } catch {
       getSelection().selectAllChildren(text);
-      button.textContent = "Selected";
+      button.firstChild.textContent = "Selected";
     }
   });
 }
 
-// On paper everything is open and light.
+// On paper everything is open and light, and three charts stand beside each other.
 let before = null;
 window.addEventListener("beforeprint", () => {
-  before = { theme: root.dataset.theme, closed: Array.from(document.querySelectorAll("details:not([open])")) };
+  before = { isDark: root.dataset.theme === "dark", closed: Array.from(document.querySelectorAll("details:not([open])")) };
   before.closed.forEach((details) => { details.open = true; });
   setTheme(false);
+  for (const chart of charts) Plotly.relayout(chart, { autosize: false, width: 226, height: 226, "font.size": 8 });
 });
 window.addEventListener("afterprint", () => {
   before.closed.forEach((details) => { details.open = false; });
-  setTheme(before.theme === "dark");
+  setTheme(before.isDark);
+  for (const chart of charts) Plotly.relayout(chart, { autosize: true, width: null, height: null, "font.size": 12 });
 });

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from ecgcls.data.ptbxl import DATABASE_CSV, hash_tables, read_database
 from ecgcls.errors import DataError
@@ -39,32 +40,36 @@ def score_subgroups(
     groupings
         For each a title and its subgroups: `group`, `n_records`, `n_patients`, `n_positive`, and in `scores` for each
         configuration's name the macro `pr_auc` and `roc_auc` over the classes that are defined there, with the
-        `undefined` ones. The counts are those of the first configuration.
+        `undefined` ones. The counts are those of the configuration with the most test records.
     reason
         Why there is none; empty otherwise.
     """
     database, reason = _find_database(configurations, data_root)
     if database is None:
         return [], reason
+    widest = max(configurations, key=lambda one: len(one.pooled))
     found = []
     for column, title in GROUPINGS.items():
         if column in database:
             groups = _name_groups(database[column], column)
-            lines = [_score_group(group, groups, configurations) for group in _order(groups, configurations[0])]
+            lines = [_score_group(group, groups, configurations, widest) for group in _order(groups, widest)]
             found.append((title, lines))
     return found, "" if found else "The data set's table has none of the columns that subgroups are made of."
 
 
-def _score_group(group: str, groups: pd.Series, configurations: Sequence[Configuration]) -> dict[str, Any]:
-    line: dict[str, Any] = {"group": group, "scores": {}}
+def _score_group(
+    group: str, groups: pd.Series, configurations: Sequence[Configuration], widest: Configuration
+) -> dict[str, Any]:
+    rows = _find_rows(group, groups, widest)
+    line: dict[str, Any] = {
+        "group": group,
+        "n_records": len(rows),
+        "n_patients": len(np.unique(widest.pooled.patient_id[rows])),
+        "n_positive": int(widest.pooled.y_true[rows].sum()),
+        "scores": {},
+    }
     for one in configurations:
-        rows = np.flatnonzero(groups.reindex(one.pooled.ecg_id).to_numpy() == group)
-        if not line["scores"]:
-            line |= {
-                "n_records": len(rows),
-                "n_patients": len(np.unique(one.pooled.patient_id[rows])),
-                "n_positive": int(one.pooled.y_true[rows].sum()),
-            }
+        rows = _find_rows(group, groups, one)
         found = score(one.pooled.y_true[rows], one.pooled.y_prob[rows], one.pooled.class_names) if len(rows) else None
         line["scores"][one.name] = {
             "pr_auc": found.overall["pr_auc"] if found else np.nan,
@@ -72,6 +77,10 @@ def _score_group(group: str, groups: pd.Series, configurations: Sequence[Configu
             "undefined": list(found.undefined) if found else list(one.pooled.class_names),
         }
     return line
+
+
+def _find_rows(group: str, groups: pd.Series, one: Configuration) -> NDArray[np.intp]:
+    return np.flatnonzero(groups.reindex(one.pooled.ecg_id).to_numpy() == group)
 
 
 def _find_database(configurations: Sequence[Configuration], data_root: Path | None) -> tuple[pd.DataFrame | None, str]:

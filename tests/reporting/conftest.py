@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 from omegaconf import OmegaConf
 
+from ecgcls.data.ptbxl import hash_tables
 from ecgcls.evaluation.predictions import Predictions
-from ecgcls.evaluation.results import write_results
+from ecgcls.evaluation.results import score_split, write_json
 from ecgcls.runs import RunDirectory
 
 CLASSES = ("NORM", "LAFB/LPFB", "<b>&\"HYP'")
@@ -24,10 +25,17 @@ def database(synthetic_root) -> pd.DataFrame:
 def write_configuration(synthetic_root, database) -> Callable[..., Path]:
     """Write the finished folds of a configuration, as a run leaves them, without training."""
 
-    def write(experiment: Path, model: str, variant: str = "", *, skill: float = 0.5, folds=range(N_FOLDS)) -> Path:
-        """`skill`, 0 to 1, says how much the probabilities know of the truth."""
-        from ecgcls.data.ptbxl import hash_tables
-
+    def write(
+        experiment: Path,
+        model: str,
+        variant: str = "",
+        *,
+        skill: float = 0.5,
+        folds=range(N_FOLDS),
+        root: Path = synthetic_root,
+        info: dict | None = None,
+    ) -> Path:
+        """`skill`, 0 to 1, says how much the probabilities know of the truth; `info` is changed in ``run.json``."""
         rng = np.random.default_rng(int(100 * skill))
         y_true = rng.random((len(database), len(CLASSES))) < (0.6, 0.3, 0.2)
         y_prob = skill * y_true + (1 - skill) * rng.random(y_true.shape)
@@ -45,13 +53,13 @@ def write_configuration(synthetic_root, database) -> Callable[..., Path]:
                 CLASSES,
             )
             predictions.to_csv(run.path / "predictions.csv")
-            write_results(run.path, predictions, title=model)
+            scores = score_split(predictions, pos_weight=[2.0, 2.0, 2.0] if model == "cnn1d" else None)
+            write_json(run.path / "metrics.json", {"test": scores.to_dict()})
             config = {
                 "fold": fold,
                 "seed": 0,
                 "model": {"_target_": f"nets.{model}"},
-                "loss": {"_target_": "ecgcls.training.losses.WeightedBCE"},
-                "data": {"root": str(synthetic_root), "sampling_rate_hz": 100},
+                "data": {"root": str(root), "sampling_rate_hz": 100},
                 "folds": {"test": [[n] for n in range(N_FOLDS)]},
             }
             (run.path / ".hydra").mkdir(exist_ok=True)
@@ -67,6 +75,8 @@ def write_configuration(synthetic_root, database) -> Callable[..., Path]:
                     "variant": variant,
                     "fold": fold,
                     "seed": 0,
+                    "started": f"2026-01-0{1 + fold}T10:00:00+00:00",
+                    "finished": f"2026-01-0{1 + fold}T11:30:00+00:00",
                     "synthetic": True,
                     "n_parameters": 1234 if model == "cnn1d" else 99,
                     "command": ["python", "-m", "ecgcls.run", f"model={model}", "data.root=my data"],
@@ -75,7 +85,7 @@ def write_configuration(synthetic_root, database) -> Callable[..., Path]:
                     "machine": {"platform": "Linux", "n_cpus": 2},
                     "git": {"commit": "abc", "modified": False},
                     "data": {
-                        "root": str(synthetic_root),
+                        "root": str(root),
                         "sampling_rate_hz": 100,
                         "n_samples": 1000,
                         "lead_names": ["I", "II"],
@@ -86,9 +96,10 @@ def write_configuration(synthetic_root, database) -> Callable[..., Path]:
                         "absent_classes": ["WPW"],
                         "class_names": list(CLASSES),
                         "parts": {"train": part, "val": part, "test": part},
-                        "fingerprint": {"signals": "5", **hash_tables(synthetic_root)},
+                        "fingerprint": {"signals": "5", **hash_tables(root)},
                     },
                 }
+                | (info or {})
             )
         return experiment / model / variant
 
@@ -96,13 +107,22 @@ def write_configuration(synthetic_root, database) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def experiment(tmp_path_factory, write_configuration) -> Path:
-    """Two configurations, one of them with a fold that failed, and one that has only begun."""
+def write_unfinished() -> Callable[..., None]:
+    """Write what a run that never ended leaves behind."""
+
+    def write(folder: Path, **info) -> None:
+        folder.mkdir(parents=True)
+        (folder / "run.json").write_text(json.dumps(info))
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def experiment(tmp_path_factory, write_configuration, write_unfinished) -> Path:
+    """Two configurations, one of them with a fold that failed, and a third that has only begun."""
     folder = tmp_path_factory.mktemp("outputs") / "demo"
     write_configuration(folder, "cnn1d", "seed=1,trainer.max_epochs=3", skill=0.4)
     partial = write_configuration(folder, "cnn2d", "trainer.max_epochs=3", skill=0.7, folds=(0, 2))
-    (partial / "fold_1").mkdir()
-    (partial / "fold_1" / "run.json").write_text(json.dumps({"status": "failed", "error": "out of <memory>"}))
-    (folder / "cnn1d" / "seed=2" / "fold_0").mkdir(parents=True)
-    (folder / "cnn1d" / "seed=2" / "fold_0" / "run.json").write_text(json.dumps({"status": "running"}))
+    write_unfinished(partial / "fold_1", status="failed", error="out of <memory>")
+    write_unfinished(folder / "cnn1d" / "seed=2,trainer.max_epochs=3" / "fold_0", status="running")
     return folder

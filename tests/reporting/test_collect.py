@@ -1,11 +1,14 @@
 import json
+import shutil
+from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score
 
 from ecgcls.cross_validation import cross_validate
-from ecgcls.errors import ConfigError
+from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.metrics import score
 from ecgcls.reporting.collect import collect, compare_versions, describe_data, list_limits
 from ecgcls.reporting.subgroups import score_subgroups
@@ -24,13 +27,48 @@ def test_the_best_comes_first_and_names_tell_apart(found):
 
 def test_no_run_is_dropped_in_silence(found):
     assert found.unfinished == {
-        "cnn1d/seed=2/fold_0": "running",
+        "cnn1d/seed=2,trainer.max_epochs=3/fold_0": "running",
         "cnn2d/trainer.max_epochs=3/fold_1": "failed (out of <memory>)",
     }
     assert [(len(one.runs), one.n_folds, one.is_complete) for one in found.configurations] == [
         (2, 3, False),
         (3, 3, True),
     ]
+    assert [one.state for one in found.configurations] == ["1 failed", ""]
+    assert [(one.name, one.state) for one in found.begun] == [("cnn1d seed=2", "1 running")]
+
+
+def test_a_fold_that_never_began_is_missing(tmp_path, write_configuration):
+    write_configuration(tmp_path / "demo", "cnn1d", folds=(1,))
+    (one,) = collect(tmp_path / "demo").configurations
+    assert (len(one.runs), one.n_folds, one.state) == (1, 3, "2 missing")
+
+
+def test_what_cannot_be_compared_is_said(found, tmp_path, write_configuration):
+    assert found.differences == [
+        f"cnn2d was tested on other records ({len(found.configurations[0].pooled)} of them).",
+        "All others were tested on 60 records, as cnn1d seed=1.",
+    ]
+    folder = tmp_path / "same"
+    write_configuration(folder, "cnn1d")
+    write_configuration(folder, "cnn2d", skill=0.3)
+    assert collect(folder).differences == []
+    for path in folder.glob("cnn2d/fold_*/predictions.csv"):
+        path.write_text(path.read_text().replace("_NORM", "_AFIB"))
+    assert collect(folder).differences[0] == "cnn2d has other classes: AFIB, LAFB/LPFB, <b>&\"HYP'."
+
+
+def test_configurations_that_say_the_same_of_themselves_have_two_names(tmp_path, write_configuration):
+    write_configuration(tmp_path / "demo", "cnn1d", "first", info={"variant": "lr=1"})
+    write_configuration(tmp_path / "demo", "cnn1d", "second", info={"variant": "lr=1"})
+    assert len({one.name for one in collect(tmp_path / "demo").configurations}) == 2
+
+
+def test_a_run_without_its_epochs_is_an_error(tmp_path, write_configuration):
+    folder = write_configuration(tmp_path / "demo", "cnn1d")
+    (folder / "fold_1" / "history.csv").unlink()
+    with pytest.raises(DataError, match=r"fold_1/history\.csv: the run's table of epochs cannot be read"):
+        _ = collect(tmp_path / "demo").configurations[0].histories
 
 
 def test_pooled_numbers_are_scikit_learns_and_the_cross_validations(found, experiment):
@@ -55,19 +93,50 @@ def test_subgroups_are_those_of_the_table(found, database):
     told = sexes["female"]["scores"]["cnn1d seed=1"]
     expected = score(one.pooled.y_true[women], one.pooled.y_prob[women], one.pooled.class_names)
     assert told["pr_auc"] == expected.overall["pr_auc"]
-    # The counts are those of the best configuration, of which a fold is missing.
-    best = found.configurations[0].pooled
-    is_female = database["sex"].reindex(best.ecg_id).to_numpy() == 1
-    assert sexes["female"]["n_records"] == is_female.sum()
-    assert sexes["female"]["n_patients"] == len(np.unique(best.patient_id[is_female]))
-    assert sum(line["n_records"] for line in sexes.values()) == len(best)
+    # the counts are those of the configuration with the most records
+    assert sexes["female"]["n_records"] == women.sum()
+    assert sexes["female"]["n_patients"] == len(np.unique(one.pooled.patient_id[women]))
+    assert sexes["female"]["n_positive"] == one.pooled.y_true[women].sum()
+    assert sum(line["n_records"] for line in sexes.values()) == 60
 
 
-def test_ages_are_decades_with_the_hidden_ones_last(found):
-    ages = [line["group"] for line in dict(score_subgroups(found.configurations, data_root=None)[0])["Age (decade)"]]
-    decades = [age for age in ages if " to " in age]
-    assert decades == sorted(decades, key=lambda age: int(age.split()[0]))
-    assert ages[: len(decades)] == decades
+def test_ages_and_sexes_are_told_as_ptbxl_codes_them(tmp_path, synthetic_root, write_configuration):
+    """300 is an age above 89, 0 is a man; what is missing is unknown."""
+    table = pd.read_csv(synthetic_root / "ptbxl_database.csv").astype({"age": float, "sex": float})
+    table["age"] = [300.0] * 3 + [89.0, 80.0, np.nan, 9.0, 10.0] + [50.0] * (len(table) - 8)
+    table["sex"] = [np.nan] * 2 + [0] * 5 + [1] * (len(table) - 7)
+    root = tmp_path / "ecgs"
+    root.mkdir()
+    table.to_csv(root / "ptbxl_database.csv", index=False)
+    shutil.copy(synthetic_root / "scp_statements.csv", root)
+    write_configuration(tmp_path / "demo", "cnn1d", root=root)
+    groupings, _ = score_subgroups(collect(tmp_path / "demo").configurations, data_root=None)
+    counts = {
+        title: [(line["group"], line["n_records"]) for line in lines]
+        for title, lines in groupings
+        if title in ("Sex", "Age (decade)")
+    }
+    assert counts == {
+        "Sex": [("female", 53), ("male", 5), ("unknown", 2)],
+        "Age (decade)": [
+            ("0 to 9", 1),
+            ("10 to 19", 1),
+            ("50 to 59", 52),
+            ("80 to 89", 2),
+            ("90 or older", 3),
+            ("unknown", 1),
+        ],
+    }
+
+
+def test_a_subgroup_without_a_positive_record_is_not_scored(found):
+    one = found.configurations[1]
+    lines = [line for _, lines in score_subgroups([one], data_root=None)[0] for line in lines]
+    small = [line for line in lines if line["scores"][one.name]["undefined"]]
+    assert small
+    for line in small:
+        told = line["scores"][one.name]
+        assert np.isnan(told["pr_auc"]) == (len(told["undefined"]) == len(one.pooled.class_names))
 
 
 def test_another_table_gives_no_subgroups_but_a_reason(found, tmp_path):
@@ -91,12 +160,17 @@ def test_data_and_versions_are_told_once_and_differences_marked(found):
     assert not versions["ecgcls"]["differs"]
 
 
-def test_limits_come_from_the_facts(found, tmp_path, write_configuration):
+def test_limits_come_from_the_facts(found):
     limits = " ".join(list_limits(found))
     assert "cnn2d: 2 of 3 folds are finished" in limits
     assert "cnn1d seed=1: " not in limits
     assert "The ECGs are simulated." in limits
     assert "One seed only (0)" in limits
+    assert "threshold of 0.5, which is not tuned" in limits
+    assert [one.is_weighted for one in found.configurations] == [False, True]
+    assert "The loss weighs positive records more" in limits
+    unweighted = replace(found, configurations=found.configurations[:1])
+    assert "The loss weighs positive records more" not in " ".join(list_limits(unweighted))
     positives = found.configurations[1].scores.by_class["n_positive"]
     for name, count in positives.items():
         assert (f"{name} ({count:.0f})" in limits) is (count < 30)

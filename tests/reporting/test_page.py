@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from ecgcls.data.signals import LEADS, read_record
 from ecgcls.reporting.collect import collect
@@ -18,12 +19,17 @@ class Outline(HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.tags, self.text, self.headings, self.addresses, self._inside = [], "", [], [], []
+        self.rows: list[list[str]] = []
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
         self.tags.append(tag)
         self._inside.append(tag)
         self.addresses += [value for name, value in attributes if name in ("src", "href", "action", "data")]
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("th", "td"):
+            self.rows[-1].append("")
         if tag in ("h1", "h2", "h3"):
             self.headings.append(int(tag[1]))
 
@@ -34,6 +40,8 @@ class Outline(HTMLParser):
     def handle_data(self, data):
         if not {"script", "style"} & set(self._inside):
             self.text += data
+            if {"th", "td"} & set(self._inside):
+                self.rows[-1][-1] += data
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +51,9 @@ def page(experiment):
 
 def test_the_page_holds_everything_and_refers_to_nothing_outside(page):
     outline = Outline(page)
-    assert {address for address in outline.addresses if not address.startswith("#")} == {"data:,"}
+    outside = [address for address in outline.addresses if not address.startswith("#")]
+    assert [address.partition(",")[0] for address in outside] == ["data:image/svg+xml"]
+    assert "default-src 'none'" in page[:1000]
     assert "@import" not in page.partition("<script>")[0]
     assert len(page) < 10e6
     for heading in ("Leaderboard", "Classes", "Curves", "Training", "Subgroups", "Data", "Versions", "Limits"):
@@ -72,8 +82,35 @@ def test_names_that_users_choose_are_inert(page):
 def test_every_table_has_a_caption_and_every_run_is_named(page):
     tags = Outline(page).tags
     assert tags.count("table") == tags.count("caption") > 5
-    assert "cnn1d/seed=2/fold_0" in page
-    assert "2 of 3" in page
+    assert "cnn1d/seed=2,trainer.max_epochs=3/fold_0" in page
+
+
+def test_the_leaderboard_says_what_the_predictions_say(page, experiment):
+    found = collect(experiment)
+    rows = {row[0].strip(): [cell.strip() for cell in row[1:]] for row in Outline(page).rows[2:5]}
+    assert list(rows) == ["cnn2d", "cnn1d seed=1", "cnn1d seed=2"]
+    assert rows["cnn2d"][0] == "2 of 3 (1 failed)"
+    assert rows["cnn1d seed=2"] == ["0 of 1 (1 running)"] + ["no result"] * 8
+    pooled = found.configurations[1].pooled
+    pr_auc = average_precision_score(pooled.y_true, pooled.y_prob, average="macro")
+    roc_auc = roc_auc_score(pooled.y_true, pooled.y_prob, average="macro")
+    f1 = f1_score(pooled.y_true, pooled.y_prob >= 0.5, average="macro")
+    by_fold = [
+        roc_auc_score(part.y_true, part.y_prob, average="macro")
+        for part in (run.read_predictions() for run in found.configurations[1].runs)
+    ]
+    assert rows["cnn1d seed=1"][:2] == ["3 of 3", f"{pr_auc:.3f}"]
+    assert rows["cnn1d seed=1"][3:6] == [
+        f"{roc_auc:.3f}",
+        f"{np.mean(by_fold):.3f} ± {np.std(by_fold, ddof=1):.3f}",
+        f"{f1:.3f}",
+    ]
+    assert rows["cnn1d seed=1"][7:] == ["1,234", "4.5"]
+
+
+def test_a_missing_data_set_is_said_where_the_subgroups_would_stand(experiment, tmp_path):
+    page = write_report(experiment, output=tmp_path / "page.html", data_root=tmp_path / "gone").read_text()
+    assert f"The data set is not at {tmp_path / 'gone'}" in Outline(page).text
 
 
 def test_what_is_not_defined_is_not_a_number(experiment, write_configuration, tmp_path):
@@ -119,7 +156,7 @@ def explained(tmp_path, write_configuration, synthetic_root, database):
 
 
 def test_explained_ecgs_stand_with_what_speaks_against_them(explained, tmp_path):
-    (gallery,) = collect_galleries(collect(explained).configurations)
+    (gallery,) = collect_galleries(collect(explained).configurations, max_bytes=10**7)
     assert [passes for _, passes in gallery.verdicts] == [False, True, True]
     assert gallery.warnings == ["saliency: do not believe it"]
     assert [caption.split("(")[1].split(")")[0] for caption, _ in gallery.pictures] == [
@@ -127,14 +164,17 @@ def test_explained_ecgs_stand_with_what_speaks_against_them(explained, tmp_path)
         "false negative",
     ]
     page = write_report(explained, output=tmp_path / "page.html").read_text()
-    markup = page.partition("<script>")[0]
-    assert markup.count("<svg") == 2
+    markup = page.partition("</footer>")[0]
+    assert markup.count("12-lead ECG with attribution by saliency") == 2
     ids = re.findall(r'\bid="([^"]+)"', markup)
     assert len(ids) == len(set(ids))
 
 
 def test_a_page_that_would_grow_too_large_says_what_it_left_out(explained, tmp_path, monkeypatch):
-    monkeypatch.setattr("ecgcls.reporting.gallery.MAX_BYTES", 1000)
-    (gallery,) = collect_galleries(collect(explained).configurations)
-    assert (len(gallery.pictures), gallery.n_left_out) == (1, 1)
-    assert "1 more pictures are left out" in write_report(explained, output=tmp_path / "page.html").read_text()
+    whole = len(write_report(explained, output=tmp_path / "page.html").read_bytes())
+    monkeypatch.setattr("ecgcls.reporting.page.MAX_BYTES", whole - 10_000)
+    page = write_report(explained, output=tmp_path / "page.html").read_text()
+    assert "1 more picture is left out" in page
+    assert len(page.encode()) < whole - 10_000
+    monkeypatch.setattr("ecgcls.reporting.page.MAX_BYTES", 1000)
+    assert "2 pictures are left out" in write_report(explained, output=tmp_path / "page.html").read_text()

@@ -1,0 +1,136 @@
+"""The curves of one model and class: thin enough for a page, with the numbers that say the same in words.
+
+Areas and operating points are computed from all points of a curve; only what is drawn is thinned.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.metrics import precision_recall_curve, roc_curve
+
+from ecgcls.evaluation.calibration import reliability_curve
+from ecgcls.reporting.collect import Configuration
+
+SENSITIVITY = 0.8
+"""At which precision is told."""
+SPECIFICITY = 0.9
+"""At which sensitivity is told."""
+
+_MAX_POINTS, _MIN_POINTS = 300, 40  # a curve
+_ALL_POINTS = 100_000  # of all curves of a chart, so that many classes do not make a page too large
+
+
+@dataclass(frozen=True, eq=False)
+class Curves:
+    """What is drawn of one model and class, and told of it.
+
+    Attributes
+    ----------
+    recall, precision
+        ``(point,)``, by falling recall. The step function whose area is the average precision: the precision of a
+        point holds from its recall down to that of the next.
+    fpr, tpr
+        ``(point,)``, by rising false positive rate.
+    bins
+        The reliability curve, as `ecgcls.evaluation.calibration.reliability_curve` gives it.
+    precision_at_sensitivity
+        The highest precision of all thresholds whose sensitivity is at least `SENSITIVITY`.
+    sensitivity_at_specificity
+        The highest sensitivity of all thresholds whose specificity is at least `SPECIFICITY`.
+    mean_prob
+        Mean probability over all records; the prevalence, where the model promises what is true on the whole.
+    n_bins_off
+        Bins whose 95 % interval does not hold their mean probability.
+    """
+
+    recall: NDArray[np.float32]
+    precision: NDArray[np.float32]
+    fpr: NDArray[np.float32]
+    tpr: NDArray[np.float32]
+    bins: pd.DataFrame
+    precision_at_sensitivity: float
+    sensitivity_at_specificity: float
+    mean_prob: float
+    n_bins_off: int
+
+
+def trace_curves(y_true: NDArray[np.int8], y_prob: NDArray[np.float64], *, n_points: int) -> Curves:
+    """Trace the curves of one class.
+
+    Parameters
+    ----------
+    y_true, y_prob
+        ``(record,)``, with a positive and a negative record at least.
+    n_points
+        The most points that a drawn curve may have.
+
+    Examples
+    --------
+    >>> found = trace_curves(np.array([1, 0, 1, 0]), np.array([0.9, 0.8, 0.7, 0.1]), n_points=100)
+    >>> found.recall.tolist(), [round(float(value), 2) for value in found.precision]
+    ([1.0, 1.0, 0.5, 0.5, 0.0], [0.5, 0.67, 0.5, 1.0, 1.0])
+    >>> round(found.precision_at_sensitivity, 2), found.sensitivity_at_specificity
+    (0.67, 0.5)
+    """
+    precision, recall, _ = precision_recall_curve(y_true, y_prob, drop_intermediate=True)
+    precision[-1] = precision[-2]  # scikit-learn ends at a precision of 1, which no threshold has
+    fpr, tpr, _ = roc_curve(y_true, y_prob)
+    bins = reliability_curve(y_true[:, None], y_prob[:, None], ["class"])
+    is_off = (bins["mean_prob"] < bins["share_low"]) | (bins["mean_prob"] > bins["share_high"])
+    return Curves(
+        *thin(recall, precision, n_points=n_points),
+        *thin(fpr, tpr, n_points=n_points),
+        bins=bins,
+        precision_at_sensitivity=float(precision[recall >= SENSITIVITY].max()),
+        sensitivity_at_specificity=float(tpr[1 - fpr >= SPECIFICITY].max()),
+        mean_prob=float(y_prob.mean()),
+        n_bins_off=int(is_off.sum()),
+    )
+
+
+def thin(x: NDArray[Any], y: NDArray[Any], *, n_points: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Keep points of a curve at even steps along its length, with both ends, its highest and its lowest point.
+
+    Even steps along the length, unlike every n-th threshold, keep the part where a rare class is found: most
+    thresholds lie where nothing changes any more.
+
+    Parameters
+    ----------
+    x, y
+        ``(point,)``, in the order in which they are joined.
+    n_points
+        The most that are kept, at least 4.
+    """
+    if len(x) > n_points:
+        length = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y)))])
+        even = np.searchsorted(length, np.linspace(0, length[-1], n_points - 3))
+        kept = np.unique(np.concatenate([even, [len(x) - 1, y.argmin(), y.argmax()]]))
+        x, y = x[kept], y[kept]
+    return x.astype(np.float32), y.astype(np.float32)
+
+
+def trace_all(configurations: Sequence[Configuration], class_names: Sequence[str]) -> dict[tuple[str, int], Curves]:
+    """Trace the curves of every class and configuration in which the class is defined.
+
+    Returns
+    -------
+    dict
+        By class and number of the configuration, in that order.
+    """
+    defined = [
+        (name, number)
+        for name in class_names
+        for number, one in enumerate(configurations)
+        if name in one.pooled.class_names and name not in one.scores.undefined
+    ]
+    n_points = min(_MAX_POINTS, max(_MIN_POINTS, _ALL_POINTS // max(1, len(defined))))
+    traced = {}
+    for name, number in defined:
+        pooled = configurations[number].pooled
+        column = pooled.class_names.index(name)
+        traced[name, number] = trace_curves(pooled.y_true[:, column], pooled.y_prob[:, column], n_points=n_points)
+    return traced
