@@ -80,6 +80,7 @@ def configuration(work, sweep) -> Path:
     return fold.parent
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items) -> None:
     """Let one worker run all tests that need the finished runs of `sweep`, which take a minute to train."""
     for item in items:
