@@ -60,7 +60,10 @@ def work(tmp_path_factory, synthetic_root) -> Path:
 
 @pytest.fixture(scope="session")
 def sweep(work) -> str:
-    """Train both nets on five folds in `work`, as the experiment 'sweep'; return what the command printed."""
+    """Train both nets on five folds in `work`, as the experiment 'sweep'; return what the command printed.
+
+    It takes a minute, so the tests that need it bear ``xdist_group("runs")``: one worker runs them all.
+    """
     quick = ("data=synthetic", "data.n_records=60", "trainer.max_epochs=1", "trainer.accelerator=cpu")
     done = subprocess.run(
         [sys.executable, "-m", "ecgcls.run", "-m", "experiment=sweep", "model=cnn1d,cnn2d", "fold=0,1,2,3,4", *quick],
@@ -78,11 +81,3 @@ def configuration(work, sweep) -> Path:
     """The folder that holds the five finished folds of cnn1d."""
     (fold,) = work.glob("outputs/sweep/cnn1d/*/fold_0")
     return fold.parent
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
-def pytest_collection_modifyitems(items) -> None:
-    """Let one worker run all tests that need the finished runs of `sweep`, which take a minute to train."""
-    for item in items:
-        if "sweep" in item.fixturenames:
-            item.add_marker(pytest.mark.xdist_group("runs"))
