@@ -9,7 +9,7 @@ run: .venv/.installed
 	$(BIN)/python -m ecgcls.run model=cnn1d fold=0 data=synthetic
 
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/.installed
 	$(BIN)/ruff check .

@@ -60,10 +60,7 @@ def work(tmp_path_factory, synthetic_root) -> Path:
 
 @pytest.fixture(scope="session")
 def sweep(work) -> str:
-    """Train both nets on five folds in `work`, as the experiment 'sweep'; return what the command printed.
-
-    It takes a minute, so the tests that need it bear ``xdist_group("runs")``: one worker runs them all.
-    """
+    """Train both nets on five folds in `work`, as the experiment 'sweep'; return what the command printed."""
     quick = ("data=synthetic", "data.n_records=60", "trainer.max_epochs=1", "trainer.accelerator=cpu")
     done = subprocess.run(
         [sys.executable, "-m", "ecgcls.run", "-m", "experiment=sweep", "model=cnn1d,cnn2d", "fold=0,1,2,3,4", *quick],

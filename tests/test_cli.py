@@ -81,7 +81,6 @@ def test_bad_input_of_the_other_commands_is_one_line(tmp_path, command, argument
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.xdist_group("runs")
 def test_a_run_is_scored_again_to_the_same_numbers(work, configuration):
     done = succeed(work, "experiment=sweep", "model=cnn1d", "fold=0", command="evaluate")
     output = work / done.stdout.strip().splitlines()[-1]
@@ -117,7 +116,6 @@ def test_predictions_of_whatever_origin_are_scored(tmp_path):
     assert written[0]["test"]["overall"]["pr_auc"] == pytest.approx(expected, abs=1e-9)
 
 
-@pytest.mark.xdist_group("runs")
 def test_prediction_goes_on_past_a_record_that_cannot_be_used(work, configuration, synthetic_root, tmp_path):
     for file in [*synthetic_root.glob("records100/*/00001*"), *synthetic_root.glob("records100/*/00002*")]:
         shutil.copy(file, tmp_path)
@@ -212,7 +210,6 @@ def test_a_killed_run_goes_on_to_the_same_result(work):
         np.testing.assert_allclose(found[column], expected[column], rtol=2e-3)
 
 
-@pytest.mark.xdist_group("runs")
 def test_a_sweep_cross_validates_both_nets_and_names_its_failed_job(work, sweep):
     table = [line for line in sweep.splitlines() if "5/5" in line]
     assert [line.split()[0] for line in table] == ["cnn1d", "cnn2d"]
@@ -306,7 +303,6 @@ def readme_commands():
 
 
 @pytest.mark.parametrize("command", [line for line in readme_commands() if not line.startswith("python -m ecgcls.run")])
-@pytest.mark.xdist_group("runs")
 def test_every_command_of_the_readme_uses_a_finished_run(work, sweep, synthetic_root, tmp_path, command):
     _, _, module, *typed = shlex.split(command)
     for name in ("00001", "00002"):
@@ -322,7 +318,6 @@ def test_every_command_of_the_readme_uses_a_finished_run(work, sweep, synthetic_
     assert (work / output).exists()
 
 
-@pytest.mark.xdist_group("runs")
 def test_the_python_lines_of_the_readme_work(configuration, synthetic_root, capsys):
     text = (REPOSITORY / "README.md").read_text()
     (block,) = [code for code in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL) if "load_run" in code]

@@ -22,8 +22,6 @@ ASKED = {
     "device": "cpu",
 }
 
-pytestmark = pytest.mark.xdist_group("runs")
-
 
 @pytest.fixture(scope="module")
 def explained(configuration, synthetic_root, tmp_path_factory):

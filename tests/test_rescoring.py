@@ -12,8 +12,6 @@ from ecgcls.rescoring import parse_records, predict_data_set, read_cross_validat
 
 TOLD = {"split": "test", "missing_records": "error", "device": "cpu"}
 
-pytestmark = pytest.mark.xdist_group("runs")
-
 
 @pytest.fixture(scope="module")
 def elsewhere(synthetic_root, tmp_path_factory):
