@@ -321,16 +321,13 @@ def list_limits(experiment: Experiment) -> list[str]:
     limits = ["Research software, not a medical device. No number here is fit for decisions about patients."]
     if experiment.is_synthetic:
         limits.append("The ECGs are simulated. No number here says anything about patients.")
-    few = {
-        f"{name} ({row.n_positive:.0f})"
-        for one in experiment.configurations
-        for name, row in one.scores.by_class.iterrows()
-        if row.n_positive < _FEW
-    }
+    counts = pd.concat([one.scores.by_class["n_positive"] for one in experiment.configurations])
+    fewest = counts.groupby(level=0, sort=False).min()
+    few = ", ".join(f"{name} ({count})" for name, count in fewest.items() if count < _FEW)
     if few:
         limits.append(
-            f"Fewer than {_FEW} positive test records: {', '.join(sorted(few))}. Their scores, and the macro averages, "
-            "may change much with a few other records."
+            f"Fewer than {_FEW} positive test records: {few}. Their scores, and the macro averages, may change much "
+            "with a few other records."
         )
     for one in experiment.configurations:
         if not one.is_complete:
@@ -355,7 +352,7 @@ def list_limits(experiment: Experiment) -> list[str]:
         limits.append(
             "F1, sensitivity, specificity and the confusion matrices use a threshold of 0.5, which is not tuned."
         )
-    limits.append("No interval is given: whether one model is better than another is not tested here.")
+    limits.append("The scores stand without intervals: whether one model is better than another is not tested here.")
     limits.append(
         "All records come from one data set: how the models do on ECGs of other devices or patients is not known."
     )

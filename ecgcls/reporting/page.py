@@ -41,7 +41,7 @@ _COLUMNS = {
     "f1": "F1",
     "sensitivity": "Sensitivity",
     "specificity": "Specificity",
-    "precision": "Precision (PPV)",
+    "precision": "Precision",
     "npv": "NPV",
 }
 
