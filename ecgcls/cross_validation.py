@@ -81,7 +81,11 @@ def cross_validate(folder: Path) -> CrossValidation:
     DataError
         If a record was tested twice, or the folds were not trained on the same data.
     """
-    runs = {int(path.name.removeprefix("fold_")): RunDirectory(path) for path in folder.glob("fold_*")}
+    runs = {
+        int(path.name.removeprefix("fold_")): RunDirectory(path)
+        for path in folder.glob("fold_[0-9]*")
+        if path.name[5:].isdigit()
+    }
     runs = {fold: run for fold, run in sorted(runs.items()) if run.is_finished}
     first = next(iter(runs.values()))
     info, n_folds = first.read_info(), len(first.read_config().folds.test)

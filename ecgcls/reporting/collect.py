@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from ecgcls.cross_validation import read_folds
 from ecgcls.errors import ConfigError, DataError
@@ -187,7 +188,14 @@ class Experiment:
                 found.append(f"{one.name} has other classes: {', '.join(one.pooled.class_names)}.")
             elif not np.array_equal(one.pooled.ecg_id, widest.pooled.ecg_id):
                 found.append(f"{one.name} was tested on other records ({len(one.pooled)} of them).")
+            elif not np.array_equal(_order_labels(one, widest), widest.pooled.y_true):
+                found.append(f"{one.name} was tested against other labels of the same records.")
         return [*found, f"All others were tested on {len(widest.pooled)} records, as {widest.name}."] if found else []
+
+
+def _order_labels(one: Configuration, other: Configuration) -> NDArray[np.int8]:
+    """Return the labels ``(record, class)`` of one configuration, its classes in the order of another's."""
+    return one.pooled.y_true[:, [one.pooled.class_names.index(name) for name in other.pooled.class_names]]
 
 
 def collect(folder: Path) -> Experiment:
@@ -226,13 +234,13 @@ def collect(folder: Path) -> Experiment:
 
 
 def _read_configuration(folder: Path, experiment: Path) -> Configuration:
-    runs = {
-        int(path.parent.name.removeprefix("fold_")): RunDirectory(path.parent)
-        for path in folder.glob("fold_*/run.json")
-    }
+    runs = {_read_fold(path.parent): RunDirectory(path.parent) for path in folder.glob("fold_*/run.json")}
     infos = {fold: run.read_info() for fold, run in sorted(runs.items())}
     first = next(iter(runs.values()))
     info = next(iter(infos.values()))
+    for run in runs.values():
+        if run.is_finished and not (run.path / ".hydra" / "config.yaml").is_file():
+            raise DataError(f"{run.path}: the finished run has lost its .hydra/config.yaml; move the folder elsewhere")
     model, *rest = folder.relative_to(experiment).parts or (experiment.name,)
     return Configuration(
         folder=folder,
@@ -247,6 +255,14 @@ def _read_configuration(folder: Path, experiment: Path) -> Configuration:
         },
         n_folds=_count_folds(first, len(runs)),
     )
+
+
+def _read_fold(path: Path) -> int:
+    """Return the number of a run's fold, as its folder says."""
+    number = path.name.removeprefix("fold_")
+    if not (number.isascii() and number.isdigit()):
+        raise ConfigError(f"{path}: a run's folder is called fold_<k>, such as fold_0; move other folders elsewhere")
+    return int(number)
 
 
 def _find_shared(configurations: Sequence[Configuration]) -> tuple[str, ...]:

@@ -5,13 +5,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
 
+from ecgcls.errors import DataError
 from ecgcls.explanation.figures import draw_ecg, to_svg
 from ecgcls.reporting.collect import Configuration
 
+_COLUMNS = ("ecg_id", "class", "outcome", "method", "y_true", "y_prob", "attribution")
 _OUTCOMES = {"TP": "true positive", "FP": "false positive", "FN": "false negative", "TN": "true negative", "": ""}
 _CHECKS = {
     "randomisation": "changes when the weights are shuffled",
@@ -69,10 +72,11 @@ def collect_galleries(configurations: Sequence[Configuration], *, max_bytes: int
             folder = run.path / "interpret"
             if not (folder / "records.csv").is_file():
                 continue
-            table = pd.read_csv(folder / "records.csv", keep_default_na=False)
+            table = _read_table(folder / "records.csv")
             card = _read_card(folder / "scorecard.json")
             for method, rows in table.groupby("method", sort=False):
-                gallery = Gallery(one.name, info["fold"], str(method), *_judge(card.get(str(method))))
+                judged = _judge(card.get(str(method)), folder / "scorecard.json")
+                gallery = Gallery(one.name, info["fold"], str(method), *judged)
                 galleries.append(gallery)
                 ranks = rows["outcome"].map(list(_OUTCOMES).index)
                 waiting += [
@@ -80,7 +84,16 @@ def collect_galleries(configurations: Sequence[Configuration], *, max_bytes: int
                 ]
     waiting.sort(key=lambda item: item[0])
     for number, (_, gallery, folder, row) in enumerate(waiting):
-        picture = _draw(folder, row, gallery, f"ecg{number}")
+        try:
+            picture = _draw(folder, row, gallery, f"ecg{number}")
+        except (
+            OSError,
+            EOFError,
+            KeyError,
+            ValueError,
+            BadZipFile,
+        ) as error:  # DataError is a ValueError
+            raise _complain(folder / row["attribution"], error) from error
         max_bytes -= sum(len(text.encode()) for text in picture)
         if max_bytes < 0:  # they come in the order of their worth
             for _, other, *_ in waiting[number:]:
@@ -111,15 +124,40 @@ def _draw(folder: Path, row: Mapping[Any, Any], gallery: Gallery, prefix: str) -
     return caption, to_svg(figure, prefix=prefix)
 
 
+def _read_table(path: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise _complain(path, error) from error
+    missing = [name for name in _COLUMNS if name not in table]
+    if missing:
+        raise _complain(path, f"no column {missing[0]}")
+    unknown = sorted(set(table["outcome"]) - set(_OUTCOMES))
+    if unknown:
+        raise _complain(path, f"outcome {unknown[0]!r}, expected one of {', '.join(filter(None, _OUTCOMES))}")
+    return table
+
+
 def _read_card(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
-    methods: dict[str, Any] = json.loads(path.read_text())["methods"]
+    try:
+        methods: dict[str, Any] = json.loads(path.read_text())["methods"]
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise _complain(path, error) from error
     return methods
 
 
-def _judge(scores: dict[str, Any] | None) -> tuple[list[tuple[str, bool]], list[str]]:
+def _judge(scores: dict[str, Any] | None, path: Path) -> tuple[list[tuple[str, bool]], list[str]]:
     if scores is None:
         return [], ["No scorecard: whether this method can be believed was not checked."]
-    verdicts = [(text, bool(scores[name]["passes"])) for name, text in _CHECKS.items() if scores.get(name)]
-    return verdicts, list(scores["warnings"])
+    try:
+        found = {text: scores[name] for name, text in _CHECKS.items() if scores.get(name) is not None}
+        return [(text, bool(check["passes"])) for text, check in found.items()], list(scores["warnings"])
+    except (AttributeError, KeyError, TypeError) as error:
+        raise _complain(path, error) from error
+
+
+def _complain(path: Path, reason: object) -> DataError:
+    said = " ".join(str(getattr(reason, "strerror", None) or reason).split())
+    return DataError(f"{path}: what interpret left is damaged ({said}); explain the run anew, or remove the folder")

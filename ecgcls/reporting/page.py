@@ -151,7 +151,7 @@ def _embed(json_text: str | None) -> Markup:
 
 def _summarise_training(one: Configuration) -> dict[str, Any]:
     """Say in numbers what the training curves show."""
-    scored = [table.dropna(subset=["val/pr_auc"]) for table in one.histories]
+    scored = [table.dropna(subset=["val/pr_auc"]) for table in one.histories if "val/pr_auc" in table]
     best = [table.sort_values("val/pr_auc", kind="stable").iloc[-1] for table in scored if len(table)]
     return {
         "name": one.name,

@@ -36,8 +36,8 @@ def write_configuration(synthetic_root, database) -> Callable[..., Path]:
         info: dict | None = None,
     ) -> Path:
         """`skill`, 0 to 1, says how much the probabilities know of the truth; `info` is changed in ``run.json``."""
+        y_true = np.random.default_rng(0).random((len(database), len(CLASSES))) < (0.6, 0.3, 0.2)
         rng = np.random.default_rng(int(100 * skill))
-        y_true = rng.random((len(database), len(CLASSES))) < (0.6, 0.3, 0.2)
         y_prob = skill * y_true + (1 - skill) * rng.random(y_true.shape)
         strat_fold = database["strat_fold"].to_numpy()
         for fold in folds:

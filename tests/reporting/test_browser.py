@@ -108,6 +108,21 @@ def test_the_page_never_scrolls_sideways(page, width):
     page.set_viewport_size({"width": 1280, "height": 900})
 
 
+def test_a_long_name_leaves_room_for_the_numbers_on_a_phone(browser, tmp_path, write_configuration):
+    """The first column stays in place while a table scrolls: what it covers cannot be reached."""
+    write_configuration(tmp_path / "long", "cnn1d", f"optimizer.{'weight_decay' * 6}=0.0001")
+    write_configuration(tmp_path / "long", "cnn2d", skill=0.3)
+    page = browser.new_page(viewport={"width": 390, "height": 800})
+    page.goto(write_report(tmp_path / "long", output=tmp_path / "page.html").as_uri())
+    names = """(table) => [...document.querySelectorAll(`${table} tbody tr:not([hidden]) .name`)].map(
+        (cell) => cell.parentElement.offsetWidth / cell.closest('.scroll').clientWidth)"""
+    for table in ("#leaderboard", "#classes", "#numbers", "#best-epochs"):
+        shares = page.evaluate(names, table)
+        assert len(shares) >= 2
+        assert max(shares) <= 0.5
+    page.close()
+
+
 def test_a_table_sorts_by_click_and_by_key(page):
     """cnn1d has 1234 parameters, cnn2d 99, and the run that has only begun has none to tell."""
 

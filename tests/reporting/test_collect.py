@@ -58,6 +58,40 @@ def test_what_cannot_be_compared_is_said(found, tmp_path, write_configuration):
     assert collect(folder).differences[0] == "cnn2d has other classes: AFIB, LAFB/LPFB, <b>&\"HYP'."
 
 
+def test_other_labels_of_the_same_records_are_said(tmp_path, write_configuration):
+    """Classes in another order are no difference, a record that lost a label is one."""
+    folder = tmp_path / "demo"
+    write_configuration(folder, "cnn1d")
+    write_configuration(folder, "cnn2d", skill=0.3)
+    path = next(folder.glob("cnn2d/fold_0/predictions.csv"))
+    for each in folder.glob("cnn2d/fold_*/predictions.csv"):
+        table = pd.read_csv(each)
+        table[list(table)[:4] + [name for part in (4, 7) for name in list(table)[part : part + 3][::-1]]].to_csv(
+            each, index=False
+        )
+    assert collect(folder).differences == []
+    table = pd.read_csv(path)
+    table.loc[0, "y_true_NORM"] = 1 - table.loc[0, "y_true_NORM"]
+    table.to_csv(path, index=False)
+    found = collect(folder)
+    other = next(one.name for one in found.configurations if one is not found.widest)
+    assert found.differences[0] == f"{other} was tested against other labels of the same records."
+
+
+def test_a_folder_that_only_looks_like_a_fold_is_an_error(tmp_path, write_configuration):
+    folder = write_configuration(tmp_path / "demo", "cnn1d")
+    shutil.copytree(folder / "fold_0", folder / "fold_0_backup")
+    with pytest.raises(ConfigError, match=r"fold_0_backup: a run's folder is called fold_<k>"):
+        collect(tmp_path / "demo")
+
+
+def test_a_finished_run_without_its_configuration_is_an_error(tmp_path, write_configuration):
+    folder = write_configuration(tmp_path / "demo", "cnn1d")
+    (folder / "fold_1" / ".hydra" / "config.yaml").unlink()
+    with pytest.raises(DataError, match=r"fold_1: the finished run has lost its \.hydra/config\.yaml"):
+        collect(tmp_path / "demo")
+
+
 def test_configurations_that_say_the_same_of_themselves_have_two_names(tmp_path, write_configuration):
     write_configuration(tmp_path / "demo", "cnn1d", "first", info={"variant": "lr=1"})
     write_configuration(tmp_path / "demo", "cnn1d", "second", info={"variant": "lr=1"})

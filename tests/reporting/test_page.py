@@ -8,6 +8,7 @@ import pytest
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from ecgcls.data.signals import LEADS, read_record
+from ecgcls.errors import DataError
 from ecgcls.reporting.collect import collect
 from ecgcls.reporting.gallery import collect_galleries
 from ecgcls.reporting.page import write_report
@@ -125,6 +126,14 @@ def test_what_is_not_defined_is_not_a_number(experiment, write_configuration, tm
     assert "nan" not in text.lower().split()
 
 
+def test_training_without_the_usual_metric_is_not_measured(write_configuration, tmp_path):
+    folder = write_configuration(tmp_path / "demo", "cnn1d")
+    for path in folder.glob("fold_*/history.csv"):
+        pd.read_csv(path).drop(columns="val/pr_auc").to_csv(path, index=False)
+    rows = Outline(write_report(tmp_path / "demo", output=tmp_path / "page.html").read_text()).rows
+    assert ["cnn1d", "2, 2, 2", "not measured", "not measured"] in rows
+
+
 @pytest.fixture
 def explained(tmp_path, write_configuration, synthetic_root, database):
     """A run of which two records were explained by a method that fails one check."""
@@ -168,6 +177,26 @@ def test_explained_ecgs_stand_with_what_speaks_against_them(explained, tmp_path)
     assert markup.count("12-lead ECG with attribution by saliency") == 2
     ids = re.findall(r'\bid="([^"]+)"', markup)
     assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("records.csv", b"", "No columns to parse"),
+        ("records.csv", b"ecg_id,class\n1,NORM\n", "no column outcome"),
+        ("records.csv", b"ecg_id,class,outcome,method,y_true,y_prob,attribution\n1,A,XY,a,A,0.5,b\n", "outcome 'XY'"),
+        ("records.csv", b"ecg_id,class,outcome,method,y_true,y_prob,attribution\n1,A,TP,a,A,0.5,gone.npz\n", "No such"),
+        ("scorecard.json", b"{", "Expecting property name"),
+        ("scorecard.json", b'{"methods": {"saliency": {"warnings": [], "deletion": {}}}}', "'passes'"),
+        ("*.npz", b"PK\x03\x04", "zip file"),
+        ("*.npz", b"", "No data left"),
+    ],
+)
+def test_damaged_explanations_are_said_in_a_line(explained, name, content, reason):
+    for path in explained.rglob(f"interpret/{name}"):
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=rf"interpret/.*what interpret left is damaged \(.*{reason}"):
+        collect_galleries(collect(explained).configurations, max_bytes=10**7)
 
 
 def test_a_page_that_would_grow_too_large_says_what_it_left_out(explained, tmp_path, monkeypatch):
