@@ -16,6 +16,7 @@ import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import nn
 
@@ -29,6 +30,7 @@ from ecgcls.provenance import describe_provenance
 from ecgcls.runs import RunDirectory, say_title
 from ecgcls.training.callbacks import EpochSeed, History
 from ecgcls.training.classifier import ECGClassifier
+from ecgcls.training.memory import keep_freed_memory
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +54,8 @@ def train(config: DictConfig, run: RunDirectory, *, model: str, variant: str) ->
         for the next try.
     """
     _quiet_lightning()
+    keep_freed_memory()
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a debugging aid
     run.check_writable()
     if not config.overwrite:
         run.check_same_config(config)
@@ -200,6 +204,8 @@ def _build_trainer(config: DictConfig, run: RunDirectory) -> pl.Trainer:
         enable_version_counter=False,
     )
     callbacks = [History(), EpochSeed(config.seed), *(instantiate(node) for node in nodes.values()), checkpoint]
+    if config.trainer.get("enable_progress_bar", True):
+        callbacks.append(TQDMProgressBar(refresh_rate=20))
     loggers = [instantiate(node)(save_dir=run.path) for node in config.logger.values()]
     try:
         trainer: pl.Trainer = instantiate(config.trainer)(

@@ -13,8 +13,10 @@ References
 
 import re
 from collections.abc import Callable, Sequence
+from functools import lru_cache
+from io import FileIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +31,8 @@ _LEADS_FOLDED_SORTED = sorted(lead.casefold() for lead in LEADS)
 _INT16_MISSING = -32768  # WFDB's mark of a missing sample in format 16
 
 _RECORD_LINE = re.compile(r"(\S+) (\d+) (\d+(?:\.\d+)?) (\d+)(?: .*)?")
-# file, format 16, gain(baseline)/units, resolution, zero, initial value, checksum, block size, description
-_SIGNAL_LINE = re.compile(r"(\S+) 16 (\d+(?:\.\d+)?)(?:\((-?\d+)\))?/(\S+) \d+ (-?\d+) -?\d+ (-?\d+) 0 (\S.*?)\s*")
+_GAIN = re.compile(r"(\d+(?:\.\d+)?)(?:\((-?\d+)\))?/(\S+)")  # gain(baseline)/units
+_WHOLE = re.compile(r"-?\d+")
 
 
 class Record(NamedTuple):
@@ -75,54 +77,102 @@ def read_leads(path: Path, choose: Callable[[Sequence[str]], Sequence[int]]) -> 
     DataError
         As `read_record`; the unit and the samples of a lead that is not chosen do not matter.
     """
-    header_path = path.with_name(path.name + ".hea")
     try:
-        lines = [line for line in header_path.read_text().splitlines() if line and line[0] != "#"]
+        lines = [line for line in _read_file(f"{path}.hea").decode().splitlines() if line and line[0] != "#"]
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{header_path}: the header cannot be read ({error})") from error
-    record_line = _RECORD_LINE.fullmatch(lines[0]) if lines else None
-    signal_lines = [_SIGNAL_LINE.fullmatch(line) for line in lines[1:]]
-    if record_line is None or not signal_lines or not all(signal_lines) or len(signal_lines) != int(record_line[2]):
+        raise DataError(f"{path}.hea: the header cannot be read ({error})") from error
+    header = _parse_plain(lines)
+    if header is None:
         return _read_with_wfdb(path, choose)
-    dat_names, gains, baselines, units, zeros, checksums, names = map(
-        list, zip(*(line.groups() for line in signal_lines if line), strict=True)
-    )
-    if len(set(dat_names)) > 1:
-        return _read_with_wfdb(path, choose)
-
-    order = list(choose(names))
-    samples = _read_dat(path.parent / dat_names[0], n_samples=int(record_line[4]), n_leads=len(names))
-    _verify_checksums(samples, [int(checksum) for checksum in checksums], path)
-    chosen = samples.T[order]  # (lead, sample)
-    missing = chosen == _INT16_MISSING
-    names, units, gains = ([values[number] for number in order] for values in (names, units, gains))
-    baselines = [zeros[number] if baselines[number] is None else baselines[number] for number in order]
-    if set(gains) <= {"1000", "1000.0"} and set(units) <= {"mV"} and set(baselines) <= {"0"}:
-        if missing.any():
-            raise _missing_samples(path, names, missing)
+    order = list(choose(header.names))
+    is_named_alike = header.dat_name == f"{path.name}.dat"  # as always in PTB-XL: then no path need be taken apart
+    dat_path = f"{path}.dat" if is_named_alike else str(path.parent / header.dat_name)
+    samples = _read_dat(dat_path, n_samples=header.n_samples, n_leads=len(header.names))
+    _compare_checksums(samples.sum(axis=1, dtype=np.int64).tolist(), header.checksums, path)
+    chosen = samples[order]  # (lead, sample)
+    names, scales = [header.names[number] for number in order], [header.scales[number] for number in order]
+    has_missing = chosen.min() == _INT16_MISSING
+    if set(scales) == {_PTBXL_SCALE}:
+        if has_missing:
+            raise _missing_samples(path, names, chosen == _INT16_MISSING)
         signal_uv = chosen
     else:
-        if not all(float(gain) for gain in gains):
+        if not all(scale.gain for scale in scales):
             raise DataError(f"{path}: a gain of 0 in the header: the signals are not calibrated")
-        physical = (chosen - np.array(baselines, dtype=float)[:, None]) / np.array(gains, dtype=float)[:, None]
-        physical[missing] = np.nan
-        signal_uv = _to_microvolt(physical, names, units, path)
-    return Record(signal_uv, float(record_line[3]), has_checksums=True)
+        physical = (chosen - np.array([[scale.baseline] for scale in scales])) / [[scale.gain] for scale in scales]
+        physical[chosen == _INT16_MISSING] = np.nan
+        signal_uv = _to_microvolt(physical, names, [scale.unit for scale in scales], path)
+    return Record(signal_uv, header.sampling_rate_hz, has_checksums=True)
 
 
-def _read_dat(dat_path: Path, *, n_samples: int, n_leads: int) -> NDArray[np.int16]:
-    """Read a format 16 file: little-endian int16, ``(sample, lead)``."""
+class _Scale(NamedTuple):
+    """How a lead's samples become a voltage: ``(sample - baseline) / gain``, in `unit`."""
+
+    gain: float
+    baseline: float
+    unit: str
+
+
+_PTBXL_SCALE = _Scale(1000, 0, "mV")  # a sample is a microvolt
+
+
+class _Header(NamedTuple):
+    """A header of the plain layout."""
+
+    dat_name: str
+    n_samples: int
+    sampling_rate_hz: float
+    names: tuple[str, ...]
+    scales: list[Any]  # of _Scale
+    checksums: list[int]
+
+
+def _parse_plain(lines: list[str]) -> _Header | None:
+    """Read a header's lines without its comments, or return None if its layout is not the plain one."""
+    record_line = _RECORD_LINE.fullmatch(lines[0]) if lines else None
+    # file, format, gain(baseline)/units, resolution, zero, initial value, checksum, block size, description
+    fields = [line.split(maxsplit=8) for line in lines[1:]]
+    if record_line is None or len(fields) != int(record_line[2]) or {*map(len, fields)} != {9}:
+        return None
+    dat_names, formats, gains, _, zeros, _, checksums, block_sizes, names = zip(*fields, strict=True)
+    scales = [*map(_parse_scale, gains, zeros)]
+    if {*formats} != {"16"} or {*block_sizes} != {"0"} or len({*dat_names}) > 1 or None in scales:
+        return None
     try:
-        values = np.fromfile(dat_path, dtype="<i2")
+        expected = [*map(int, checksums)]
+    except ValueError:
+        return None
+    names = tuple(map(str.strip, names))
+    return _Header(dat_names[0], int(record_line[4]), float(record_line[3]), names, scales, expected)
+
+
+@lru_cache
+def _parse_scale(gain: str, zero: str) -> _Scale | None:
+    """Read ``1000.0(0)/mV``; a baseline that is not given is the field `zero`."""
+    found = _GAIN.fullmatch(gain)
+    if found is None or not _WHOLE.fullmatch(zero):
+        return None
+    return _Scale(float(found[1]), float(zero if found[2] is None else found[2]), found[3])
+
+
+def _read_file(path: str) -> bytes:
+    """As `Path.read_bytes`, a third faster: of tens of thousands of small files that is what takes the time."""
+    with FileIO(path) as file:
+        return file.readall()
+
+
+def _read_dat(dat_path: str, *, n_samples: int, n_leads: int) -> NDArray[np.int16]:
+    """Read a format 16 file, little-endian int16 sample by sample, as ``(lead, sample)``."""
+    try:
+        data = _read_file(dat_path)
     except OSError as error:
         raise DataError(f"{dat_path}: the signal file cannot be read ({error.strerror})") from error
-    n_bytes = dat_path.stat().st_size
-    if n_bytes != 2 * n_samples * n_leads or not n_bytes:
+    if len(data) != 2 * n_samples * n_leads or not data:
         raise DataError(
             f"{dat_path}: truncated or damaged: the header announces {n_samples} samples of {n_leads} leads "
-            f"({2 * n_samples * n_leads} bytes), the file has {n_bytes} bytes; fetch it again"
+            f"({2 * n_samples * n_leads} bytes), the file has {len(data)} bytes; fetch it again"
         )
-    return values.reshape(n_samples, n_leads)
+    return np.ascontiguousarray(np.frombuffer(data, dtype="<i2").reshape(n_samples, n_leads).T)
 
 
 def _read_with_wfdb(path: Path, choose: Callable[[Sequence[str]], Sequence[int]]) -> Record:
@@ -150,13 +200,8 @@ def _read_with_wfdb(path: Path, choose: Callable[[Sequence[str]], Sequence[int]]
     return Record(signal_uv, float(record.fs), has_checksums)
 
 
-def _verify_checksums(samples: NDArray[np.int16], expected: list[int], path: Path) -> None:
-    """Compare each lead's sum of samples, modulo 2**16, with the header's."""
-    _compare_checksums(samples.sum(axis=0, dtype=np.int64).tolist(), expected, path)
-
-
 def _compare_checksums(computed: list[int], expected: list[int], path: Path) -> None:
-    if any((got - want) % 65536 for got, want in zip(computed, expected, strict=True)):
+    if [sum_ % 65536 for sum_ in computed] != [sum_ % 65536 for sum_ in expected]:
         raise DataError(
             f"{path}: damaged: the samples' checksums are {[int(c) % 65536 for c in computed]}, "
             f"the header says {[int(e) % 65536 for e in expected]}; fetch the record again"
@@ -184,9 +229,17 @@ def _to_microvolt(
 
 def _lead_order(names: Sequence[str], path: Path) -> list[int]:
     """Say where each lead of `LEADS` stands in a file, matched by name whatever the case."""
+    order = _find_order(tuple(names))
+    if order is None:
+        raise DataError(f"{path}: the leads must be {', '.join(LEADS)} (in any order), got {', '.join(names)}")
+    return order
+
+
+@lru_cache
+def _find_order(names: tuple[str, ...]) -> list[int] | None:
     folded = [name.casefold() for name in names]
     if sorted(folded) != _LEADS_FOLDED_SORTED:
-        raise DataError(f"{path}: the leads must be {', '.join(LEADS)} (in any order), got {', '.join(names)}")
+        return None
     return [folded.index(lead.casefold()) for lead in LEADS]
 
 

@@ -16,12 +16,17 @@ import json
 import logging
 import os
 import shutil
+import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
@@ -36,7 +41,9 @@ from ecgcls.errors import DataError
 
 log = logging.getLogger(__name__)
 
-_LAYOUT_VERSION = 1
+_LAYOUT_VERSION = 2
+_CHUNK = 128  # records read, then written, at a time
+_RECORDS_A_PROCESS = 1000  # fewer are not worth starting another
 
 
 @dataclass(frozen=True)
@@ -87,7 +94,7 @@ class SignalStore:
 
     def find_flat_leads(self) -> dict[int, list[str]]:
         """Return the leads that never change, by ecg_id."""
-        energy = self.squares_uv * self.n_samples - self.sums_uv**2  # the variance times n_samples squared
+        energy = _energy(self.sums_uv, self.squares_uv, self.n_samples)
         return {
             int(self.ecg_ids[row]): [LEADS[lead] for lead in np.flatnonzero(energy[row] == 0)]
             for row in np.flatnonzero((energy == 0).any(axis=1))
@@ -96,11 +103,11 @@ class SignalStore:
 
 def find_missing(root: Path, filenames: pd.Series) -> pd.Series:
     """Return those of the records (path below `root`, by ecg_id) that lack their header or a signal file."""
-    files = _list_files(root, filenames)
-    n_files = pd.Series([name.rpartition(".")[0] for name in files], dtype=str).value_counts()
-    complete = filenames.map(n_files).fillna(0).ge(2) & (filenames + ".hea").isin(list(files))
-    doubtful = filenames[~complete]
-    return doubtful[[not _has_named_files(root / filename) for filename in doubtful]]
+    found = {prefix + name for prefix, folder in _list_folders(root, filenames) for name in _list_names(folder)}
+    n_files = Counter(name.rpartition(".")[0] for name in found)
+    doubtful = [n_files[name] < 2 or f"{name}.hea" not in found for name in filenames]
+    missing = [is_so and not _has_named_files(root / name) for is_so, name in zip(doubtful, filenames, strict=True)]
+    return filenames[missing]
 
 
 def _has_named_files(path: Path) -> bool:
@@ -177,51 +184,48 @@ def open_store(
 
 
 def _build(folder: Path, root: Path, filenames: pd.Series, sampling_rate_hz: int, fingerprint: str) -> None:
-    """Read every record once and write a store into `folder`."""
+    """Read every record and write a store into `folder`."""
     folder.mkdir(parents=True)
-    sums = np.zeros((len(filenames), len(LEADS)), dtype=np.int64)
-    squares = np.zeros_like(sums)
-    content = hashlib.sha256()
-    n_samples, n_without_checksum = 0, 0
     log.info("Reading %d records from %s into %s", len(filenames), root, folder.parent)
+    paths = [root / name for name in filenames]
+    n_samples = read_record(paths[0]).signal_uv.shape[1]  # and of all others, or they are refused
+    shape = (len(paths), len(LEADS), n_samples)
     with (folder / "signals.npy").open("wb") as file:
-        progress = tqdm(filenames, desc="Reading ECGs", unit=" records", disable=None)  # none in a log file
-        for row, filename in enumerate(progress):
-            record = read_record(root / filename)
-            if record.sampling_rate_hz != sampling_rate_hz:
-                raise DataError(
-                    f"{root / filename}: sampled at {record.sampling_rate_hz:g} Hz, "
-                    f"data.sampling_rate_hz asks for {sampling_rate_hz}"
-                )
-            if row == 0:
-                n_samples = record.signal_uv.shape[1]
-                np.lib.format.write_array_header_1_0(
-                    file, {"descr": "<i2", "fortran_order": False, "shape": (len(filenames), len(LEADS), n_samples)}
-                )
-            elif record.signal_uv.shape[1] != n_samples:
-                raise DataError(
-                    f"{root / filename}: {record.signal_uv.shape[1]} samples, {n_samples} expected as in "
-                    f"{filenames.iloc[0]}: all records must have one length"
-                )
-            if not np.ptp(record.signal_uv, axis=1).any():
-                raise DataError(f"{root / filename}: a flat line in all leads; take its row out of the CSV")
-            wide = record.signal_uv.astype(np.int64)
-            sums[row], squares[row] = wide.sum(axis=1), np.einsum("ls,ls->l", wide, wide)
-            n_without_checksum += not record.has_checksums
-            data = np.ascontiguousarray(record.signal_uv, dtype="<i2").tobytes()
-            content.update(data)
-            file.write(data)
-        file.flush()
+        np.lib.format.write_array_header_1_0(file, {"descr": "<i2", "fortran_order": False, "shape": shape})
+        n_header = file.tell()
+    starts = range(0, len(paths), _CHUNK)
+    chunks = [paths[start : start + _CHUNK] for start in starts]
+    offsets = [n_header + start * len(LEADS) * n_samples * 2 for start in starts]  # bytes
+    store_chunk = partial(
+        _store_chunk,
+        folder / "signals.npy",
+        sampling_rate_hz=sampling_rate_hz,
+        n_samples=n_samples,
+        first=filenames.iloc[0],
+    )
+    n_processes = _count_processes(len(paths))
+    with (
+        ProcessPoolExecutor(n_processes, get_context("fork")) if n_processes > 1 else nullcontext() as pool,
+        tqdm(total=len(paths), desc="Reading ECGs", unit=" records", disable=None) as progress,  # none in a log file
+    ):
+        stored = []
+        for one in (pool.map if pool else map)(store_chunk, offsets, chunks):
+            stored.append(one)
+            progress.update(len(one.sums_uv))
+    with (folder / "signals.npy").open("rb+") as file:
         os.fsync(file.fileno())
+    sums_uv = np.concatenate([chunk.sums_uv for chunk in stored])
+    squares_uv = np.concatenate([chunk.squares_uv for chunk in stored])
+    n_without_checksum = sum(chunk.n_without_checksum for chunk in stored)
     ecg_ids = filenames.index.to_numpy(dtype=np.int64)
-    np.savez(folder / "records.npz", ecg_ids=ecg_ids, sums_uv=sums, squares_uv=squares)
-    content.update(ecg_ids.tobytes())
+    np.savez(folder / "records.npz", ecg_ids=ecg_ids, sums_uv=sums_uv, squares_uv=squares_uv)
+    content = hashlib.sha256(b"".join(chunk.sha256 for chunk in stored) + ecg_ids.tobytes())
     manifest = {
         "layout_version": _LAYOUT_VERSION,
         "fingerprint": fingerprint,
         "content_sha256": content.hexdigest(),
         "sampling_rate_hz": sampling_rate_hz,
-        "shape": [len(filenames), len(LEADS), n_samples],
+        "shape": list(shape),
         "lead_names": list(LEADS),
         "n_without_checksum": n_without_checksum,
         "signals_file": _stamp(folder / "signals.npy"),
@@ -229,6 +233,56 @@ def _build(folder: Path, root: Path, filenames: pd.Series, sampling_rate_hz: int
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
     if n_without_checksum:
         log.warning("%d records carry no checksum: they could not be verified", n_without_checksum)
+
+
+def _count_processes(n_records: int) -> int:
+    """Say how many processes read; one where a process cannot be forked, or would cost more than it saves."""
+    if sys.platform != "linux":
+        return 1
+    return min(len(os.sched_getaffinity(0)), 8, n_records // _RECORDS_A_PROCESS)
+
+
+class _StoredChunk(NamedTuple):
+    """What is known of some records that stand in ``signals.npy``."""
+
+    sums_uv: NDArray[np.int64]
+    squares_uv: NDArray[np.int64]
+    sha256: bytes
+    n_without_checksum: int
+
+
+def _store_chunk(
+    signals_path: Path, offset: int, paths: list[Path], *, sampling_rate_hz: int, n_samples: int, first: str
+) -> _StoredChunk:
+    """Read some records and write their signals into a file from an offset, in bytes, on."""
+    records = [read_record(path) for path in paths]
+    for path, record in zip(paths, records, strict=True):
+        if record.sampling_rate_hz != sampling_rate_hz:
+            raise DataError(
+                f"{path}: sampled at {record.sampling_rate_hz:g} Hz, data.sampling_rate_hz asks for {sampling_rate_hz}"
+            )
+        if record.signal_uv.shape[1] != n_samples:
+            raise DataError(
+                f"{path}: {record.signal_uv.shape[1]} samples, {n_samples} expected as in {first}: all records must "
+                "have one length"
+            )
+    signals_uv = np.stack([record.signal_uv for record in records], dtype="<i2")
+    sums_uv = signals_uv.sum(axis=2, dtype=np.int64)
+    # Whole numbers below 2**53 are exact in float64, and NumPy is faster in it than in int64.
+    squares_uv = np.einsum("rls,rls->rl", signals_uv, signals_uv, dtype=np.float64).astype(np.int64)
+    flat = (_energy(sums_uv, squares_uv, n_samples) == 0).all(axis=1)
+    if flat.any():
+        raise DataError(f"{paths[flat.argmax()]}: a flat line in all leads; take its row out of the CSV")
+    with signals_path.open("rb+") as file:
+        file.seek(offset)
+        file.write(signals_uv.data)
+    n_without_checksum = sum(not record.has_checksums for record in records)
+    return _StoredChunk(sums_uv, squares_uv, hashlib.sha256(signals_uv.data).digest(), n_without_checksum)
+
+
+def _energy(sums_uv: NDArray[np.int64], squares_uv: NDArray[np.int64], n_samples: int) -> NDArray[np.int64]:
+    """Return the variance times `n_samples` squared, exactly: 0 where a lead is flat."""
+    return squares_uv * n_samples - sums_uv**2
 
 
 def _load(folder: Path, fingerprint: str) -> SignalStore | None:
@@ -257,27 +311,34 @@ def _stamp(path: Path) -> list[int]:
     return [stat.st_size, stat.st_mtime_ns]
 
 
-def _list_files(root: Path, filenames: pd.Series) -> dict[str, tuple[int, int, int]]:
-    """Return size, modification and change time (ns) of every file in the records' folders, by path below `root`."""
-    found = {}
-    for folder in sorted({str(Path(name).parent) for name in filenames}):
-        prefix = "" if folder == "." else folder + "/"
-        try:
-            with os.scandir(root / folder) as entries:
-                for entry in entries:
-                    if entry.is_file():
-                        stat = entry.stat()
-                        found[prefix + entry.name] = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
-        except (FileNotFoundError, NotADirectoryError):
-            continue  # all of this folder's records are missing
-    return found
+def _list_folders(root: Path, filenames: pd.Series) -> list[tuple[str, Path]]:
+    """Return the folders that hold the records, each with what stands before a file's name below `root`."""
+    prefixes = sorted({name.rpartition("/")[0] for name in filenames})
+    return [(prefix and f"{prefix}/", root / prefix) for prefix in prefixes]
+
+
+def _list_names(folder: Path) -> list[str]:
+    """Return the names of what lies in a folder; of a missing one nothing."""
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.name for entry in entries]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def _fingerprint(root: Path, filenames: pd.Series, sampling_rate_hz: int) -> str:
-    files = sorted(_list_files(root, filenames).items())
-    records = list(zip(filenames.index.tolist(), filenames.tolist(), strict=True))
-    content = json.dumps([_LAYOUT_VERSION, sampling_rate_hz, records, files])
-    return hashlib.sha256(content.encode()).hexdigest()
+    """Hash which records are wanted, and size, modification and change time (ns) of every file in their folders."""
+    content = hashlib.sha256(json.dumps([_LAYOUT_VERSION, sampling_rate_hz]).encode())
+    content.update(json.dumps([filenames.index.tolist(), filenames.tolist()]).encode())
+    for prefix, folder in _list_folders(root, filenames):
+        try:
+            with os.scandir(folder) as entries:
+                files = sorted((entry.name, entry.stat()) for entry in entries if entry.is_file())
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # all of this folder's records are missing
+        described = [(name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for name, stat in files]
+        content.update(json.dumps([prefix, described]).encode())
+    return content.hexdigest()
 
 
 def _first_writable(folders: list[Path]) -> Path:

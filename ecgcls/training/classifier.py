@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -66,6 +67,9 @@ class ECGClassifier(pl.LightningModule):
         collection = MetricCollection(dict(metrics), compute_groups=False)
         self.val_metrics = collection.clone(prefix="val/")
         self.test_metrics = collection.clone(prefix="test/")
+        self._losses: list[Tensor] = []  # of an epoch's batches, each times its number of records
+        self._n_trained = 0
+        self._kept: list[tuple[Tensor, Tensor]] = []  # logits and targets of the batches of the part being scored
 
     def forward(self, signal_mv: Tensor) -> Tensor:
         """Turn ``(batch, lead, sample)`` in mV into logits ``(batch, class)``."""
@@ -73,31 +77,52 @@ class ECGClassifier(pl.LightningModule):
         return logits
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        """Return the loss of a batch."""
+        """Return the loss of a batch; the epoch's mean is logged once, with the last batch."""
         loss: Tensor = self.loss(self(batch["signal"]), batch["target"])
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch["target"]))
+        self._losses.append(loss.detach() * len(batch["target"]))
+        self._n_trained += len(batch["target"])
+        if self.trainer.is_last_batch:
+            mean = torch.stack(self._losses).sum() / self._n_trained
+            self.log("train/loss", mean, on_step=False, on_epoch=True, sync_dist=True)
         return loss
 
+    def on_train_epoch_start(self) -> None:
+        """Begin a new mean."""
+        self._losses.clear()
+        self._n_trained = 0
+
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """Score a batch of the validation part."""
-        self._score(batch, "val", self.val_metrics)
+        """Keep what the net says of a batch of the validation part."""
+        self._keep(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Score the validation part."""
+        self._score("val", self.val_metrics)
 
     def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """Score a batch of the test part."""
-        self._score(batch, "test", self.test_metrics)
+        """Keep what the net says of a batch of the test part."""
+        self._keep(batch)
+
+    def on_test_epoch_end(self) -> None:
+        """Score the test part."""
+        self._score("test", self.test_metrics)
 
     def predict_step(self, batch: dict[str, Tensor], batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
         """Return row numbers ``(batch,)`` and probabilities ``(batch, class)``."""
         return {"record": batch["record"], "y_prob": self(batch["signal"]).sigmoid()}
 
-    def _score(self, batch: dict[str, Tensor], part: str, metrics: MetricCollection) -> None:
-        logits = self(batch["signal"])
-        n_records = len(batch["target"])
-        loss = self.loss(logits, batch["target"])
-        self.log(f"{part}/loss", loss, on_epoch=True, prog_bar=True, batch_size=n_records)
-        metrics.update(logits.sigmoid(), batch["target"].int())
+    def _keep(self, batch: dict[str, Tensor]) -> None:
+        self._kept.append((self(batch["signal"]), batch["target"]))
+
+    def _score(self, part: str, metrics: MetricCollection) -> None:
+        """Log the loss and the metrics of the batches kept, each computed once over all of them."""
+        logits, target = (torch.cat(tensors) for tensors in zip(*self._kept, strict=True))
+        self._kept.clear()
+        loss = self.loss(logits, target)
+        self.log(f"{part}/loss", loss, prog_bar=True, batch_size=len(target), sync_dist=True)
+        metrics.update(logits.sigmoid(), target.int())
         for name, metric in metrics.items():
-            self.log(name, metric, on_epoch=True, prog_bar=name.endswith("/pr_auc"), batch_size=n_records)
+            self.log(name, metric, prog_bar=name.endswith("/pr_auc"))
 
     def configure_optimizers(self) -> Any:
         """Build the optimiser and its scheduler, which steps with an epoch's last batch.

@@ -18,6 +18,7 @@ from ecgcls.errors import DataError
 ECG_IDS = [7, 3, 11, 20, 5]
 FILENAMES = pd.Series([f"records100/{ecg_id:05d}_lr" for ecg_id in ECG_IDS], index=ECG_IDS)
 N_SAMPLES = 120
+N_READS = len(FILENAMES) + 1  # of a build: the first record is asked for its length before all are read
 
 
 @pytest.fixture(scope="module")
@@ -175,9 +176,9 @@ def test_records_without_checksums_are_counted_and_reported(root, caplog):
 
 def test_opened_again_nothing_is_read(root, reads, signals_uv):
     first = open_100hz(root)
-    assert reads == [root / name for name in FILENAMES]
+    assert reads == [root / name for name in (FILENAMES.iloc[0], *FILENAMES)]  # the first once more, for its length
     second = open_100hz(root)
-    assert len(reads) == len(FILENAMES)
+    assert len(reads) == N_READS
     assert np.array_equal(second.signals_uv, signals_uv) and np.array_equal(second.ecg_ids, first.ecg_ids)
     assert np.array_equal(second.sums_uv, first.sums_uv) and np.array_equal(second.squares_uv, first.squares_uv)
     assert second.manifest == first.manifest
@@ -194,7 +195,7 @@ def test_a_changed_signal_is_read_again(root, reads, signals_uv, put_mtime_back)
         assert dat_path.stat().st_mtime_ns == stat.st_mtime_ns
     assert dat_path.stat().st_size == stat.st_size
     second = open_100hz(root)
-    assert len(reads) == 2 * len(FILENAMES)
+    assert len(reads) == 2 * N_READS
     assert np.array_equal(second.signals_uv[2, :, :2], signals_uv[2, :, [1, 0]].T)
     assert second.manifest["content_sha256"] != first.manifest["content_sha256"]
     assert stores(root / ".ecgcls") == [f"signals_100hz-{second.manifest['fingerprint'][:16]}"]  # the old one is gone
@@ -204,7 +205,7 @@ def test_a_touched_header_is_read_again_and_gives_the_same(root, reads):
     first = open_100hz(root)
     os.utime(root / f"{FILENAMES[11]}.hea", ns=(0, 10**18))
     second = open_100hz(root)
-    assert len(reads) == 2 * len(FILENAMES)
+    assert len(reads) == 2 * N_READS
     assert second.manifest["fingerprint"] != first.manifest["fingerprint"]
     assert second.manifest["content_sha256"] == first.manifest["content_sha256"]
 
@@ -265,10 +266,10 @@ def test_a_damaged_store_is_built_again(root, reads, signals_uv, file, damage):
     (folder,) = (root / ".ecgcls").glob("signals_100hz-*")
     damage(folder / file)
     again = open_100hz(root)
-    assert len(reads) == 2 * len(FILENAMES)
+    assert len(reads) == 2 * N_READS
     assert np.array_equal(again.signals_uv, signals_uv)
     open_100hz(root)
-    assert len(reads) == 2 * len(FILENAMES)
+    assert len(reads) == 2 * N_READS
 
 
 def test_a_store_of_another_layout_is_built_again(root, reads):
@@ -276,7 +277,7 @@ def test_a_store_of_another_layout_is_built_again(root, reads):
     (path,) = (root / ".ecgcls").glob("signals_100hz-*/manifest.json")
     path.write_text(json.dumps(json.loads(path.read_text()) | {"layout_version": 0}))
     open_100hz(root)
-    assert len(reads) == 2 * len(FILENAMES)
+    assert len(reads) == 2 * N_READS
 
 
 # --- where it lies
@@ -289,7 +290,7 @@ def test_one_folder_holds_the_stores_of_two_data_sets(root, tmp_path, reads, sig
     for _ in range(2):
         assert np.array_equal(open_100hz(root, store_dir=together).signals_uv[0], signals_uv[0])
         assert np.array_equal(open_100hz(other, store_dir=together).signals_uv[0], signals_uv[0] + 1)
-    assert len(reads) == 2 * len(FILENAMES)
+    assert len(reads) == 2 * N_READS
     assert not (root / ".ecgcls").exists() and len(stores(together)) == 2
 
 
@@ -300,7 +301,7 @@ def test_both_sampling_rates_lie_side_by_side(root, reads, signals_uv, write_rec
     for _ in range(2):
         assert np.array_equal(open_100hz(root).signals_uv, signals_uv)
         assert np.array_equal(open_100hz(root, filenames=fast, sampling_rate_hz=500).signals_uv, signals_uv[[1]])
-    assert len(reads) == len(FILENAMES) + 1
+    assert len(reads) == N_READS + 2
 
 
 def test_it_goes_to_the_cache_folder_where_the_data_cannot_be_written(root, tmp_path, monkeypatch, reads, signals_uv):
@@ -308,12 +309,12 @@ def test_it_goes_to_the_cache_folder_where_the_data_cannot_be_written(root, tmp_
     (root / ".ecgcls").write_text("in the way")
     for _ in range(2):
         assert np.array_equal(open_100hz(root).signals_uv, signals_uv)
-    assert len(reads) == len(FILENAMES)
+    assert len(reads) == N_READS
     assert len(list((tmp_path / "cache" / "ecgcls").glob("ecgs-*/signals_100hz-*/manifest.json"))) == 1
     assert (root / ".ecgcls").read_text() == "in the way"
     (root / ".ecgcls").unlink()
     open_100hz(root)  # it can be written now, but the store is there
-    assert len(reads) == len(FILENAMES) and not (root / ".ecgcls").exists()
+    assert len(reads) == N_READS and not (root / ".ecgcls").exists()
 
 
 def test_no_place_for_it(root, tmp_path, monkeypatch):
@@ -364,6 +365,22 @@ def test_a_record_that_is_refused_leaves_nothing_behind(root, signals_uv, write_
     with pytest.raises(DataError, match=match):
         open_100hz(root)
     assert stores(root / ".ecgcls") == []
+
+
+def test_several_processes_write_the_same_store(root, signals_uv, reads, monkeypatch, tmp_path):
+    alone = open_100hz(root)
+    n_reads = len(reads)
+    monkeypatch.setattr(store, "_CHUNK", 2)
+    monkeypatch.setattr(store, "_RECORDS_A_PROCESS", 2)
+    together = open_100hz(root, store_dir=tmp_path / "other")
+    if len(os.sched_getaffinity(0)) > 1:
+        assert len(reads) == n_reads + 1  # all but the first were read elsewhere
+    assert np.array_equal(together.signals_uv, signals_uv)
+    assert np.array_equal(together.sums_uv, alone.sums_uv) and np.array_equal(together.squares_uv, alone.squares_uv)
+    damage_sample(root)
+    with pytest.raises(DataError, match=r"00020_lr: damaged: the samples' checksums"):
+        open_100hz(root)
+    assert len(stores(root / ".ecgcls")) == 1  # the one of before
 
 
 def test_a_record_that_is_refused_leaves_the_older_store(root, tmp_path, reads):
@@ -447,7 +464,7 @@ def test_of_two_processes_at_once_one_builds_and_both_have_it(root, start, signa
     waiter = start(root)
     assert waiter.stdout.readline() == "waiting\n"  # the builder holds the lock, and has read nothing yet
     answers = [json.loads(process.communicate("\n", timeout=60)[0]) for process in (builder, waiter)]
-    assert answers == [[len(FILENAMES), signals_uv.tolist()], [0, signals_uv.tolist()]]
+    assert answers == [[N_READS, signals_uv.tolist()], [0, signals_uv.tolist()]]
 
 
 @pytest.mark.parametrize("data_change", [False, True])

@@ -1,0 +1,1 @@
+"""How fast the framework is: ``python -m benchmarks --help``."""
