@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any, NoReturn
 
 import hydra
@@ -70,6 +71,13 @@ def run_command(task: Callable[[DictConfig], Any], *, config_name: str, texts: t
         if shows_traceback or "Config group override must be" not in str(error):
             raise
         print("error: a group's choice is a name, as in folds=cv5, not a number (fold=0 is the fold)", file=sys.stderr)
+        sys.exit(1)
+    except BrokenProcessPool:
+        print(
+            "error: a process of the sweep was killed (memory full?); hydra.launcher.n_jobs=1 needs the least, and "
+            "the same command goes on from the last epochs",
+            file=sys.stderr,
+        )
         sys.exit(1)
     except KeyboardInterrupt:
         goes_on = "; the same command goes on from the last epoch" if config_name == _RUN else ""

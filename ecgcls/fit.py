@@ -28,14 +28,14 @@ from ecgcls.evaluation.predictions import Predictions
 from ecgcls.evaluation.results import write_results
 from ecgcls.provenance import describe_provenance
 from ecgcls.runs import RunDirectory, say_title
-from ecgcls.training.callbacks import EpochSeed, History
+from ecgcls.training.callbacks import EpochLog, EpochSeed, History
 from ecgcls.training.classifier import ECGClassifier
 from ecgcls.training.memory import keep_freed_memory
 
 log = logging.getLogger(__name__)
 
 
-def train(config: DictConfig, run: RunDirectory, *, model: str, variant: str) -> None:
+def train(config: DictConfig, run: RunDirectory, *, model: str, variant: str, shows_bar: bool = True) -> None:
     """Train, test and score what a configuration says, going on from the last epoch where there is one.
 
     Parameters
@@ -46,6 +46,8 @@ def train(config: DictConfig, run: RunDirectory, *, model: str, variant: str) ->
         Where the results go.
     model, variant
         Names for the record: the choice of the group ``model``, and what differs from the defaults.
+    shows_bar
+        Whether progress is a bar, or a line an epoch; ``trainer.enable_progress_bar=false`` shows neither.
 
     Raises
     ------
@@ -62,7 +64,8 @@ def train(config: DictConfig, run: RunDirectory, *, model: str, variant: str) ->
     stages = _Stages()
     with _early_log() as early_log:
         pl.seed_everything(config.seed, workers=True, verbose=False)
-        trainer = _build_trainer(config, run)
+        title = ", ".join(part for part in (model, variant, f"fold {config.fold}") if part)
+        trainer = _build_trainer(config, run, title=title, shows_bar=shows_bar)
         data: PTBXLDataModule = instantiate(config.data)(
             task=instantiate(config.task), folds=instantiate(config.folds), fold=config.fold, seed=config.seed
         )
@@ -190,7 +193,7 @@ def _open_run(
     }
 
 
-def _build_trainer(config: DictConfig, run: RunDirectory) -> pl.Trainer:
+def _build_trainer(config: DictConfig, run: RunDirectory, *, title: str, shows_bar: bool) -> pl.Trainer:
     nodes = dict(config.callbacks)
     if "checkpoint" not in nodes:
         raise ConfigError(
@@ -204,12 +207,16 @@ def _build_trainer(config: DictConfig, run: RunDirectory) -> pl.Trainer:
         enable_version_counter=False,
     )
     callbacks = [History(), EpochSeed(config.seed), *(instantiate(node) for node in nodes.values()), checkpoint]
-    if config.trainer.get("enable_progress_bar", True):
-        callbacks.append(TQDMProgressBar(refresh_rate=20))
+    shows_progress = config.trainer.get("enable_progress_bar", True)
+    if shows_progress:
+        callbacks.append(TQDMProgressBar(refresh_rate=20) if shows_bar else EpochLog(title))
     loggers = [instantiate(node)(save_dir=run.path) for node in config.logger.values()]
     try:
         trainer: pl.Trainer = instantiate(config.trainer)(
-            callbacks=callbacks, logger=loggers or False, default_root_dir=run.path
+            callbacks=callbacks,
+            logger=loggers or False,
+            default_root_dir=run.path,
+            enable_progress_bar=shows_progress and shows_bar,
         )
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise ConfigError(f"trainer: {error}") from error

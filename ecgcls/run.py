@@ -2,6 +2,8 @@
 
 import logging
 
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from ecgcls.command import compose_default, run_command
@@ -37,7 +39,8 @@ def _train(config: DictConfig) -> "tuple[str, float]":
         run.check_same_config(config)
         print(f"Finished already: {run.path} (overwrite=true trains anew)")
     else:
-        train(config, run, model=model, variant=variant)
+        is_in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+        train(config, run, model=model, variant=variant, shows_bar=not is_in_sweep)
     table = run.tabulate_test()
     print(f"\nTest of {model}, fold {config.fold}:\n{table.to_string(float_format='{:.3f}'.format)}\n\n{run.path}")
     return str(run.path), run.read_metrics()["val"]["overall"]["pr_auc"]

@@ -1,23 +1,89 @@
-"""What a sweep leaves behind: a word on every job, and the cross-validation of every configuration that is complete.
+"""How a sweep shares out the machine, and what it leaves behind.
 
-The jobs of a sweep may run in other processes or on other machines, so each leaves a small file in the sweep's
-folder, ``outputs/.sweeps/<time>/jobs/<number>.json``; the summary reads nothing else.
+It leaves a word on every job, and the cross-validation of every configuration that is complete. The jobs run in other
+processes, maybe on other machines, so all that passes between them is small files in the sweep's folder,
+``outputs/.sweeps/<time>/``: ``plan.json`` says how many threads each job has, ``jobs/<number>.json`` how it ended.
 """
 
+import contextlib
+import itertools
 import json
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, flag_override
 
 log = logging.getLogger(__name__)
+
+_ON_THE_ONLY_GPU = 5  # jobs at a time: a net of a million weights leaves a GPU idle most of the time
+_CLAIMS: list[FileLock] = []  # on a GPU, held until this process ends
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the jobs of a sweep share the machine.
+
+    Attributes
+    ----------
+    n_at_a_time
+        Jobs that run side by side.
+    threads
+        Threads of each job. All jobs but the last few have the same number; those that are left over when the others
+        are done share all cores, and start only then.
+    n_gpus
+        GPUs that the jobs share.
+    """
+
+    n_at_a_time: int
+    threads: tuple[int, ...]
+    n_gpus: int = 0
+
+    @property
+    def n_first(self) -> int:
+        """The jobs that run before those left over; all of them if none is."""
+        n_jobs = len(self.threads)
+        return n_jobs - n_jobs % self.n_at_a_time if n_jobs > self.n_at_a_time else n_jobs
+
+
+def make_plan(
+    n_jobs: int, *, n_cores: int, n_gpus: int = 0, n_at_a_time: int | None = None, n_threads: int | None = None
+) -> Plan:
+    """Share out a machine so that it never has more threads at work than cores.
+
+    A thread a job does more work than all threads for one job at a time: the steps of a small net are too short to
+    be split well.
+
+    Parameters
+    ----------
+    n_jobs
+        Jobs of the sweep.
+    n_cores, n_gpus
+        What the machine has.
+    n_at_a_time
+        Jobs side by side, where the user has said it.
+    n_threads
+        The most threads that a job may have, where the user has said it.
+    """
+    if n_at_a_time is None:
+        n_at_a_time = n_cores if n_gpus == 0 else _ON_THE_ONLY_GPU if n_gpus == 1 else n_gpus
+        n_at_a_time = min(n_at_a_time, n_cores)
+    n_at_a_time = max(1, min(n_at_a_time, n_jobs))
+    n_left = n_jobs % n_at_a_time
+    side_by_side = [n_at_a_time] * (n_jobs - n_left) + [n_left] * n_left
+    threads = [max(1, min(n_cores // n, n_threads or n_cores)) for n in side_by_side]
+    return Plan(n_at_a_time, tuple(threads), n_gpus)
 
 
 def record_job(job: Callable[[DictConfig], tuple[str, float]], config: DictConfig) -> float | None:
@@ -35,6 +101,7 @@ def record_job(job: Callable[[DictConfig], tuple[str, float]], config: DictConfi
         return job(config)[1]
     from ecgcls.command import EXPECTED, explain
 
+    _take_share(Path(hydra.sweep.dir), hydra.job.num)
     word: dict[str, Any] = {"number": hydra.job.num, "overrides": list(hydra.overrides.task)}
     objective = None
     try:
@@ -54,8 +121,31 @@ def record_job(job: Callable[[DictConfig], tuple[str, float]], config: DictConfi
     return objective
 
 
-class SweepSummary(Callback):
-    """Hydra callback: after a sweep, cross-validates what is complete, prints the table and names failed jobs."""
+class Sweep(Callback):
+    """Hydra callback: shares out the machine; afterwards cross-validates what is complete and names failed jobs."""
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Choose how many jobs run side by side, with how many threads."""
+        launcher, sweeper = config.hydra.launcher, config.hydra.sweeper
+        if not launcher._target_.endswith("JoblibLauncher") or not sweeper._target_.endswith("BasicSweeper"):
+            return
+        from joblib import cpu_count
+
+        plan = make_plan(
+            _count_jobs(config),
+            n_cores=cpu_count(),
+            n_gpus=0 if config.trainer.get("accelerator") == "cpu" else _count_gpus(),
+            n_at_a_time=launcher.n_jobs if launcher.n_jobs > 0 else None,
+            n_threads=int(os.environ.get("OMP_NUM_THREADS", "0")) or None,
+        )
+        with flag_override(config, ["readonly", "struct"], [False, False]):
+            launcher.n_jobs = plan.n_at_a_time
+            sweeper.max_batch_size = sweeper.max_batch_size or plan.n_first  # the next batch waits for this one
+        folder = Path(config.hydra.sweep.dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "plan.json").write_text(json.dumps(asdict(plan)))
+        if plan.n_at_a_time > 1:
+            log.info("%d jobs, %d at a time", len(plan.threads), plan.n_at_a_time)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Summarise the jobs of the sweep.
@@ -94,6 +184,44 @@ def summarise(words: list[dict[str, Any]]) -> None:
         print(f"\n{tabulate(found)}")
     for validated in found:
         print(validated.folder / "cv" if validated.is_complete else f"{validated.folder}: {validated.say_missing()}")
+
+
+def _take_share(sweep_folder: Path, job: int) -> None:
+    """Use no more of the machine than the sweep's plan has for this job, where there is one."""
+    path = sweep_folder / "plan.json"
+    if not path.is_file():
+        return  # a launcher that shares out the machine itself
+    plan = json.loads(path.read_text())
+    if plan["n_gpus"] and plan["n_at_a_time"] > 1:
+        _claim_gpu(sweep_folder, plan["n_gpus"])
+    import torch
+
+    torch.set_num_threads(plan["threads"][job])
+
+
+def _claim_gpu(folder: Path, n_gpus: int) -> None:
+    """Let this process see one GPU alone, the one with the fewest claims, for as long as it lives."""
+    if _CLAIMS:
+        return
+    for place, gpu in ((place, gpu) for place in itertools.count() for gpu in range(n_gpus)):
+        lock = FileLock(folder / f"gpu{gpu}_{place}.lock")
+        with contextlib.suppress(Timeout):
+            lock.acquire(timeout=0)
+            _CLAIMS.append(lock)
+            visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+            os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[gpu] if visible else str(gpu)
+            return
+
+
+def _count_jobs(config: DictConfig) -> int:
+    overrides = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
+    return sum(len(batch) for batch in BasicSweeper.split_arguments(overrides, None))
+
+
+def _count_gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count()
 
 
 def _job_number(path: Path) -> int:

@@ -1,10 +1,14 @@
 """Lightning callbacks that make a run repeatable and remember how it went."""
 
+import logging
+import time
 from typing import Any
 
 import pandas as pd
 import pytorch_lightning as pl
 import torch
+
+log = logging.getLogger(__name__)
 
 
 class EpochSeed(pl.Callback):
@@ -48,3 +52,37 @@ class History(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a checkpoint's epochs."""
         self._epochs = list(state_dict["epochs"])
+
+
+class EpochLog(pl.Callback):
+    """Logs a line an epoch, for jobs side by side and for files, where a progress bar is of no use.
+
+    Parameters
+    ----------
+    title
+        What the line begins with.
+    """
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._start_s = 0.0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self._start_s = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Log the losses, the validation PR-AUC and the time of this epoch."""
+        shown = [
+            f"{name} {float(value):.3f}"
+            for name, value in trainer.callback_metrics.items()
+            if name in ("train/loss", "val/loss", "val/pr_auc")
+        ]
+        log.info(
+            "%s: epoch %d of %d, %s, %.1f s",
+            self._title,
+            trainer.current_epoch + 1,
+            trainer.max_epochs,
+            ", ".join(shown),
+            time.perf_counter() - self._start_s,
+        )

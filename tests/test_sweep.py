@@ -1,0 +1,70 @@
+"""The shares of a sweep's jobs: worked by hand."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from ecgcls.sweep import make_plan
+
+CLAIM = """
+import os, sys, time
+from pathlib import Path
+from ecgcls.sweep import _claim_gpu
+_claim_gpu(Path(sys.argv[1]), 2)
+print(os.environ["CUDA_VISIBLE_DEVICES"], flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize(
+    ("jobs", "machine", "n_at_a_time", "threads"),
+    [
+        (5, {"n_cores": 2}, 2, (1, 1, 1, 1, 2)),  # the fifth waits for the others and has both cores
+        (5, {"n_cores": 16}, 5, (3, 3, 3, 3, 3)),
+        (10, {"n_cores": 8}, 8, (1,) * 8 + (4, 4)),
+        (1, {"n_cores": 4}, 1, (4,)),
+        (5, {"n_cores": 1}, 1, (1, 1, 1, 1, 1)),
+        (5, {"n_cores": 4, "n_at_a_time": 1}, 1, (4, 4, 4, 4, 4)),
+        (5, {"n_cores": 16, "n_gpus": 1}, 5, (3, 3, 3, 3, 3)),
+        (5, {"n_cores": 16, "n_gpus": 4}, 4, (4, 4, 4, 4, 16)),
+        (4, {"n_cores": 8, "n_threads": 1}, 4, (1, 1, 1, 1)),  # OMP_NUM_THREADS=1
+    ],
+)
+def test_jobs_share_the_cores_and_never_have_more_threads_than_there_are(jobs, machine, n_at_a_time, threads):
+    plan = make_plan(jobs, **machine)
+    assert (plan.n_at_a_time, plan.threads) == (n_at_a_time, threads)
+    side_by_side = [plan.threads[: plan.n_first][-n_at_a_time:], plan.threads[plan.n_first :]]
+    assert all(sum(together) <= machine["n_cores"] for together in side_by_side)
+
+
+def test_processes_claim_the_gpu_with_the_fewest_claims(tmp_path):
+    processes = []
+    try:
+        for _ in range(4):
+            process = subprocess.Popen(
+                [sys.executable, "-c", CLAIM, str(tmp_path)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                env={name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"},
+            )
+            processes.append((process, process.stdout.readline().strip()))
+        assert [gpu for _, gpu in processes] == ["0", "1", "0", "1"]
+    finally:
+        for process, _ in processes:
+            process.kill()
+            process.wait()
+
+
+def test_the_jobs_of_a_sweep_use_the_threads_of_its_plan(work, sweep):
+    (folder,) = sorted((work / "outputs" / ".sweeps").glob("*/plan.json"))[:1]
+    plan = json.loads(folder.read_text())
+    words = [json.loads(path.read_text()) for path in (folder.parent / "jobs").glob("*.json")]
+    assert len(words) == len(plan["threads"]) == 10
+    for word in words:
+        info = json.loads((work / word["run"] / "run.json").read_text())
+        assert info["n_threads"] == plan["threads"][word["number"]]
+    assert "epoch 1 of" not in sweep  # progress goes to standard error
