@@ -175,3 +175,28 @@ def test_the_way_back_adds_nothing_to_a_checkpoint(image):
 def test_impossible_nets_are_refused(make, match):
     with pytest.raises(ValueError, match=match):
         make()
+
+
+def test_cnn1d_computes_what_the_classic_one_dimensional_layers_do():
+    net = build("cnn1d", 12, 1000, 5, dropout=0.0)
+    blocks = [
+        layer
+        for n_in, n_out, k in ((12, 32, 7), (32, 64, 5), (64, 128, 3))
+        for layer in (
+            torch.nn.Conv1d(n_in, n_out, k, padding="same"),
+            torch.nn.BatchNorm1d(n_out),
+            torch.nn.ReLU(),
+            torch.nn.MaxPool1d(2),
+        )
+    ]
+    classic = torch.nn.Sequential(*blocks)
+    own = net.features.state_dict()
+    classic.load_state_dict({name: own[name].reshape(value.shape) for name, value in classic.state_dict().items()})
+    signal = torch.randn(4, 12, 1000, generator=torch.Generator().manual_seed(1))
+    logits = net(signal)
+    expected = net.head(classic(signal).mean(dim=-1))
+    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
+    logits.square().sum().backward(retain_graph=True)
+    expected.square().sum().backward()
+    for mine, other in zip(net.features.parameters(), classic.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad.reshape(other.shape), other.grad, rtol=1e-3, atol=1e-3)
