@@ -61,6 +61,7 @@ def check(config: DictConfig) -> None:
     _check_root(plain)
     for key, node in _find_targets(plain):
         _check_target(key, node)
+    _check_fused(plain)
     _build(config.folds).check_fold(config.fold)
     _build(config.task)
 
@@ -178,6 +179,20 @@ def _check_root(plain: dict[Any, Any]) -> None:
         )
     if not 0 <= plain["seed"] < 2**32:
         raise ConfigError(f"seed must be in 0..{2**32 - 1}, got {plain['seed']}")
+
+
+def _check_fused(plain: dict[Any, Any]) -> None:
+    """Refuse what Lightning would refuse only at the first step."""
+    trainer = plain["trainer"]
+    if (
+        plain["optimizer"].get("fused")
+        and trainer.get("gradient_clip_val") is not None
+        and str(trainer.get("precision")).startswith("16")
+    ):
+        raise ConfigError(
+            f"optimizer.fused=true cannot clip gradients (trainer.gradient_clip_val={trainer['gradient_clip_val']}) "
+            f"with trainer.precision={trainer['precision']}: set optimizer.fused=false, or trainer.precision=bf16-mixed"
+        )
 
 
 def _build(node: DictConfig) -> Any:

@@ -85,6 +85,14 @@ def test_a_wrong_key_or_value_is_named(override, match):
     assert "\n" not in str(refused.value)
 
 
+def test_a_fused_step_with_clipping_and_scaled_gradients_is_refused():
+    both = ["trainer.gradient_clip_val=1.0", "trainer.precision=16-mixed"]
+    with pytest.raises(ConfigError, match=r"optimizer.fused=true cannot clip .* set optimizer.fused=false"):
+        check(compose("config", overrides=both))
+    for allowed in (both[:1], both[1:], [*both, "optimizer.fused=false"]):
+        check(compose("config", overrides=allowed))
+
+
 def test_official_split_has_one_fold():
     with pytest.raises(ConfigError, match="fold must be 0, got 1"):
         check(compose("config", overrides=["folds=official", "fold=1"]))
