@@ -27,7 +27,7 @@ from omegaconf import DictConfig, flag_override
 
 log = logging.getLogger(__name__)
 
-_ON_THE_ONLY_GPU = 5  # jobs at a time: a net of a million weights leaves a GPU idle most of the time
+_ON_THE_ONLY_GPU = 5  # jobs at a time: a guess, not measured; hydra.launcher.n_jobs=1 if its memory is short
 _CLAIMS: list[FileLock] = []  # on a GPU, held until this process ends
 
 
@@ -60,7 +60,7 @@ class Plan:
 def make_plan(
     n_jobs: int, *, n_cores: int, n_gpus: int = 0, n_at_a_time: int | None = None, n_threads: int | None = None
 ) -> Plan:
-    """Share out a machine so that it never has more threads at work than cores.
+    """Share out a machine so that it has no more threads at work than cores, unless the user asks for more jobs.
 
     A thread a job does more work than all threads for one job at a time: the steps of a small net are too short to
     be split well.
@@ -136,7 +136,7 @@ class Sweep(Callback):
             n_cores=cpu_count(),
             n_gpus=0 if config.trainer.get("accelerator") == "cpu" else _count_gpus(),
             n_at_a_time=launcher.n_jobs if launcher.n_jobs > 0 else None,
-            n_threads=int(os.environ.get("OMP_NUM_THREADS", "0")) or None,
+            n_threads=int(said) if (said := os.environ.get("OMP_NUM_THREADS", "")).isdigit() else None,
         )
         with flag_override(config, ["readonly", "struct"], [False, False]):
             launcher.n_jobs = plan.n_at_a_time
