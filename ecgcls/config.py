@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ecgcls.errors import ConfigError
+from ecgcls.signatures import read_signature
 
 _PACKAGE = Path(__file__).parent
 CONF_DIR = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
@@ -35,6 +36,7 @@ _ROOT_TYPES: dict[str, type] = {
     "output_dir": str,
     "overwrite": bool,
 }
+_LIGHT = ("folds", "task")  # their modules do without PyTorch
 _INSTANTIATE_KEYS = {"_target_", "_partial_", "_args_", "_convert_", "_recursive_"}
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
@@ -59,11 +61,21 @@ def check(config: DictConfig) -> None:
         raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
     assert isinstance(plain, dict)
     _check_root(plain)
-    for key, node in _find_targets(plain):
-        _check_target(key, node)
+    targets = [*_find_targets(plain)]
+    for key, node in targets:  # a slip is told at once, before anything is imported that takes seconds
+        signature = read_signature(node["_target_"])
+        if signature is not None:
+            hints = {name: each.annotation for name, each in signature.parameters.items()}
+            given = {name: hint for name, hint in hints.items() if hint is not inspect.Parameter.empty}
+            _check_settings(key, node, signature, given)
     _check_fused(plain)
-    _build(config.folds).check_fold(config.fold)
-    _build(config.task)
+    targets.sort(key=lambda target: target[0] not in _LIGHT)
+    for key, node in targets:
+        _check_target(key, node)
+        if key == "folds":
+            _build(config.folds).check_fold(config.fold)
+        elif key == "task":
+            _build(config.task)
 
 
 def check_types(config: DictConfig, expected: Mapping[str, Any]) -> dict[str, Any]:
@@ -219,9 +231,13 @@ def _check_target(key: str, node: dict[str, Any]) -> None:
     except Exception as error:  # whatever an import of somebody's module may raise
         cause = error.__cause__ or error
         raise ConfigError(f"{key}._target_: cannot import {target} ({str(cause).splitlines()[0]})") from error
-    parameters = signature.parameters
+    _check_settings(key, node, signature, _type_hints(called))
+
+
+def _check_settings(key: str, node: dict[str, Any], signature: inspect.Signature, hints: Mapping[str, Any]) -> None:
+    """Hold a node against what its target takes."""
+    target, parameters = node["_target_"], signature.parameters
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-    hints = _type_hints(called)
     for name, value in node.items():
         if name in _INSTANTIATE_KEYS:
             continue

@@ -6,6 +6,7 @@ Neither Hydra's composition nor Lightning is involved, and the training data nee
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -232,7 +233,7 @@ def load_net(run: RunDirectory) -> nn.Sequential:
 
 
 def predict_files(run: LoadedRun, paths: Iterable[Path]) -> Iterator[tuple[Path, Prediction | DataError]]:
-    """Predict WFDB records one after another, in batches over the records.
+    """Predict WFDB records in batches over the records; the next batch is read as the nets compute.
 
     Parameters
     ----------
@@ -244,28 +245,38 @@ def predict_files(run: LoadedRun, paths: Iterable[Path]) -> Iterator[tuple[Path,
     path, prediction
         In the order of `paths`; a record that cannot be used comes with the reason instead of a prediction.
     """
-    waiting: list[tuple[Path, Prepared | DataError]] = []
+    rest = iter(paths)
+    with ThreadPoolExecutor(max_workers=1) as reader:
+        coming = reader.submit(_read_batch, run, rest)
+        while batch := coming.result():
+            coming = reader.submit(_read_batch, run, rest)
+            yield from _predict_batch(run, batch)
+
+
+def _read_batch(run: LoadedRun, paths: Iterator[Path]) -> list[tuple[Path, Prepared | DataError]]:
+    """Read recordings until their windows fill a batch; an empty list at the end."""
+    batch: list[tuple[Path, Prepared | DataError]] = []
     n_windows = 0
     for path in paths:
         try:
-            prepared: Prepared | DataError = run.prepare(read_recording(path))
+            prepared = run.prepare(read_recording(path))
         except DataError as error:
-            prepared = error
-        waiting.append((path, prepared))
-        n_windows += 0 if isinstance(prepared, DataError) else len(prepared.windows_mv)
+            batch.append((path, error))
+            continue
+        batch.append((path, prepared))
+        n_windows += len(prepared.windows_mv)
         if n_windows >= _BATCH_SIZE:
-            yield from _predict_waiting(run, waiting)
-            waiting, n_windows = [], 0
-    yield from _predict_waiting(run, waiting)
+            break
+    return batch
 
 
-def _predict_waiting(
-    run: LoadedRun, waiting: list[tuple[Path, Prepared | DataError]]
+def _predict_batch(
+    run: LoadedRun, batch: list[tuple[Path, Prepared | DataError]]
 ) -> Iterator[tuple[Path, Prediction | DataError]]:
-    ready = [prepared for _, prepared in waiting if isinstance(prepared, Prepared)]
+    ready = [prepared for _, prepared in batch if isinstance(prepared, Prepared)]
     y_prob = run.predict_windows(np.concatenate([prepared.windows_mv for prepared in ready])) if ready else None
     start = 0
-    for path, prepared in waiting:
+    for path, prepared in batch:
         if isinstance(prepared, DataError):
             yield path, prepared
             continue

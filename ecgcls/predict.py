@@ -66,7 +66,7 @@ def predict_job(config: DictConfig) -> None:
     table = _tabulate(found, run)
     if found:
         write_atomically(output / "predictions.csv", table.to_csv(index=False).encode())
-        write_json(output / "predictions.json", _describe(found, run, settings["input"]))
+        write_json(output / "predictions.json", _describe(found, run, settings["input"]), rows="records")
         _print(table, found, run)
     if failed:
         write_atomically(output / "failed.csv", pd.DataFrame(failed).to_csv(index=False).encode())

@@ -18,10 +18,13 @@ References
 """
 
 import glob
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
+from io import FileIO
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +40,7 @@ MAX_AMPLITUDE_MV = 32.767
 """As for the signals of a data set; what is larger was not given in mV."""
 
 _NAME = re.compile(r"(?:mdc[ _])?(?:ecg[ _-]*)?(?:lead[ _-]*)?(i|ii|iii|avr|avl|avf|v[1-6])", re.IGNORECASE)
+_MULTI_SEGMENT = re.compile(rb"(?:(?:#[^\n]*|[^\S\n]*)\n)*\S+/\d+\s")  # record/segments, after comments
 _STANDARD = {lead.casefold(): lead for lead in LEADS}
 _FROM_TWO = {
     ("I", "II"): {"III": (-1.0, 1.0)},
@@ -104,20 +108,19 @@ def read_recording(path: Path) -> Recording:
         If a file is missing, truncated or damaged, a lead's unit is no voltage, or a sample is missing.
     """
     path = path.with_suffix("") if path.suffix in (".hea", ".dat") else path
-    every: list[str] = []
-    kept: list[int] = []
+    found: list[tuple[str, ...]] = []
 
     def choose(names: Sequence[str]) -> list[int]:
-        every.extend(names)
-        kept.extend(number for number, name in enumerate(names) if _standardise(name))
-        return kept
+        found.append(tuple(names))
+        return [number for number, name in enumerate(_standardise(found[0])) if name]
 
     record = read_leads(path, choose)
+    named = [*zip(found[0], _standardise(found[0]), strict=True)]
     return Recording(
         signal_mv=record.signal_uv.astype(np.float32) * np.float32(1e-3),
         sampling_rate_hz=record.sampling_rate_hz,
-        lead_names=tuple(every[number] for number in kept),
-        left_out=tuple(name for number, name in enumerate(every) if number not in kept),
+        lead_names=tuple(name for name, standard in named if standard),
+        left_out=tuple(name for name, standard in named if not standard),
         has_checksums=record.has_checksums,
     )
 
@@ -163,9 +166,11 @@ def prepare(recording: Recording, *, lead_names: Sequence[str], sampling_rate_hz
         repairs.append(
             f"cut into {len(starts)} windows of {n_samples / sampling_rate_hz:g} s, whose probabilities are averaged"
         )
-    windows = np.stack([signal[:, start : start + n_samples] for start in starts])
+    windows = np.empty((len(starts), len(signal), n_samples), np.float32)
+    for window, start in zip(windows, starts, strict=True):
+        window[:] = signal[:, start : start + n_samples]
     return Prepared(
-        windows_mv=np.ascontiguousarray(windows, dtype=np.float32),
+        windows_mv=windows,
         starts_s=tuple(start / sampling_rate_hz for start in starts),
         repairs=tuple(repairs),
     )
@@ -214,17 +219,20 @@ def find_recordings(source: str, *, sampling_rate_hz: float) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def _standardise(name: str) -> str | None:
-    """Return the standard name of a lead, or None for anything else."""
-    match = _NAME.fullmatch(name.strip())
-    return _STANDARD[match[1].casefold()] if match else None
+@lru_cache(maxsize=1024)  # the records of a folder have the same few headers
+def _standardise(names: tuple[str, ...]) -> tuple[str | None, ...]:
+    """Return the standard name of each lead, or None for anything else."""
+    found = [_NAME.fullmatch(name.strip()) for name in names]
+    return tuple(_STANDARD[match[1].casefold()] if match else None for match in found)
 
 
 def _put_leads_in_order(
     signal: NDArray[np.floating], recording: Recording, wanted: Sequence[str]
 ) -> tuple[NDArray[np.floating], list[str]]:
     """Return the wanted leads, ``(lead, sample)``, and what had to be done."""
-    names = [_standardise(name) for name in recording.lead_names]
+    names = _standardise(tuple(recording.lead_names))
+    if names == tuple(wanted) and not recording.left_out:
+        return signal, []
     twice = [name for name in wanted if names.count(name) > 1]
     if twice:
         raise DataError(f"the lead {twice[0]} is there twice, among {', '.join(recording.lead_names)}")
@@ -269,18 +277,19 @@ def _derive_limb_leads(rows: dict[str, NDArray[np.float64]]) -> dict[str, NDArra
 
 def _check_values(signal: NDArray[np.floating], lead_names: Sequence[str]) -> list[str]:
     """Refuse what cannot be an ECG; return notes on flat leads."""
-    missing = (~np.isfinite(signal)).sum(axis=1)
-    if missing.any():
-        leads = ", ".join(f"{name} ({count})" for name, count in zip(lead_names, missing, strict=True) if count)
-        raise DataError(f"missing samples (NaN or infinite) in {leads}")
     if not signal.shape[1]:
         raise DataError("the recording has no sample")
-    largest = np.abs(signal).max()
+    low, high = signal.min(axis=1), signal.max(axis=1)
+    if not (np.isfinite(low).all() and np.isfinite(high).all()):
+        missing = (~np.isfinite(signal)).sum(axis=1)
+        leads = ", ".join(f"{name} ({count})" for name, count in zip(lead_names, missing, strict=True) if count)
+        raise DataError(f"missing samples (NaN or infinite) in {leads}")
+    largest = max(float(high.max()), -float(low.min()))
     if largest > MAX_AMPLITUDE_MV:
         raise DataError(
             f"a sample of {largest:.1f} mV; an ECG stays within {MAX_AMPLITUDE_MV} mV: are the values microvolts?"
         )
-    is_flat = np.ptp(signal, axis=1) == 0
+    is_flat = low == high
     if is_flat.all():
         raise DataError("a flat line in all leads")
     return [f"lead {name} is flat" for name, flat in zip(lead_names, is_flat, strict=True) if flat]
@@ -307,20 +316,24 @@ def _has_header(path: Path) -> bool:
 
 def _list_headers(folder: Path) -> list[Path]:
     """List the records below a folder, without the segments of those that have several."""
-    headers = sorted(folder.rglob("*.hea"))
+    headers = [
+        f"{where}{os.sep}{name}" for where, _, names in os.walk(folder) for name in names if name.endswith(".hea")
+    ]
     segments = {segment for header in headers for segment in _list_segments(header)}
-    return [header.with_suffix("") for header in headers if header.with_suffix("") not in segments]
+    return sorted(Path(record) for header in headers if (record := header.removesuffix(".hea")) not in segments)
 
 
-def _list_segments(header: Path) -> list[Path]:
+def _list_segments(header: str) -> list[str]:
     """List the segments that a multi-segment header names; none for any other header."""
     try:
-        lines = [line for line in header.read_text().splitlines() if line.strip() and line[0] != "#"]
-    except (OSError, UnicodeDecodeError):
-        return []  # reading it will say what is wrong
-    if not lines or not re.match(r"\S+/\d+\s", lines[0]):
+        with FileIO(header) as file:
+            text = file.readall()
+    except OSError:
+        return []  # reading the record will say what is wrong
+    if not _MULTI_SEGMENT.match(text):
         return []
-    return [header.parent / line.split()[0] for line in lines[1:]]
+    lines = [line for line in text.decode(errors="replace").splitlines() if line.strip() and line[0] != "#"]
+    return [os.path.join(os.path.dirname(header), line.split()[0]) for line in lines[1:]]  # noqa: PTH118, PTH120
 
 
 def _read_list(path: Path, sampling_rate_hz: float) -> list[Path]:

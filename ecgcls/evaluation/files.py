@@ -62,7 +62,20 @@ def name_files(texts: Sequence[str]) -> dict[str, str]:
     return names
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write strict JSON (no NaN) that others see whole or not at all."""
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+def write_json(path: Path, content: Mapping[str, Any], *, rows: str | None = None) -> None:
+    """Write strict JSON (no NaN) that others see whole or not at all.
+
+    Parameters
+    ----------
+    path
+        The file.
+    content
+        What to write.
+    rows
+        The key of a long list, whose items get a line each.
+    """
+    text = json.dumps({**content, rows: []} if rows else content, indent=2, ensure_ascii=False, allow_nan=False)
+    if rows:
+        lines = [f"\n    {json.dumps(item, ensure_ascii=False, allow_nan=False)}" for item in content[rows]]
+        text = text.replace(f'\n  "{rows}": []', f'\n  "{rows}": [{",".join(lines)}\n  ]', 1)
     write_atomically(path, (text + "\n").encode())
