@@ -1,4 +1,4 @@
-"""The same net and the 100 Hz files for deepecgkit, by its option ``--import``: it runs in an environment of its own."""
+"""The same net and the 100 Hz files for deepecgkit, by its option ``--import``, in an environment of its own."""
 
 import torch
 from deepecgkit.datasets.ptbxl import PTBXLDataset

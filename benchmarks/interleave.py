@@ -59,13 +59,26 @@ class Turns:
         """Let each candidate take `rounds` turns, in turn."""
         seconds: dict[str, list[float]] = {name: [] for name in self._processes}
         for number in range(rounds):
-            for name, process in self._processes.items():
-                assert process.stdin is not None
-                process.stdin.write("go\n")
-                process.stdin.flush()
+            for name in self._processes:
+                self._start(name)
                 seconds[name].append(float(self._read(name)))
             say_round(number, seconds)
         return seconds
+
+    def take_together(self, names: Sequence[str]) -> float:
+        """Let some candidates take a turn at the same time; return the seconds until the last is done."""
+        start = time.perf_counter()
+        for name in names:
+            self._start(name)
+        for name in names:
+            self._read(name)
+        return time.perf_counter() - start
+
+    def _start(self, name: str) -> None:
+        process = self._processes[name]
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
 
     def _read(self, name: str) -> str:
         process = self._processes[name]
@@ -85,7 +98,9 @@ def answer_turns(work: Callable[[], None]) -> None:
         say(time.perf_counter() - start)
 
 
-def take_turns(candidates: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+def take_turns(
+    candidates: Mapping[str, Callable[[], object]], rounds: int, *, quiet: bool = False
+) -> dict[str, list[float]]:
     """Time functions of this process in turn, in seconds."""
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
     for number in range(rounds):
@@ -93,7 +108,8 @@ def take_turns(candidates: Mapping[str, Callable[[], object]], rounds: int) -> d
             start = time.perf_counter()
             work()
             seconds[name].append(time.perf_counter() - start)
-        say_round(number, seconds)
+        if not quiet:
+            say_round(number, seconds)
     return seconds
 
 
