@@ -78,10 +78,10 @@ def read_leads(path: Path, choose: Callable[[Sequence[str]], Sequence[int]]) -> 
         As `read_record`; the unit and the samples of a lead that is not chosen do not matter.
     """
     try:
-        lines = [line for line in _read_file(f"{path}.hea").decode().splitlines() if line and line[0] != "#"]
+        text = _read_file(f"{path}.hea").decode()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}.hea: the header cannot be read ({error})") from error
-    header = _parse_plain(lines)
+    header = _parse_plain(text)
     if header is None:
         return _read_with_wfdb(path, choose)
     order = list(choose(header.names))
@@ -127,14 +127,24 @@ class _Header(NamedTuple):
     checksums: list[int]
 
 
-def _parse_plain(lines: list[str]) -> _Header | None:
-    """Read a header's lines without its comments, or return None if its layout is not the plain one."""
-    record_line = _RECORD_LINE.fullmatch(lines[0]) if lines else None
-    # file, format, gain(baseline)/units, resolution, zero, initial value, checksum, block size, description
-    fields = [line.split(maxsplit=8) for line in lines[1:]]
-    if record_line is None or len(fields) != int(record_line[2]) or {*map(len, fields)} != {9}:
+def _parse_plain(text: str) -> _Header | None:
+    """Read a header, or return None if its layout is not the plain one."""
+    if "#" in text or text[:1].isspace():  # comments
+        text = "\n".join(line for line in text.splitlines() if line and line[0] != "#")
+    first_line, _, signal_lines = text.partition("\n")
+    record_line = _RECORD_LINE.fullmatch(first_line.rstrip("\r"))
+    if record_line is None:
         return None
-    dat_names, formats, gains, _, zeros, _, checksums, block_sizes, names = zip(*fields, strict=True)
+    # file, format, gain(baseline)/units, resolution, zero, initial value, checksum, block size, description
+    words = signal_lines.split()
+    if len(words) == 9 * int(record_line[2]):  # in any other shape than nine a line, formats and sizes will not fit
+        columns = [words[number::9] for number in range(9)]
+    else:  # descriptions of several words
+        fields = [line.split(maxsplit=8) for line in signal_lines.splitlines() if line]
+        if len(fields) != int(record_line[2]) or {*map(len, fields)} != {9}:
+            return None
+        columns = [*map(list, zip(*fields, strict=True))]
+    dat_names, formats, gains, _, zeros, _, checksums, block_sizes, names = columns
     scales = [*map(_parse_scale, gains, zeros)]
     if {*formats} != {"16"} or {*block_sizes} != {"0"} or len({*dat_names}) > 1 or None in scales:
         return None
@@ -142,8 +152,8 @@ def _parse_plain(lines: list[str]) -> _Header | None:
         expected = [*map(int, checksums)]
     except ValueError:
         return None
-    names = tuple(map(str.strip, names))
-    return _Header(dat_names[0], int(record_line[4]), float(record_line[3]), names, scales, expected)
+    stripped = tuple(map(str.strip, names))
+    return _Header(dat_names[0], int(record_line[4]), float(record_line[3]), stripped, scales, expected)
 
 
 @lru_cache

@@ -333,12 +333,15 @@ def _fingerprint(root: Path, filenames: pd.Series, sampling_rate_hz: int) -> str
     for prefix, folder in _list_folders(root, filenames):
         try:
             with os.scandir(folder) as entries:
-                files = sorted((entry.name, entry.stat()) for entry in entries if entry.is_file())
+                files = sorted(_describe_file(entry.name, entry.stat()) for entry in entries if entry.is_file())
         except (FileNotFoundError, NotADirectoryError):
             continue  # all of this folder's records are missing
-        described = [(name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for name, stat in files]
-        content.update(json.dumps([prefix, described]).encode())
+        content.update("\n".join([prefix, *files, ""]).encode())
     return content.hexdigest()
+
+
+def _describe_file(name: str, stat: os.stat_result) -> str:
+    return f"{name}/{stat.st_size}/{stat.st_mtime_ns}/{stat.st_ctime_ns}"
 
 
 def _first_writable(folders: list[Path]) -> Path:
