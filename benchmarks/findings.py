@@ -10,6 +10,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+_TITLES = {
+    "ingest": "Reading the data set",
+    "loader": "The DataModule alone",
+    "training": "Training",
+    "sweep": "Five folds",
+    "start": "Start",
+    "inference": "Prediction",
+    "rival": "Whole commands against deepecgkit 0.3.0, the same net, files, epochs and batch size",
+    "stacked": "Five nets in one step (tried, not kept)",
+}
 _PACKAGES = ("torch", "pytorch-lightning", "numpy", "wfdb", "hydra-core")
 
 
@@ -118,7 +128,7 @@ def tabulate(path: Path) -> str:
     machine = next(iter(content.values()))["machine"]
     rows = ["| | measured | aim | |", "|---|---:|---:|---|"]
     for topic, results in content.items():
-        rows.append(f"| **{topic}** | | | |")
+        rows.append(f"| **{_TITLES.get(topic, topic)}** | | | |")
         rows += [_write_row(finding) for finding in results["findings"]]
     return "\n".join([*rows, "", f"Medians, on {machine['cpu']}, {machine['cores']} cores, torch {machine['torch']}."])
 

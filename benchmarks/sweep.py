@@ -10,14 +10,15 @@ from joblib import cpu_count
 from benchmarks.findings import Finding, Setting
 from benchmarks.interleave import Turns, median_ratio, take_turns
 
-_N_RECORDS, _EPOCHS = 500, 4
+_N_RECORDS, _EPOCHS = 1000, 5
 
 
 def measure(setting: Setting) -> list[Finding]:
     """Time whole commands, interpreter starts and reports included; then the training alone."""
     shared = [
         sys.executable, "-m", "ecgcls.run", "-m", "fold=0,1,2,3,4", "data=synthetic",
-        f"data.root={setting.folder / 'sweep'}", f"data.n_records={_N_RECORDS}", f"trainer.max_epochs={_EPOCHS}",
+        f"data.root={setting.folder / f'sweep_{_N_RECORDS}'}", f"data.n_records={_N_RECORDS}",
+        f"trainer.max_epochs={_EPOCHS}",
         f"output_dir={setting.folder / 'outputs'}", "overwrite=true",
     ]  # fmt: skip
     whole = take_turns(

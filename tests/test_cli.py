@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shlex
 import shutil
 import signal
 import subprocess
@@ -16,26 +15,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score
 
-REPOSITORY = Path(__file__).parents[1]
-QUICK = ("data=synthetic", "data.n_records=60", "trainer.max_epochs=1", "trainer.accelerator=cpu")
-
-
-def ecgcls(folder, *arguments, command="run", environment=None, python=(sys.executable,)):
-    """Run ``python -m ecgcls.run``, or another command, in a folder."""
-    return subprocess.run(
-        [*python, "-m", f"ecgcls.{command}", *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=400,
-        env={**os.environ, "COLUMNS": "200", **(environment or {})},
-    )
-
-
-def succeed(*arguments, **options):
-    done = ecgcls(*arguments, **options)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done
+from tests.commands import QUICK, REPOSITORY, ecgcls, succeed
 
 
 @pytest.mark.parametrize("flag", ["--help", "--cfg=job"])
@@ -292,76 +272,3 @@ def test_a_wheel_carries_the_configuration(tmp_path):
     )
     done = succeed(tmp_path, "--cfg=job", "model=cnn2d", "+preset=reference", environment=environment)
     assert "ecgcls.models.cnn2d.CNN2D" in done.stdout
-
-
-def readme_commands():
-    """Find every command of the README, as typed there."""
-    text = (REPOSITORY / "README.md").read_text()
-    blocks = re.findall(r"^```bash\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
-    lines = [line.partition("  #")[0].strip() for block in blocks for line in block.splitlines()]
-    return [line for line in lines if line.startswith("python -m ecgcls.")]
-
-
-@pytest.mark.parametrize("command", [line for line in readme_commands() if not line.startswith("python -m ecgcls.run")])
-def test_every_command_of_the_readme_uses_a_finished_run(work, sweep, synthetic_root, tmp_path, command):
-    _, _, module, *typed = shlex.split(command)
-    for name in ("00001", "00002"):
-        for file in synthetic_root.glob(f"records100/*/{name}*"):
-            shutil.copy(file, tmp_path)
-    stands_for = {"experiment": "sweep", "input": str(tmp_path), "data.root": str(synthetic_root)}
-    arguments = [argument for argument in typed if argument.partition("=")[0] not in stands_for]
-    named = {argument.partition("=")[0] for argument in typed} | {"experiment"}
-    replaced = [f"{key}={value}" for key, value in stands_for.items() if key in named]
-    few = ["n_summary=2", "n_scorecard=2"] if module.endswith("interpret") else []
-    done = succeed(work, *arguments, *replaced, *few, command=module.removeprefix("ecgcls."))
-    output = re.sub(r" \([\d.]+ MB\)$", "", done.stdout.strip().splitlines()[-1])
-    assert (work / output).exists()
-
-
-def test_the_python_lines_of_the_readme_work(configuration, synthetic_root, capsys):
-    text = (REPOSITORY / "README.md").read_text()
-    (block,) = [code for code in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL) if "load_run" in code]
-    header = sorted(synthetic_root.glob("records100/*/*.hea"))[0]
-    block = block.replace("my/ecg", str(header.with_suffix("")))
-    exec(block.replace("outputs/default/cnn1d/fold_0", str(configuration / "fold_0")))
-    assert "'NORM': 0." in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("command", [line for line in readme_commands() if line.startswith("python -m ecgcls.run")])
-def test_every_command_of_the_readme_works(work, command):
-    typed = shlex.split(command)[3:]
-    arguments = [argument for argument in typed if not argument.startswith(("data.root=", "data=", "trainer.max_ep"))]
-    if "--help" in typed or "--cfg" in typed:
-        succeed(work, *typed)
-        return
-    # The same command on few simulated ECGs and for one epoch.
-    quick = [setting for setting in QUICK if setting.partition("=")[0] not in {a.partition("=")[0] for a in arguments}]
-    done = succeed(work, *arguments, *quick, f"experiment=readme-{abs(hash(command))}")
-    assert "outputs/readme-" in done.stdout
-
-
-def test_cnn1d_learns_on_real_ecgs(tmp_path, ptbxl_root):
-    """Pooled over five folds, cnn1d must come near what a plain training loop reaches on these records.
-
-    That is a macro PR-AUC of 0.56 and a ROC-AUC of 0.81; choosing the epoch on some 35 validation records costs a
-    little, and another machine's rounding moves both by some hundredths.
-    """
-    done = succeed(
-        tmp_path,
-        "-m",
-        "fold=0,1,2,3,4",
-        f"data.root={ptbxl_root}",
-        f"data.store_dir={tmp_path}",
-        "trainer.max_epochs=30",
-        "trainer.enable_progress_bar=false",
-    )
-    assert "5/5" in done.stdout
-    (cv,) = tmp_path.glob("outputs/default/*/*/cv")
-    metrics = json.loads((cv / "metrics.json").read_text())["test"]
-    assert metrics["overall"]["n_records"] == 349  # 356 less the 7 without a superclass
-    counts = {name: row["n_positive"] for name, row in metrics["by_class"].items()}
-    assert counts == {"NORM": 213, "MI": 50, "STTC": 71, "CD": 52, "HYP": 32}
-    assert metrics["overall"]["pr_auc"] > 0.48
-    assert metrics["overall"]["roc_auc"] > 0.75
-    for row in metrics["by_class"].values():
-        assert row["pr_auc"] > 1.2 * row["prevalence"]

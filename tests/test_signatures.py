@@ -108,7 +108,7 @@ def test_imports_and_aliases_are_followed_without_importing(package):
         "class Net:\n    def __new__(cls, a): ...\n    def __init__(self, a): ...",
         "@decorate\nclass Net:\n    def __init__(self, a): ...",
         "class Net:\n    def __init__(self, a): ...\nNet = wrap(Net)",
-        "if 1:\n    class Net:\n        def __init__(self, a): ...\nelse:\n    class Net:\n        def __init__(self, b): ...",
+        "if 1:\n    class Net:\n        def __init__(self, a): ...\nelse:\n    Net = None",
         "def change(f):\n    def g(b): ...\n    return g\nclass Net:\n    @change\n    def __init__(self, a): ...",
         "import elsewhere as Net",
         "from nowhere_at_all import Net",

@@ -1,7 +1,11 @@
 import functools
 
 import pytest
+import pytorch_lightning as pl
 import torch
+from sklearn.metrics import log_loss
+from torch import nn
+from torch.utils.data import DataLoader
 
 from ecgcls.errors import ConfigError
 from ecgcls.models.cnn1d import CNN1D
@@ -58,3 +62,29 @@ def test_checkpoint_of_another_class_list_is_refused(classifier):
     classifier.class_names = ("MI", "NORM")
     with pytest.raises(ConfigError, match=r"trained for the classes \['NORM', 'MI'\], this run has \['MI', 'NORM'\]"):
         classifier.on_load_checkpoint(checkpoint)
+
+
+def test_the_losses_of_an_epoch_are_means_over_its_records(tmp_path):
+    torch.manual_seed(0)
+    signal, target = torch.randn(10, 2, 3), (torch.rand(10, 2) < 0.4).float()
+    batches = [{"signal": signal[rows], "target": target[rows]} for rows in (slice(0, 4), slice(4, 8), slice(8, 10))]
+    classifier = ECGClassifier(
+        nn.Sequential(nn.Flatten(), nn.Linear(6, 2)),
+        class_names=("A", "B"),
+        mean_mv=torch.zeros(2),
+        sd_mv=torch.ones(2),
+        loss=nn.BCEWithLogitsLoss(),
+        optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.0),
+        scheduler=lambda optimizer: torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0),
+        metrics={"pr_auc": MacroAveragePrecision(num_labels=2)},
+    )
+    trainer = pl.Trainer(
+        max_epochs=2, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, default_root_dir=tmp_path,
+    )  # fmt: skip
+    trainer.fit(classifier, DataLoader(batches, batch_size=None), DataLoader(batches[:2], batch_size=None))
+    y_prob = classifier(signal).sigmoid().detach().numpy().ravel()
+    expected = log_loss(target.numpy().ravel(), y_prob)  # each batch weighs as many records as it has
+    expected_val = log_loss(target[:8].numpy().ravel(), y_prob[:16])
+    assert trainer.callback_metrics["train/loss"].item() == pytest.approx(expected, rel=1e-5)
+    assert trainer.callback_metrics["val/loss"].item() == pytest.approx(expected_val, rel=1e-5)

@@ -1,0 +1,77 @@
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks.findings import Finding, Setting, replace_table, tabulate, write_results
+from benchmarks.interleave import Turns, median_ratio, take_turns
+from tests.commands import REPOSITORY
+
+
+@pytest.mark.parametrize(
+    ("value", "reach", "is_met"),
+    [
+        (40.0, ">= 40", True),
+        (39.9, ">= 40", False),
+        (50_000.0, ">= 40,000", True),
+        (1.6, "<= 1.5", False),
+        (1, "", None),
+    ],
+)
+def test_a_finding_is_held_against_its_reach(value, reach, is_met):
+    assert Finding("speed", value, reach).is_met is is_met
+
+
+def test_the_table_stands_between_its_marks_and_keeps_what_was_not_measured(tmp_path):
+    setting = Setting(tmp_path, n_records=100, rounds=3)
+    results = tmp_path / "results.json"
+    write_results(results, {"one": [Finding("rate, records/s", 12345.6, ">= 40,000")]}, setting)
+    write_results(results, {"two": [Finding("ratio", 1.234)]}, setting)
+    assert set(json.loads(results.read_text())) == {"one", "two"}
+    readme = tmp_path / "README.md"
+    readme.write_text("before\n<!-- benchmarks -->\nold\n<!-- /benchmarks -->\nafter\n")
+    replace_table(readme, tabulate(results))
+    text = readme.read_text()
+    assert "old" not in text
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "| rate, records/s | 12,346 | ≥ 40,000 | missed |" in text
+    assert "| ratio | 1.23 |  |  |" in text
+    with pytest.raises(SystemExit, match="there is no <!-- nothing -->"):
+        replace_table(readme, "", mark="nothing")
+
+
+def test_candidates_take_turns():
+    order = []
+    seconds = take_turns({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 3, quiet=True)
+    assert order == ["a", "b"] * 3
+    assert [len(each) for each in seconds.values()] == [3, 3]
+    assert median_ratio([1.0, 9.0, 4.0], [1.0, 3.0, 1.0]) == 3.0
+
+
+def test_processes_take_turns_and_one_that_ends_early_is_told(tmp_path):
+    code = "from benchmarks.interleave import answer_turns\nanswer_turns(lambda: print('noise'))"
+    env = dict(os.environ, PYTHONPATH=str(REPOSITORY))
+    commands = {"a": [sys.executable, "-c", code], "b": [sys.executable, "-c", code]}
+    with Turns(commands, log=tmp_path / "log", env=dict.fromkeys(commands, env)) as turns:
+        seconds = turns.take(2)
+        assert turns.take_together(["a", "b"]) >= 0
+    assert [len(each) for each in seconds.values()] == [2, 2]
+    broken = {"a": [sys.executable, "-c", "raise SystemExit('broken candidate')"]}
+    with pytest.raises(RuntimeError, match="broken candidate"), Turns(broken, log=tmp_path / "log"):
+        pass
+
+
+def test_the_command_measures_and_keeps_the_results(tmp_path):
+    command = [
+        sys.executable, "-m", "benchmarks", "loader", "training", "--records", "200", "--rounds", "1",
+        "--folder", str(tmp_path / "folder"), "--results", str(tmp_path / "results.json"),
+    ]  # fmt: skip
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert set(results) == {"loader", "training"}
+    assert all(finding["value"] > 0 for topic in results.values() for finding in topic["findings"])
+    assert results["loader"]["machine"]["cores"] >= 1

@@ -1,0 +1,55 @@
+"""What the README says to type."""
+
+import re
+import shlex
+import shutil
+
+import pytest
+
+from tests.commands import QUICK, REPOSITORY, succeed
+
+
+def readme_commands():
+    """Find every command of the README, as typed there."""
+    text = (REPOSITORY / "README.md").read_text()
+    blocks = re.findall(r"^```bash\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+    lines = [line.partition("  #")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line.startswith("python -m ecgcls.")]
+
+
+@pytest.mark.parametrize("command", [line for line in readme_commands() if not line.startswith("python -m ecgcls.run")])
+def test_every_command_of_the_readme_uses_a_finished_run(work, sweep, synthetic_root, tmp_path, command):
+    _, _, module, *typed = shlex.split(command)
+    for name in ("00001", "00002"):
+        for file in synthetic_root.glob(f"records100/*/{name}*"):
+            shutil.copy(file, tmp_path)
+    stands_for = {"experiment": "sweep", "input": str(tmp_path), "data.root": str(synthetic_root)}
+    arguments = [argument for argument in typed if argument.partition("=")[0] not in stands_for]
+    named = {argument.partition("=")[0] for argument in typed} | {"experiment"}
+    replaced = [f"{key}={value}" for key, value in stands_for.items() if key in named]
+    few = ["n_summary=2", "n_scorecard=2"] if module.endswith("interpret") else []
+    done = succeed(work, *arguments, *replaced, *few, command=module.removeprefix("ecgcls."))
+    output = re.sub(r" \([\d.]+ MB\)$", "", done.stdout.strip().splitlines()[-1])
+    assert (work / output).exists()
+
+
+def test_the_python_lines_of_the_readme_work(configuration, synthetic_root, capsys):
+    text = (REPOSITORY / "README.md").read_text()
+    (block,) = [code for code in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL) if "load_run" in code]
+    header = sorted(synthetic_root.glob("records100/*/*.hea"))[0]
+    block = block.replace("my/ecg", str(header.with_suffix("")))
+    exec(block.replace("outputs/default/cnn1d/fold_0", str(configuration / "fold_0")))
+    assert "'NORM': 0." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", [line for line in readme_commands() if line.startswith("python -m ecgcls.run")])
+def test_every_command_of_the_readme_works(work, command):
+    typed = shlex.split(command)[3:]
+    arguments = [argument for argument in typed if not argument.startswith(("data.root=", "data=", "trainer.max_ep"))]
+    if "--help" in typed or "--cfg" in typed:
+        succeed(work, *typed)
+        return
+    # The same command on few simulated ECGs and for one epoch.
+    quick = [setting for setting in QUICK if setting.partition("=")[0] not in {a.partition("=")[0] for a in arguments}]
+    done = succeed(work, *arguments, *quick, f"experiment=readme-{abs(hash(command))}")
+    assert "outputs/readme-" in done.stdout
