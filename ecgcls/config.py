@@ -62,6 +62,9 @@ def check(config: DictConfig) -> None:
     assert isinstance(plain, dict)
     _check_root(plain)
     targets = [*_find_targets(plain)]
+    for key, node in targets:
+        if not isinstance(node["_target_"], str):
+            raise ConfigError(f"{key}._target_ must be a class or function, by its full name, got {node['_target_']!r}")
     for key, node in targets:  # a slip is told at once, before anything is imported that takes seconds
         signature = read_signature(node["_target_"])
         if signature is not None:

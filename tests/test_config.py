@@ -55,6 +55,7 @@ def test_every_choice_of_every_group_is_a_valid_configuration(choice):
         ("trainer.precision=15", r"trainer\.precision must be .*bf16-mixed.*, got 15"),
         ("model.dropout=null", r"model\.dropout must be a number, got None"),
         ("model._target_=ecgcls.models.cnn1d.CNN3D", r"model\._target_: cannot import ecgcls\.models\.cnn1d\.CNN3D"),
+        ("model._target_=3", r"model\._target_ must be a class or function, by its full name, got 3"),
         ("~trainer.max_epochs", None),
         ("~data.root", None),
         ("~callbacks.checkpoint.monitor", None),
