@@ -72,13 +72,14 @@ def check(config: DictConfig) -> None:
             given = {name: hint for name, hint in hints.items() if hint is not inspect.Parameter.empty}
             _check_settings(key, node, signature, given)
     _check_fused(plain)
-    targets.sort(key=lambda target: target[0] not in _LIGHT)
     for key, node in targets:
-        _check_target(key, node)
-        if key == "folds":
-            _build(config.folds).check_fold(config.fold)
-        elif key == "task":
-            _build(config.task)
+        if key in _LIGHT:
+            _check_target(key, node)
+    _build(config.folds).check_fold(config.fold)
+    _build(config.task)
+    for key, node in targets:
+        if key not in _LIGHT:
+            _check_target(key, node)
 
 
 def check_types(config: DictConfig, expected: Mapping[str, Any]) -> dict[str, Any]:
