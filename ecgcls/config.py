@@ -28,6 +28,7 @@ CONF_DIR = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.paren
 
 _GROUPS = (
     "data", "task", "folds", "model", "loss", "optimizer", "scheduler", "metrics", "trainer", "callbacks", "logger",
+    "evaluation",
 )  # fmt: skip
 _ROOT_TYPES: dict[str, type] = {
     "experiment": str,

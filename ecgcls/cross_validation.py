@@ -18,10 +18,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from hydra.utils import instantiate
 
 from ecgcls.errors import DataError
 from ecgcls.evaluation.figures import draw_training_curves, save_figure
 from ecgcls.evaluation.files import write_atomically
+from ecgcls.evaluation.intervals import METRICS, correct_folds
 from ecgcls.evaluation.metrics import Scores, summarise_folds
 from ecgcls.evaluation.predictions import Predictions, pool
 from ecgcls.evaluation.results import score_split, write_results
@@ -45,7 +47,7 @@ class CrossValidation:
     pooled
         Scores of the pooled out-of-fold predictions; None where a fold is missing.
     over_folds
-        Mean and sd over folds by class and metric; None where a fold is missing.
+        Mean and sd over folds by class and metric, and the mean's interval; None where a fold is missing.
     """
 
     folder: Path
@@ -102,6 +104,11 @@ def cross_validate(folder: Path) -> CrossValidation:
     tested, left_out = read_folds(list(runs.values()), split="test")
     by_fold = [score_split(predictions) for predictions in tested]
     over_folds = summarise_folds(by_fold)
+    parts = [run.read_info()["data"]["parts"] for run in runs.values()]
+    n_train, n_test = (float(np.mean([part[name]["n_records"] for part in parts])) for name in ("train", "test"))
+    low, high = correct_folds(over_folds["mean"], over_folds["sd"], over_folds["n"], n_train=n_train, n_test=n_test)
+    is_metric = over_folds.index.get_level_values("metric").isin(METRICS)  # the others count records
+    over_folds["low"], over_folds["high"] = np.where(is_metric, low, np.nan), np.where(is_metric, high, np.nan)
     cv = folder / "cv"
     pooled_predictions = pool(tested)
     pooled_predictions.to_csv(cv / "predictions.csv")
@@ -110,6 +117,7 @@ def cross_validate(folder: Path) -> CrossValidation:
         cv,
         pooled_predictions,
         title=f"{title}, test pooled",
+        intervals=instantiate(first.read_config().evaluation.intervals),
         more={
             "over_folds": _nest(over_folds),
             "left_out_classes": left_out,

@@ -24,6 +24,12 @@ _TYPES: dict[str, Any] = {
     "data.root": str | None,
     "data.missing_records": Literal["error", "drop"],
     "data.store_dir": str | None,
+    "intervals.n_resamples": int,
+    "intervals.level": float,
+    "intervals.method": Literal["bca", "percentile"],
+    "intervals.lost_class": Literal["redraw", "nan"],
+    "intervals.min_positives": int,
+    "intervals.seed": int,
     "records": str | None,
     "predictions": str | None,
     "y_true": str | None,
@@ -53,19 +59,21 @@ def evaluate_job(config: DictConfig) -> None:
     else:
         evaluated, output = _read_run(settings)
     output = Path(settings["output"] or output)
+    from ecgcls.evaluation.intervals import Bootstrap
     from ecgcls.evaluation.results import write_confusion_matrices, write_results
-    from ecgcls.runs import tabulate
+    from ecgcls.runs import read_intervals, say_table, tabulate
 
     said = evaluated.predictions
     split = str(said.split[0])
     said.to_csv(output / "predictions.csv")
     title, threshold = evaluated.title, evaluated.threshold
     more = {"source": evaluated.source}
-    scores = write_results(output, said, title=title, draw=split, threshold=threshold, more=more)
+    intervals = Bootstrap(**{key.partition(".")[2]: settings[key] for key in settings if key.startswith("intervals.")})
+    scores = write_results(output, said, title=title, draw=split, threshold=threshold, intervals=intervals, more=more)
     write_confusion_matrices(output / "figures", said, threshold=threshold, title=title)
     for name, why in scores.undefined.items():
         log.warning("Not scored: %s (%s)", name, why)
-    table = tabulate(scores.to_dict()).to_string(float_format="{:.3f}".format)
+    table = say_table(tabulate(scores.to_dict(), read_intervals(output)))
     print(f"\n{evaluated.title} ({len(said)} records):\n{table}\n\n{output}")
 
 

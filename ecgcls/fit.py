@@ -135,6 +135,7 @@ def _train_and_score(
             predictions,
             title=f"{title}, test",
             pos_weight=None if pos_weight is None else pos_weight.cpu().double().numpy(),
+            intervals=instantiate(run.read_config().evaluation.intervals),
         )
         write_atomically(run.path / "history.csv", epochs.to_csv(index=False).encode())
         best_epoch = torch.load(best, weights_only=True, map_location="cpu")["epoch"]

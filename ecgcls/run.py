@@ -31,7 +31,7 @@ def _train(config: DictConfig) -> "tuple[str, float]":
     default_config, choices, default_choices = compose_default("config")
     variant = name_variant(config, choices=choices, default_config=default_config, default_choices=default_choices)
     from ecgcls.fit import train
-    from ecgcls.runs import place_run
+    from ecgcls.runs import place_run, say_table
 
     model = choices["model"]
     run = place_run(config, model=model, variant=variant)
@@ -41,8 +41,7 @@ def _train(config: DictConfig) -> "tuple[str, float]":
     else:
         is_in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
         train(config, run, model=model, variant=variant, shows_bar=not is_in_sweep)
-    table = run.tabulate_test()
-    print(f"\nTest of {model}, fold {config.fold}:\n{table.to_string(float_format='{:.3f}'.format)}\n\n{run.path}")
+    print(f"\nTest of {model}, fold {config.fold}:\n{say_table(run.tabulate_test())}\n\n{run.path}")
     return str(run.path), run.read_metrics()["val"]["overall"]["pr_auc"]
 
 

@@ -105,7 +105,7 @@ class RunDirectory:
 
     def tabulate_test(self) -> pd.DataFrame:
         """Return the test metrics, a row a class and one for their macro average."""
-        return tabulate(self.read_metrics()["test"])
+        return tabulate(self.read_metrics()["test"], read_intervals(self.path))
 
     def check_writable(self) -> None:
         """Refuse a folder that cannot be written, before minutes are spent on the data."""
@@ -298,13 +298,50 @@ def list_folds(configuration: Path) -> list[RunDirectory]:
     return [open_run(configuration / f"fold_{fold}") for fold in range(n_folds)]
 
 
-def tabulate(scores: Mapping[str, Any]) -> pd.DataFrame:
-    """Return the scores of one split, as in ``metrics.json``: a row a class and one for their macro average."""
+def tabulate(scores: Mapping[str, Any], intervals: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Return the scores of one split, as in ``metrics.json``: a row a class and one for their macro average.
+
+    Parameters
+    ----------
+    scores
+        Of the split.
+    intervals
+        As `read_intervals` gives them; they stand behind PR-AUC and ROC-AUC, with a ``!`` where the class has too few
+        positive or negative records for the interval to be relied on.
+    """
     columns = {"n_positive": "positives", "pr_auc": "PR-AUC", "roc_auc": "ROC-AUC", "f1": "F1"}
     table = pd.DataFrame(scores["by_class"]).T[list(columns)].rename(columns=columns)
     overall = scores["overall"]
     table.loc["macro"] = [overall["n_positive"], overall["pr_auc"], overall["roc_auc"], overall["f1_macro"]]
-    return table.astype(float).astype({"positives": int})
+    table = table.astype(float).astype({"positives": int})
+    if intervals is not None:
+        for metric in ("roc_auc", "pr_auc"):
+            of_metric = intervals.xs(metric, level="metric").rename(index={"overall": "macro"})
+            texts = [_say_interval(of_metric.loc[name]) for name in table.index]
+            label = f"{100 * float(of_metric['level'].iloc[0]):g} %"
+            table.insert(list(table.columns).index(columns[metric]) + 1, label, texts, allow_duplicates=True)
+    return table
+
+
+def say_table(table: pd.DataFrame) -> str:
+    """Return a table of scores as text, and what its marks mean."""
+    text = table.to_string(float_format="{:.3f}".format)
+    is_marked = "!\n" in f"{text}\n" or " ! " in text
+    return f"{text}\n! too few positive or negative records for the interval to be relied on" if is_marked else text
+
+
+def read_intervals(folder: Path) -> pd.DataFrame | None:
+    """Read ``intervals.csv``, indexed by class and metric; None where there is none."""
+    path = folder / "intervals.csv"
+    if not path.is_file():
+        return None
+    return pd.read_csv(path, keep_default_na=False, na_values=[""], index_col=["class", "metric"])
+
+
+def _say_interval(row: pd.Series) -> str:
+    if pd.isna(row["low"]):
+        return ""
+    return f"[{row['low']:.3f}, {row['high']:.3f}]" + ("" if row["is_supported"] else " !")
 
 
 def read_thresholds(runs: Sequence[RunDirectory], class_names: Sequence[str]) -> dict[str, float]:

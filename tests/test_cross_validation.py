@@ -32,7 +32,9 @@ def write_fold(folder, fold, *, class_names=("NORM", "MI"), ecg_ids=None, data="
     )
     run = RunDirectory(folder / f"fold_{fold}")
     predictions.to_csv(run.path / "predictions.csv")
+    intervals = {"_target_": "ecgcls.evaluation.intervals.Bootstrap", "n_resamples": 100}
     config = {"fold": fold, "folds": {"test": [[1], [2], [3]]}, "optimizer": {"lr": lr}}
+    config |= {"evaluation": {"intervals": intervals}}
     pd.DataFrame({"epoch": [0, 1], "val/loss": [1.0, 0.5]}).to_csv(run.path / "history.csv", index=False)
     (run.path / ".hydra").mkdir()
     OmegaConf.save(OmegaConf.create(config), run.path / ".hydra" / "config.yaml")
@@ -44,7 +46,7 @@ def write_fold(folder, fold, *, class_names=("NORM", "MI"), ecg_ids=None, data="
             "variant": "seed=1",
             "n_parameters": 46757,
             "synthetic": False,
-            "data": {"fingerprint": data},
+            "data": {"fingerprint": data, "parts": {"train": {"n_records": 80}, "test": {"n_records": n}}},
         }
     )
     return predictions.select("test")
@@ -60,6 +62,12 @@ def test_pooled_and_fold_scores_equal_scikit_learn(tmp_path):
     row = found.over_folds.loc[("overall", "pr_auc")]
     assert row["mean"] == pytest.approx(np.mean(by_fold))
     assert row["sd"] == pytest.approx(np.std(by_fold, ddof=1))
+    half = 4.3027 * row["sd"] * np.sqrt(1 / 3 + 40 / 80)  # t(0.975, 2); 40 test records for 80 of training
+    assert (row["low"], row["high"]) == pytest.approx((row["mean"] - half, row["mean"] + half), rel=1e-4)
+    assert np.isnan(found.over_folds.loc[("overall", "n_records"), "low"])
+    pooled = pd.read_csv(tmp_path / "cv" / "intervals.csv", index_col=["class", "metric"]).loc[("overall", "pr_auc")]
+    assert pooled["low"] < pooled["value"] < pooled["high"]
+    assert pooled["value"] == pytest.approx(found.pooled.overall["pr_auc"])
 
 
 def test_cv_holds_every_record_once_with_the_same_figures_as_a_run(tmp_path):

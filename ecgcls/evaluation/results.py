@@ -1,8 +1,9 @@
-"""The files in which scores are kept: `metrics.json`, `metrics_by_class.csv`, `reliability.csv` and the figures.
+"""The files in which scores are kept: JSON and CSV tables, and figures.
 
 They are computed from predictions alone, so a run can be scored again without a net, a GPU or the signals.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,11 @@ from ecgcls.evaluation.figures import (
     save_figure,
 )
 from ecgcls.evaluation.files import name_files, write_atomically, write_json
+from ecgcls.evaluation.intervals import Bootstrap, bootstrap
 from ecgcls.evaluation.metrics import Scores, score
 from ecgcls.evaluation.predictions import SPLITS, THRESHOLD, Predictions
+
+log = logging.getLogger(__name__)
 
 
 def write_results(
@@ -32,6 +36,7 @@ def write_results(
     draw: str = "test",
     threshold: float | Sequence[float] = THRESHOLD,
     pos_weight: ArrayLike | None = None,
+    intervals: Bootstrap | None = None,
     more: Mapping[str, Any] | None = None,
 ) -> Scores:
     """Score predictions split by split and write the results.
@@ -39,18 +44,21 @@ def write_results(
     Parameters
     ----------
     folder
-        Gets ``metrics.json`` and ``metrics_by_class.csv`` with every split, and ``reliability.csv`` and ``figures/``
-        of one.
+        Gets ``metrics.json`` and ``metrics_by_class.csv`` with every split, and ``intervals.csv``, ``reliability.csv``
+        and ``figures/`` of one.
     predictions
         Of one or both splits.
     title
         Stands in the figures.
     draw
-        The split of ``reliability.csv`` and the figures, 'test' or 'val'; there must be predictions of it.
+        The split of ``intervals.csv``, ``reliability.csv`` and the figures, 'test' or 'val'; there must be
+        predictions of it.
     threshold
         In [0, 1], one for all or one a class: a class is predicted where its probability is at least this.
     pos_weight
         ``(class,)``: the weights of the training loss, for the metric ``loss``.
+    intervals
+        How to find the intervals; None, or fewer than two patients: none are written.
     more
         Further content of ``metrics.json``.
 
@@ -73,6 +81,9 @@ def write_results(
         if split in predictions.split
     }
     write_json(folder / "metrics.json", {name: found.to_dict() for name, found in scores.items()} | dict(more or {}))
+    (folder / "intervals.csv").unlink(missing_ok=True)
+    if intervals is not None:
+        _write_intervals(folder / "intervals.csv", drawn, threshold, intervals)
     by_class = pd.concat({name: found.by_class for name, found in scores.items()}, names=["split", "class"])
     write_atomically(folder / "metrics_by_class.csv", by_class.to_csv().encode())
     reliability = reliability_curve(drawn.y_true, drawn.y_prob, drawn.class_names)
@@ -85,6 +96,30 @@ def write_results(
     ):
         save_figure(figure, folder / "figures" / f"{name}.png")
     return scores[draw]
+
+
+def _write_intervals(
+    path: Path, predictions: Predictions, threshold: float | Sequence[float], settings: Bootstrap
+) -> None:
+    """Write the interval of every metric, unless there is but one patient."""
+    n_patients = len(set(predictions.patient_id.tolist()))
+    if n_patients < 2:
+        log.warning("No intervals: all records are of one patient")
+        return
+    log.info("Intervals from %d resamples of %d patients", settings.n_resamples, n_patients)
+    table = bootstrap(
+        predictions.y_true,
+        predictions.y_prob,
+        predictions.patient_id,
+        predictions.class_names,
+        threshold=threshold,
+        settings=settings,
+    )
+    outside = table[~table["contains_value"] & table["value"].notna()]
+    if len(outside):
+        names = ", ".join(" ".join(key) for key in outside.index)
+        log.warning("Intervals that do not contain their own value: %s", names)
+    write_atomically(path, table.assign(**settings.describe()).to_csv().encode())
 
 
 def write_confusion_matrices(

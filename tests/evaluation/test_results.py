@@ -7,6 +7,7 @@ import pytest
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.calibration import reliability_curve
 from ecgcls.evaluation.figures import draw_confusion_matrix, draw_reliability_curves
+from ecgcls.evaluation.intervals import Bootstrap
 from ecgcls.evaluation.predictions import Predictions
 from ecgcls.evaluation.results import write_confusion_matrices, write_results
 
@@ -97,3 +98,15 @@ def test_reliability_names_what_it_cannot_draw():
     ]
     assert any("LAFB/LPFB" in label and "no positive record" in label for label in labels)
     assert any(label.startswith("NORM") and "n+" in label for label in labels)
+
+
+def test_intervals_are_written_unless_there_is_one_patient(tmp_path, caplog):
+    settings = Bootstrap(n_resamples=50, level=0.9)
+    scores = write_results(tmp_path, predict(), title="t", intervals=settings)
+    table = pd.read_csv(tmp_path / "intervals.csv", index_col=["class", "metric"])
+    assert table.loc[("overall", "pr_auc"), "value"] == scores.overall["pr_auc"]
+    assert (table["low"] <= table["high"]).all()
+    assert set(table["level"]) == {0.9}
+    write_results(tmp_path, predict(n_records=1), title="t", intervals=settings)
+    assert not (tmp_path / "intervals.csv").exists()
+    assert "all records are of one patient" in caplog.text

@@ -1,0 +1,154 @@
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from ecgcls.errors import ConfigError, DataError
+from ecgcls.evaluation.intervals import Bootstrap, _Column, bootstrap, correct_folds
+from ecgcls.evaluation.metrics import score
+
+CLASSES = ("NORM", "MI", "HYP")
+
+
+@pytest.fixture(scope="module")
+def said():
+    """150 records of 150 patients, three classes, some probabilities equal."""
+    generator = np.random.default_rng(0)
+    y_true = (generator.random((150, 3)) < [0.5, 0.3, 0.2]).astype(int)
+    y_prob = np.round(1 / (1 + np.exp(-generator.normal(1.2 * y_true - 0.6))), 2)
+    return y_true, y_prob
+
+
+def test_weighted_records_score_as_repeated_ones(said):
+    y_true, y_prob = said
+    weights = np.random.default_rng(1).multinomial(150, np.full(150, 1 / 150), 20).T  # (record, resample)
+    for number, name in enumerate(CLASSES):
+        column = _Column.sort(y_true[:, number], y_prob[:, number], is_predicted=y_prob[:, number] >= 0.4)
+        found = column.measure(weights)
+        for resample in range(20):
+            rows = np.repeat(np.arange(150), weights[:, resample])
+            expected = score(y_true[rows][:, [number]], y_prob[rows][:, [number]], [name], threshold=0.4).by_class
+            names = ["pr_auc", "roc_auc", "f1", "sensitivity", "specificity", "precision", "npv"]
+            np.testing.assert_allclose(found[:, resample], expected[names].to_numpy()[0], rtol=1e-12)
+
+
+@pytest.mark.parametrize("method", ["percentile", "bca"])
+@pytest.mark.parametrize(("metric", "expected"), [("pr_auc", average_precision_score), ("roc_auc", roc_auc_score)])
+def test_patients_with_one_record_have_the_limits_that_scipy_finds(said, method, metric, expected):
+    y_true, y_prob = said[0][:, 1], said[1][:, 1]
+    settings = Bootstrap(n_resamples=3000, method=method)
+    found = bootstrap(y_true[:, None], y_prob[:, None], np.arange(150), ["MI"], settings=settings).loc[("MI", metric)]
+    theirs = stats.bootstrap(
+        (np.arange(150),),
+        lambda rows: expected(y_true[rows], y_prob[rows]),
+        n_resamples=3000,
+        method={"bca": "BCa", "percentile": "percentile"}[method],
+        vectorized=False,
+        rng=np.random.default_rng(5),
+    ).confidence_interval
+    width = theirs.high - theirs.low
+    assert found["value"] == pytest.approx(expected(y_true, y_prob))
+    assert found["low"] == pytest.approx(theirs.low, abs=0.08 * width)
+    assert found["high"] == pytest.approx(theirs.high, abs=0.08 * width)
+
+
+def test_copies_of_a_patients_record_tell_nothing_new(said):
+    y_true, y_prob = said
+    settings = Bootstrap(n_resamples=200)
+    single = bootstrap(y_true, y_prob, np.arange(150), CLASSES, settings=settings)
+    copied = bootstrap(
+        np.repeat(y_true, 4, axis=0), np.repeat(y_prob, 4, axis=0), np.repeat(np.arange(150), 4), CLASSES,
+        settings=settings,
+    )  # fmt: skip
+    np.testing.assert_allclose(copied[["value", "low", "high"]], single[["value", "low", "high"]], rtol=1e-9)
+    naive = bootstrap(
+        np.repeat(y_true, 4, axis=0), np.repeat(y_prob, 4, axis=0), np.arange(600), CLASSES, settings=settings
+    )
+    ratio = (naive["high"] - naive["low"]) / (copied["high"] - copied["low"])
+    assert ratio.between(0.35, 0.65).all()  # one half, as if there were four times as many patients
+
+
+def test_the_values_are_those_of_score(said):
+    y_true, y_prob = said
+    found = bootstrap(y_true, y_prob, np.arange(150), CLASSES, threshold=[0.3, 0.4, 0.5], settings=Bootstrap(50))
+    scores = score(y_true, y_prob, CLASSES, threshold=[0.3, 0.4, 0.5])
+    for (name, metric), row in found.iterrows():
+        expected = scores.overall[metric] if name == "overall" else scores.by_class.loc[name, metric]
+        assert row["value"] == expected
+        assert row["low"] <= row["value"] <= row["high"]
+        assert row["contains_value"]
+    assert found.loc[("MI", "f1"), "n_positive"] == y_true[:, 1].sum()
+
+
+def test_a_class_of_one_patient_is_lost_in_a_third_of_the_resamples(said):
+    y_true, y_prob = said[0].copy(), said[1]
+    y_true[:, 2] = 0
+    y_true[7, 2] = 1
+    settings = {"n_resamples": 1000, "method": "percentile", "min_positives": 20}
+    kept = bootstrap(y_true, y_prob, np.arange(150), CLASSES, settings=Bootstrap(**settings))
+    out = bootstrap(y_true, y_prob, np.arange(150), CLASSES, settings=Bootstrap(**settings, lost_class="nan"))
+    for found in (kept, out):
+        row = found.loc[("HYP", "pr_auc")]
+        assert row["n_lost"] == pytest.approx(1000 * (149 / 150) ** 150, abs=60)
+        assert not row["is_supported"]
+        assert found.loc[("NORM", "pr_auc"), "is_supported"]
+        assert np.isfinite(row[["low", "high"]].astype(float)).all()
+
+
+def test_an_undefined_class_has_no_interval_and_no_part_in_the_mean(said):
+    y_true, y_prob = said[0].copy(), said[1]
+    y_true[:, 2] = 0
+    found = bootstrap(y_true, y_prob, np.arange(150), CLASSES, settings=Bootstrap(100))
+    assert found.loc["HYP"][["value", "low", "high"]].isna().all(axis=None)
+    two = bootstrap(y_true[:, :2], y_prob[:, :2], np.arange(150), CLASSES[:2], settings=Bootstrap(100))
+    for metric in ("pr_auc", "roc_auc", "f1_macro"):
+        rows = [
+            table.loc[("overall", metric), ["value", "low", "high"]].to_numpy(dtype=float) for table in (found, two)
+        ]
+        np.testing.assert_allclose(*rows)
+
+
+def test_the_seed_settles_the_limits(said):
+    one, same, other = (
+        bootstrap(*said, np.arange(150), CLASSES, settings=Bootstrap(100, seed=seed)) for seed in (0, 0, 1)
+    )
+    assert one.equals(same)
+    assert not np.allclose(one["low"], other["low"])
+
+
+def test_a_perfect_class_has_a_perfect_interval():
+    y_true = np.array([[0], [1]] * 20)
+    found = bootstrap(y_true, y_true * 0.8 + 0.1, np.arange(40), ["MI"], settings=Bootstrap(100))
+    assert found.loc[("MI", "roc_auc"), ["value", "low", "high"]].tolist() == [1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [
+        ({"n_resamples": 1}, "n_resamples must be at least 2, got 1"),
+        ({"level": 95}, "level must be between 0 and 1, got 95"),
+        ({"method": "normal"}, "method must be bca or percentile, got 'normal'"),
+        ({"lost_class": "drop"}, "lost_class must be redraw or nan, got 'drop'"),
+        ({"min_positives": -1}, "min_positives must be at least 0, got -1"),
+    ],
+)
+def test_settings_out_of_range_are_told(settings, match):
+    with pytest.raises(ConfigError, match=match):
+        Bootstrap(**settings)
+
+
+def test_patients_are_needed(said):
+    with pytest.raises(DataError, match=r"patient_id must have shape \(150,\)"):
+        bootstrap(*said, np.arange(10), CLASSES)
+    with pytest.raises(DataError, match="at least two patients, got 1"):
+        bootstrap(*said, np.zeros(150, dtype=int), CLASSES)
+
+
+def test_folds_are_corrected_by_hand():
+    # mean 0.72, s^2 = 0.001 / 4; (1/5 + 2/7) s^2 = 0.000121; t(4) = 2.776
+    sd = float(np.std([0.70, 0.74, 0.72, 0.71, 0.73], ddof=1))
+    low, high = correct_folds(0.72, sd, 5, n_train=700, n_test=200)
+    assert (low, high) == pytest.approx((0.72 - 2.776 * 0.011019, 0.72 + 2.776 * 0.011019), abs=1e-5)
+    low, high = correct_folds([0.7, 0.6], [np.nan, 0.1], [1, 5], n_train=7, n_test=2)
+    assert np.isnan([low[0], high[0]]).all()
+    assert low[1] < 0.6 < high[1]
