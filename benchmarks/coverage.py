@@ -19,7 +19,10 @@ from scipy import integrate, stats
 from ecgcls.evaluation.intervals import Bootstrap, bootstrap
 
 _N_PATIENTS, _SEPARATION, _SHARED, _ALIKE = 1000, 1.5, 0.6, 0.8
-_PREVALENCE = {10: 0.005, 20: 0.01, 50: 0.025, 200: 0.1}  # by expected number of positive records
+_RECORDS = {  # shares of patients with 1, 2, 3 and 6 records
+    "1.2 records a patient": (0.89, 0.08, 0.02, 0.01),  # PTB-XL: 21,799 records of 18,869 patients
+    "2 records a patient": (0.5, 0.25, 0.15, 0.1),
+}
 _RESULTS = Path(__file__).parent / "coverage.json"
 
 
@@ -37,9 +40,14 @@ def true_values(prevalence: float) -> dict[str, float]:
     return {"roc_auc": float(normal.cdf(_SEPARATION / np.sqrt(2))), "pr_auc": average_precision}
 
 
-def draw(prevalence: float, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def find_prevalence(kind: str, n_positive: int) -> float:
+    """Return the prevalence at which so many positive records are to be expected."""
+    return n_positive / _N_PATIENTS / float(np.dot([1, 2, 3, 6], _RECORDS[kind]))
+
+
+def draw(kind: str, prevalence: float, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Draw labels, probabilities and patients, ``(record,)`` each."""
-    n_records = generator.choice([1, 2, 3, 6], p=[0.5, 0.25, 0.15, 0.1], size=_N_PATIENTS)
+    n_records = generator.choice([1, 2, 3, 6], p=_RECORDS[kind], size=_N_PATIENTS)
     patient = np.repeat(np.arange(_N_PATIENTS), n_records)
     usual = generator.random(_N_PATIENTS) < prevalence
     is_alike = generator.random(len(patient)) < _ALIKE
@@ -49,28 +57,30 @@ def draw(prevalence: float, generator: np.random.Generator) -> tuple[np.ndarray,
     return y_true.astype(int), stats.norm.cdf(scores / 3), patient
 
 
-def try_once(n_positive: int, seed: int, n_resamples: int) -> list[dict[str, object]]:
+def try_once(kind: str, n_positive: int, seed: int, n_resamples: int) -> list[dict[str, object]]:
     """Draw a data set and say which intervals hold the truth."""
-    prevalence = _PREVALENCE[n_positive]
+    prevalence = find_prevalence(kind, n_positive)
     generator = np.random.default_rng([n_positive, seed])
-    y_true, y_prob, patient = draw(prevalence, generator)
+    y_true, y_prob, patient = draw(kind, prevalence, generator)
     while not y_true.any():
-        y_true, y_prob, patient = draw(prevalence, generator)
+        y_true, y_prob, patient = draw(kind, prevalence, generator)
     rows: list[dict[str, object]] = []
-    for resampled, who in (("patients", patient), ("records", np.arange(len(patient)))):
-        for method in ("percentile", "bca") if resampled == "patients" else ("percentile",):
-            settings = Bootstrap(n_resamples, method=method, seed=seed)
-            table = bootstrap(y_true[:, None], y_prob[:, None], who, ["class"], settings=settings)
-            limits = dict(zip(table.index, table[["low", "high"]].to_numpy().tolist(), strict=True))
-            for metric, truth in true_values(prevalence).items():
-                low, high = limits[("class", metric)]
-                rows.append(
-                    {
-                        "positives": n_positive, "resampled": resampled, "method": method, "metric": metric,
-                        "covered": low <= truth <= high, "below": high < truth, "above": truth < low,
-                        "width": high - low,
-                    }
-                )  # fmt: skip
+    for resampled, method in (
+        ("patients", "expanded"), ("patients", "percentile"), ("patients", "bca"), ("records", "percentile"),
+    ):  # fmt: skip
+        settings = Bootstrap(n_resamples, method=method, seed=seed)  # type: ignore[arg-type]
+        who = patient if resampled == "patients" else np.arange(len(patient))
+        table = bootstrap(y_true[:, None], y_prob[:, None], who, ["class"], settings=settings)
+        limits = dict(zip(table.index, table[["low", "high"]].to_numpy().tolist(), strict=True))
+        for metric, truth in true_values(prevalence).items():
+            low, high = limits[("class", metric)]
+            rows.append(
+                {
+                    "metric": metric, "records": kind, "positives": n_positive, "resampled": resampled,
+                    "method": method,
+                    "covered": low <= truth <= high, "below": high < truth, "above": truth < low, "width": high - low,
+                }
+            )  # fmt: skip
     return rows
 
 
@@ -79,17 +89,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.coverage", description=__doc__)
     parser.add_argument("--repeats", type=int, default=1000, help="data sets of each kind (default: %(default)s)")
     parser.add_argument("--resamples", type=int, default=1000, help="of each bootstrap (default: %(default)s)")
-    parser.add_argument("--positives", type=int, nargs="*", default=[*_PREVALENCE], help="expected positive records")
+    parser.add_argument("--positives", type=int, nargs="*", default=[10, 20, 50, 200], help="expected records")
     parser.add_argument("--results", type=Path, default=_RESULTS)
     arguments = parser.parse_args()
     jobs = [
-        delayed(try_once)(n_positive, seed, arguments.resamples)
+        delayed(try_once)(kind, n_positive, seed, arguments.resamples)
+        for kind in _RECORDS
         for n_positive in arguments.positives
         for seed in range(arguments.repeats)
     ]
     print(f"{len(jobs)} data sets on {cpu_count()} cores", file=sys.stderr)
     rows = [row for found in Parallel(n_jobs=-1, verbose=1)(jobs) for row in found]
-    keys = ["metric", "positives", "resampled", "method"]
+    keys = ["metric", "records", "positives", "resampled", "method"]
     table = pd.DataFrame(rows).groupby(keys, sort=True)[["covered", "below", "above", "width"]].mean()
     print(table.to_string(float_format="{:.3f}".format))
     content = {"repeats": arguments.repeats, "resamples": arguments.resamples, "level": 0.95}

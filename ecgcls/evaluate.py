@@ -26,7 +26,7 @@ _TYPES: dict[str, Any] = {
     "data.store_dir": str | None,
     "intervals.n_resamples": int,
     "intervals.level": float,
-    "intervals.method": Literal["bca", "percentile"],
+    "intervals.method": Literal["expanded", "percentile", "bca"],
     "intervals.lost_class": Literal["redraw", "nan"],
     "intervals.min_positives": int,
     "intervals.seed": int,

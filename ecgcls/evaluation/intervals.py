@@ -7,8 +7,9 @@ Task
 Conventions
     - Patients are drawn with replacement, each with all of their records: records of one patient resemble one another,
       and intervals from drawing records are too narrow [1]_.
-    - *percentile* takes the quantiles of the resamples; *bca* corrects them for bias and skewness [2]_, with the
-      acceleration from leaving out one patient at a time.
+    - *percentile* takes the quantiles of the resamples; *expanded* takes quantiles further out, as far as Student's t
+      is from the normal distribution with as many patients as show the class (or do not, if those are fewer) [3]_;
+      *bca* corrects for bias and skewness [2]_, with the acceleration from leaving out one patient at a time.
     - A resample may lose the last positive (or negative) record of a rare class, where ranking metrics mean nothing.
       ``lost_class="redraw"`` draws the patients of such a resample anew for that class, so its interval is
       conditional on the class being there; ``"nan"`` leaves the resample out for that class and counts it. Either way
@@ -22,7 +23,9 @@ References
        2007, doi:10.1111/j.1467-9868.2007.00593.x.
 .. [2] B. Efron, "Better bootstrap confidence intervals", Journal of the American Statistical Association 82(397),
        1987, doi:10.1080/01621459.1987.10478410.
-.. [3] C. Nadeau, Y. Bengio, "Inference for the generalization error", Machine Learning 52, 2003,
+.. [3] T. C. Hesterberg, "What teachers should know about the bootstrap: resampling in the undergraduate statistics
+       curriculum", The American Statistician 69(4), 2015, doi:10.1080/00031305.2015.1089789.
+.. [4] C. Nadeau, Y. Bengio, "Inference for the generalization error", Machine Learning 52, 2003,
        doi:10.1023/A:1024068626366.
 """
 
@@ -61,7 +64,7 @@ class Bootstrap:
     level
         The confidence, such as 0.95.
     method
-        ``bca`` or ``percentile``.
+        ``expanded``, ``percentile`` or ``bca``.
     lost_class
         What becomes of a resample without a positive or without a negative record of a class: ``redraw`` or ``nan``.
     min_positives
@@ -77,7 +80,7 @@ class Bootstrap:
 
     n_resamples: int = 1000
     level: float = 0.95
-    method: Literal["bca", "percentile"] = "bca"
+    method: Literal["expanded", "percentile", "bca"] = "expanded"
     lost_class: Literal["redraw", "nan"] = "redraw"
     min_positives: int = 20
     seed: int = 0
@@ -88,8 +91,8 @@ class Bootstrap:
             raise ConfigError(f"n_resamples must be at least 2, got {self.n_resamples}")
         if not 0 < self.level < 1:
             raise ConfigError(f"level must be between 0 and 1, got {self.level:g}")
-        if self.method not in ("bca", "percentile"):
-            raise ConfigError(f"method must be bca or percentile, got {self.method!r}")
+        if self.method not in ("expanded", "percentile", "bca"):
+            raise ConfigError(f"method must be expanded, percentile or bca, got {self.method!r}")
         if self.lost_class not in ("redraw", "nan"):
             raise ConfigError(f"lost_class must be redraw or nan, got {self.lost_class!r}")
         if self.min_positives < 0:
@@ -160,13 +163,17 @@ def bootstrap(
     left_out = None
     if settings.method == "bca":
         left_out = _measure(columns, cross_entropy, 1 - np.eye(n_patients, dtype=np.int64), patient_of)[:2]
-    return _tabulate(scores, by_class, overall, left_out, n_lost, settings)
+    n_showing = [len(set(patient_of[y_true[:, number] == 1])) for number in range(len(class_names))]
+    n_others = [len(set(patient_of[y_true[:, number] == 0])) for number in range(len(class_names))]
+    n_units = dict(zip(map(str, class_names), map(min, n_showing, n_others), strict=True))
+    n_units[OVERALL] = len(set(patient_of[y_true.any(axis=1)]))
+    return _tabulate(scores, by_class, overall, left_out, n_lost, n_units, settings)
 
 
 def correct_folds(
     mean: ArrayLike, sd: ArrayLike, n_folds: ArrayLike, *, n_train: float, n_test: float, level: float = 0.95
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    r"""Return the interval of a metric's mean over the folds of a cross-validation, corrected after [3]_.
+    r"""Return the interval of a metric's mean over the folds of a cross-validation, corrected after [4]_.
 
     The folds' training parts overlap, so their results vary less than those of independent experiments. The variance
     of the mean is taken as :math:`(1/k + n_{test}/n_{train}) s^2`, with k - 1 degrees of freedom.
@@ -316,6 +323,7 @@ def _tabulate(
     overall: dict[str, NDArray[np.float64]],
     left_out: tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]] | None,
     n_lost: NDArray[np.int64],
+    n_units: dict[str, int],
     settings: Bootstrap,
 ) -> pd.DataFrame:
     names = [*map(str, scores.by_class.index)]
@@ -324,7 +332,7 @@ def _tabulate(
     lost = dict(zip(names, n_lost.tolist(), strict=True))
     rows = []
     for (name, metric), value, resamples, jackknife in _list_metrics(scores, by_class, overall, left_out):
-        low, high = _limits(value, resamples, jackknife, settings)
+        low, high = _limits(value, resamples, jackknife, n_units[name], settings)
         rarest = min(n_positive[name], n_negative[name]) if name in lost else sum(n_positive.values())
         rows.append(
             {
@@ -373,13 +381,19 @@ def _list_metrics(
 
 
 def _limits(
-    value: float, resamples: NDArray[np.float64], jackknife: NDArray[np.float64] | None, settings: Bootstrap
+    value: float,
+    resamples: NDArray[np.float64],
+    jackknife: NDArray[np.float64] | None,
+    n_units: int,
+    settings: Bootstrap,
 ) -> tuple[float, float]:
     """Return an interval's limits; nan where the value is nan or no resample is left."""
     found = resamples[~np.isnan(resamples)]
     if np.isnan(value) or not len(found):
         return np.nan, np.nan
     shares = np.array([(1 - settings.level) / 2, (1 + settings.level) / 2])
+    if settings.method == "expanded" and n_units > 1:
+        shares = stats.norm.cdf(np.sqrt(n_units / (n_units - 1)) * stats.t.ppf(shares, n_units - 1))
     if jackknife is not None:
         corrected = _correct_shares(shares, value, found, jackknife[~np.isnan(jackknife)])
         shares = shares if np.isnan(corrected).any() else corrected  # where all resamples lie on one side of the value

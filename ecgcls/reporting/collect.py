@@ -368,7 +368,10 @@ def list_limits(experiment: Experiment) -> list[str]:
         limits.append(
             "F1, sensitivity, specificity and the confusion matrices use a threshold of 0.5, which is not tuned."
         )
-    limits.append("The scores stand without intervals: whether one model is better than another is not tested here.")
+    limits.append(
+        "The tables of this page stand without intervals (those of a run are in its intervals.csv), and whether one "
+        "model is better than another is not tested here."
+    )
     limits.append(
         "All records come from one data set: how the models do on ECGs of other devices or patients is not known."
     )
