@@ -23,7 +23,7 @@ from hydra.utils import instantiate
 from ecgcls.errors import DataError
 from ecgcls.evaluation.figures import draw_training_curves, save_figure
 from ecgcls.evaluation.files import write_atomically
-from ecgcls.evaluation.intervals import METRICS, correct_folds
+from ecgcls.evaluation.intervals import METRICS, Bootstrap, correct_folds
 from ecgcls.evaluation.metrics import Scores, summarise_folds
 from ecgcls.evaluation.predictions import Predictions, pool
 from ecgcls.evaluation.results import score_split, write_results
@@ -117,7 +117,7 @@ def cross_validate(folder: Path) -> CrossValidation:
         cv,
         pooled_predictions,
         title=f"{title}, test pooled",
-        intervals=instantiate(first.read_config().evaluation.intervals),
+        intervals=_read_bootstrap(first),
         more={
             "over_folds": _nest(over_folds),
             "left_out_classes": left_out,
@@ -189,6 +189,12 @@ def tabulate(found: list[CrossValidation]) -> str:
                 row[f"{label} folds"] = f"{mean:.3f}" + ("" if np.isnan(sd) else f" ± {sd:.3f}")
         rows.append(row)
     return pd.DataFrame(rows).to_string(index=False)
+
+
+def _read_bootstrap(run: RunDirectory) -> Bootstrap:
+    """Return how the run's intervals are found; runs of version 0.1.0 do not say."""
+    evaluation = run.read_config().get("evaluation")
+    return Bootstrap() if evaluation is None else instantiate(evaluation.intervals)
 
 
 def _check_same_data(infos: list[dict[str, Any]], folder: Path) -> None:
