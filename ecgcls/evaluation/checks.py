@@ -14,6 +14,7 @@ def check_arrays(
     class_names: Sequence[str],
     *,
     ecg_id: NDArray[np.int64] | None = None,
+    name: str = "y_true",
 ) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
     """Refuse labels and probabilities that no number should be computed from.
 
@@ -25,6 +26,8 @@ def check_arrays(
         One name a class, all different.
     ecg_id
         Names the records in messages; without it they are named by row, from 0.
+    name
+        What the first array is, for messages.
 
     Returns
     -------
@@ -38,20 +41,20 @@ def check_arrays(
     """
     labels, probabilities = np.asarray(y_true), np.asarray(y_prob)
     _check_class_names(class_names)
-    _check_shapes(labels, probabilities, len(class_names))
+    _check_shapes(labels, probabilities, len(class_names), name)
     probabilities = probabilities.astype(np.float64)
     good_values = (
-        ("y_true", labels, (labels == 0) | (labels == 1), "0 or 1"),
+        (name, labels, (labels == 0) | (labels == 1), "0 or 1"),
         ("y_prob", probabilities, np.isfinite(probabilities), "finite"),
         ("y_prob", probabilities, (probabilities >= 0) & (probabilities <= 1), "in [0, 1]"),
     )
-    for name, array, good, wanted in good_values:
+    for what, array, good, wanted in good_values:
         if not good.all():
             row, column = np.argwhere(~good)[0]
             where = f"row {row}" if ecg_id is None or len(ecg_id) <= row else f"ecg_id {ecg_id[row]}"
             got = array[row, column]
             hint = ": apply the sigmoid to logits first" if wanted == "in [0, 1]" else ""
-            raise DataError(f"{name} of class {class_names[column]!r} in {where} must be {wanted}, got {got}{hint}")
+            raise DataError(f"{what} of class {class_names[column]!r} in {where} must be {wanted}, got {got}{hint}")
     return labels.astype(np.int8), probabilities
 
 
@@ -117,15 +120,15 @@ def _check_class_names(class_names: Sequence[str]) -> None:
         raise DataError(f"class_names must all be different, got twice: {', '.join(twice)}")
 
 
-def _check_shapes(labels: NDArray, probabilities: NDArray, n_classes: int) -> None:
-    for name, array in (("y_true", labels), ("y_prob", probabilities)):
+def _check_shapes(labels: NDArray, probabilities: NDArray, n_classes: int, name: str) -> None:
+    for what, array in ((name, labels), ("y_prob", probabilities)):
         if array.dtype.kind not in "biuf":
-            raise DataError(f"{name} must hold numbers, got {array.dtype}")
+            raise DataError(f"{what} must hold numbers, got {array.dtype}")
         if array.ndim != 2 or array.shape[1] != n_classes:
             raise DataError(
-                f"{name} must have shape (n_records, {n_classes}) for {n_classes} classes, got {array.shape}"
+                f"{what} must have shape (n_records, {n_classes}) for {n_classes} classes, got {array.shape}"
             )
     if labels.shape != probabilities.shape:
-        raise DataError(f"y_true and y_prob differ in shape: {labels.shape} and {probabilities.shape}")
+        raise DataError(f"{name} and y_prob differ in shape: {labels.shape} and {probabilities.shape}")
     if not labels.size:
         raise DataError(f"there must be at least one record and one class, got shape {labels.shape}")

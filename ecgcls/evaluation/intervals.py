@@ -44,9 +44,10 @@ from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.checks import check_arrays
 from ecgcls.evaluation.metrics import OVERALL, Scores, score
 
-_BY_CLASS = ("pr_auc", "roc_auc", "f1", "sensitivity", "specificity", "precision", "npv")
-_MACRO = {"pr_auc": "pr_auc", "roc_auc": "roc_auc", "f1_macro": "f1"}
-METRICS = tuple(dict.fromkeys((*_BY_CLASS, *_MACRO, "f1_micro", "log_loss")))
+_BY_CLASS = ("pr_auc", "roc_auc", "f1", "mcc", "sensitivity", "specificity", "precision", "npv", "brier")
+_MACRO = {"pr_auc": "pr_auc", "roc_auc": "roc_auc", "f1_macro": "f1", "mcc": "mcc"}
+_MEANS = ("f1_micro", "brier", "log_loss")  # over all records and classes
+METRICS = tuple(dict.fromkeys((*_BY_CLASS, *_MACRO, *_MEANS)))
 """The metrics that have an interval."""
 _MAX_DRAWS = 200  # of a resample for a class that it lost
 _CHUNK = 4_000_000  # weights in memory at once
@@ -110,6 +111,7 @@ def bootstrap(
     class_names: Sequence[str],
     *,
     threshold: float | Sequence[float] = 0.5,
+    y_pred: ArrayLike | None = None,
     settings: Bootstrap = Bootstrap(),
 ) -> pd.DataFrame:
     """Return the interval of every metric.
@@ -124,6 +126,8 @@ def bootstrap(
         One name a class.
     threshold
         One for all classes, or one a class.
+    y_pred
+        The decisions themselves, 0 or 1, ``(record, class)``; `threshold` then says nothing.
     settings
         How to resample.
 
@@ -139,21 +143,13 @@ def bootstrap(
         If the arrays do not fit together.
     """
     y_true, y_prob = check_arrays(y_true, y_prob, class_names)
-    scores = score(y_true, y_prob, class_names, threshold=threshold)
-    patients, patient_of = np.unique(np.asarray(patient_id), return_inverse=True)
-    if patient_of.shape != (len(y_true),):
-        raise DataError(f"patient_id must have shape ({len(y_true)},) like y_true, got {np.shape(patient_id)}")
-    if len(patients) < 2:
-        raise DataError(f"intervals need at least two patients, got {len(patients)}")
-    at = np.broadcast_to(np.asarray(threshold, dtype=float), len(class_names))
-    columns = [
-        _Column.sort(y_true[:, number], y_prob[:, number], is_predicted=y_prob[:, number] >= at[number])
-        for number in range(len(class_names))
-    ]
-    clipped = np.clip(y_prob, _EPS, 1 - _EPS)
-    cross_entropy = -np.where(y_true == 1, np.log(clipped), np.log1p(-clipped)).mean(axis=1)  # (record,)
+    scores = score(y_true, y_prob, class_names, threshold=threshold, y_pred=y_pred)
+    patient_of = _number_patients(patient_id, len(y_true))
+    decided = y_prob >= np.asarray(threshold, dtype=float) if y_pred is None else np.asarray(y_pred) == 1
+    columns = _sort_columns(y_true, y_prob, decided)
+    cross_entropy = _cross_entropy(y_true, y_prob)
     generator = np.random.default_rng(settings.seed)
-    n_patients = len(patients)
+    n_patients = int(patient_of.max()) + 1
     counts = generator.multinomial(n_patients, np.full(n_patients, 1 / n_patients), settings.n_resamples)
     by_class, overall, n_lost = _measure(columns, cross_entropy, counts.T, patient_of)
     if settings.lost_class == "redraw":
@@ -168,6 +164,50 @@ def bootstrap(
     n_units = dict(zip(map(str, class_names), map(min, n_showing, n_others), strict=True))
     n_units[OVERALL] = len(set(patient_of[y_true.any(axis=1)]))
     return _tabulate(scores, by_class, overall, left_out, n_lost, n_units, settings)
+
+
+def resample(
+    y_true: ArrayLike,
+    y_prob: ArrayLike,
+    y_pred: ArrayLike,
+    patient_id: ArrayLike,
+    class_names: Sequence[str],
+    *,
+    n_resamples: int = 1000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Measure resamples of the patients; two models of the same patients get the same draws.
+
+    Parameters
+    ----------
+    y_true, y_prob, y_pred
+        0 or 1, probabilities, and decisions; ``(record, class)``.
+    patient_id
+        ``(record,)``: whose records they are.
+    class_names
+        One name a class.
+    n_resamples, seed
+        How many draws of as many patients as there are, and their seed.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by ``class`` and ``metric``: the column ``value``, and one a resample, from 0. nan where a resample
+        lost the class.
+    """
+    y_true, y_prob = check_arrays(y_true, y_prob, class_names)
+    scores = score(y_true, y_prob, class_names, y_pred=y_pred)
+    patient_of = _number_patients(patient_id, len(y_true))
+    n_patients = int(patient_of.max()) + 1
+    shares = np.full(n_patients, 1 / n_patients)
+    counts = np.random.default_rng(seed).multinomial(n_patients, shares, n_resamples)
+    columns = _sort_columns(y_true, y_prob, np.asarray(y_pred) == 1)
+    by_class, overall, _ = _measure(columns, _cross_entropy(y_true, y_prob), counts.T, patient_of)
+    listed = [*_list_metrics(scores, by_class, overall, None)]
+    index = pd.MultiIndex.from_tuples([key for key, *_ in listed], names=["class", "metric"])
+    table = pd.DataFrame(np.stack([resamples for _, _, resamples, _ in listed]), index=index)
+    table.insert(0, "value", [value for _, value, *_ in listed])
+    return table
 
 
 def correct_folds(
@@ -217,18 +257,21 @@ class _Column:
         The last position of each probability: equal ones are one step of the curve.
     truth, is_predicted
         ``(record,)`` bool, in that order.
+    squared_error
+        ``(record,)``: of the probability, in that order.
     """
 
     order: NDArray[np.int64]
     ends: NDArray[np.int64]
     truth: NDArray[np.bool_]
     is_predicted: NDArray[np.bool_]
+    squared_error: NDArray[np.float64]
 
     @classmethod
     def sort(cls, truth: NDArray, y_prob: NDArray, *, is_predicted: NDArray[np.bool_]) -> _Column:
         order = np.argsort(-y_prob, kind="stable")
         ends = np.append(np.flatnonzero(np.diff(y_prob[order])), len(order) - 1)
-        return cls(order, ends, truth[order] == 1, is_predicted[order])
+        return cls(order, ends, truth[order] == 1, is_predicted[order], (y_prob - truth)[order] ** 2)
 
     @property
     def is_defined(self) -> bool:
@@ -254,14 +297,41 @@ class _Column:
             tp = true[self.is_predicted[self.truth]].sum(axis=0)
             fp = weights[self.is_predicted & ~self.truth].sum(axis=0)
             fn, tn = n_pos - tp, n_neg - fp
+            spread = np.sqrt((tp + fp) * n_pos * n_neg * (tn + fn))
+            mcc = np.where(spread > 0, (tp * tn - fp * fn) / spread, 0.0)  # as scikit-learn has it
+            brier = self.squared_error @ weights / (n_pos + n_neg)
             found = np.stack(
                 [
-                    average_precision, area, 2 * tp / (2 * tp + fp + fn), tp / n_pos, tn / n_neg, tp / (tp + fp),
-                    tn / (tn + fn),
+                    average_precision, area, 2 * tp / (2 * tp + fp + fn), mcc, tp / n_pos, tn / n_neg, tp / (tp + fp),
+                    tn / (tn + fn), brier,
                 ]
             )  # fmt: skip
         found[:, (n_pos == 0) | (n_neg == 0)] = np.nan
         return found
+
+
+def _number_patients(patient_id: ArrayLike, n_records: int) -> NDArray[np.int64]:
+    """Number the patients from 0, ``(record,)``."""
+    patients, patient_of = np.unique(np.asarray(patient_id), return_inverse=True)
+    if patient_of.shape != (n_records,):
+        raise DataError(f"patient_id must have shape ({n_records},) like y_true, got {np.shape(patient_id)}")
+    if len(patients) < 2:
+        raise DataError(f"intervals need at least two patients, got {len(patients)}")
+    return patient_of
+
+
+def _sort_columns(
+    y_true: NDArray[np.int8], y_prob: NDArray[np.float64], decided: NDArray[np.bool_]
+) -> list[_Column]:
+    numbers = range(y_true.shape[1])
+    return [_Column.sort(y_true[:, one], y_prob[:, one], is_predicted=decided[:, one]) for one in numbers]
+
+
+def _cross_entropy(y_true: NDArray[np.int8], y_prob: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the mean binary cross entropy of each record, ``(record,)``."""
+    clipped = np.clip(y_prob, _EPS, 1 - _EPS)
+    entropy: NDArray[np.float64] = -np.where(y_true == 1, np.log(clipped), np.log1p(-clipped)).mean(axis=1)
+    return entropy
 
 
 _Measured = tuple[NDArray[np.float64], dict[str, NDArray[np.float64]], NDArray[np.int64]]
@@ -287,7 +357,7 @@ def _measure(
     """
     n_resamples = counts.shape[1]
     by_class = np.empty((len(_BY_CLASS), n_resamples, len(columns)))
-    overall = {name: np.empty(n_resamples) for name in ("f1_micro", "log_loss")}
+    overall = {name: np.empty(n_resamples) for name in _MEANS}
     step = max(1, _CHUNK // len(patient_of))
     for start in range(0, n_resamples, step):
         chunk = slice(start, start + step)
@@ -301,6 +371,8 @@ def _measure(
         with np.errstate(divide="ignore", invalid="ignore"):
             overall["f1_micro"][chunk] = 2 * n_hits[0] / n_hits[1]
             overall["log_loss"][chunk] = cross_entropy @ weights / weights.sum(axis=0)
+            errors = sum(column.squared_error[np.argsort(column.order)] for column in columns) / len(columns)
+            overall["brier"][chunk] = errors @ weights / weights.sum(axis=0)
     return by_class, overall, np.isnan(by_class[0]).sum(axis=0)
 
 

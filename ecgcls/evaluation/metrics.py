@@ -19,6 +19,8 @@ Conventions
       nan, it is named in `Scores.undefined`, and the macro means go over the other classes. A class with
       positives of which none is predicted has an F1 of 0. A ratio whose denominator is 0 (precision where
       nothing is predicted) is nan.
+    - MCC is the Matthews correlation coefficient of truth and decision, in [-1, 1] [5]_; `mcc` over all classes is the
+      mean of theirs. The Brier score is the mean of :math:`(p - y)^2`, 0 at best [6]_.
     - `log_loss` is the binary cross entropy in nats, the mean over all records and classes, of probabilities
       clipped to [eps, 1 - eps] with the eps of float64, 2.2e-16, as scikit-learn does: 36.04 at worst for one
       entry.
@@ -33,6 +35,10 @@ References
 .. [3] T. Fawcett, "An introduction to ROC analysis", Pattern Recognition Letters 27(8), 2006,
        doi:10.1016/j.patrec.2005.10.010.
 .. [4] J. Opitz, S. Burst, "Macro F1 and Macro F1", 2019, arXiv:1911.03347.
+.. [5] D. Chicco, G. Jurman, "The advantages of the Matthews correlation coefficient (MCC) over F1 score and accuracy
+       in binary classification evaluation", BMC Genomics 21, 2020, doi:10.1186/s12864-019-6413-7.
+.. [6] G. W. Brier, "Verification of forecasts expressed in terms of probability", Monthly Weather Review 78(1), 1950,
+       doi:10.1175/1520-0493(1950)078<0001:VOFEIT>2.0.CO;2.
 """
 
 from __future__ import annotations
@@ -44,7 +50,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_score
+from sklearn.metrics import average_precision_score, confusion_matrix, matthews_corrcoef, roc_auc_score
 
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.checks import check_arrays, describe_difference
@@ -62,27 +68,30 @@ class Scores:
     Parameters
     ----------
     overall
-        `pr_auc`, `roc_auc`, `f1_macro` (means over the defined classes), `f1_micro`, `log_loss`, `loss` when
-        a `pos_weight` was given, and the counts `n_records`, `n_classes`, `n_defined_classes`, `n_positive`
+        `pr_auc`, `roc_auc`, `f1_macro`, `mcc` (means over the defined classes), `f1_micro`, `brier` and `log_loss`
+        (means over all records and classes), `loss` when a `pos_weight` was given, and the counts `n_records`, `n_classes`, `n_defined_classes`, `n_positive`
         (positive labels over all classes) and `prevalence` (their share of all labels).
     by_class
         One row a class: `n_positive`, `n_negative`, `prevalence`, `pr_auc`, `roc_auc`, and at the threshold
-        `f1`, `sensitivity`, `specificity`, `precision` (positive predictive value), `npv`, `tp`, `fp`, `fn`,
-        `tn`.
+        `f1`, `mcc`, `sensitivity`, `specificity`, `precision` (positive predictive value), `npv`, and `brier`, `tp`,
+        `fp`, `fn`, `tn`.
     undefined
         For each undefined class its reason: 'no positive record' or 'no negative record'.
     threshold
-        A record is predicted positive where `y_prob >= threshold`: one for all classes, or one a class.
+        A record is predicted positive where `y_prob >= threshold`: one for all classes, or one a class; None where
+        the decisions were given.
     """
 
     overall: dict[str, float]
     by_class: pd.DataFrame
     undefined: dict[str, str]
-    threshold: float | tuple[float, ...]
+    threshold: float | tuple[float, ...] | None
 
     @property
     def threshold_by_class(self) -> dict[str, float]:
-        """The threshold of each class."""
+        """The threshold of each class; empty where the decisions were given."""
+        if self.threshold is None:
+            return {}
         names = [str(name) for name in self.by_class.index]
         each = self.threshold if isinstance(self.threshold, tuple) else (self.threshold,) * len(names)
         return dict(zip(names, each, strict=True))
@@ -110,6 +119,7 @@ def score(
     class_names: Sequence[str],
     *,
     threshold: float | Sequence[float] = 0.5,
+    y_pred: ArrayLike | None = None,
     pos_weight: ArrayLike | None = None,
 ) -> Scores:
     r"""Score probabilities against labels.
@@ -124,6 +134,8 @@ def score(
         One name a class.
     threshold
         In [0, 1], one for all or one a class; a record is predicted positive where `y_prob >= threshold`.
+    y_pred
+        The decisions themselves, 0 or 1, same shape as `y_true`; `threshold` then says nothing.
     pos_weight
         One positive weight a class, or one for all. With it, `overall["loss"]` is the mean over all records
         and classes of :math:`-w_c y \log p - (1 - y) \log(1 - p)`, which is what
@@ -149,7 +161,10 @@ def score(
     """
     y_true, y_prob = check_arrays(y_true, y_prob, class_names)
     thresholds = _check_threshold(threshold, class_names)
-    by_class = _score_classes(y_true, y_prob >= thresholds, y_prob, class_names)
+    decided = y_prob >= thresholds
+    if y_pred is not None:
+        decided = check_arrays(y_pred, y_prob, class_names, name="y_pred")[0] == 1
+    by_class = _score_classes(y_true, decided, y_prob, class_names)
     reasons = by_class.apply(lambda row: _say_why_undefined(row.n_positive, row.n_negative), axis=1)
     tp, fp, fn = (int(by_class[name].sum()) for name in ("tp", "fp", "fn"))
     overall = {
@@ -157,6 +172,8 @@ def score(
         "roc_auc": float(by_class["roc_auc"].mean()),
         "f1_macro": float(by_class["f1"].mean()),
         "f1_micro": _divide(2 * tp, 2 * tp + fp + fn),
+        "mcc": float(by_class["mcc"].mean()),
+        "brier": float(by_class["brier"].mean()),
         "log_loss": _mean_cross_entropy(y_true, y_prob, np.ones(1)),
     }
     if pos_weight is not None:
@@ -170,7 +187,7 @@ def score(
     }
     undefined = {str(name): reason for name, reason in reasons.items() if reason}
     kept = tuple(thresholds.tolist()) if thresholds.ndim else float(thresholds)
-    return Scores(overall, by_class, undefined, kept)
+    return Scores(overall, by_class, undefined, None if y_pred is not None else kept)
 
 
 def summarise_folds(scores: Sequence[Scores]) -> pd.DataFrame:
@@ -238,10 +255,12 @@ def _score_classes(
                 "pr_auc": float(average_precision_score(truth, y_prob[:, column])) if defined else np.nan,
                 "roc_auc": float(roc_auc_score(truth, y_prob[:, column])) if defined else np.nan,
                 "f1": 2 * tp / (2 * tp + fp + fn) if defined else np.nan,
+                "mcc": float(matthews_corrcoef(truth, y_pred[:, column])) if defined else np.nan,
                 "sensitivity": _divide(tp, tp + fn),
                 "specificity": _divide(tn, tn + fp),
                 "precision": _divide(tp, tp + fp),
                 "npv": _divide(tn, tn + fn),
+                "brier": float(np.mean((y_prob[:, column] - truth) ** 2)),
                 "tp": tp,
                 "fp": fp,
                 "fn": fn,

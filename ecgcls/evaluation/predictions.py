@@ -6,9 +6,10 @@ Task
     other; `read_predictions` and `from_arrays` read what any other program wrote, and say what they assumed.
 
 Conventions
-    Arrays are `(record, class)`. `y_true` is 0 or 1, `y_prob` a probability in [0, 1]; a record may have any
-    number of positive classes. In the file, the columns `y_true_<CLASS>` and `y_prob_<CLASS>` carry the class
-    names as they are ('LAFB/LPFB', 'ISC_'), both in class order. Probabilities are written with the fewest
+    Arrays are `(record, class)`. `y_true` is 0 or 1, `y_prob` a probability in [0, 1], `y_pred` the decision (0 or
+    1) that was made of it; a record may have any number of positive classes. In the file, the columns
+    `y_true_<CLASS>`, `y_prob_<CLASS>` and `y_pred_<CLASS>` carry the class names as they are ('LAFB/LPFB', 'ISC_'),
+    all in class order. A file without `y_pred_` columns was decided at 0.5. Probabilities are written with the fewest
     digits that give the same float64 back, so any float32 or float64 value survives the file exactly.
 """
 
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,7 @@ THRESHOLD = 0.5
 _ID_COLUMNS = ("ecg_id", "patient_id", "strat_fold", "split")
 _TRUE = "y_true_"
 _PROB = "y_prob_"
+_PRED = "y_pred_"
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +55,8 @@ class Predictions:
         Probabilities in [0, 1], shape `(n_records, n_classes)`, kept as float64.
     class_names
         One name a class, in the order of the columns.
+    y_pred
+        0 or 1: which classes are predicted; same shape, kept as int8. None: those with a probability of at least 0.5.
 
     Raises
     ------
@@ -74,6 +78,7 @@ class Predictions:
     y_true: NDArray[np.int8]
     y_prob: NDArray[np.float64]
     class_names: tuple[str, ...]
+    y_pred: NDArray[np.int8] = None  # type: ignore[assignment]  # None is replaced at once
 
     def __post_init__(self) -> None:
         """Check the values and keep them in their own types."""
@@ -89,7 +94,10 @@ class Predictions:
             if array.shape != (len(y_true),):
                 raise DataError(f"{name} must have shape ({len(y_true)},) like y_true, got {array.shape}")
         _check_splits(ecg_id, ids["split"])
-        kept = {**ids, "y_true": y_true, "y_prob": y_prob, "class_names": tuple(self.class_names)}
+        y_pred = (y_prob >= THRESHOLD).astype(np.int8)
+        if self.y_pred is not None:
+            y_pred, _ = check_arrays(self.y_pred, y_prob, self.class_names, ecg_id=ecg_id, name="y_pred")
+        kept = {**ids, "y_true": y_true, "y_prob": y_prob, "class_names": tuple(self.class_names), "y_pred": y_pred}
         for name, value in kept.items():
             object.__setattr__(self, name, value)
 
@@ -149,10 +157,27 @@ class Predictions:
             raise DataError("no ecg_id is wanted, expected at least one")
         return self._take_rows(np.flatnonzero(np.isin(self.ecg_id, wanted)))
 
+    def decide(self, thresholds: ArrayLike) -> Predictions:
+        """Predict each class where its probability is at least a threshold.
+
+        Parameters
+        ----------
+        thresholds
+            One for all classes, or one a class.
+
+        Examples
+        --------
+        >>> said = Predictions([7, 8], [1, 2], [9, 10], ["val", "test"], [[1], [0]], [[0.4], [0.2]], ("MI",))
+        >>> said.y_pred.ravel().tolist(), said.decide([0.3]).y_pred.ravel().tolist()
+        ([0, 0], [1, 0])
+        """
+        return replace(self, y_pred=self.y_prob >= np.asarray(thresholds, dtype=float))
+
     def to_csv(self, path: Path) -> None:
         """Write one line a record; equal predictions give equal bytes, the file appears whole or not at all.
 
-        The columns are `ecg_id, patient_id, strat_fold, split, y_true_<CLASS>..., y_prob_<CLASS>...`.
+        The columns are `ecg_id, patient_id, strat_fold, split, y_true_<CLASS>..., y_prob_<CLASS>...,
+        y_pred_<CLASS>...`.
 
         Parameters
         ----------
@@ -162,7 +187,8 @@ class Predictions:
         ids = pd.DataFrame({name: getattr(self, name) for name in _ID_COLUMNS})
         y_true = pd.DataFrame(self.y_true, columns=[_TRUE + name for name in self.class_names])
         y_prob = pd.DataFrame(self.y_prob, columns=[_PROB + name for name in self.class_names])
-        text = pd.concat([ids, y_true, y_prob], axis=1).to_csv(index=False, lineterminator="\n")
+        y_pred = pd.DataFrame(self.y_pred, columns=[_PRED + name for name in self.class_names])
+        text = pd.concat([ids, y_true, y_prob, y_pred], axis=1).to_csv(index=False, lineterminator="\n")
         write_atomically(path, text.encode())
 
     @classmethod
@@ -186,7 +212,7 @@ class Predictions:
             raise DataError(f"{path}: column {missing[0]!r} is missing, got {', '.join(header[:6])}, ...")
         unknown = _find_unknown(header)
         if unknown:
-            wanted = f"{', '.join(_ID_COLUMNS)}, {_TRUE}<CLASS>..., {_PROB}<CLASS>..."
+            wanted = f"{', '.join(_ID_COLUMNS)}, {_TRUE}<CLASS>..., {_PROB}<CLASS>..., {_PRED}<CLASS>..."
             raise DataError(f"{path}: unknown column {unknown[0]!r}, expected {wanted}")
         true_names, prob_names = _find_class_names(path, header)
         if true_names != prob_names:
@@ -202,6 +228,7 @@ class Predictions:
             self.y_true[rows],
             self.y_prob[rows],
             self.class_names,
+            self.y_pred[rows],
         )
 
 
@@ -339,6 +366,7 @@ def pool(parts: Sequence[Predictions]) -> Predictions:
         np.concatenate([part.y_true for part in parts]),
         np.concatenate([part.y_prob for part in parts]),
         class_names,
+        np.concatenate([part.y_pred for part in parts]),
     )
     return together._take_rows(np.argsort(ecg_id, kind="stable"))
 
@@ -387,7 +415,7 @@ def _read_header(path: Path) -> list[str]:
 
 
 def _find_unknown(header: Sequence[str]) -> list[str]:
-    return [name for name in header if name not in _ID_COLUMNS and not name.startswith((_TRUE, _PROB))]
+    return [name for name in header if name not in _ID_COLUMNS and not name.startswith((_TRUE, _PROB, _PRED))]
 
 
 def _find_class_names(path: Path, header: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -426,13 +454,21 @@ def _parse(path: Path, rows: pd.DataFrame, class_names: tuple[str, ...]) -> Pred
             for name in ("ecg_id", "patient_id", "strat_fold")
         )
         split = rows["split"].to_numpy(dtype=np.str_)
+        decided = [name.removeprefix(_PRED) for name in rows if name.startswith(_PRED)]
+        if decided and set(decided) != set(class_names):
+            difference = describe_difference(decided, class_names)
+            raise DataError(f"the classes of the {_PRED} and {_TRUE} columns differ: {difference}")
         y_true, y_prob = check_arrays(
             np.column_stack([_read_numbers(rows[_TRUE + name], "0 or 1") for name in class_names]),
             np.column_stack([_read_numbers(rows[_PROB + name], "in [0, 1]") for name in class_names]),
             class_names,
             ecg_id=ecg_id,
         )
-        return Predictions(ecg_id, patient_id, strat_fold, split, y_true, y_prob, class_names)
+        y_pred = [_read_numbers(rows[_PRED + name], "0 or 1") for name in class_names] if decided else None
+        return Predictions(
+            ecg_id, patient_id, strat_fold, split, y_true, y_prob, class_names,
+            np.column_stack(y_pred) if y_pred else None,  # type: ignore[arg-type]
+        )  # fmt: skip
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
 

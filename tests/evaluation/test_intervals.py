@@ -28,7 +28,7 @@ def test_weighted_records_score_as_repeated_ones(said):
         for resample in range(20):
             rows = np.repeat(np.arange(150), weights[:, resample])
             expected = score(y_true[rows][:, [number]], y_prob[rows][:, [number]], [name], threshold=0.4).by_class
-            names = ["pr_auc", "roc_auc", "f1", "sensitivity", "specificity", "precision", "npv"]
+            names = ["pr_auc", "roc_auc", "f1", "mcc", "sensitivity", "specificity", "precision", "npv", "brier"]
             np.testing.assert_allclose(found[:, resample], expected[names].to_numpy()[0], rtol=1e-12)
 
 

@@ -187,7 +187,9 @@ def test_to_dict_is_valid_json_in_a_fixed_order():
     found = score(y_true, y_prob, NAMES, pos_weight=2.0)
     read = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert list(read) == ["threshold", "overall", "undefined", "by_class"]
-    assert list(read["overall"])[:6] == ["pr_auc", "roc_auc", "f1_macro", "f1_micro", "log_loss", "loss"]
+    assert list(read["overall"])[:8] == [
+        "pr_auc", "roc_auc", "f1_macro", "f1_micro", "mcc", "brier", "log_loss", "loss",
+    ]  # fmt: skip
     assert list(read["by_class"]) == NAMES
     assert list(read["by_class"]["MI"]) == list(found.by_class.columns)
     assert read["by_class"]["MI"]["pr_auc"] is None

@@ -101,7 +101,8 @@ def test_csv_columns_and_bytes(tmp_path):
     said.to_csv(tmp_path / "new" / "a.csv")
     said.to_csv(tmp_path / "b.csv")
     expected = (
-        b"ecg_id,patient_id,strat_fold,split,y_true_LAFB/LPFB,y_prob_LAFB/LPFB\n5,100,9,test,1,0.10000000149011612\n"
+        b"ecg_id,patient_id,strat_fold,split,y_true_LAFB/LPFB,y_prob_LAFB/LPFB,y_pred_LAFB/LPFB\n"
+        b"5,100,9,test,1,0.10000000149011612,0\n"
     )
     assert (tmp_path / "new" / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes() == expected
 

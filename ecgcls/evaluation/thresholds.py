@@ -1,0 +1,241 @@
+r"""Thresholds: from what probability on a class is predicted, and what such decisions are worth.
+
+Task
+    Choose one threshold a class on records that are not tested, and tell what follows from it: predictive values at
+    another prevalence, and the net benefit of acting on a probability.
+
+Conventions
+    - A class is predicted where ``y_prob >= threshold``. Thresholds stand halfway between two probabilities that were
+      seen, so that a rounding of either changes nothing. Of equally good ones the highest is taken.
+    - *f1* maximises F1; *youden* maximises sensitivity + specificity - 1 [1]_; *sensitivity* takes the highest
+      threshold that keeps a stated sensitivity, *specificity* the lowest that keeps a stated specificity; *cost*
+      minimises the false positives plus `cost_ratio` times the false negatives; *fixed* chooses nothing.
+    - A class with fewer than `min_positives` positive (or negative) records is not tuned: it gets `fixed`, and is
+      named with the reason.
+    - The predictive values depend on how frequent a class is. `restate_predictive_values` computes them by Bayes' rule
+      for another prevalence, as long as sensitivity and specificity are the same there [2]_.
+    - The net benefit of acting from a probability p on is :math:`TP/n - FP/n \cdot p/(1-p)`: p is also the number of
+      needless actions that one would accept for one that is needed [3]_. Treating nobody has a net benefit of 0.
+
+References
+----------
+.. [1] W. J. Youden, "Index for rating diagnostic tests", Cancer 3(1), 1950,
+       doi:10.1002/1097-0142(1950)3:1<32::AID-CNCR2820030106>3.0.CO;2-3.
+.. [2] D. G. Altman, J. M. Bland, "Diagnostic tests 2: predictive values", BMJ 309, 1994, doi:10.1136/bmj.309.6947.102.
+.. [3] A. J. Vickers, E. B. Elkin, "Decision curve analysis: a novel method for evaluating prediction models", Medical
+       Decision Making 26(6), 2006, doi:10.1177/0272989X06295361.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from ecgcls.errors import ConfigError
+from ecgcls.evaluation.checks import check_arrays
+
+_RULES = ("f1", "youden", "sensitivity", "specificity", "cost", "fixed")
+
+
+@dataclass(frozen=True)
+class ThresholdRule:
+    """How thresholds are chosen.
+
+    Parameters
+    ----------
+    rule
+        ``f1``, ``youden``, ``sensitivity``, ``specificity``, ``cost`` or ``fixed``.
+    sensitivity, specificity
+        In (0, 1]: what the rule of that name keeps.
+    cost_ratio
+        What a missed positive record costs, in false alarms.
+    fixed
+        In [0, 1]: the threshold of classes that are not tuned.
+    min_positives
+        Classes with fewer positive (or negative) records are not tuned.
+
+    Raises
+    ------
+    ConfigError
+        If a value is out of its range.
+    """
+
+    rule: Literal["f1", "youden", "sensitivity", "specificity", "cost", "fixed"] = "f1"
+    sensitivity: float = 0.9
+    specificity: float = 0.9
+    cost_ratio: float = 1.0
+    fixed: float = 0.5
+    min_positives: int = 10
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.rule not in _RULES:
+            raise ConfigError(f"thresholds.rule must be one of {', '.join(_RULES)}, got {self.rule!r}")
+        for name in ("sensitivity", "specificity"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ConfigError(f"thresholds.{name} must be in (0, 1], got {getattr(self, name):g}")
+        if not (self.cost_ratio > 0 and np.isfinite(self.cost_ratio)):
+            raise ConfigError(f"thresholds.cost_ratio must be above 0, got {self.cost_ratio:g}")
+        if not 0 <= self.fixed <= 1:
+            raise ConfigError(f"thresholds.fixed must be in [0, 1], got {self.fixed:g}")
+        if self.min_positives < 1:
+            raise ConfigError(f"thresholds.min_positives must be at least 1, got {self.min_positives}")
+
+    def describe(self) -> dict[str, Any]:
+        """Return the settings that mattered."""
+        parts = {"sensitivity": ["sensitivity"], "specificity": ["specificity"], "cost": ["cost_ratio"]}
+        kept = ["rule", *parts.get(self.rule, []), "fixed", *(["min_positives"] if self.rule != "fixed" else [])]
+        return {name: value for name, value in asdict(self).items() if name in kept}
+
+
+def choose_thresholds(
+    y_true: ArrayLike, y_prob: ArrayLike, class_names: Sequence[str], rule: ThresholdRule = ThresholdRule()
+) -> tuple[dict[str, float], dict[str, str]]:
+    """Choose one threshold a class.
+
+    Parameters
+    ----------
+    y_true, y_prob
+        0 or 1, and probabilities; ``(record, class)``. Never of records that are tested.
+    class_names
+        One name a class.
+    rule
+        How to choose.
+
+    Returns
+    -------
+    thresholds
+        By class.
+    not_tuned
+        Why, of the classes that got ``rule.fixed``; empty for the rule ``fixed``.
+
+    Raises
+    ------
+    DataError
+        If the arrays do not fit together.
+
+    Examples
+    --------
+    >>> y_prob = [[0.9], [0.8], [0.75], [0.25]]
+    >>> choose_thresholds([[1], [0], [1], [0]], y_prob, ["MI"], ThresholdRule("f1", min_positives=1))
+    ({'MI': 0.5}, {})
+    """
+    y_true, y_prob = check_arrays(y_true, y_prob, class_names)
+    thresholds, not_tuned = {}, {}
+    for column, name in enumerate(map(str, class_names)):
+        truth = y_true[:, column] == 1
+        fewest = min(truth.sum(), (~truth).sum())
+        thresholds[name] = rule.fixed
+        if rule.rule == "fixed":
+            continue
+        if fewest < rule.min_positives:
+            kind = "positive" if truth.sum() == fewest else "negative"
+            not_tuned[name] = f"{fewest} {kind} records, fewer than {rule.min_positives}"
+            continue
+        thresholds[name] = _choose(truth, y_prob[:, column], rule)
+    return thresholds, not_tuned
+
+
+def restate_predictive_values(
+    sensitivity: ArrayLike, specificity: ArrayLike, prevalence: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return PPV and NPV at a prevalence; nan where nothing, or everything, is predicted.
+
+    Parameters
+    ----------
+    sensitivity, specificity, prevalence
+        Numbers in [0, 1], or arrays of one shape.
+
+    Examples
+    --------
+    >>> ppv, npv = restate_predictive_values(0.9, 0.95, 0.01)
+    >>> round(float(ppv), 3), round(float(npv), 4)
+    (0.154, 0.9989)
+    """
+    sensitivity, specificity, prevalence = (
+        np.asarray(each, dtype=float) for each in (sensitivity, specificity, prevalence)
+    )
+    tp, fp = sensitivity * prevalence, (1 - specificity) * (1 - prevalence)
+    fn, tn = (1 - sensitivity) * prevalence, specificity * (1 - prevalence)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return tp / (tp + fp), tn / (tn + fn)
+
+
+def decision_curves(
+    y_true: ArrayLike,
+    y_prob: ArrayLike,
+    class_names: Sequence[str],
+    *,
+    thresholds: ArrayLike = tuple(number / 100 for number in range(1, 100)),
+) -> pd.DataFrame:
+    """Return the net benefit of acting on each class from each probability on.
+
+    Parameters
+    ----------
+    y_true, y_prob
+        0 or 1, and probabilities; ``(record, class)``.
+    class_names
+        One name a class.
+    thresholds
+        Probabilities above 0 and below 1.
+
+    Returns
+    -------
+    DataFrame
+        A row a class and threshold: ``class``, ``threshold``, ``net_benefit``, ``treat_all``, ``treat_none`` (0); each
+        per record.
+
+    Raises
+    ------
+    ConfigError
+        If a threshold is out of its range.
+
+    Examples
+    --------
+    Two of four would be treated, one of them needlessly: 1/4 - 1/4 * 0.5/0.5.
+
+    >>> decision_curves([[1], [0], [1], [0]], [[0.9], [0.8], [0.3], [0.1]], ["MI"], thresholds=[0.5])
+      class  threshold  net_benefit  treat_all  treat_none
+    0    MI        0.5          0.0        0.0         0.0
+    """
+    y_true, y_prob = check_arrays(y_true, y_prob, class_names)
+    at = np.asarray(thresholds, dtype=float)
+    if not ((at > 0) & (at < 1)).all():
+        raise ConfigError(f"thresholds of decision curves must be above 0 and below 1, got {at.tolist()}")
+    odds = at / (1 - at)
+    tables = []
+    for column, name in enumerate(class_names):
+        truth = y_true[:, column] == 1
+        is_treated = y_prob[:, column][:, None] >= at  # (record, threshold)
+        net = is_treated[truth].sum(axis=0) - odds * is_treated[~truth].sum(axis=0)
+        treat_all = truth.sum() - odds * (~truth).sum()
+        values = {"net_benefit": net / len(truth), "treat_all": treat_all / len(truth), "treat_none": 0.0}
+        tables.append(pd.DataFrame({"class": name, "threshold": at, **values}))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _choose(truth: NDArray[np.bool_], y_prob: NDArray[np.float64], rule: ThresholdRule) -> float:
+    """Choose the threshold of one class that has positive and negative records."""
+    values, group, counts = np.unique(y_prob, return_inverse=True, return_counts=True)
+    n_positive_at = np.bincount(group, weights=truth)[::-1]  # by falling probability, as all below
+    values, counts = values[::-1], counts[::-1]
+    borders = np.concatenate([[max(1.0, values[0])], values, [0.0]])
+    between = (borders[:-1] + borders[1:]) / 2  # where 0, 1, ..., all distinct probabilities are predicted
+    tp = np.concatenate([[0], np.cumsum(n_positive_at)])
+    fp = np.concatenate([[0], np.cumsum(counts - n_positive_at)])
+    n_pos, n_neg = tp[-1], fp[-1]
+    if rule.rule == "sensitivity":
+        return float(between[np.argmax(tp >= rule.sensitivity * n_pos - 1e-9)])
+    if rule.rule == "specificity":
+        return float(between[np.flatnonzero(n_neg - fp >= rule.specificity * n_neg - 1e-9)[-1]])
+    worth = {
+        "f1": 2 * tp / (tp + fp + n_pos),
+        "youden": tp / n_pos - fp / n_neg,
+        "cost": -(fp + rule.cost_ratio * (n_pos - tp)),
+    }[rule.rule]
+    return float(between[int(np.argmax(worth))])

@@ -1,0 +1,179 @@
+import json
+
+import numpy as np
+import pytest
+import statsmodels.api as sm
+from scipy.optimize import minimize
+from scipy.special import expit, logit
+from sklearn.isotonic import IsotonicRegression
+from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
+
+from ecgcls.errors import ConfigError, DataError
+from ecgcls.evaluation.calibration import reliability_curve
+from ecgcls.evaluation.recalibration import CalibrationRule, Calibrator, fit_calibrator, measure_calibration
+
+
+def simulate(n_records, seed, *, slope=0.5, intercept=-1.5):
+    """Probabilities whose true frequency is known: the truth has the logit slope * logit + intercept."""
+    generator = np.random.default_rng(seed)
+    y_prob = expit(generator.normal(0, 2, (n_records, 1)))
+    true_prob = expit(slope * logit(y_prob) + intercept)
+    return (generator.random((n_records, 1)) < true_prob).astype(int), y_prob, true_prob
+
+
+def fit(y_true, y_prob, method, **settings):
+    return fit_calibrator(y_true, y_prob, np.arange(len(y_true)), ["MI"], CalibrationRule(method, **settings))
+
+
+def test_platt_finds_the_line_that_made_the_data():
+    y_true, y_prob, true_prob = simulate(20_000, 0)
+    found = fit(y_true, y_prob, "platt")
+    assert found.by_class["MI"]["slope"] == pytest.approx(0.5, abs=0.03)
+    assert found.by_class["MI"]["intercept"] == pytest.approx(-1.5, abs=0.06)
+    fresh = simulate(20_000, 1)
+    assert np.abs(found.apply(fresh[1], ["MI"]) - fresh[2]).max() < 0.02
+
+
+def test_platt_minimises_the_log_loss_of_smoothed_targets():
+    y_true, y_prob, _ = simulate(200, 2)
+    n_pos, n_neg = y_true.sum(), 200 - y_true.sum()
+    targets = np.where(y_true == 1, (n_pos + 1) / (n_pos + 2), 1 / (n_neg + 2))
+
+    def loss(line):
+        prob = expit(line[0] * logit(y_prob) + line[1])
+        return -(targets * np.log(prob) + (1 - targets) * np.log(1 - prob)).sum()
+
+    theirs = minimize(loss, [1.0, 0.0], tol=1e-12).x
+    ours = fit(y_true, y_prob, "platt").by_class["MI"]
+    assert [ours["slope"], ours["intercept"]] == pytest.approx(theirs, abs=1e-4)
+
+
+def test_temperature_is_the_best_of_a_fine_grid():
+    y_true, y_prob, _ = simulate(2000, 3, slope=0.4, intercept=0.0)
+    slope = fit(y_true, y_prob, "temperature").by_class["MI"]["slope"]
+    grid = np.linspace(0.2, 0.8, 601)
+    best = grid[np.argmin([log_loss(y_true, expit(one * logit(y_prob))) for one in grid])]
+    assert slope == pytest.approx(best, abs=0.001)
+
+
+def test_isotonic_is_scikit_learns_and_never_certain():
+    y_true, y_prob, _ = simulate(500, 4)
+    fresh = simulate(300, 5)[1]
+    theirs = IsotonicRegression(out_of_bounds="clip").fit(y_prob[:, 0], y_true[:, 0]).predict(fresh[:, 0])
+    ours = fit(y_true, y_prob, "isotonic").apply(fresh, ["MI"])[:, 0]
+    np.testing.assert_allclose(ours, theirs, atol=1 / 250)  # but for the ends
+    assert 1 / 502 <= ours.min() < ours.max() <= 501 / 502
+
+
+def test_a_class_weight_is_undone():
+    # A net that learns with positives weighing w gives odds w times too high.
+    generator = np.random.default_rng(6)
+    true_prob = expit(generator.normal(-3, 1.5, (30_000, 1)))
+    y_true = (generator.random(true_prob.shape) < true_prob).astype(int)
+    weighted = expit(logit(true_prob) + np.log(15))
+    before = measure_calibration(y_true, weighted, ["MI"]).loc["MI"]
+    after = measure_calibration(y_true, fit(y_true, weighted, "platt").apply(weighted, ["MI"]), ["MI"]).loc["MI"]
+    assert before["ece_mass"] > 0.2
+    assert after["ece_mass"] < 0.01
+    assert before["intercept"] == pytest.approx(-np.log(15), abs=0.1)
+    assert before["slope"] == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize("method", ["temperature", "platt"])
+def test_ranking_metrics_stay_as_they_are(method):
+    y_true, y_prob, _ = simulate(400, 7)
+    after = fit(y_true, y_prob, method).apply(y_prob, ["MI"])
+    for metric in (roc_auc_score, average_precision_score):
+        assert metric(y_true, after) == pytest.approx(metric(y_true, y_prob), abs=1e-12)
+
+
+def test_a_net_that_ranks_the_wrong_way_is_not_turned_round():
+    y_true, y_prob, _ = simulate(400, 8, slope=-0.5)
+    fitted = fit(y_true, y_prob, "platt").by_class["MI"]
+    assert (fitted["method"], fitted["slope"]) == ("offset", 1.0)
+
+
+def test_a_rare_class_is_only_shifted_to_its_smoothed_prevalence():
+    y_true, y_prob, _ = simulate(400, 9)
+    y_true = np.zeros_like(y_true)
+    y_true[:3] = 1
+    for method in ("temperature", "platt", "isotonic"):
+        found = fit(y_true, y_prob, method)
+        assert found.by_class["MI"]["method"] == "offset"
+        smoothed = (3 * 4 / 5 + 397 / 399) / 400
+        assert found.apply(y_prob, ["MI"]).mean() == pytest.approx(smoothed)
+    nobody = fit(np.zeros_like(y_true), y_prob, "platt").apply(y_prob, ["MI"])
+    assert 0 < nobody.mean() < 0.01
+
+
+def test_the_best_method_has_the_lowest_loss_on_patients_left_out():
+    y_true, y_prob, _ = simulate(1500, 10)
+    found = fit(y_true, y_prob, "best")
+    assert found.method == min(found.log_loss, key=found.log_loss.get) != "none"
+    assert set(found.log_loss) == {"none", "temperature", "platt", "isotonic"}
+    assert found.log_loss["none"] == pytest.approx(log_loss(y_true, y_prob), rel=1e-6)
+    perfect = simulate(1500, 11, slope=1.0, intercept=0.0)
+    losses = fit(*perfect[:2], "best").log_loss
+    assert losses["isotonic"] > losses["none"]  # it learns noise
+
+
+def test_a_calibrator_survives_json():
+    y_true, y_prob, _ = simulate(300, 12)
+    for method in ("none", "platt", "isotonic", "best"):
+        found = fit(y_true, y_prob, method)
+        again = Calibrator.from_dict(json.loads(json.dumps(found.to_dict(), allow_nan=False)))
+        np.testing.assert_array_equal(again.apply(y_prob, ["MI"]), found.apply(y_prob, ["MI"]))
+    with pytest.raises(DataError, match="does not know the class HYP, it has MI"):
+        found.apply(y_prob, ["HYP"])
+
+
+def test_slope_and_intercept_are_those_of_statsmodels():
+    y_true, y_prob, _ = simulate(600, 13)
+    found = measure_calibration(y_true, y_prob, ["MI"]).loc["MI"]
+    logits = logit(y_prob[:, 0])
+    slope = sm.GLM(y_true[:, 0], sm.add_constant(logits), family=sm.families.Binomial()).fit().params[1]
+    intercept = sm.GLM(y_true[:, 0], np.ones(600), family=sm.families.Binomial(), offset=logits).fit().params[0]
+    assert (found["slope"], found["intercept"]) == (pytest.approx(slope, abs=1e-5), pytest.approx(intercept, abs=1e-6))
+
+
+def test_the_brier_score_is_the_sum_of_its_parts():
+    y_true, y_prob, _ = simulate(500, 14)
+    found = measure_calibration(y_true, y_prob, ["MI"]).loc["MI"]
+    bins = reliability_curve(y_true, y_prob, ["MI"])
+    within = 0.0
+    for _, one in bins.iterrows():  # within-bin variance less twice the within-bin covariance (Stephenson et al.)
+        held = (y_prob[:, 0] >= one["prob_low"]) & (y_prob[:, 0] <= one["prob_high"])
+        prob, truth = y_prob[held, 0], y_true[held, 0]
+        within += ((prob - prob.mean()) ** 2).sum() - 2 * ((truth - truth.mean()) * (prob - prob.mean())).sum()
+    assert found["within_bins"] == pytest.approx(within / 500, abs=1e-12)
+    assert found["brier"] == pytest.approx(np.mean((y_prob - y_true) ** 2))
+
+
+def test_the_calibration_error_of_a_hand_worked_case():
+    # Ten records at 0.2, of which four are positive, and thirty at 0.7, of which 21 are: 10/40 * 0.2 + 30/40 * 0.
+    y_prob = np.array([[0.2]] * 10 + [[0.7]] * 30)
+    y_true = np.array([[1]] * 4 + [[0]] * 6 + [[1]] * 21 + [[0]] * 9)
+    found = measure_calibration(y_true, y_prob, ["MI"]).loc["MI"]
+    assert (found["ece_mass"], found["ece_width"]) == (pytest.approx(0.05), pytest.approx(0.05))
+
+
+def test_separated_or_undefined_classes_have_no_slope():
+    y_prob = np.array([[0.9, 0.5]] * 20 + [[0.1, 0.5]] * 20)
+    y_true = np.array([[1, 0]] * 20 + [[0, 0]] * 20)
+    found = measure_calibration(y_true, y_prob, ["MI", "HYP"])
+    assert np.isnan(found.loc["MI", "slope"])
+    assert found.loc["HYP", ["slope", "intercept"]].isna().all()
+    assert np.isfinite(found.loc["HYP", "brier"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"method": "beta"}, "calibration.method must be one of none, .*, best, got 'beta'"),
+        ({"min_positives": 0}, "calibration.min_positives must be at least 1, got 0"),
+        ({"n_folds": 1}, "calibration.n_folds must be at least 2, got 1"),
+    ],
+)
+def test_settings_out_of_range_are_refused(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        CalibrationRule(**settings)
