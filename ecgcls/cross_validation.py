@@ -113,9 +113,11 @@ def cross_validate(folder: Path) -> CrossValidation:
     pooled_predictions = pool(tested)
     pooled_predictions.to_csv(cv / "predictions.csv")
     title = f"{info['model']}, {n_folds} folds" + (" (simulated ECGs)" if info["synthetic"] else "")
+    uncalibrated = pool(read_folds(list(runs.values()), split="test", is_calibrated=False)[0])
     pooled = write_results(
         cv,
         pooled_predictions,
+        uncalibrated=uncalibrated,
         title=f"{title}, test pooled",
         intervals=_read_bootstrap(first),
         more={
@@ -142,7 +144,9 @@ def cross_validate(folder: Path) -> CrossValidation:
     return replace(found, pooled=pooled, over_folds=over_folds)
 
 
-def read_folds(runs: Sequence[RunDirectory], *, split: str) -> tuple[list[Predictions], list[str]]:
+def read_folds(
+    runs: Sequence[RunDirectory], *, split: str, is_calibrated: bool = True
+) -> tuple[list[Predictions], list[str]]:
     """Read the predictions of several folds of one configuration, so that they can be pooled.
 
     Parameters
@@ -151,6 +155,8 @@ def read_folds(runs: Sequence[RunDirectory], *, split: str) -> tuple[list[Predic
         Finished runs of one configuration.
     split
         'val' or 'test'.
+    is_calibrated
+        Whether what the runs say is read, or what their nets said before recalibration.
 
     Returns
     -------
@@ -167,7 +173,9 @@ def read_folds(runs: Sequence[RunDirectory], *, split: str) -> tuple[list[Predic
     _check_same_data([run.read_info() for run in runs], runs[0].path.parent)
     for run in runs:
         run.check_same_config(_with_fold_of(run, runs[0]))
-    predictions, left_out = _keep_common_classes([run.read_predictions().select(split) for run in runs])
+    predictions, left_out = _keep_common_classes(
+        [(run.read_predictions() if is_calibrated else run.read_uncalibrated()).select(split) for run in runs]
+    )
     if left_out:
         folder = runs[0].path.parent
         log.warning("%s: left out of the pooled result, absent in a fold: %s", folder, ", ".join(left_out))
@@ -225,7 +233,13 @@ def _keep_common_classes(parts: list[Predictions]) -> tuple[list[Predictions], l
     for part in parts:
         columns = [part.class_names.index(name) for name in common]
         narrowed.append(
-            replace(part, y_true=part.y_true[:, columns], y_prob=part.y_prob[:, columns], class_names=tuple(common))
+            replace(
+                part,
+                y_true=part.y_true[:, columns],
+                y_prob=part.y_prob[:, columns],
+                y_pred=part.y_pred[:, columns],
+                class_names=tuple(common),
+            )
         )
     return narrowed, [name for name in every if name not in common]
 

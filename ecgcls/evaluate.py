@@ -30,6 +30,14 @@ _TYPES: dict[str, Any] = {
     "intervals.lost_class": Literal["redraw", "nan"],
     "intervals.min_positives": int,
     "intervals.seed": int,
+    "calibration.method": Literal["none", "temperature", "platt", "isotonic", "best"] | None,
+    "thresholds.rule": Literal["f1", "youden", "sensitivity", "specificity", "cost", "fixed"] | None,
+    "thresholds.sensitivity": float,
+    "thresholds.specificity": float,
+    "thresholds.cost_ratio": float,
+    "thresholds.fixed": float,
+    "thresholds.min_positives": int,
+    "prevalence": float | None,
     "records": str | None,
     "predictions": str | None,
     "y_true": str | None,
@@ -63,13 +71,24 @@ def evaluate_job(config: DictConfig) -> None:
     from ecgcls.evaluation.results import write_confusion_matrices, write_results
     from ecgcls.runs import read_intervals, say_table, tabulate
 
+    if given and (settings["calibration.method"] or settings["thresholds.rule"]):
+        raise ConfigError("calibration and thresholds are learned on a run's validation part: not of predictions files")
     said = evaluated.predictions
     split = str(said.split[0])
     said.to_csv(output / "predictions.csv")
     title, threshold = evaluated.title, evaluated.threshold
     more = {"source": evaluated.source}
-    intervals = Bootstrap(**{key.partition(".")[2]: settings[key] for key in settings if key.startswith("intervals.")})
-    scores = write_results(output, said, title=title, draw=split, threshold=threshold, intervals=intervals, more=more)
+    scores = write_results(
+        output,
+        said,
+        title=title,
+        draw=split,
+        threshold=threshold,
+        uncalibrated=evaluated.uncalibrated,
+        intervals=Bootstrap(**_select(settings, "intervals")),
+        prevalence=settings["prevalence"],
+        more=more,
+    )
     write_confusion_matrices(output / "figures", said, threshold=threshold, title=title)
     for name, why in scores.undefined.items():
         log.warning("Not scored: %s (%s)", name, why)
@@ -77,11 +96,18 @@ def evaluate_job(config: DictConfig) -> None:
     print(f"\n{evaluated.title} ({len(said)} records):\n{table}\n\n{output}")
 
 
+def _select(settings: dict[str, Any], group: str) -> dict[str, Any]:
+    """Return the settings below a dotted key."""
+    return {key.partition(".")[2]: value for key, value in settings.items() if key.startswith(f"{group}.")}
+
+
 def _read_run(settings: dict[str, Any]) -> "tuple[Evaluated, Path]":
     """Return the predictions of a run, stored or made now, and where their scores go."""
     from ecgcls.runs import choose_folder, name_output
 
     folder, split, root = choose_folder(settings), settings["split"], settings["data.root"]
+    from ecgcls.evaluation.recalibration import CalibrationRule
+    from ecgcls.evaluation.thresholds import ThresholdRule
     from ecgcls.rescoring import narrow, parse_records, predict_data_set, read_cross_validation, read_run
 
     if root is not None:
@@ -95,9 +121,14 @@ def _read_run(settings: dict[str, Any]) -> "tuple[Evaluated, Path]":
         )
         name = f"{split}-{name_output(root)}"
     else:
+        calibration = CalibrationRule(settings["calibration.method"]) if settings["calibration.method"] else None
+        rule = ThresholdRule(**_select(settings, "thresholds")) if settings["thresholds.rule"] else None
         is_run = (folder / "run.json").is_file()
-        evaluated = (read_run if is_run else read_cross_validation)(folder, split=split)
-        name = split
+        evaluated = (read_run if is_run else read_cross_validation)(
+            folder, split=split, calibration=calibration, thresholds=rule
+        )
+        parts = [settings["calibration.method"] or "", *(str(v) for v in (rule.describe() if rule else {}).values())]
+        name = "-".join([split, *filter(None, parts)])
     if settings["records"] is not None:
         evaluated = narrow(evaluated, parse_records(settings["records"]))
         name += f"-records-{name_output(settings['records'])}"

@@ -20,14 +20,18 @@ from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import nn
 
+from ecgcls.config import identify
 from ecgcls.data.module import PTBXLDataModule
+from ecgcls.data.subgroups import name_groups
 from ecgcls.errors import ConfigError, DataError
+from ecgcls.evaluation.decisions import learn_decisions
 from ecgcls.evaluation.figures import draw_training_curves, save_figure
 from ecgcls.evaluation.files import write_atomically
 from ecgcls.evaluation.predictions import Predictions
-from ecgcls.evaluation.results import write_results
+from ecgcls.evaluation.results import check_prevalence, write_results
+from ecgcls.gate import STANDARDIZED_ON, check_standardizer, describe_checks, log_official_test
 from ecgcls.provenance import describe_provenance
-from ecgcls.runs import RunDirectory, say_title
+from ecgcls.runs import UNCALIBRATED, RunDirectory, say_title
 from ecgcls.training.callbacks import EpochLog, EpochSeed, History
 from ecgcls.training.classifier import ECGClassifier
 from ecgcls.training.memory import keep_freed_memory
@@ -65,6 +69,7 @@ def train(config: DictConfig, run: RunDirectory, *, model: str, variant: str, sh
     with _early_log() as early_log:
         pl.seed_everything(config.seed, workers=True, verbose=False)
         title = ", ".join(part for part in (model, variant, f"fold {config.fold}") if part)
+        evaluation = _read_evaluation(config)
         trainer = _build_trainer(config, run, title=title, shows_bar=shows_bar)
         data: PTBXLDataModule = instantiate(config.data)(
             task=instantiate(config.task), folds=instantiate(config.folds), fold=config.fold, seed=config.seed
@@ -72,6 +77,7 @@ def train(config: DictConfig, run: RunDirectory, *, model: str, variant: str, sh
         with stages.time("data"):
             data.prepare_data()
             data.setup()
+        check_prevalence(evaluation["prevalence"], data.class_names)
         classifier = build_classifier(config, data)
         with run.locked():
             if run.is_finished and not config.overwrite:
@@ -80,7 +86,8 @@ def train(config: DictConfig, run: RunDirectory, *, model: str, variant: str, sh
             run.write_info(info)
             with _log_to(run.path / "run.log", early_log):
                 try:
-                    info |= _train_and_score(run, trainer, classifier, data, title=say_title(info), stages=stages)
+                    info |= _train(run, trainer, classifier, data, stages=stages)
+                    info |= _score(run, info, data, evaluation, stages=stages)
                 except BaseException as error:
                     status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
                     reason = f"{type(error).__name__}: {error}".strip(": ")
@@ -97,12 +104,13 @@ def build_classifier(config: DictConfig, data: PTBXLDataModule) -> ECGClassifier
     except Exception as error:
         cause = error.__cause__ or error
         raise ConfigError(f"model: {config.model._target_} cannot be built: {cause}") from error
-    mean_mv, sd_mv = data.mean_sd_mv
+    standardization = data.standardization
     return ECGClassifier(
         net,
         class_names=data.class_names,
-        mean_mv=mean_mv,
-        sd_mv=sd_mv,
+        mean_mv=standardization.mean_mv,
+        sd_mv=standardization.sd_mv,
+        standardized_on=standardization.records_sha256,
         loss=instantiate(config.loss)(data.pos_weight),
         optimizer=instantiate(config.optimizer),
         scheduler=instantiate(config.scheduler),
@@ -110,40 +118,85 @@ def build_classifier(config: DictConfig, data: PTBXLDataModule) -> ECGClassifier
     )
 
 
-def _train_and_score(
-    run: RunDirectory,
-    trainer: pl.Trainer,
-    classifier: ECGClassifier,
-    data: PTBXLDataModule,
-    *,
-    title: str,
-    stages: "_Stages",
+def _read_evaluation(config: DictConfig) -> dict[str, Any]:
+    """Build the settings of the group ``evaluation``."""
+    settings = {name: instantiate(config.evaluation[name]) for name in ("intervals", "calibration", "thresholds")}
+    prevalence = config.evaluation.prevalence
+    if OmegaConf.is_config(prevalence):
+        prevalence = OmegaConf.to_container(prevalence)
+    return {**settings, "subgroups": instantiate(config.evaluation.subgroups), "prevalence": prevalence}
+
+
+def _train(
+    run: RunDirectory, trainer: pl.Trainer, classifier: ECGClassifier, data: PTBXLDataModule, *, stages: "_Stages"
 ) -> dict[str, Any]:
-    """Do the work between a run's start and its end; return what ``run.json`` says of it."""
+    """Train, predict the validation and the test part, and return what ``run.json`` says of it."""
     with stages.time("fit"):
         epochs = _fit(run, trainer, classifier, data)
     best = str(run.best_checkpoint)
     with stages.time("test"):
         trainer.test(classifier, datamodule=data, ckpt_path=best, verbose=False, weights_only=True)
         batches = trainer.predict(classifier, datamodule=data, ckpt_path=best, weights_only=True)
+    _collect(batches, data).to_csv(run.path / UNCALIBRATED)
+    write_atomically(run.path / "history.csv", epochs.to_csv(index=False).encode())
+    stored = torch.load(best, weights_only=True, map_location="cpu")
+    check_standardizer(stored[STANDARDIZED_ON], data.describe())
+    pos_weight = getattr(classifier.loss, "pos_weight", None)
+    return {
+        "n_epochs": len(epochs),
+        "best_epoch": stored["epoch"],
+        "standardized_on": stored[STANDARDIZED_ON],
+        "pos_weight": None if pos_weight is None else pos_weight.cpu().double().tolist(),
+    }
+
+
+def _score(
+    run: RunDirectory, info: dict[str, Any], data: PTBXLDataModule, evaluation: dict[str, Any], *, stages: "_Stages"
+) -> dict[str, Any]:
+    """Recalibrate, choose thresholds, score and draw; return what ``run.json`` says of it."""
+    title = say_title(info)
     with stages.time("score"):
-        predictions = _collect(batches, data)
+        uncalibrated = run.read_uncalibrated()
+        decisions = learn_decisions(
+            uncalibrated.select("val"), calibration=evaluation["calibration"], thresholds=evaluation["thresholds"]
+        )
+        decisions.check_learned_on(info["data"]["parts"]["val"]["records_sha256"])
+        for name, why in decisions.not_tuned.items():
+            log.info("Threshold of %s: %g, not tuned (%s in validation)", name, decisions.thresholds[name], why)
+        predictions = decisions.apply(uncalibrated)
         predictions.to_csv(run.path / "predictions.csv")
-        pos_weight = getattr(classifier.loss, "pos_weight", None)
+        groups = name_groups(data.cohort.records)
         test = write_results(
             run.path,
             predictions,
             title=f"{title}, test",
-            pos_weight=None if pos_weight is None else pos_weight.cpu().double().numpy(),
-            intervals=instantiate(run.read_config().evaluation.intervals),
+            threshold=[decisions.thresholds[name] for name in predictions.class_names],
+            uncalibrated=uncalibrated,
+            pos_weight=info["pos_weight"],
+            intervals=evaluation["intervals"],
+            prevalence=evaluation["prevalence"],
+            groups=groups if len(groups.columns) else None,
+            subgroups=evaluation["subgroups"],
         )
-        write_atomically(run.path / "history.csv", epochs.to_csv(index=False).encode())
-        best_epoch = torch.load(best, weights_only=True, map_location="cpu")["epoch"]
-        curves = draw_training_curves(epochs, best_epoch=best_epoch, title=title)
+        curves = draw_training_curves(pd.read_csv(run.path / "history.csv"), best_epoch=info["best_epoch"], title=title)
         save_figure(curves, run.path / "figures" / "training_curves.png")
     if test.undefined:
         log.warning("Not scored in test: %s", ", ".join(f"{name} ({why})" for name, why in test.undefined.items()))
-    return {"n_epochs": len(epochs), "best_epoch": best_epoch}
+    checks = describe_checks(info["data"], standardized_on=info["standardized_on"], learned_on=decisions.records_sha256)
+    config = run.read_config()
+    official = log_official_test(
+        predictions.select("test"),
+        info,
+        run=run.path,
+        output_dir=Path(config.output_dir),
+        config=identify(config),
+        command="run",
+    )
+    return {
+        "thresholds": dict(decisions.thresholds),
+        "decisions": decisions.to_dict(),
+        "leakage": checks | {"official_test_fold": official},
+    }
 
 
 def _fit(run: RunDirectory, trainer: pl.Trainer, classifier: ECGClassifier, data: PTBXLDataModule) -> pd.DataFrame:

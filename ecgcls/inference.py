@@ -19,6 +19,8 @@ from torch import nn
 
 from ecgcls.data.recordings import Prepared, Recording, prepare, read_recording
 from ecgcls.errors import ConfigError, DataError
+from ecgcls.evaluation.recalibration import Calibrator
+from ecgcls.gate import STANDARDIZED_ON, check_standardizer
 from ecgcls.runs import RunDirectory, list_folds, open_run, read_thresholds
 from ecgcls.training.standardizer import Standardizer
 
@@ -81,6 +83,8 @@ class LoadedRun:
         What the nets take.
     thresholds
         By class: from what probability on it is predicted.
+    calibrators
+        One a net: translates its probabilities; None for runs of version 0.1.0.
     info
         The (first) run's ``run.json``.
     """
@@ -92,6 +96,7 @@ class LoadedRun:
     sampling_rate_hz: float
     n_samples: int
     thresholds: dict[str, float]
+    calibrators: tuple[Calibrator | None, ...]
     info: dict[str, Any]
 
     def predict(self, signal_mv: ArrayLike, *, sampling_rate_hz: float, lead_names: Sequence[str]) -> Prediction:
@@ -127,6 +132,8 @@ class LoadedRun:
     def predict_windows(self, windows_mv: NDArray[np.float32]) -> NDArray[np.float64]:
         """Turn ``(window, lead, sample)`` in mV into probabilities ``(window, class)``, the mean over the nets.
 
+        Each net's probabilities are recalibrated first, as its run did with its own.
+
         Raises
         ------
         DataError
@@ -137,8 +144,11 @@ class LoadedRun:
         with torch.inference_mode():
             for start in range(0, len(windows_mv), _BATCH_SIZE):
                 batch = torch.from_numpy(windows_mv[start : start + _BATCH_SIZE]).to(device)
-                for net in self.nets:
-                    y_prob[start : start + len(batch)] += net(batch).sigmoid().double().cpu().numpy()
+                for net, calibrator in zip(self.nets, self.calibrators, strict=True):
+                    said = net(batch).sigmoid().double().cpu().numpy()
+                    if calibrator is not None and np.isfinite(said).all():
+                        said = calibrator.apply(said, self.class_names)
+                    y_prob[start : start + len(batch)] += said
         if not np.isfinite(y_prob).all():
             raise DataError(f"{self.path}: the net's probabilities are not finite")
         return y_prob / len(self.nets)
@@ -187,6 +197,7 @@ def load_run(path: str | Path, *, device: str = "cpu") -> LoadedRun:
         nets = tuple(load_net(run).to(device) for run in runs)
     except (RuntimeError, AssertionError) as error:  # torch's ways to say that there is no such device
         raise ConfigError(f"device={device}: {str(error).splitlines()[0]}") from error
+    decisions = [run.read_decisions() for run in runs]
     return LoadedRun(
         path=path,
         nets=nets,
@@ -195,6 +206,7 @@ def load_run(path: str | Path, *, device: str = "cpu") -> LoadedRun:
         sampling_rate_hz=data["sampling_rate_hz"],
         n_samples=data["n_samples"],
         thresholds=read_thresholds(runs, data["class_names"]),
+        calibrators=tuple(None if one is None else one.calibrator for one in decisions),
         info=infos[0],
     )
 
@@ -222,13 +234,14 @@ def load_net(run: RunDirectory) -> nn.Sequential:
         raise ConfigError(f"{run.path}: {config.model._target_} cannot be built: {cause}") from error
     whole = nn.Sequential(OrderedDict(standardizer=Standardizer(torch.zeros(n_leads), torch.ones(n_leads)), net=net))
     try:
-        stored = torch.load(run.best_checkpoint, weights_only=True, map_location="cpu")["state_dict"]
-        own = {key: value for key, value in stored.items() if key.startswith(("standardizer.", "net."))}
+        stored = torch.load(run.best_checkpoint, weights_only=True, map_location="cpu")
+        own = {key: value for key, value in stored["state_dict"].items() if key.startswith(("standardizer.", "net."))}
         whole.load_state_dict(own)
     except Exception as error:  # a damaged file raises whatever the unpickler stumbles over
         raise ConfigError(
             f"{run.best_checkpoint}: cannot be loaded into {config.model._target_} ({str(error).splitlines()[0]})"
         ) from error
+    check_standardizer(stored.get(STANDARDIZED_ON), info)
     return whole.eval().requires_grad_(False)
 
 

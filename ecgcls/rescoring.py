@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
+from hydra.utils import instantiate
 from tqdm import tqdm
 
 from ecgcls.cross_validation import read_folds
@@ -16,8 +17,12 @@ from ecgcls.data.cohort import leave_out_missing
 from ecgcls.data.ptbxl import read_database, read_statements
 from ecgcls.data.store import open_store
 from ecgcls.errors import ConfigError, DataError
-from ecgcls.evaluation.predictions import THRESHOLD, Predictions, pool
-from ecgcls.runs import RunDirectory, list_folds, open_run, read_thresholds, say_title
+from ecgcls.evaluation.decisions import Decisions, learn_decisions
+from ecgcls.evaluation.predictions import Predictions, pool
+from ecgcls.evaluation.recalibration import CalibrationRule
+from ecgcls.evaluation.thresholds import ThresholdRule
+from ecgcls.fingerprint import hash_records
+from ecgcls.runs import RunDirectory, list_folds, open_run, say_title
 
 if TYPE_CHECKING:
     from ecgcls.inference import LoadedRun
@@ -40,48 +45,110 @@ class Evaluated:
     source
         The same for ``metrics.json``.
     thresholds
-        By class: from what probability on it is predicted; 0.5 for a class that has none.
+        By class: from what probability on it is predicted; empty where the predictions say it themselves.
+    uncalibrated
+        The same records before recalibration; None where there was none, or it is not known.
     """
 
     predictions: Predictions
     title: str
     source: dict[str, Any]
     thresholds: Mapping[str, float] = field(default_factory=dict)
+    uncalibrated: Predictions | None = None
 
     @property
-    def threshold(self) -> float | list[float]:
-        """The thresholds in the order of the classes, or one for all."""
-        at = [self.thresholds.get(name, THRESHOLD) for name in self.predictions.class_names]
+    def threshold(self) -> float | list[float] | None:
+        """The thresholds in the order of the classes, or one for all; None where there are none."""
+        if not self.thresholds:
+            return None
+        at = [self.thresholds[name] for name in self.predictions.class_names]
         return at[0] if len(set(at)) == 1 else at
 
 
-def read_run(path: Path, *, split: str) -> Evaluated:
-    """Read what the best net of a run said about its validation or test part."""
+def read_run(
+    path: Path, *, split: str, calibration: CalibrationRule | None = None, thresholds: ThresholdRule | None = None
+) -> Evaluated:
+    """Read what the best net of a run said about its validation or test part.
+
+    Parameters
+    ----------
+    path
+        The run's folder.
+    split
+        'val' or 'test'.
+    calibration, thresholds
+        How to learn calibrator and thresholds anew on the validation part; both None: the run's own.
+
+    Raises
+    ------
+    DataError
+        If the run's own were learned on other records than its validation part.
+    """
     run = open_run(path)
     info = run.read_info()
     part = {"val": "validation", "test": "test"}[split]
-    predictions = run.read_predictions().select(split)
+    decisions = _choose_decisions(run, calibration, thresholds)
+    uncalibrated = run.read_uncalibrated().select(split)
+    if decisions is None:
+        return Evaluated(uncalibrated, f"{say_title(info)}, {part}", {"runs": [_describe(run)], "split": split})
     return Evaluated(
-        predictions,
+        decisions.apply(uncalibrated),
         f"{say_title(info)}, {part}",
-        {"runs": [_describe(run)], "split": split},
-        read_thresholds([run], predictions.class_names),
+        {"runs": [_describe(run)], "split": split, "decisions": decisions.to_dict()},
+        decisions.thresholds,
+        uncalibrated,
     )
 
 
-def read_cross_validation(configuration: Path, *, split: str) -> Evaluated:
-    """Pool what the nets of all folds said, each about its own validation or test part."""
+def read_cross_validation(
+    configuration: Path,
+    *,
+    split: str,
+    calibration: CalibrationRule | None = None,
+    thresholds: ThresholdRule | None = None,
+) -> Evaluated:
+    """Pool what the nets of all folds said, each about its own validation or test part, decided at its own thresholds.
+
+    Parameters and errors are those of `read_run`.
+    """
     runs = list_folds(configuration)
-    parts, left_out = read_folds(runs, split=split)
+    before, left_out = read_folds(runs, split=split, is_calibrated=False)
+    parts = []
+    for run, said in zip(runs, before, strict=True):
+        decisions = _choose_decisions(run, calibration, thresholds)
+        parts.append(said if decisions is None else decisions.apply(said))
     info = runs[0].read_info()
     part = {"val": "validation", "test": "test"}[split]
     simulated = " (simulated ECGs)" if info["synthetic"] else ""
-    pooled = pool(parts)
     return Evaluated(
-        pooled,
+        pool(parts),
         f"{info['model']}, {len(runs)} folds{simulated}, {part} pooled",
         {"runs": [_describe(run) for run in runs], "split": split, "left_out_classes": left_out},
-        read_thresholds(runs, pooled.class_names),
+        uncalibrated=pool(before),
+    )
+
+
+def _choose_decisions(
+    run: RunDirectory, calibration: CalibrationRule | None, thresholds: ThresholdRule | None
+) -> Decisions | None:
+    """Return the run's own decisions, or others learned on its validation part."""
+    own, info = run.read_decisions(), run.read_info()
+    validation = run.read_uncalibrated().select("val")
+    expected = info["data"]["parts"]["val"].get("records_sha256")
+    if own is not None and expected is not None:
+        own.check_learned_on(expected)
+        own.check_learned_on(hash_records(validation.ecg_id))
+    if calibration is None and thresholds is None:
+        return own
+    evaluation = run.read_config().get("evaluation") or {}
+
+    def build(name: str, default: Any) -> Any:
+        return instantiate(evaluation[name]) if name in evaluation else default
+
+    return learn_decisions(
+        validation,
+        calibration=calibration or build("calibration", CalibrationRule("none")),
+        thresholds=thresholds or build("thresholds", ThresholdRule("fixed")),
     )
 
 
@@ -121,8 +188,6 @@ def predict_data_set(
     DataError
         If the data set cannot be read, or its signals have another length than the net takes.
     """
-    from hydra.utils import instantiate
-
     from ecgcls.inference import load_run  # torch: stored predictions are scored without it
 
     run = load_run(path, device=device)

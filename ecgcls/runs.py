@@ -5,7 +5,8 @@
 - ``.hydra/config.yaml``: the resolved configuration, readable without this package;
 - ``run.json``: status, versions, git commit, what the data were, seed, wall time of each stage;
 - ``best.ckpt``, ``last.ckpt``: the epoch with the best validation score, and the one to go on from;
-- ``predictions.csv``: what the best net says about every record of validation and test;
+- ``predictions.csv``: what the run says about every record of validation and test: recalibrated, and decided at its
+  thresholds; ``predictions_uncalibrated.csv``: the best net's own probabilities;
 - ``metrics.json``, ``metrics_by_class.csv``, ``history.csv``, ``figures/``: computed from the predictions and epochs;
 - ``run.log``.
 
@@ -29,8 +30,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from ecgcls.config import identify, suggest
 from ecgcls.errors import ConfigError, DataError
+from ecgcls.evaluation.decisions import Decisions
 from ecgcls.evaluation.files import write_json
 from ecgcls.evaluation.predictions import THRESHOLD, Predictions
+
+UNCALIBRATED = "predictions_uncalibrated.csv"
+"""What the net itself said, before recalibration."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +80,18 @@ class RunDirectory:
         return config
 
     def read_predictions(self) -> Predictions:
-        """Return what the best net said about the validation and the test part."""
+        """Return what the run says about the validation and the test part."""
         return Predictions.from_csv(self.path / "predictions.csv")
+
+    def read_uncalibrated(self) -> Predictions:
+        """Return what the best net itself said; runs of version 0.1.0 were not recalibrated."""
+        path = self.path / UNCALIBRATED
+        return Predictions.from_csv(path) if path.is_file() else self.read_predictions()
+
+    def read_decisions(self) -> Decisions | None:
+        """Return the run's calibrator and thresholds; None for runs of version 0.1.0."""
+        info = self.read_info()
+        return Decisions.from_dict(info["decisions"], info["thresholds"]) if "decisions" in info else None
 
     def read_metrics(self) -> dict[str, Any]:
         """Return ``metrics.json``."""

@@ -5,7 +5,8 @@ label in the task, classes that the training part cannot teach (only if asked).
 """
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ from ecgcls.data.ptbxl import read_database, read_statements
 from ecgcls.data.store import find_missing
 from ecgcls.data.tasks import Task
 from ecgcls.errors import DataError
+from ecgcls.fingerprint import hash_labels, hash_records
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +42,8 @@ class Cohort:
         Path below the root of every record whose files are there, by ecg_id: also of those without a label.
     n_missing_files
         Rows left out because their signal file is missing.
+    n_copies_left_out
+        Records left out because their waveform stands in another part too.
     """
 
     records: pd.DataFrame
@@ -48,15 +52,31 @@ class Cohort:
     absent_classes: tuple[str, ...]
     filenames: pd.Series
     n_missing_files: int
+    n_copies_left_out: int = 0
 
     @property
     def n_without_label(self) -> int:
         """Records left out because they have no label in the task."""
-        return len(self.filenames) - len(self.records)
+        return len(self.filenames) - len(self.records) - self.n_copies_left_out
 
     def find_part(self, part: Part) -> NDArray[np.int64]:
         """Return the row numbers of the records of a part."""
         return np.flatnonzero(self.records["part"] == part)
+
+    def leave_out(self, ecg_ids: Collection[int]) -> "Cohort":
+        """Leave copies out."""
+        kept = ~self.records.index.isin(list(ecg_ids))
+        return replace(
+            self,
+            records=self.records[kept],
+            y_true=self.y_true[kept],
+            n_copies_left_out=self.n_copies_left_out + int((~kept).sum()),
+        )
+
+    @property
+    def labels_sha256(self) -> str:
+        """A fingerprint of who is labelled with what: ecg_ids, class names and label matrix."""
+        return hash_labels(self.records.index, self.y_true, self.class_names)
 
     def describe(self) -> dict[str, Any]:
         """Return the counts, ready for JSON."""
@@ -66,6 +86,7 @@ class Cohort:
             parts[part] = {
                 "n_records": len(rows),
                 "n_patients": int(self.records["patient_id"].iloc[rows].nunique()),
+                "records_sha256": hash_records(self.records.index[rows]),
                 "n_positive": dict(zip(self.class_names, self.y_true[rows].sum(axis=0).tolist(), strict=True)),
             }
         return {
@@ -74,6 +95,7 @@ class Cohort:
             "n_missing_files": self.n_missing_files,
             "class_names": list(self.class_names),
             "absent_classes": list(self.absent_classes),
+            "labels_sha256": self.labels_sha256,
             "parts": parts,
         }
 

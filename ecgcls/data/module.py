@@ -1,6 +1,7 @@
 """The LightningDataModule: patient-split parts of a data set in PTB-XL's layout, handed out in whole batches."""
 
 import logging
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypedDict
@@ -14,12 +15,14 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from ecgcls.data.cohort import Cohort, select_cohort
 from ecgcls.data.folds import FoldTable, Part
+from ecgcls.data.leakage import Copy, find_copies
 from ecgcls.data.ptbxl import hash_tables
 from ecgcls.data.signals import LEADS
 from ecgcls.data.store import SignalStore, open_store
 from ecgcls.data.synthetic import write_synthetic
 from ecgcls.data.tasks import Task
-from ecgcls.errors import ConfigError
+from ecgcls.errors import ConfigError, DataError
+from ecgcls.fingerprint import hash_records
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +38,23 @@ class Batch(TypedDict):
     """``(batch,)`` int64, row numbers of the cohort."""
 
 
+@dataclass(frozen=True, eq=False)
+class Standardization:
+    """Each lead's mean and standard deviation, ``(lead,)`` in mV, and of which records.
+
+    Attributes
+    ----------
+    mean_mv, sd_mv
+        Over all samples of the records.
+    records_sha256
+        `ecgcls.fingerprint.hash_records` of the records they were computed from.
+    """
+
+    mean_mv: Tensor
+    sd_mv: Tensor
+    records_sha256: str
+
+
 class PTBXLDataModule(pl.LightningDataModule):
     """One fold of a data set in PTB-XL's layout.
 
@@ -47,6 +67,9 @@ class PTBXLDataModule(pl.LightningDataModule):
     missing_records
         What to do with a row whose signal file is missing: ``error`` refuses, ``drop`` leaves the record out and
         counts it.
+    copies
+        What to do with a waveform that stands in two parts (see `ecgcls.data.leakage`): ``error`` refuses, ``drop``
+        leaves the record of the earlier part (train, then val) out and counts it.
     store_dir
         Where the signal store lies; None: beside the data, or in the user's cache folder.
     batch_size
@@ -71,6 +94,7 @@ class PTBXLDataModule(pl.LightningDataModule):
         fold: int,
         sampling_rate_hz: Literal[100, 500] = 100,
         missing_records: Literal["error", "drop"] = "error",
+        copies: Literal["error", "drop"] = "error",
         store_dir: str | None = None,
         batch_size: int = 16,
         seed: int = 0,
@@ -82,22 +106,46 @@ class PTBXLDataModule(pl.LightningDataModule):
         self.task, self.folds, self.fold = task, folds, fold
         self.sampling_rate_hz = sampling_rate_hz
         self.missing_records = missing_records
+        self.copies = copies
         self.store_dir = Path(store_dir) if store_dir else None
         self.batch_size = batch_size
         self.seed = seed
         self.lead_names = LEADS
 
     def prepare_data(self) -> None:
-        """Check the tables and the split, then build the signal store if there is none."""
-        self.store  # noqa: B018 (reads the tables, then the signals)
+        """Check the tables and the split, build the signal store if there is none, and look for copies."""
+        self.cohort  # noqa: B018 (reads the tables, then the signals)
 
     def setup(self, stage: str | None = None) -> None:
         """Read the tables and open the signal store, once."""
-        self.store  # noqa: B018
+        self.cohort  # noqa: B018
 
     @cached_property
     def cohort(self) -> Cohort:
-        """The records of this fold; read from the tables on first use."""
+        """The records of this fold, without copies of one another in different parts."""
+        cohort, copies = self._selected, self._copies
+        if not copies:
+            return cohort
+        if self.copies == "error":
+            raise DataError(
+                f"{self.root}: the same waveform stands in two parts: {copies[0]}; {len(copies)} such pairs. Put them "
+                "into one strat_fold, or leave the earlier part's record out with data.copies=drop"
+            )
+        left_out = {copy.ecg_id for copy in copies}
+        log.warning("Left out %d records whose waveform stands in a later part too", len(left_out))
+        return cohort.leave_out(left_out)
+
+    @cached_property
+    def _copies(self) -> list[Copy]:
+        records = self._selected.records
+        rows = self.store.find_rows(records.index)
+        return find_copies(
+            self.store, rows, records["part"].to_numpy(dtype=np.str_), sampling_rate_hz=self.sampling_rate_hz
+        )
+
+    @cached_property
+    def _selected(self) -> Cohort:
+        """The records of this fold, as the tables have them."""
         return select_cohort(
             self.root,
             task=self.task,
@@ -112,7 +160,7 @@ class PTBXLDataModule(pl.LightningDataModule):
         """The signals of all records, also of those without a label; built or opened on first use."""
         store = open_store(
             self.root,
-            self.cohort.filenames,
+            self._selected.filenames,
             sampling_rate_hz=self.sampling_rate_hz,
             store_dir=self.store_dir,
         )
@@ -138,10 +186,18 @@ class PTBXLDataModule(pl.LightningDataModule):
         return self.store.n_samples
 
     @property
-    def mean_sd_mv(self) -> tuple[Tensor, Tensor]:
-        """Each lead's mean and standard deviation over the training part, ``(lead,)`` in mV."""
-        mean, sd = self.store.mean_sd_mv(self._store_rows[self.cohort.find_part("train")])
-        return torch.from_numpy(mean).float(), torch.from_numpy(sd).float()
+    def standardization(self) -> Standardization:
+        """Each lead's mean and standard deviation over the training part."""
+        return self.fit_standardization(self.cohort.find_part("train"))
+
+    def fit_standardization(self, rows: NDArray[np.int64]) -> Standardization:
+        """Compute each lead's mean and standard deviation over these rows of the cohort."""
+        mean, sd = self.store.mean_sd_mv(self._store_rows[rows])
+        return Standardization(
+            torch.from_numpy(mean).float(),
+            torch.from_numpy(sd).float(),
+            hash_records(self.cohort.records.index[rows]),
+        )
 
     @property
     def pos_weight(self) -> Tensor:
@@ -198,6 +254,7 @@ class PTBXLDataModule(pl.LightningDataModule):
             "lead_names": list(self.lead_names),
             "n_records_with_a_flat_lead": len(self.store.find_flat_leads()),
             **self.cohort.describe(),
+            "n_copies_left_out": self.cohort.n_copies_left_out,
             "fingerprint": {"signals": self.store.manifest["content_sha256"], **hash_tables(self.root)},
         }
 
@@ -225,6 +282,7 @@ class SyntheticDataModule(PTBXLDataModule):
         n_records: int = 1000,
         synthetic_seed: int = 0,
         sampling_rate_hz: Literal[100, 500] = 100,
+        copies: Literal["error", "drop"] = "error",
         store_dir: str | None = None,
         batch_size: int = 16,
         seed: int = 0,
@@ -235,6 +293,7 @@ class SyntheticDataModule(PTBXLDataModule):
             folds=folds,
             fold=fold,
             sampling_rate_hz=sampling_rate_hz,
+            copies=copies,
             store_dir=store_dir,
             batch_size=batch_size,
             seed=seed,
@@ -244,7 +303,7 @@ class SyntheticDataModule(PTBXLDataModule):
 
     def prepare_data(self) -> None:
         """Write the simulated data set, then go the way of a real one."""
-        if "store" in self.__dict__:
+        if "cohort" in self.__dict__:
             return  # done; a trainer asks again for each of fit, test and predict
         log.warning("data=synthetic: simulated ECGs, not patients'; no number from them says anything about patients")
         write_synthetic(

@@ -84,7 +84,7 @@ def draw_training_curves(history: pd.DataFrame, *, best_epoch: int | None, title
     """
     _check_history(history, best_epoch)
     history = history.sort_values("epoch")
-    figure = _new_figure(10.0, 4.8)
+    figure = new_figure(10.0, 4.8)
     losses, metrics = figure.subplots(1, 2)
     _draw_columns(losses, history, _LOSSES, best_epoch)
     _draw_columns(metrics, history, _METRICS, best_epoch)
@@ -94,7 +94,7 @@ def draw_training_curves(history: pd.DataFrame, *, best_epoch: int | None, title
     highest = history.reindex(columns=list(_LOSSES)).max().max()  # nan where no loss was recorded
     if np.isfinite(highest) and highest > 0:
         losses.set_ylim(0.0, 1.08 * highest)
-    _fix_layout(figure)
+    fix_layout(figure)
     return figure
 
 
@@ -207,7 +207,9 @@ def draw_reliability_curves(predictions: Predictions, *, title: str) -> Figure:
     return figure
 
 
-def draw_confusion_matrices(predictions: Predictions, *, threshold: float | Sequence[float], title: str) -> Figure:
+def draw_confusion_matrices(
+    predictions: Predictions, *, threshold: float | Sequence[float] | None = None, title: str
+) -> Figure:
     """Draw a 2 x 2 confusion matrix for each class: rows are the truth, columns the prediction.
 
     Each cell gives the count and its share of the row, so the diagonal reads specificity and sensitivity; the
@@ -218,16 +220,17 @@ def draw_confusion_matrices(predictions: Predictions, *, threshold: float | Sequ
     predictions
         The records of one split.
     threshold
-        In [0, 1], one for all or one a class; a record is predicted positive where `y_prob >= threshold`.
+        In [0, 1], one for all or one a class; a record is predicted positive where `y_prob >= threshold`. None: where
+        `y_pred` says so.
     title
         Stands above the grid.
     """
-    scores = score(predictions.y_true, predictions.y_prob, predictions.class_names, threshold=threshold)
+    scores = _score(predictions, threshold)
     n_classes = len(scores.by_class)
     thresholds = scores.threshold_by_class
-    same = len(set(thresholds.values())) == 1
-    n_rows, n_columns = _choose_grid(n_classes)
-    figure = _new_figure(1.45 * n_columns + 1.4, (1.6 if same else 1.75) * n_rows + 0.9)
+    same = len(set(thresholds.values())) <= 1
+    n_rows, n_columns = choose_grid(n_classes)
+    figure = new_figure(1.45 * n_columns + 1.4, (1.6 if same else 1.75) * n_rows + 0.9)
     grid = figure.subplots(n_rows, n_columns, squeeze=False)
     for axes in grid.flat[n_classes:]:
         axes.set_axis_off()
@@ -241,15 +244,18 @@ def draw_confusion_matrices(predictions: Predictions, *, threshold: float | Sequ
         lowest = number + n_columns >= n_classes
         axes.set_xticks([0, 1], ["no", "yes"] if lowest else ["", ""], fontsize=8)
     _add_share_bar(figure, grid, shrink=min(1, 3 / n_rows))
-    least = f"{next(iter(thresholds.values())):g}" if same else "the threshold"
-    figure.supxlabel(f"Predicted (probability at least {least})", fontsize=10)
+    least = f"{next(iter(thresholds.values())):g}" if same and thresholds else "the threshold"
+    of_fold = "" if thresholds else " of its fold"
+    figure.supxlabel(f"Predicted (probability at least {least}{of_fold})", fontsize=10)
     figure.supylabel("True", fontsize=10)
     figure.suptitle(title, fontsize=12, parse_math=False)
-    _fix_layout(figure)
+    fix_layout(figure)
     return figure
 
 
-def draw_confusion_matrix(predictions: Predictions, class_name: str, *, threshold: float, title: str) -> Figure:
+def draw_confusion_matrix(
+    predictions: Predictions, class_name: str, *, threshold: float | None = None, title: str
+) -> Figure:
     """Draw the 2 x 2 confusion matrix of one class, and below it what follows from its counts.
 
     The matrix is that of `draw_confusion_matrices`, larger. Below it stand sensitivity, specificity and the positive
@@ -262,7 +268,7 @@ def draw_confusion_matrix(predictions: Predictions, class_name: str, *, threshol
     class_name
         One of `predictions.class_names`.
     threshold
-        In [0, 1]; a record is predicted positive where `y_prob >= threshold`.
+        In [0, 1]; a record is predicted positive where `y_prob >= threshold`. None: where `y_pred` says so.
     title
         Stands above the matrix, after the class.
 
@@ -274,23 +280,35 @@ def draw_confusion_matrix(predictions: Predictions, class_name: str, *, threshol
     if class_name not in predictions.class_names:
         raise ConfigError(f"class_name must be one of {', '.join(predictions.class_names)}, got {class_name!r}")
     column = [predictions.class_names.index(class_name)]
-    scores = score(predictions.y_true[:, column], predictions.y_prob[:, column], [class_name], threshold=threshold)
+    y_true, y_prob = predictions.y_true[:, column], predictions.y_prob[:, column]
+    if threshold is None:
+        scores = score(y_true, y_prob, [class_name], y_pred=predictions.y_pred[:, column])
+    else:
+        scores = score(y_true, y_prob, [class_name], threshold=threshold)
     row = scores.by_class.loc[class_name].to_dict()
     heading = f"{class_name}\n{textwrap.fill(title, 55)}"
-    figure = _new_figure(5.0, 4.4 + 0.2 * heading.count("\n"))
+    figure = new_figure(5.0, 4.4 + 0.2 * heading.count("\n"))
     axes = figure.subplots()
     _draw_matrix(axes, np.array([[row["tn"], row["fp"]], [row["fn"], row["tp"]]], dtype=np.int64), fontsize=13)
     axes.set_xticks([0, 1], ["no", "yes"], fontsize=11)
     axes.set_yticks([0, 1], ["no", "yes"], fontsize=11)
-    axes.set_xlabel(f"Predicted (probability at least {threshold:g})", fontsize=11)
+    least = "the threshold of its fold" if threshold is None else f"{threshold:.3g}"
+    axes.set_xlabel(f"Predicted (probability at least {least})", fontsize=11)
     axes.set_ylabel("True", fontsize=11)
     _add_share_bar(figure, axes, shrink=0.75)
     labels = {"sensitivity": "sensitivity", "specificity": "specificity", "precision": "PPV", "npv": "NPV"}
     rates = "   ".join(f"{label} {_say_rate(row[name])}" for name, label in labels.items())
     figure.supxlabel(rates, fontsize=10)
     figure.suptitle(heading, fontsize=11, parse_math=False)
-    _fix_layout(figure)
+    fix_layout(figure)
     return figure
+
+
+def _score(predictions: Predictions, threshold: float | Sequence[float] | None) -> Scores:
+    names = predictions.class_names
+    if threshold is None:
+        return score(predictions.y_true, predictions.y_prob, names, y_pred=predictions.y_pred)
+    return score(predictions.y_true, predictions.y_prob, names, threshold=threshold)
 
 
 def save_figure(figure: Figure, path: Path) -> None:
@@ -308,13 +326,14 @@ def save_figure(figure: Figure, path: Path) -> None:
     write_atomically(path, content.getvalue())
 
 
-def _new_figure(width_inch: float, height_inch: float) -> Figure:
+def new_figure(width_inch: float, height_inch: float) -> Figure:
+    """Make a figure with a constrained layout, without pyplot."""
     figure = Figure(figsize=(width_inch, height_inch), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
-def _fix_layout(figure: Figure) -> None:
+def fix_layout(figure: Figure) -> None:
     """Lay the figure out once: left to itself, the layout shifts a little with every drawing."""
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
@@ -401,7 +420,7 @@ def _say_macro(what: str, value: float, scores: Scores) -> str:
     return f"macro {what} {value:.3f} over {n_defined} of {n_classes} classes"
 
 
-def _choose_grid(n_panels: int) -> tuple[int, int]:
+def choose_grid(n_panels: int) -> tuple[int, int]:
     """Rows and columns of a grid a little wider than high, with as few empty places as can be."""
     if n_panels <= 5:
         return 1, n_panels

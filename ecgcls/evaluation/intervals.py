@@ -320,9 +320,7 @@ def _number_patients(patient_id: ArrayLike, n_records: int) -> NDArray[np.int64]
     return patient_of
 
 
-def _sort_columns(
-    y_true: NDArray[np.int8], y_prob: NDArray[np.float64], decided: NDArray[np.bool_]
-) -> list[_Column]:
+def _sort_columns(y_true: NDArray[np.int8], y_prob: NDArray[np.float64], decided: NDArray[np.bool_]) -> list[_Column]:
     numbers = range(y_true.shape[1])
     return [_Column.sort(y_true[:, one], y_prob[:, one], is_predicted=decided[:, one]) for one in numbers]
 

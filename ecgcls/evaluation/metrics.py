@@ -69,8 +69,9 @@ class Scores:
     ----------
     overall
         `pr_auc`, `roc_auc`, `f1_macro`, `mcc` (means over the defined classes), `f1_micro`, `brier` and `log_loss`
-        (means over all records and classes), `loss` when a `pos_weight` was given, and the counts `n_records`, `n_classes`, `n_defined_classes`, `n_positive`
-        (positive labels over all classes) and `prevalence` (their share of all labels).
+        (means over all records and classes), `loss` when a `pos_weight` was given, and the counts `n_records`,
+        `n_classes`, `n_defined_classes`, `n_positive` (positive labels over all classes) and `prevalence` (their share
+        of all labels).
     by_class
         One row a class: `n_positive`, `n_negative`, `prevalence`, `pr_auc`, `roc_auc`, and at the threshold
         `f1`, `mcc`, `sensitivity`, `specificity`, `precision` (positive predictive value), `npv`, and `brier`, `tp`,
@@ -160,7 +161,7 @@ def score(
     {'HYP': 'no positive record'}
     """
     y_true, y_prob = check_arrays(y_true, y_prob, class_names)
-    thresholds = _check_threshold(threshold, class_names)
+    thresholds = check_threshold(threshold, class_names)
     decided = y_prob >= thresholds
     if y_pred is not None:
         decided = check_arrays(y_pred, y_prob, class_names, name="y_pred")[0] == 1
@@ -287,7 +288,8 @@ def _mean_cross_entropy(
     return float(np.where(y_true == 1, -pos_weight * np.log(clipped), -np.log1p(-clipped)).mean())
 
 
-def _check_threshold(threshold: float | Sequence[float], class_names: Sequence[str]) -> NDArray[np.float64]:
+def check_threshold(threshold: float | Sequence[float], class_names: Sequence[str]) -> NDArray[np.float64]:
+    """Refuse what is not one threshold in [0, 1], or one a class."""
     thresholds = np.asarray(threshold, dtype=np.float64)
     if thresholds.shape not in {(), (len(class_names),)}:
         raise ConfigError(f"threshold must be one number or one a class ({len(class_names)}), got {thresholds.shape}")

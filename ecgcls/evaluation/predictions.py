@@ -171,7 +171,7 @@ class Predictions:
         >>> said.y_pred.ravel().tolist(), said.decide([0.3]).y_pred.ravel().tolist()
         ([0, 0], [1, 0])
         """
-        return replace(self, y_pred=self.y_prob >= np.asarray(thresholds, dtype=float))
+        return replace(self, y_pred=(self.y_prob >= np.asarray(thresholds, dtype=float)).astype(np.int8))
 
     def to_csv(self, path: Path) -> None:
         """Write one line a record; equal predictions give equal bytes, the file appears whole or not at all.
@@ -454,7 +454,7 @@ def _parse(path: Path, rows: pd.DataFrame, class_names: tuple[str, ...]) -> Pred
             for name in ("ecg_id", "patient_id", "strat_fold")
         )
         split = rows["split"].to_numpy(dtype=np.str_)
-        decided = [name.removeprefix(_PRED) for name in rows if name.startswith(_PRED)]
+        decided = [str(name).removeprefix(_PRED) for name in rows if str(name).startswith(_PRED)]
         if decided and set(decided) != set(class_names):
             difference = describe_difference(decided, class_names)
             raise DataError(f"the classes of the {_PRED} and {_TRUE} columns differ: {difference}")

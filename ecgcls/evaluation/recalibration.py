@@ -62,7 +62,7 @@ from ecgcls.evaluation.calibration import reliability_curve
 from ecgcls.evaluation.checks import check_arrays
 from ecgcls.evaluation.metrics import OVERALL
 
-_METHODS = ("none", "temperature", "platt", "isotonic")
+_METHODS: tuple[Literal["none", "temperature", "platt", "isotonic"], ...] = ("none", "temperature", "platt", "isotonic")
 _EPS = 1e-7  # of a probability; a float32 sigmoid rounds to 0 or 1 not far beyond
 _WIDEST = 40.0  # an offset of logits beyond this changes nothing more
 
@@ -188,7 +188,7 @@ def fit_calibrator(
             method = "platt"
         else:
             log_loss = _cross_validate(y_true, y_prob, patients, class_names, rule)
-            method = min(log_loss, key=log_loss.__getitem__)  # type: ignore[assignment]
+            method = min(_METHODS, key=log_loss.__getitem__)
     by_class = {
         str(name): _fit(y_true[:, column], y_prob[:, column], method, rule.min_positives)
         for column, name in enumerate(class_names)
@@ -323,7 +323,7 @@ def _cross_validate(
     rule: CalibrationRule,
 ) -> dict[str, float]:
     """Return each method's log loss on patients that it was not fitted on."""
-    losses = dict.fromkeys(_METHODS, 0.0)
+    losses: dict[str, float] = dict.fromkeys(_METHODS, 0.0)
     for kept, left_out in GroupKFold(rule.n_folds, shuffle=True, random_state=0).split(y_prob, groups=patients):
         for method in _METHODS:
             settings = replace(rule, method=method)  # type: ignore[arg-type]

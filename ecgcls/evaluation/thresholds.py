@@ -10,8 +10,8 @@ Conventions
     - *f1* maximises F1; *youden* maximises sensitivity + specificity - 1 [1]_; *sensitivity* takes the highest
       threshold that keeps a stated sensitivity, *specificity* the lowest that keeps a stated specificity; *cost*
       minimises the false positives plus `cost_ratio` times the false negatives; *fixed* chooses nothing.
-    - A class with fewer than `min_positives` positive (or negative) records is not tuned: it gets `fixed`, and is
-      named with the reason.
+    - A class with fewer than `min_positives` positive (or negative) records is not tuned: it gets `fixed` here (a run
+      replaces that by its net's own 0.5, see `decisions`), and is named with the reason.
     - The predictive values depend on how frequent a class is. `restate_predictive_values` computes them by Bayes' rule
       for another prevalence, as long as sensitivity and specificity are the same there [2]_.
     - The net benefit of acting from a probability p on is :math:`TP/n - FP/n \cdot p/(1-p)`: p is also the number of

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from ecgcls.cross_validation import read_folds
 from ecgcls.errors import ConfigError, DataError
-from ecgcls.evaluation.metrics import Scores, score, summarise_folds
+from ecgcls.evaluation.metrics import Scores, summarise_folds
 from ecgcls.evaluation.predictions import Predictions, pool
+from ecgcls.evaluation.results import score_split
 from ecgcls.runs import RunDirectory, read_thresholds
 
 SHOWN = {"pr_auc": "PR-AUC", "roc_auc": "ROC-AUC", "f1_macro": "F1"}
@@ -81,7 +82,7 @@ class Configuration:
 
     @cached_property
     def thresholds(self) -> list[float]:
-        """One a class: from what probability on it is predicted."""
+        """One a class: from what probability on it is predicted, the mean over the folds, each of which has its own."""
         return list(read_thresholds(self.runs, self.pooled.class_names).values())
 
     @cached_property
@@ -117,7 +118,7 @@ class Configuration:
         return math.fsum(info["stages_s"]["fit"] for info in self.infos)
 
     def _score(self, predictions: Predictions) -> Scores:
-        return score(predictions.y_true, predictions.y_prob, predictions.class_names, threshold=self.thresholds)
+        return score_split(predictions)
 
     def tabulate(self) -> dict[str, Any]:
         """Return the configuration's line of the leaderboard, as numbers."""
@@ -361,12 +362,13 @@ def list_limits(experiment: Experiment) -> list[str]:
         )
     if any(one.is_weighted for one in experiment.configurations):
         limits.append(
-            "The loss weighs positive records more, which shifts the probabilities of rare classes upwards: they rank "
-            "records, they are not frequencies. See the reliability curves."
+            "The loss weighs positive records more, which shifts the probabilities of rare classes upwards; each run "
+            "recalibrates them on its validation part, and the reliability curves show what is left."
         )
     if any(0.5 in one.thresholds for one in experiment.configurations):
         limits.append(
-            "F1, sensitivity, specificity and the confusion matrices use a threshold of 0.5, which is not tuned."
+            "F1, sensitivity, specificity and the confusion matrices use, for some classes, a threshold of 0.5 that is "
+            "not tuned."
         )
     limits.append(
         "The tables of this page stand without intervals (those of a run are in its intervals.csv), and whether one "

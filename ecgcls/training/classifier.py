@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import Metric, MetricCollection
 
 from ecgcls.errors import ConfigError
+from ecgcls.fingerprint import STANDARDIZED_ON
 from ecgcls.training.standardizer import Standardizer
 
 _CLASS_NAMES = "ecgcls_class_names"  # key in a checkpoint
@@ -30,6 +31,8 @@ class ECGClassifier(pl.LightningModule):
         The classes, in the order of the logits. Stored in every checkpoint and checked when one is loaded.
     mean_mv, sd_mv
         ``(lead,)``: each lead's mean and standard deviation over the training part.
+    standardized_on
+        `ecgcls.fingerprint.hash_records` of the records that these were computed from; stored in every checkpoint.
     loss
         Takes logits and targets ``(batch, class)``.
     optimizer
@@ -52,6 +55,7 @@ class ECGClassifier(pl.LightningModule):
         class_names: Sequence[str],
         mean_mv: Tensor,
         sd_mv: Tensor,
+        standardized_on: str,
         loss: nn.Module,
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
         scheduler: Callable[[Optimizer], LRScheduler],
@@ -60,6 +64,7 @@ class ECGClassifier(pl.LightningModule):
         super().__init__()
         self.net = net
         self.class_names = tuple(class_names)
+        self.standardized_on = standardized_on
         self.standardizer = Standardizer(mean_mv, sd_mv)
         self.loss = loss
         self._make_optimizer = optimizer
@@ -140,8 +145,9 @@ class ECGClassifier(pl.LightningModule):
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Write the class list into the checkpoint."""
+        """Write the class list, and on which records the standardiser was fitted, into the checkpoint."""
         checkpoint[_CLASS_NAMES] = list(self.class_names)
+        checkpoint[STANDARDIZED_ON] = self.standardized_on
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of another class list."""

@@ -12,7 +12,7 @@ import sklearn.metrics
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.calibration import reliability_curve
 from ecgcls.evaluation.figures import (
-    _choose_grid,
+    choose_grid,
     draw_confusion_matrices,
     draw_confusion_matrix,
     draw_pr_curves,
@@ -260,7 +260,7 @@ def test_a_truth_without_records_has_no_share():
 
 @pytest.mark.parametrize("n_classes", range(1, 72))
 def test_the_grid_has_room_for_every_class_and_no_empty_row(n_classes):
-    n_rows, n_columns = _choose_grid(n_classes)
+    n_rows, n_columns = choose_grid(n_classes)
     assert n_columns * (n_rows - 1) < n_classes <= n_columns * n_rows
     assert n_rows <= n_columns + 1
 

@@ -201,7 +201,7 @@ def test_limits_come_from_the_facts(found):
     assert "cnn1d seed=1: " not in limits
     assert "The ECGs are simulated." in limits
     assert "One seed only (0)" in limits
-    assert "threshold of 0.5, which is not tuned" in limits
+    assert "a threshold of 0.5 that is not tuned" in limits
     assert [one.is_weighted for one in found.configurations] == [False, True]
     assert "The loss weighs positive records more" in limits
     unweighted = replace(found, configurations=found.configurations[:1])

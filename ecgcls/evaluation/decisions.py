@@ -1,0 +1,126 @@
+"""Decisions: what a run learned on its validation part about its own probabilities, and takes with it.
+
+A net's probabilities are recalibrated (`recalibration`) and cut at thresholds (`thresholds`). Both are learned on the
+validation part, stored with the run with a fingerprint of the records that they were learned on, and applied to
+whatever the run predicts afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ecgcls.errors import DataError
+from ecgcls.evaluation.predictions import THRESHOLD, Predictions
+from ecgcls.evaluation.recalibration import CalibrationRule, Calibrator, fit_calibrator
+from ecgcls.evaluation.thresholds import ThresholdRule, choose_thresholds
+from ecgcls.fingerprint import hash_records
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """A calibrator and thresholds, and what they were learned on.
+
+    Attributes
+    ----------
+    calibrator
+        Translates the net's probabilities.
+    thresholds
+        By class, of translated probabilities.
+    rule
+        How the thresholds were chosen.
+    not_tuned
+        Why, of the classes without a threshold of their own.
+    n_records, records_sha256
+        How many records these were learned on, and their fingerprint.
+    """
+
+    calibrator: Calibrator
+    thresholds: Mapping[str, float]
+    rule: Mapping[str, Any]
+    not_tuned: Mapping[str, str]
+    n_records: int
+    records_sha256: str
+
+    def apply(self, uncalibrated: Predictions) -> Predictions:
+        """Translate probabilities and decide."""
+        names = uncalibrated.class_names
+        calibrated = replace(uncalibrated, y_prob=self.calibrator.apply(uncalibrated.y_prob, names))
+        return calibrated.decide([self.thresholds[name] for name in names])
+
+    def check_learned_on(self, records_sha256: str) -> None:
+        """Refuse decisions that were learned on other records than the validation part.
+
+        Raises
+        ------
+        DataError
+            If so.
+        """
+        if self.records_sha256 != records_sha256:
+            raise DataError(
+                "leak: calibrator and thresholds were learned on other records than the run's validation part "
+                f"(fingerprint {self.records_sha256[:12]}, expected {records_sha256[:12]}): their scores are not to be "
+                "trusted; train anew with overwrite=true"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the thresholds as plain numbers and text for `json.dump`."""
+        return {
+            "calibrator": self.calibrator.to_dict(),
+            "threshold_rule": dict(self.rule),
+            "not_tuned": dict(self.not_tuned),
+            "learned_on": {"part": "val", "n_records": self.n_records, "records_sha256": self.records_sha256},
+        }
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any], thresholds: Mapping[str, float]) -> Decisions:
+        """Build what `to_dict` gave."""
+        return cls(
+            Calibrator.from_dict(stored["calibrator"]),
+            thresholds,
+            stored["threshold_rule"],
+            stored["not_tuned"],
+            stored["learned_on"]["n_records"],
+            stored["learned_on"]["records_sha256"],
+        )
+
+
+def learn_decisions(
+    validation: Predictions,
+    *,
+    calibration: CalibrationRule = CalibrationRule(),
+    thresholds: ThresholdRule = ThresholdRule(),
+) -> Decisions:
+    """Learn a calibrator, and thresholds of what it gives.
+
+    A class with too few records for a threshold of its own is predicted where the net's own probability is at least 0.5:
+    its threshold is what the calibrator makes of that.
+
+    Parameters
+    ----------
+    validation
+        What the net said about the validation part.
+    calibration, thresholds
+        How.
+
+    Raises
+    ------
+    DataError
+        If a record is not of the validation part.
+    """
+    if (validation.split != "val").any():
+        row = int((validation.split != "val").argmax())
+        raise DataError(
+            f"leak: decisions are learned on the validation part alone, ecg_id {validation.ecg_id[row]} is of the "
+            f"{validation.split[row]} part"
+        )
+    names = validation.class_names
+    calibrator = fit_calibrator(validation.y_true, validation.y_prob, validation.patient_id, names, calibration)
+    y_prob = calibrator.apply(validation.y_prob, names)
+    chosen, not_tuned = choose_thresholds(validation.y_true, y_prob, names, thresholds)
+    own = calibrator.apply([[THRESHOLD] * len(names)], names)[0].tolist()
+    chosen |= {name: at for name, at in zip(names, own, strict=True) if name in not_tuned}
+    return Decisions(
+        calibrator, chosen, thresholds.describe(), not_tuned, len(validation), hash_records(validation.ecg_id)
+    )

@@ -1,0 +1,151 @@
+"""Subgroups: every metric, with its interval, in each cell of a grouping of the records.
+
+Conventions
+    - A grouping (sex, device, ...) cuts the records into cells. A cell with fewer than `min_records` records or fewer
+      than two patients is too small: its size is told, its metrics are not.
+    - Macro averages go over the classes that have a positive and a negative record in the cell, so two cells may
+      average over different classes; `n_classes` says over how many.
+    - PR-AUC depends on how frequent a class is, and cells differ in that: compare cells by ROC-AUC. The worst cell is
+      the one with the lowest macro ROC-AUC of all cells of all groupings that are not too small. The lowest of many
+      values is low by chance too; its interval tells what it is worth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from ecgcls.errors import ConfigError
+from ecgcls.evaluation.intervals import METRICS, Bootstrap, bootstrap
+from ecgcls.evaluation.metrics import OVERALL
+from ecgcls.evaluation.predictions import Predictions
+
+_OVERALL_METRICS = ("pr_auc", "roc_auc", "f1_macro", "mcc", "f1_micro", "brier", "log_loss")
+
+
+@dataclass(frozen=True)
+class Subgroups:
+    """How subgroups are scored.
+
+    Parameters
+    ----------
+    min_records
+        A cell with fewer records is too small.
+    n_resamples
+        Draws of patients for the intervals of each cell.
+
+    Raises
+    ------
+    ConfigError
+        If a value is out of its range.
+    """
+
+    min_records: int = 30
+    n_resamples: int = 200
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.min_records < 1:
+            raise ConfigError(f"subgroups.min_records must be at least 1, got {self.min_records}")
+        if self.n_resamples < 2:
+            raise ConfigError(f"subgroups.n_resamples must be at least 2, got {self.n_resamples}")
+
+
+def score_subgroups(
+    predictions: Predictions,
+    groups: pd.DataFrame,
+    *,
+    settings: Subgroups = Subgroups(),
+    intervals: Bootstrap = Bootstrap(),
+    show_progress: Callable[[list[tuple[str, str]]], Iterable[tuple[str, str]]] = iter,
+) -> pd.DataFrame:
+    """Score each cell of each grouping.
+
+    Parameters
+    ----------
+    predictions
+        Of one split.
+    groups
+        By ecg_id, a column of text for each grouping; records without a text are in no cell.
+    settings, intervals
+        How; of `intervals` all but the number of resamples is used.
+    show_progress
+        Wraps the list of cells, as `tqdm` does.
+
+    Returns
+    -------
+    DataFrame
+        One row a cell, class ('overall' for all together) and metric: ``grouping``, ``group``, ``class``, ``metric``,
+        ``n_records``, ``n_patients``, ``n_positive``, ``n_classes`` (defined in the cell), ``is_too_small``,
+        ``value``, ``low``, ``high``, ``is_supported``. A cell that is too small has the rows of 'overall' alone, with
+        nan.
+    """
+    groups = groups.reindex(predictions.ecg_id)
+    cells = [(str(grouping), group) for grouping in groups for group in dict.fromkeys(groups[grouping].dropna())]
+    how = replace(intervals, n_resamples=settings.n_resamples)
+    tables = []
+    for grouping, group in show_progress(cells):
+        rows = np.flatnonzero(groups[grouping].to_numpy() == group)
+        tables.append(_score_cell(predictions, rows, settings, how).assign(grouping=grouping, group=group))
+    if not tables:
+        return pd.DataFrame(columns=_COLUMNS)
+    return pd.concat(tables, ignore_index=True)[_COLUMNS]
+
+
+_COLUMNS = [
+    "grouping", "group", "class", "metric", "n_records", "n_patients", "n_positive", "n_classes", "is_too_small",
+    "value", "low", "high", "is_supported",
+]  # fmt: skip
+
+
+def find_worst(table: pd.DataFrame, *, metric: str = "roc_auc") -> pd.Series | None:
+    """Return the row of the cell with the lowest macro average; None where there are not two cells to compare."""
+    rows = table[(table["class"] == OVERALL) & (table["metric"] == metric) & table["value"].notna()]
+    rows = rows[rows.groupby("grouping")["group"].transform("count") > 1]
+    return None if rows.empty else rows.iloc[int(rows["value"].to_numpy().argmin())]
+
+
+def say_worst(row: pd.Series, title: str) -> str:
+    """Name the worst cell in words.
+
+    Parameters
+    ----------
+    row
+        What `find_worst` gave.
+    title
+        Of the grouping.
+    """
+    return (
+        f"{title}: {row['group']}, macro ROC-AUC {row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}] over "
+        f"{row['n_classes']} classes ({row['n_records']} records of {row['n_patients']} patients)"
+    )
+
+
+def _score_cell(predictions: Predictions, rows: np.ndarray, settings: Subgroups, intervals: Bootstrap) -> pd.DataFrame:
+    y_true, patients = predictions.y_true[rows], predictions.patient_id[rows]
+    n_patients = len(np.unique(patients))
+    n_positive = y_true.sum(axis=0)
+    size = {
+        "n_records": len(rows),
+        "n_patients": n_patients,
+        "n_classes": int(((n_positive > 0) & (n_positive < len(rows))).sum()),
+        "is_too_small": len(rows) < settings.min_records or n_patients < 2,
+    }
+    if size["is_too_small"]:
+        index = pd.MultiIndex.from_product([[OVERALL], _OVERALL_METRICS], names=["class", "metric"])
+        empty = {"value": np.nan, "low": np.nan, "high": np.nan, "is_supported": False}
+        return pd.DataFrame(empty, index=index).reset_index().assign(n_positive=int(n_positive.sum()), **size)
+    found = bootstrap(
+        y_true,
+        predictions.y_prob[rows],
+        patients,
+        predictions.class_names,
+        y_pred=predictions.y_pred[rows],
+        settings=intervals,
+    )
+    kept = found[["value", "low", "high", "n_positive", "is_supported"]]
+    assert set(kept.index.get_level_values("metric")) <= set(METRICS)
+    return kept.reset_index().assign(**size)
