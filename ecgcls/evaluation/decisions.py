@@ -94,8 +94,8 @@ def learn_decisions(
 ) -> Decisions:
     """Learn a calibrator, and thresholds of what it gives.
 
-    A class with too few records for a threshold of its own is predicted where the net's own probability is at least 0.5:
-    its threshold is what the calibrator makes of that.
+    A class with too few records for a threshold of its own is predicted where the net's own probability is at least
+    0.5: its threshold is what the calibrator makes of that.
 
     Parameters
     ----------

@@ -178,7 +178,7 @@ def draw_subgroups(table: pd.DataFrame, worst: pd.Series, *, title: str) -> Figu
 
 def _new_panels(n_panels: int, *, height_inch: float) -> tuple[Figure, list[Axes]]:
     n_rows, n_columns = choose_grid(n_panels)
-    figure = new_figure(max(6.0, 2.3 * n_columns + 0.6), height_inch * n_rows + 1.2)
+    figure = new_figure(max(6.0, 2.3 * n_columns + 2.4), height_inch * n_rows + 0.9)
     grid = figure.subplots(n_rows, n_columns, squeeze=False)
     for axes in grid.flat[n_panels:]:
         axes.set_axis_off()
@@ -191,7 +191,7 @@ def _new_panels(n_panels: int, *, height_inch: float) -> tuple[Figure, list[Axes
 
 def _finish(figure: Figure, first: Axes, title: str) -> Figure:
     handles, labels = first.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(handles), fontsize=9, frameon=False)
+    figure.legend(handles, labels, loc="outside right upper", fontsize=9, frameon=False)
     figure.suptitle(title, fontsize=12, parse_math=False)
     fix_layout(figure)
     return figure

@@ -326,7 +326,7 @@ def _cross_validate(
     losses: dict[str, float] = dict.fromkeys(_METHODS, 0.0)
     for kept, left_out in GroupKFold(rule.n_folds, shuffle=True, random_state=0).split(y_prob, groups=patients):
         for method in _METHODS:
-            settings = replace(rule, method=method)  # type: ignore[arg-type]
+            settings = replace(rule, method=method)
             fitted = fit_calibrator(y_true[kept], y_prob[kept], patients[kept], class_names, settings)
             held = fitted.apply(y_prob[left_out], class_names)
             losses[method] += _log_loss(y_true[left_out], held) * len(left_out) / len(y_true)

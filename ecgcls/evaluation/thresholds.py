@@ -39,6 +39,7 @@ from numpy.typing import ArrayLike, NDArray
 from ecgcls.errors import ConfigError
 from ecgcls.evaluation.checks import check_arrays
 
+_HUNDREDTHS = tuple((np.arange(1, 100) / 100).tolist())
 _RULES = ("f1", "youden", "sensitivity", "specificity", "cost", "fixed")
 
 
@@ -171,7 +172,7 @@ def decision_curves(
     y_prob: ArrayLike,
     class_names: Sequence[str],
     *,
-    thresholds: ArrayLike = tuple(number / 100 for number in range(1, 100)),
+    thresholds: ArrayLike = _HUNDREDTHS,
 ) -> pd.DataFrame:
     """Return the net benefit of acting on each class from each probability on.
 
