@@ -26,7 +26,7 @@ def fit(y_true, y_prob, method, **settings):
 
 
 def test_platt_finds_the_line_that_made_the_data():
-    y_true, y_prob, true_prob = simulate(20_000, 0)
+    y_true, y_prob, _ = simulate(20_000, 0)
     found = fit(y_true, y_prob, "platt")
     assert found.by_class["MI"]["slope"] == pytest.approx(0.5, abs=0.03)
     assert found.by_class["MI"]["intercept"] == pytest.approx(-1.5, abs=0.06)
