@@ -56,11 +56,13 @@ def run_command(task: Callable[[DictConfig], Any], *, config_name: str, texts: t
                 raise
             _refuse(error, config_name)
 
-    config_path = str(CONF_DIR)
+    config_path, stored = str(CONF_DIR), config_name
     if config_name != _RUN:
-        _store(config_name)
-        config_path = "pkg://ecgcls"  # not conf/ with its groups: model=cnn1d names a run here, not a file
-    application = hydra.main(version_base="1.3", config_path=config_path, config_name=config_name)
+        stored = f"ecgcls_{config_name}"
+        _store(config_name, stored)
+        if not _is_composed(config_name):
+            config_path = "pkg://ecgcls"  # not conf/ with its groups: model=cnn1d names a run here, not a file
+    application = hydra.main(version_base="1.3", config_path=config_path, config_name=stored)
     try:
         application(refuse_or_run)()
     except EXPECTED as error:
@@ -151,18 +153,24 @@ def _quote(argument: str, texts: tuple[str, ...]) -> str:
     return f"{key}='{body}'"
 
 
-def _store(config_name: str) -> None:
+def _is_composed(config_name: str) -> bool:
+    """Whether a command's configuration has groups."""
+    return "defaults" in _load(config_name)
+
+
+def _store(config_name: str, stored: str) -> None:
     """Hand a command's YAML to Hydra, with the logging and the help page of ``ecgcls.run``."""
     shared = OmegaConf.masked_copy(_load(_RUN).hydra, _SHARED)
     text = (CONF_DIR / f"{config_name}.yaml").read_text().partition("\nhydra:")[0]  # its comments tell what each is
     settings = "\n".join(text.splitlines()[1:])
-    shared.help = {
-        "template": f"${{hydra.help.header}}\n== Settings (key=value) ==\n{settings}\n\n${{hydra.help.footer}}",
-        "footer": shared.help.footer,
-    }
+    own = _load(config_name)
+    groups = list(own.pop("defaults", []))
+    if not groups:  # the comments of the YAML tell what each setting is
+        template = f"${{hydra.help.header}}\n== Settings (key=value) ==\n{settings}\n\n${{hydra.help.footer}}"
+        shared.help = {"template": template, "footer": shared.help.footer}
     quiet = [{"override hydra/job_logging": "none"}, {"override hydra/hydra_logging": "none"}, "_self_"]
-    node = OmegaConf.merge({"defaults": quiet, "hydra": shared}, _load(config_name))
-    ConfigStore.instance().store(name=config_name, node=node)
+    node = OmegaConf.merge({"hydra": shared}, own, {"defaults": [*groups, *quiet]})
+    ConfigStore.instance().store(name=stored, node=node)
 
 
 def _load(config_name: str) -> DictConfig:
@@ -173,10 +181,11 @@ def _load(config_name: str) -> DictConfig:
 
 def _known_keys(config_name: str) -> list[str]:
     """List the keys of the default configuration, with the command line's choices where they can be made."""
-    if config_name != _RUN:
+    if config_name != _RUN and not _is_composed(config_name):
         return [key for key in list_keys(_load(config_name)) if not key.startswith("hydra")]
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        config_name = config_name if config_name == _RUN else f"ecgcls_{config_name}"
         default = compose(config_name)
         choices = [
             argument.partition(",")[0]

@@ -153,7 +153,7 @@ def write_comparison(
             "level": settings.level,
             "n_resamples": settings.n_resamples,
             "comparison": _nest(by_class),
-            "over_runs": {str(name): _plain(row) for name, row in over_runs.iterrows()},
+            "over_runs": {str(name): _plain(row.to_dict()) for name, row in over_runs.iterrows()},
         },
     )
     save_figure(draw_differences(by_class, a=a.name, b=b.name, level=settings.level), folder / "figures" / "forest.png")
@@ -165,8 +165,8 @@ def draw_differences(by_class: pd.DataFrame, *, a: str, b: str, level: float) ->
     columns, kinds = [], [""] * len(names)
     for metric in ("pr_auc", "roc_auc"):
         rows = by_class.xs(metric, level="metric").rename(index={OVERALL: "macro"}).loc[names]
-        values = [rows[key].to_numpy(dtype=float) for key in ("difference", "low", "high")]
-        columns.append(Forest(f"Difference of {_SHOWN[metric]}, a - b", *values, reference=0.0))
+        value, low, high = (rows[key].to_numpy(dtype=float) for key in ("difference", "low", "high"))
+        columns.append(Forest(f"Difference of {_SHOWN[metric]}, a - b", value, low, high, reference=0.0))
         if metric == "pr_auc":
             kinds = [str(verdict) for verdict in rows["verdict"]]
     labels = [f"{kind} (PR-AUC)" for kind in kinds]
@@ -178,7 +178,7 @@ def draw_differences(by_class: pd.DataFrame, *, a: str, b: str, level: float) ->
 def say_comparison(by_class: pd.DataFrame, over_runs: pd.DataFrame, *, level: float) -> str:
     """Return the result as text: PR-AUC, ROC-AUC and F1 by class, and over folds and seeds."""
     rows = []
-    for (name, metric), row in by_class.iterrows():  # type: ignore[misc]
+    for (name, metric), row in zip(by_class.index.tolist(), by_class.to_dict(orient="records"), strict=True):
         if metric not in _SHOWN:
             continue
         mark = "" if row["is_supported"] else " !"
@@ -235,13 +235,13 @@ def _find_runs(path: Path) -> list[RunDirectory]:
     return sorted(chosen[0], key=lambda run: (run.read_info()["seed"], run.read_info()["fold"]))
 
 
-def _plain(row: pd.Series) -> dict[str, Any]:
+def _plain(row: Mapping[Any, Any]) -> dict[str, Any]:
     found = {str(key): value.item() if isinstance(value, np.generic) else value for key, value in row.items()}
     return {key: None if isinstance(value, float) and np.isnan(value) else value for key, value in found.items()}
 
 
 def _nest(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
     nested: dict[str, dict[str, Any]] = {}
-    for (name, metric), row in table.iterrows():  # type: ignore[misc]
+    for (name, metric), row in zip(table.index.tolist(), table.to_dict(orient="records"), strict=True):
         nested.setdefault(str(name), {})[str(metric)] = _plain(row)
     return nested

@@ -10,7 +10,7 @@ import inspect
 import json
 import re
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,22 @@ _NOT_IDENTITY = (
     "trainer.enable_model_summary",
 )  # fmt: skip
 """Keys that say where things lie or what is shown, not what is computed."""
+
+
+def check_nodes(config: DictConfig, groups: Sequence[str]) -> None:
+    """Refuse what some groups of a configuration cannot mean; the rest of it is not looked at.
+
+    Raises
+    ------
+    ConfigError
+        Naming the first key that is unknown, missing or of the wrong type.
+    """
+    try:
+        plain = {group: OmegaConf.to_container(config[group], resolve=True, throw_on_missing=True) for group in groups}
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
+    for key, node in _find_targets(plain):
+        _check_target(key, node)
 
 
 def check(config: DictConfig) -> None:

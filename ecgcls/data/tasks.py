@@ -46,6 +46,9 @@ class Task:
     k
         Keep only the `k` most frequent classes, most frequent first (ties in the order of
         ``scp_statements.csv``), counted over all records; None keeps all.
+    min_likelihood
+        A statement counts from this likelihood on, in percent. 0 counts every listed one: 0 means 'unknown' in PTB-XL,
+        and rhythm and form statements have hardly another.
     absent_classes
         What to do with a class that the training part gives no example of (or nothing but examples):
         ``error`` refuses, ``drop`` leaves the class out, by name. A record that had no other label stays, as a
@@ -56,6 +59,7 @@ class Task:
     classes: Literal["statement", "diagnostic_subclass", "diagnostic_class"] = "statement"
     class_order: Sequence[str] = ()
     k: int | None = None
+    min_likelihood: float = 0.0
     absent_classes: Literal["error", "drop"] = "error"
 
     def __post_init__(self) -> None:
@@ -66,6 +70,8 @@ class Task:
             )
         if self.k is not None and self.k < 1:
             raise ConfigError(f"task.k must be at least 1, got {self.k}")
+        if not 0 <= self.min_likelihood <= 100:
+            raise ConfigError(f"task.min_likelihood must be in [0, 100] percent, got {self.min_likelihood:g}")
 
     def label(self, scp_codes: pd.Series, statements: pd.DataFrame) -> Labels:
         """Label every record.
@@ -84,15 +90,15 @@ class Task:
         ConfigError
             If `class_order` names a class that does not exist, or `k` asks for more than there are.
         """
-        class_of = self._class_of_statement(statements)
+        class_of = self.class_of_statement(statements)
         class_names = self._order_classes(list(dict.fromkeys(class_of.values())))
         column = {name: position for position, name in enumerate(class_names)}
         y_true = np.zeros((len(scp_codes), len(class_names)), dtype=np.bool_)
         known = set(statements.index)
         for row, (ecg_id, codes) in enumerate(scp_codes.items()):
-            for statement in codes:
+            for statement, likelihood in codes.items():
                 if statement in class_of:
-                    y_true[row, column[class_of[statement]]] = True
+                    y_true[row, column[class_of[statement]]] |= likelihood >= self.min_likelihood
                 elif statement not in known:
                     raise DataError(
                         f"scp_codes of ecg_id {ecg_id}: the statement {statement!r} does not stand in "
@@ -117,7 +123,8 @@ class Task:
         columns = [labels.class_names.index(name) for name in class_names]
         return Labels(labels.y_true[:, columns], tuple(class_names))
 
-    def _class_of_statement(self, statements: pd.DataFrame) -> Mapping[str, str]:
+    def class_of_statement(self, statements: pd.DataFrame) -> Mapping[str, str]:
+        """Return the class of each statement that counts."""
         chosen = statements if self.statements == "all" else statements[statements[self.statements]]
         if self.classes == "statement":
             return {statement: statement for statement in chosen.index}

@@ -176,6 +176,29 @@ def draw_subgroups(table: pd.DataFrame, worst: pd.Series, *, title: str) -> Figu
     return draw_forest(names, columns, title=f"{title}, subgroups with intervals", kinds=kinds, colors=colors)
 
 
+def draw_likelihoods(likelihoods: pd.DataFrame) -> Figure:
+    """Draw how often each likelihood is given, a panel a kind of statement.
+
+    Parameters
+    ----------
+    likelihoods
+        A row a kind, a column a likelihood in percent.
+    """
+    figure, panels = _new_panels(len(likelihoods), height_inch=2.8)
+    at = np.arange(likelihoods.shape[1])
+    for axes, (kind, row) in zip(panels, likelihoods.iterrows(), strict=False):
+        colors = ["0.6" if value == 0 else _MODEL for value in likelihoods.columns]
+        bars = axes.bar(at, row, color=colors)
+        axes.bar_label(bars, fontsize=7)
+        axes.set_xticks(at, [f"{value:g}" for value in likelihoods.columns])
+        axes.set_title(f"{kind} statements", fontsize=10)
+    for color, label in (("0.6", "0: unknown"), (_MODEL, "stated")):
+        panels[0].bar([0], [0], color=color, label=label)
+    figure.supxlabel("Likelihood (%)", fontsize=10)
+    figure.supylabel("Statements", fontsize=10)
+    return _finish(figure, panels[0], "Likelihoods of the statements")
+
+
 def _new_panels(n_panels: int, *, height_inch: float) -> tuple[Figure, list[Axes]]:
     n_rows, n_columns = choose_grid(n_panels)
     figure = new_figure(max(6.0, 2.3 * n_columns + 2.4), height_inch * n_rows + 0.9)

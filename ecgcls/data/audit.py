@@ -1,0 +1,145 @@
+"""An audit of labels: what a task makes of a data set's statements, and what other rules would make of them."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from ecgcls.data.folds import FoldTable
+from ecgcls.data.tasks import Task
+from ecgcls.fingerprint import hash_labels
+
+RULES = {"any listed statement": 0.0, "likelihood >= 50": 50.0, "likelihood = 100": 100.0}
+"""Rules by which a statement could count, with their least likelihood in percent."""
+_KINDS = ("diagnostic", "form", "rhythm")
+
+
+@dataclass(frozen=True, eq=False)
+class Audit:
+    """What `audit_labels` found.
+
+    Attributes
+    ----------
+    statements
+        A row a statement that a record carries or the task counts: its class in the task (empty if it does not count),
+        which kinds it is of, and how many records carry it, in all and by likelihood.
+    by_fold
+        Positive records of each class in each strat_fold, and all records and those with a label.
+    by_part
+        The same by fold and part.
+    likelihoods
+        How often each likelihood stands in the data, in percent, by kind of statement.
+    rules
+        By rule: records with a label, labels, positive records of each class, and the share of the labels that the
+        first rule has.
+    n_records, n_labelled
+        In all, and with a label in the task.
+    labels_sha256
+        Fingerprint of the labels of the labelled records.
+    """
+
+    statements: pd.DataFrame
+    by_fold: pd.DataFrame
+    by_part: pd.DataFrame
+    likelihoods: pd.DataFrame
+    rules: pd.DataFrame
+    n_records: int
+    n_labelled: int
+    labels_sha256: str
+
+
+def audit_labels(database: pd.DataFrame, statements: pd.DataFrame, *, task: Task, folds: FoldTable) -> Audit:
+    """Audit the labels of a data set.
+
+    Parameters
+    ----------
+    database, statements
+        The tables of `ecgcls.data.ptbxl.read_database`, with ``strat_fold``, and `read_statements`.
+    task, folds
+        What the classes are, and which strat_folds each fold validates and tests on.
+
+    Raises
+    ------
+    DataError, ConfigError
+        As `ecgcls.data.tasks.Task.label`.
+    """
+    codes = database["scp_codes"]
+    labels = task.label(codes, statements)
+    is_labelled = labels.y_true.any(axis=1)
+    listed = _list_statements(codes)
+    counts = pd.DataFrame(labels.y_true, columns=list(labels.class_names), index=database.index).astype(int)
+    counts = counts.assign(records=1, labelled=is_labelled.astype(int))
+    by_part = {
+        (fold, part): counts[folds.split(database["strat_fold"].to_numpy(), fold=fold) == part].sum()
+        for fold in range(len(folds))
+        for part in ("train", "val", "test")
+    }
+    return Audit(
+        statements=_tabulate_statements(listed, statements, task),
+        by_fold=counts.groupby(database["strat_fold"]).sum(),
+        by_part=pd.DataFrame(by_part).T.rename_axis(["fold", "part"]),
+        likelihoods=_tabulate_likelihoods(listed, statements),
+        rules=_tabulate_rules(database, statements, task),
+        n_records=len(database),
+        n_labelled=int(is_labelled.sum()),
+        labels_sha256=hash_labels(database.index[np.flatnonzero(is_labelled)], labels.y_true[is_labelled], labels.class_names),
+    )
+
+
+def say_lost_kinds(audit: Audit) -> list[str]:
+    """Name the kinds of statements of which a rule of at least 50 percent would leave less than a tenth."""
+    found = []
+    for kind, row in audit.likelihoods.iterrows():
+        total = row.sum()
+        kept = row[[value for value in row.index if value >= 50]].sum()
+        if total and kept < 0.1 * total:
+            found.append(
+                f"A rule 'likelihood >= 50' would delete {total - kept:,.0f} of {total:,.0f} {kind} statements: their "
+                "likelihood is mostly 0, which means unknown, not absent."
+            )
+    return found
+
+
+def _list_statements(codes: pd.Series) -> pd.DataFrame:
+    """Return a row for each statement of each record."""
+    rows = [(ecg_id, name, float(value)) for ecg_id, of_record in codes.items() for name, value in of_record.items()]
+    return pd.DataFrame(rows, columns=["ecg_id", "statement", "likelihood"])
+
+
+def _tabulate_statements(listed: pd.DataFrame, statements: pd.DataFrame, task: Task) -> pd.DataFrame:
+    class_of = task.class_of_statement(statements)
+    table = pd.crosstab(listed["statement"], listed["likelihood"]).reindex(statements.index, fill_value=0)
+    table.columns = [f"n_at_{value:g}" for value in table.columns]
+    table.insert(0, "n_records", table.sum(axis=1))
+    for kind in reversed(_KINDS):
+        table.insert(0, kind, statements[kind])
+    table.insert(0, "class", [class_of.get(name, "") for name in table.index])
+    kept = table[(table["class"] != "") | (table["n_records"] > 0)].rename_axis("statement")
+    return kept.sort_values(["class", "n_records"], ascending=[True, False], kind="stable")
+
+
+def _tabulate_likelihoods(listed: pd.DataFrame, statements: pd.DataFrame) -> pd.DataFrame:
+    kinds = {
+        kind: listed[listed["statement"].isin(statements.index[statements[kind]])]["likelihood"].value_counts()
+        for kind in _KINDS
+    }
+    return pd.DataFrame(kinds).T.fillna(0).astype(int).sort_index(axis=1).rename_axis("kind")
+
+
+def _tabulate_rules(database: pd.DataFrame, statements: pd.DataFrame, task: Task) -> pd.DataFrame:
+    rows = {}
+    class_names = task.label(database["scp_codes"], statements).class_names
+    for name, least in RULES.items():
+        labels = replace(task, min_likelihood=least).label_as(class_names, database["scp_codes"], statements)
+        n_labelled = int(labels.y_true.any(axis=1).sum())
+        rows[name] = {
+            "records, unlabelled dropped": n_labelled,
+            "records, unlabelled kept": len(database),
+            "without a label": len(database) - n_labelled,
+            "labels": int(labels.y_true.sum()),
+            **dict(zip(class_names, labels.y_true.sum(axis=0).tolist(), strict=True)),
+        }
+    table = pd.DataFrame(rows).T.rename_axis("rule")
+    first = max(int(table["labels"].iloc[0]), 1)
+    table.insert(4, "share of labels", np.round(table["labels"] / first, 3))
+    return table
