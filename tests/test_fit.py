@@ -2,6 +2,8 @@
 
 import json
 import logging
+import shutil
+from dataclasses import replace
 
 import hydra
 import numpy as np
@@ -13,9 +15,12 @@ from omegaconf import OmegaConf
 from sklearn.metrics import average_precision_score, f1_score, log_loss, roc_auc_score
 
 from ecgcls.config import CONF_DIR
+from ecgcls.data.module import PTBXLDataModule
 from ecgcls.data.synthetic import write_synthetic
 from ecgcls.errors import ConfigError, DataError
+from ecgcls.evaluation.decisions import learn_decisions
 from ecgcls.fit import train
+from ecgcls.rescoring import read_run
 from ecgcls.runs import RunDirectory
 
 EPOCHS = 3
@@ -98,12 +103,14 @@ def test_metrics_are_those_of_the_predictions_file(run):
     for split in ("val", "test"):
         part = table[table["split"] == split]
         y_true = part.filter(like="y_true_").to_numpy()
-        y_prob = part.filter(like="y_prob_").to_numpy()
+        y_prob, y_pred = (part.filter(like=name).to_numpy() for name in ("y_prob_", "y_pred_"))
         overall = metrics[split]["overall"]
         assert overall["pr_auc"] == pytest.approx(average_precision_score(y_true, y_prob), abs=1e-9)
         assert overall["roc_auc"] == pytest.approx(roc_auc_score(y_true, y_prob), abs=1e-9)
-        assert overall["f1_macro"] == pytest.approx(f1_score(y_true, y_prob >= 0.5, average="macro"), abs=1e-9)
-        assert overall["f1_micro"] == pytest.approx(f1_score(y_true, y_prob >= 0.5, average="micro"), abs=1e-9)
+        assert overall["f1_macro"] == pytest.approx(
+            f1_score(y_true, y_pred, average="macro", zero_division=0), abs=1e-9
+        )
+        assert overall["f1_micro"] == pytest.approx(f1_score(y_true, y_pred, average="micro"), abs=1e-9)
         assert overall["log_loss"] == pytest.approx(
             np.mean([log_loss(y_true[:, c], y_prob[:, c]) for c in range(5)]), abs=1e-6
         )
@@ -114,8 +121,46 @@ def test_the_logged_validation_metrics_are_those_of_the_best_epoch(run):
     history = pd.read_csv(run.path / "history.csv").set_index("epoch")
     assert history["val/pr_auc"].idxmax() == best_epoch
     overall = run.read_metrics()["val"]["overall"]
-    for metric in ("pr_auc", "roc_auc", "f1_macro", "f1_micro", "loss"):
+    for metric in ("pr_auc", "roc_auc", "loss"):  # what recalibration leaves as it is, or is told of before
         assert history.loc[best_epoch, f"val/{metric}"] == pytest.approx(overall[metric], abs=1e-5)
+    said = run.read_uncalibrated().select("val")
+    for average in ("macro", "micro"):
+        expected = f1_score(said.y_true, said.y_prob >= 0.5, average=average)
+        assert history.loc[best_epoch, f"val/f1_{average}"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_decisions_are_learned_on_validation_and_travel_with_the_run(run):
+    info, said = run.read_info(), run.read_uncalibrated()
+    decisions = run.read_decisions()
+    assert decisions.records_sha256 == info["data"]["parts"]["val"]["records_sha256"]
+    again = learn_decisions(said.select("val"))
+    assert again.thresholds == info["thresholds"]
+    stored = run.read_predictions()
+    np.testing.assert_allclose(stored.y_prob, again.apply(said).y_prob, atol=1e-12)
+    np.testing.assert_array_equal(stored.y_pred, again.apply(said).y_pred)
+    assert info["leakage"]["standardizer"]["records_sha256"] == info["data"]["parts"]["train"]["records_sha256"]
+    assert info["leakage"]["waveforms"]["in_two_parts"] == info["leakage"]["patients"]["in_two_parts"] == 0
+    with pytest.raises(DataError, match="leak: decisions are learned on the validation part alone, ecg_id"):
+        learn_decisions(said)
+
+
+def test_decisions_learned_elsewhere_are_found_out(run, tmp_path):
+    copy = tmp_path / "fold_0"
+    shutil.copytree(run.path, copy)
+    planted = RunDirectory(copy)
+    info = planted.read_info()
+    tested = planted.read_uncalibrated().select("test")
+    leaked = learn_decisions(replace(tested, split=np.full(len(tested), "val")))
+    planted.write_info(info | {"decisions": leaked.to_dict(), "thresholds": dict(leaked.thresholds)})
+    with pytest.raises(DataError, match="leak: calibrator and thresholds were learned on other records"):
+        read_run(copy, split="test")
+
+
+def test_a_standardiser_fitted_on_all_records_is_found_out(data_root, tmp_path, monkeypatch):
+    everyone = property(lambda data: data.fit_standardization(np.arange(len(data.cohort.records))))
+    monkeypatch.setattr(PTBXLDataModule, "standardization", everyone)
+    with pytest.raises(DataError, match="leak: the standardiser was fitted on other records"):
+        fit(tmp_path / "fold_0", data_root, "trainer.max_epochs=1")
 
 
 def test_the_checkpoint_opens_without_this_package_and_carries_its_preprocessing(run, data_root):

@@ -82,7 +82,9 @@ def audit_labels(database: pd.DataFrame, statements: pd.DataFrame, *, task: Task
         rules=_tabulate_rules(database, statements, task),
         n_records=len(database),
         n_labelled=int(is_labelled.sum()),
-        labels_sha256=hash_labels(database.index[np.flatnonzero(is_labelled)], labels.y_true[is_labelled], labels.class_names),
+        labels_sha256=hash_labels(
+            database.index[np.flatnonzero(is_labelled)], labels.y_true[is_labelled], labels.class_names
+        ),
     )
 
 

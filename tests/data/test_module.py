@@ -205,7 +205,8 @@ def test_pos_weight_is_negatives_over_positives_of_train(data):
 @pytest.mark.parametrize("name", ["synthetic_root", "ptbxl_root"])
 def test_mean_and_standard_deviation_are_those_of_numpy_over_train(request, tmp_path, name):
     root = request.getfixturevalue(name)
-    mean, sd = make(root, tmp_path).mean_sd_mv
+    fitted = make(root, tmp_path).standardization
+    mean, sd = fitted.mean_mv, fitted.sd_mv
     signal_mv = np.stack([read_mv(member["path"]) for member in read_truth(root) if member["part"] == "train"])
     assert mean.shape == sd.shape == (12,) and mean.dtype == sd.dtype == torch.float32
     np.testing.assert_allclose(mean.numpy(), signal_mv.mean(axis=(0, 2)), rtol=1e-5, atol=1e-9)
@@ -217,12 +218,12 @@ def test_only_training_records_change_mean_and_standard_deviation(
     copied_root, tmp_path, write_record, part, is_fitted_on
 ):
     before = make(copied_root, tmp_path)
-    mean, sd = before.mean_sd_mv
+    mean, sd = before.standardization.mean_mv, before.standardization.sd_mv
     path = next(member["path"] for member in read_truth(copied_root) if member["part"] == part)
     write_record(path, np.round(3000 * read_mv(path)).T.astype(int) + 100)
     after = make(copied_root, tmp_path)
     assert after.describe()["fingerprint"]["signals"] != before.describe()["fingerprint"]["signals"]
-    mean_after, sd_after = after.mean_sd_mv
+    mean_after, sd_after = after.standardization.mean_mv, after.standardization.sd_mv
     assert torch.equal(mean_after, mean) is not is_fitted_on
     assert torch.equal(sd_after, sd) is not is_fitted_on
 
@@ -328,3 +329,46 @@ def test_simulated_patients_are_announced_once(tmp_path, caplog):
         data.prepare_data()
     (said,) = [record for record in caplog.records if "data=synthetic" in record.getMessage()]
     assert said.levelno == logging.WARNING
+
+
+# --- the same waveform in two parts
+
+
+@pytest.mark.parametrize(
+    ("change", "how"),
+    [
+        (lambda signal: signal, "every sample equal"),
+        (lambda signal: signal + np.random.default_rng(0).normal(0, 8, signal.shape).round(), r"correlation 0\.\d+"),
+        (lambda signal: (0.8 * signal).round() + 40, r"correlation (0\.999|1\.000)"),
+        (lambda signal: np.roll(signal, 70, axis=0), r"correlation [01]\.\d+"),
+    ],
+    ids=["exact", "noise", "gain and offset", "shifted"],
+)
+def test_a_copy_in_another_part_is_refused_or_left_out(copied_root, tmp_path, write_record, change, how):
+    members = read_truth(copied_root)
+    trained = next(member for member in members if member["part"] == "train")
+    tested = next(member for member in members if member["part"] == "test")
+    signal_uv = (1000 * read_mv(trained["path"])).round().T  # (sample, lead)
+    write_record(tested["path"], change(signal_uv).astype(int))
+    ids = [int(member["path"].name.partition("_")[0]) for member in (trained, tested)]
+    expected = rf"two parts: ecg_id {ids[0]} \(train\) and ecg_id {ids[1]} \(test\), {how}; 1 such pairs.*copies=drop"
+    with pytest.raises(DataError, match=expected):
+        make(copied_root, tmp_path)
+    data = make(copied_root, tmp_path, copies="drop")
+    assert ids[0] not in data.cohort.records.index
+    assert ids[1] in data.cohort.records.index
+    described = data.describe()
+    assert described["n_copies_left_out"] == 1
+    assert described["n_records"] == len(members) - 1
+
+
+def test_copies_within_a_part_are_no_leak(copied_root, tmp_path, write_record):
+    first, second = [member for member in read_truth(copied_root) if member["part"] == "train"][:2]
+    write_record(second["path"], (1000 * read_mv(first["path"])).round().T.astype(int))
+    assert make(copied_root, tmp_path).describe()["n_copies_left_out"] == 0
+
+
+def test_the_real_records_have_no_copy_across_patients(ptbxl_root, tmp_path):
+    folds = FoldTable(val=[[1], [3], [5], [7], [9]], test=[[2], [4], [6], [8], [10]])
+    for fold in range(5):
+        assert make(ptbxl_root, tmp_path, folds=folds, fold=fold).describe()["n_copies_left_out"] == 0
