@@ -15,23 +15,28 @@ import pandas as pd
 import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
+from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import nn
 
 from ecgcls.config import identify
+from ecgcls.data.folds import PARTS
 from ecgcls.data.module import PTBXLDataModule
 from ecgcls.data.subgroups import name_groups
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.decisions import learn_decisions
 from ecgcls.evaluation.figures import draw_training_curves, save_figure
-from ecgcls.evaluation.files import write_atomically
+from ecgcls.evaluation.files import write_atomically, write_json
+from ecgcls.evaluation.metrics import score
 from ecgcls.evaluation.predictions import Predictions
 from ecgcls.evaluation.results import check_prevalence, write_results
+from ecgcls.fingerprint import hash_records
 from ecgcls.gate import STANDARDIZED_ON, check_standardizer, describe_checks, log_official_test
 from ecgcls.provenance import describe_provenance
 from ecgcls.runs import UNCALIBRATED, RunDirectory, say_title
+from ecgcls.training.baselines import MetadataBaseline
 from ecgcls.training.callbacks import EpochLog, EpochSeed, History
 from ecgcls.training.classifier import ECGClassifier
 from ecgcls.training.memory import keep_freed_memory
@@ -78,15 +83,22 @@ def train(config: DictConfig, run: RunDirectory, *, model: str, variant: str, sh
             data.prepare_data()
             data.setup()
         check_prevalence(evaluation["prevalence"], data.class_names)
-        classifier = build_classifier(config, data)
+        model_or_net = instantiate(config.model)
+        is_baseline = isinstance(model_or_net, MetadataBaseline)
+        classifier = None if is_baseline else build_classifier(config, data)
         with run.locked():
             if run.is_finished and not config.overwrite:
                 return  # another process has done it meanwhile
-            info = _open_run(config, run, data, classifier) | {"model": model, "variant": variant}
+            info = _open_run(config, run, data) | {"model": model, "variant": variant}
+            if classifier is not None:
+                info["n_parameters"] = sum(parameter.numel() for parameter in classifier.net.parameters())
             run.write_info(info)
             with _log_to(run.path / "run.log", early_log):
                 try:
-                    info |= _train(run, trainer, classifier, data, stages=stages)
+                    if classifier is None:
+                        info |= _fit_baseline(run, model_or_net, data, stages=stages)
+                    else:
+                        info |= _train(run, trainer, classifier, data, stages=stages)
                     info |= _score(run, info, data, evaluation, stages=stages)
                 except BaseException as error:
                     status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
@@ -150,6 +162,31 @@ def _train(
     }
 
 
+def _fit_baseline(
+    run: RunDirectory, baseline: MetadataBaseline, data: PTBXLDataModule, *, stages: "_Stages"
+) -> dict[str, Any]:
+    """Fit a baseline, predict the validation and the test part, and return what ``run.json`` says of it."""
+    cohort = data.cohort
+    rows = {part: cohort.find_part(part) for part in PARTS}
+    with stages.time("fit"):
+        baseline.fit(cohort.records.iloc[rows["train"]], cohort.y_true[rows["train"]])
+    with stages.time("test"):
+        said = {part: baseline.predict(cohort.records.iloc[rows[part]]) for part in PARTS}
+    _tabulate([(part, rows[part], said[part]) for part in ("val", "test")], data).to_csv(run.path / UNCALIBRATED)
+    scores = {part: score(cohort.y_true[rows[part]], said[part], data.class_names).overall for part in ("train", "val")}
+    epoch = {"epoch": 0, "train/loss": scores["train"]["log_loss"], "val/loss": scores["val"]["log_loss"]}
+    epoch |= {f"val/{name}": scores["val"][name] for name in ("pr_auc", "roc_auc", "f1_macro", "f1_micro")}
+    write_atomically(run.path / "history.csv", pd.DataFrame([epoch]).to_csv(index=False).encode())
+    write_json(run.path / "baseline.json", baseline.describe(data.class_names))
+    return {
+        "n_parameters": baseline.n_parameters,
+        "n_epochs": 1,
+        "best_epoch": 0,
+        "standardized_on": hash_records(cohort.records.index[rows["train"]]),
+        "pos_weight": None,
+    }
+
+
 def _score(
     run: RunDirectory, info: dict[str, Any], data: PTBXLDataModule, evaluation: dict[str, Any], *, stages: "_Stages"
 ) -> dict[str, Any]:
@@ -158,7 +195,10 @@ def _score(
     with stages.time("score"):
         uncalibrated = run.read_uncalibrated()
         decisions = learn_decisions(
-            uncalibrated.select("val"), calibration=evaluation["calibration"], thresholds=evaluation["thresholds"]
+            uncalibrated.select("val"),
+            calibration=evaluation["calibration"],
+            thresholds=evaluation["thresholds"],
+            pos_weight=info["pos_weight"],
         )
         decisions.check_learned_on(info["data"]["parts"]["val"]["records_sha256"])
         for name, why in decisions.not_tuned.items():
@@ -218,9 +258,7 @@ def _fit(run: RunDirectory, trainer: pl.Trainer, classifier: ECGClassifier, data
     return history.table.copy()  # testing restores the callbacks of the best epoch
 
 
-def _open_run(
-    config: DictConfig, run: RunDirectory, data: PTBXLDataModule, classifier: ECGClassifier
-) -> dict[str, Any]:
+def _open_run(config: DictConfig, run: RunDirectory, data: PTBXLDataModule) -> dict[str, Any]:
     """Prepare the folder, new or of a killed run, and return what ``run.json`` says at the start."""
     former = run.read_info() if not config.overwrite else {}
     if config.overwrite and run.path.exists():
@@ -240,7 +278,6 @@ def _open_run(
         "started": former.get("started", _now()),
         "n_starts": former.get("n_starts", 0) + 1,
         "synthetic": type(data).__name__ == "SyntheticDataModule",
-        "n_parameters": sum(parameter.numel() for parameter in classifier.net.parameters()),
         "n_threads": torch.get_num_threads(),
         **describe_provenance(),
         "data": described,
@@ -286,6 +323,11 @@ def _collect(batches: Any, data: PTBXLDataModule) -> Predictions:
         if not np.isfinite(y_prob).all():
             raise DataError("the net's probabilities are not finite: training diverged; try a smaller optimizer.lr")
         tables.append((split, rows, y_prob))
+    return _tabulate(tables, data)
+
+
+def _tabulate(tables: list[tuple[str, NDArray[np.int64], NDArray[np.float64]]], data: PTBXLDataModule) -> Predictions:
+    """Put split, rows of the cohort and probabilities together, a row a record."""
     rows = np.concatenate([rows for _, rows, _ in tables])
     records = data.cohort.records.iloc[rows]
     return Predictions(

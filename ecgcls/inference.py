@@ -226,6 +226,11 @@ def load_net(run: RunDirectory) -> nn.Sequential:
         If the net cannot be built (a package that it comes from is not installed), or the checkpoint is not its own.
     """
     info, config = run.read_info()["data"], run.read_config()
+    if (run.path / "baseline.json").is_file():
+        raise ConfigError(
+            f"{run.path}: a baseline has no net that could be applied or explained; its predictions.csv and "
+            "baseline.json say all it knows"
+        )
     n_leads = len(info["lead_names"])
     try:
         net = instantiate(config.model)(n_leads, info["n_samples"], len(info["class_names"]))

@@ -149,6 +149,7 @@ def _choose_decisions(
         validation,
         calibration=calibration or build("calibration", CalibrationRule("none")),
         thresholds=thresholds or build("thresholds", ThresholdRule("fixed")),
+        pos_weight=info.get("pos_weight"),
     )
 
 

@@ -133,7 +133,7 @@ def test_decisions_are_learned_on_validation_and_travel_with_the_run(run):
     info, said = run.read_info(), run.read_uncalibrated()
     decisions = run.read_decisions()
     assert decisions.records_sha256 == info["data"]["parts"]["val"]["records_sha256"]
-    again = learn_decisions(said.select("val"))
+    again = learn_decisions(said.select("val"), pos_weight=info["pos_weight"])
     assert again.thresholds == info["thresholds"]
     stored = run.read_predictions()
     np.testing.assert_allclose(stored.y_prob, again.apply(said).y_prob, atol=1e-12)

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from numpy.typing import ArrayLike
+
 from ecgcls.errors import DataError
 from ecgcls.evaluation.predictions import THRESHOLD, Predictions
 from ecgcls.evaluation.recalibration import CalibrationRule, Calibrator, fit_calibrator
@@ -91,6 +93,7 @@ def learn_decisions(
     *,
     calibration: CalibrationRule = CalibrationRule(),
     thresholds: ThresholdRule = ThresholdRule(),
+    pos_weight: ArrayLike | None = None,
 ) -> Decisions:
     """Learn a calibrator, and thresholds of what it gives.
 
@@ -103,6 +106,8 @@ def learn_decisions(
         What the net said about the validation part.
     calibration, thresholds
         How.
+    pos_weight
+        ``(class,)``: how much more the loss weighed positive records; None: not at all.
 
     Raises
     ------
@@ -116,7 +121,9 @@ def learn_decisions(
             f"{validation.split[row]} part"
         )
     names = validation.class_names
-    calibrator = fit_calibrator(validation.y_true, validation.y_prob, validation.patient_id, names, calibration)
+    calibrator = fit_calibrator(
+        validation.y_true, validation.y_prob, validation.patient_id, names, calibration, pos_weight=pos_weight
+    )
     y_prob = calibrator.apply(validation.y_prob, names)
     chosen, not_tuned = choose_thresholds(validation.y_true, y_prob, names, thresholds)
     own = calibrator.apply([[THRESHOLD] * len(names)], names)[0].tolist()

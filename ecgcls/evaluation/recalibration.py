@@ -12,8 +12,9 @@ Conventions
       cross-validation of the records it is fitted on.
     - None of them reverses a class's order. Temperature and Platt keep it, and with it every ranking metric; isotonic
       makes ties. Where Platt's slope is not positive, and where a class has fewer than `min_positives` positive (or
-      negative) records, only the *offset* b of :math:`\sigma(l + b)` is fitted: it shifts the mean probability to the
-      (smoothed) prevalence, which undoes a class weight [4]_ and little else.
+      negative) records, nothing is fitted: the class is only *unweighted*. A loss that weighs positives w times teaches
+      odds that are w times too high, so log w is taken off the logit [4]_. On few records that is better than any fit,
+      and it moves all folds of a cross-validation alike.
     - The expected calibration error (ECE) is the mean distance between a bin's mean probability and its share of
       positive records, weighted by its records, with bins of equal width or equal mass [5]_. It is never below 0 and
       grows with the number of bins, so it has no interval here: compare it at equal numbers only.
@@ -32,8 +33,7 @@ References
        methods", Advances in Large Margin Classifiers, 1999.
 .. [3] B. Zadrozny, C. Elkan, "Transforming classifier scores into accurate multiclass probability estimates", KDD 2002,
        doi:10.1145/775047.775151.
-.. [4] M. Saerens, P. Latinne, C. Decaestecker, "Adjusting the outputs of a classifier to new a priori probabilities: a
-       simple procedure", Neural Computation 14(1), 2002, doi:10.1162/089976602753284446.
+.. [4] C. Elkan, "The foundations of cost-sensitive learning", IJCAI 2001.
 .. [5] M. P. Naeini, G. F. Cooper, M. Hauskrecht, "Obtaining well calibrated probabilities using Bayesian binning",
        AAAI 2015, doi:10.1609/aaai.v29i1.9602.
 .. [6] D. B. Stephenson, C. A. S. Coelho, I. T. Jolliffe, "Two extra components in the Brier score decomposition",
@@ -76,7 +76,7 @@ class CalibrationRule:
     method
         ``none``, ``temperature``, ``platt``, ``isotonic`` or ``best``.
     min_positives
-        Classes with fewer positive (or negative) records get an offset only.
+        Classes with fewer positive (or negative) records are only unweighted.
     n_folds
         Of the cross-validation for ``best``.
 
@@ -87,7 +87,7 @@ class CalibrationRule:
     """
 
     method: Literal["none", "temperature", "platt", "isotonic", "best"] = "platt"
-    min_positives: int = 10
+    min_positives: int = 20
     n_folds: int = 5
 
     def __post_init__(self) -> None:
@@ -110,7 +110,7 @@ class Calibrator:
         What was asked for, or found best.
     by_class
         For each class ``{"method": "platt", "slope": a, "intercept": b}`` (also of ``temperature``, whose slope is
-        1/T, and ``offset``), or ``{"method": "isotonic", "prob": [...], "calibrated": [...]}``.
+        1/T, and ``unweighted``), or ``{"method": "isotonic", "prob": [...], "calibrated": [...]}``.
     log_loss
         By method its cross-validated log loss, where the best one was looked for.
     """
@@ -153,6 +153,8 @@ def fit_calibrator(
     patient_id: ArrayLike,
     class_names: Sequence[str],
     rule: CalibrationRule = CalibrationRule(),
+    *,
+    pos_weight: ArrayLike | None = None,
 ) -> Calibrator:
     """Learn how to translate probabilities.
 
@@ -166,6 +168,8 @@ def fit_calibrator(
         One name a class.
     rule
         How to translate.
+    pos_weight
+        ``(class,)``: how much more the loss weighed positive records; None: not at all.
 
     Raises
     ------
@@ -174,11 +178,16 @@ def fit_calibrator(
 
     Examples
     --------
-    >>> y_true, y_prob = [[1], [1], [0], [0]] * 5, [[0.9], [0.6], [0.6], [0.5]] * 5
-    >>> found = fit_calibrator(y_true, y_prob, range(20), ["MI"])
+    >>> y_true, y_prob = [[1], [1], [0], [0]] * 10, [[0.9], [0.6], [0.6], [0.5]] * 10
+    >>> found = fit_calibrator(y_true, y_prob, range(40), ["MI"])
     >>> found.apply([[0.6]], ["MI"]).round(3)
     array([[0.404]])
     """
+    weights = (
+        np.ones(len(class_names))
+        if pos_weight is None
+        else np.broadcast_to(np.asarray(pos_weight, dtype=float), len(class_names))
+    )
     y_true, y_prob = check_arrays(y_true, y_prob, class_names)
     patients = np.asarray(patient_id)
     method, log_loss = rule.method, None
@@ -187,10 +196,10 @@ def fit_calibrator(
         if n_patients < rule.n_folds:
             method = "platt"
         else:
-            log_loss = _cross_validate(y_true, y_prob, patients, class_names, rule)
+            log_loss = _cross_validate(y_true, y_prob, patients, class_names, rule, weights)
             method = min(_METHODS, key=log_loss.__getitem__)
     by_class = {
-        str(name): _fit(y_true[:, column], y_prob[:, column], method, rule.min_positives)
+        str(name): _fit(y_true[:, column], y_prob[:, column], method, rule.min_positives, float(weights[column]))
         for column, name in enumerate(class_names)
     }
     return Calibrator(method, by_class, log_loss)
@@ -274,27 +283,29 @@ def _regress_logistic(
     return float(model.coef_[0, 0]), float(model.intercept_[0])
 
 
-def _fit(truth: NDArray[np.int8], prob: NDArray[np.float64], method: str, min_positives: int) -> dict[str, Any]:
+def _fit(
+    truth: NDArray[np.int8], prob: NDArray[np.float64], method: str, min_positives: int, weight: float
+) -> dict[str, Any]:
     """Fit one class."""
     if method == "none":
         return {"method": "none", "slope": 1.0, "intercept": 0.0}
     n_pos = int(truth.sum())
     n_neg = len(truth) - n_pos
     logits = _logit(prob)
-    targets = np.where(truth == 1, (n_pos + 1) / (n_pos + 2), 1 / (n_neg + 2))  # Platt's
-    offset = {"method": "offset", "slope": 1.0, "intercept": _find_offset(logits, float(targets.mean()))}
+    unweighted = {"method": "unweighted", "slope": 1.0, "intercept": -float(np.log(weight))}
     if min(n_pos, n_neg) < min_positives or np.ptp(logits) == 0:
-        return offset
+        return unweighted
     if method == "temperature":
         found = minimize_scalar(
             lambda log_slope: _log_loss(truth, expit(logits * np.exp(log_slope))), bounds=(-4, 4), method="bounded"
         )
         return {"method": "temperature", "slope": float(np.exp(found.x)), "intercept": 0.0}
     if method == "platt":
+        targets = np.where(truth == 1, (n_pos + 1) / (n_pos + 2), 1 / (n_neg + 2))
         twice = np.concatenate([logits, logits])  # each record as a positive and a negative one, with its shares
         labels = np.repeat([1, 0], len(logits))
         slope, intercept = _regress_logistic(twice, labels, np.concatenate([targets, 1 - targets]))
-        return {"method": "platt", "slope": slope, "intercept": intercept} if slope > 0 else offset
+        return {"method": "platt", "slope": slope, "intercept": intercept} if slope > 0 else unweighted
     steps = IsotonicRegression(out_of_bounds="clip").fit(prob, truth)
     least = 1 / (len(truth) + 2)  # never 0 or 1: no number of records proves that
     calibrated = np.clip(steps.y_thresholds_, least, 1 - least)
@@ -321,13 +332,16 @@ def _cross_validate(
     patients: NDArray,
     class_names: Sequence[str],
     rule: CalibrationRule,
+    weights: NDArray[np.float64],
 ) -> dict[str, float]:
     """Return each method's log loss on patients that it was not fitted on."""
     losses: dict[str, float] = dict.fromkeys(_METHODS, 0.0)
     for kept, left_out in GroupKFold(rule.n_folds, shuffle=True, random_state=0).split(y_prob, groups=patients):
         for method in _METHODS:
             settings = replace(rule, method=method)
-            fitted = fit_calibrator(y_true[kept], y_prob[kept], patients[kept], class_names, settings)
+            fitted = fit_calibrator(
+                y_true[kept], y_prob[kept], patients[kept], class_names, settings, pos_weight=weights
+            )
             held = fitted.apply(y_prob[left_out], class_names)
             losses[method] += _log_loss(y_true[left_out], held) * len(left_out) / len(y_true)
     return losses

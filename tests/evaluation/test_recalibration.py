@@ -90,20 +90,19 @@ def test_ranking_metrics_stay_as_they_are(method):
 def test_a_net_that_ranks_the_wrong_way_is_not_turned_round():
     y_true, y_prob, _ = simulate(400, 8, slope=-0.5)
     fitted = fit(y_true, y_prob, "platt").by_class["MI"]
-    assert (fitted["method"], fitted["slope"]) == ("offset", 1.0)
+    assert (fitted["method"], fitted["slope"]) == ("unweighted", 1.0)
 
 
-def test_a_rare_class_is_only_shifted_to_its_smoothed_prevalence():
+def test_of_a_rare_class_only_the_weight_of_the_loss_is_undone():
     y_true, y_prob, _ = simulate(400, 9)
     y_true = np.zeros_like(y_true)
-    y_true[:3] = 1
+    y_true[:19] = 1
     for method in ("temperature", "platt", "isotonic"):
-        found = fit(y_true, y_prob, method)
-        assert found.by_class["MI"]["method"] == "offset"
-        smoothed = (3 * 4 / 5 + 397 / 399) / 400
-        assert found.apply(y_prob, ["MI"]).mean() == pytest.approx(smoothed)
-    nobody = fit(np.zeros_like(y_true), y_prob, "platt").apply(y_prob, ["MI"])
-    assert 0 < nobody.mean() < 0.01
+        found = fit_calibrator(y_true, y_prob, np.arange(400), ["MI"], CalibrationRule(method), pos_weight=[8.0])
+        assert found.by_class["MI"]["method"] == "unweighted"
+        odds, before = (prob / (1 - prob) for prob in (found.apply(y_prob, ["MI"]), y_prob))
+        np.testing.assert_allclose(8 * odds, before, rtol=1e-5)
+        np.testing.assert_allclose(fit(y_true, y_prob, method).apply(y_prob, ["MI"]), y_prob, rtol=1e-9)
 
 
 def test_the_best_method_has_the_lowest_loss_on_patients_left_out():

@@ -1,0 +1,110 @@
+"""Baselines: what can be predicted without looking at the ECG. A net that is not better has learned nothing from it.
+
+They take the place of a net (``model=prevalence``, ``model=age_sex``), are fitted in closed form or nearly so on the
+training part, and are then recalibrated, cut and scored as any net is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from ecgcls.errors import DataError
+
+_OLDEST = 90.0  # PTB-XL writes 300 for patients older than 89
+
+
+class MetadataBaseline:
+    """A logistic regression of each class on columns of the table; without columns, the class's prevalence.
+
+    Ages above 89, which PTB-XL writes as 300, count as 90. A missing value becomes the training part's median, and a
+    column that says so; all columns are standardised.
+
+    Parameters
+    ----------
+    columns
+        Of ``ptbxl_database.csv``, such as ``age`` and ``sex``; they must hold numbers.
+    """
+
+    def __init__(self, *, columns: Sequence[str] = ()) -> None:
+        self.columns = tuple(columns)
+        self._prevalence: NDArray[np.float64] | None = None
+        self._models: list[Pipeline] = []
+
+    @property
+    def n_parameters(self) -> int:
+        """How many numbers were fitted: intercepts and coefficients."""
+        if self._models:
+            return sum(model[-1].coef_.size + 1 for model in self._models)
+        return 0 if self._prevalence is None else len(self._prevalence)
+
+    def fit(self, records: pd.DataFrame, y_true: NDArray[np.bool_]) -> None:
+        """Fit every class.
+
+        Parameters
+        ----------
+        records
+            Rows of the table.
+        y_true
+            ``(record, class)``, with a positive and a negative record of each class.
+
+        Raises
+        ------
+        DataError
+            If the table lacks a column.
+        """
+        self._prevalence = y_true.mean(axis=0)
+        self._models = []
+        if not self.columns:
+            return
+        values = self._read(records)
+        for column in range(y_true.shape[1]):
+            model = make_pipeline(
+                SimpleImputer(strategy="median", add_indicator=True),
+                StandardScaler(),
+                LogisticRegression(max_iter=1000),
+            )
+            self._models.append(model.fit(values, y_true[:, column]))
+
+    def predict(self, records: pd.DataFrame) -> NDArray[np.float64]:
+        """Return probabilities ``(record, class)``."""
+        assert self._prevalence is not None, "fit first"
+        if not self.columns:
+            return np.tile(self._prevalence, (len(records), 1))
+        values = self._read(records)
+        return np.column_stack([model.predict_proba(values)[:, 1] for model in self._models])
+
+    def describe(self, class_names: Sequence[str]) -> dict[str, Any]:
+        """Return what was fitted, ready for JSON: intercept and coefficients of the standardised columns, by class."""
+        assert self._prevalence is not None, "fit first"
+        found: dict[str, Any] = {"columns": list(self.columns), "classes": {}}
+        for column, name in enumerate(class_names):
+            fitted: dict[str, Any] = {"prevalence": float(self._prevalence[column])}
+            if self._models:
+                last = self._models[column][-1]
+                fitted |= {"intercept": float(last.intercept_[0]), "coefficients": last.coef_[0].tolist()}
+            found["classes"][name] = fitted
+        return found
+
+    def _read(self, records: pd.DataFrame) -> NDArray[np.float64]:
+        absent = [column for column in self.columns if column not in records]
+        if absent:
+            raise DataError(
+                f"model.columns: the data set's table has no column {absent[0]}; it has {', '.join(map(str, records))}"
+            )
+        values = records[list(self.columns)].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
+        if np.isnan(values).all(axis=0).any():
+            column = self.columns[int(np.isnan(values).all(axis=0).argmax())]
+            raise DataError(f"model.columns: {column} holds no number in the training part")
+        for position, column in enumerate(self.columns):
+            if column == "age":
+                values[:, position] = np.minimum(values[:, position], _OLDEST)
+        return values
