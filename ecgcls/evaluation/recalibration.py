@@ -181,7 +181,7 @@ def fit_calibrator(
     >>> y_true, y_prob = [[1], [1], [0], [0]] * 10, [[0.9], [0.6], [0.6], [0.5]] * 10
     >>> found = fit_calibrator(y_true, y_prob, range(40), ["MI"])
     >>> found.apply([[0.6]], ["MI"]).round(3)
-    array([[0.404]])
+    array([[0.41]])
     """
     weights = (
         np.ones(len(class_names))
