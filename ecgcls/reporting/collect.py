@@ -371,8 +371,8 @@ def list_limits(experiment: Experiment) -> list[str]:
             "not tuned."
         )
     limits.append(
-        "The tables of this page stand without intervals (those of a run are in its intervals.csv), and whether one "
-        "model is better than another is not tested here."
+        "Intervals say how far a number would move with other patients like these, not with another seed, training set "
+        "or hospital. A class with few records has one that holds the truth less often than it says."
     )
     limits.append(
         "All records come from one data set: how the models do on ECGs of other devices or patients is not known."

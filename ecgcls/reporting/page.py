@@ -27,7 +27,8 @@ from ecgcls.reporting.collect import (
 )
 from ecgcls.reporting.curves import SENSITIVITY, SPECIFICITY, Curves, trace_all
 from ecgcls.reporting.gallery import collect_galleries
-from ecgcls.reporting.subgroups import score_subgroups
+from ecgcls.reporting.statistics import compare_with_best, describe_calibration, find_intervals, list_checks
+from ecgcls.reporting.subgroups import name_worst, score_subgroups
 
 MAX_BYTES = 9_900_000
 """Of a page: the explained ECGs get what the rest leaves."""
@@ -107,7 +108,10 @@ def _collect_content(experiment: Experiment, *, data_root: Path | None) -> dict[
         "n_patients": len(np.unique(widest.patient_id)),
         "shown": SHOWN,
         "columns": _COLUMNS,
-        "board": [one.tabulate() for one in configurations],
+        "board": [one.tabulate() | {"intervals": find_intervals(one)} for one in configurations],
+        "comparisons": compare_with_best(configurations),
+        "calibration": describe_calibration(configurations),
+        "checks": list_checks(configurations),
         "models": [{"name": one.name, **charts.style(number)} for number, one in enumerate(configurations)],
         "curves": curves,
         "sensitivity": SENSITIVITY,
@@ -116,6 +120,7 @@ def _collect_content(experiment: Experiment, *, data_root: Path | None) -> dict[
         "losses": [_summarise_training(one) for one in configurations],
         "subgroups": subgroups,
         "no_subgroups": no_subgroups,
+        "worst": name_worst(configurations, subgroups),
         "data": describe_data(configurations),
         "saved": [_describe_config(one) for one in configurations],
         "versions": compare_versions(configurations),

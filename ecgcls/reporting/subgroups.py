@@ -1,26 +1,18 @@
-"""Scores by subgroup: sex, age, device, site and whether a human validated the record."""
+"""Scores by subgroup: sex, age, device, site, whether a human validated the record, and kinds of noise."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 from ecgcls.data.ptbxl import DATABASE_CSV, hash_tables, read_database
+from ecgcls.data.subgroups import GROUPINGS, name_groups, order_groups
 from ecgcls.errors import DataError
+from ecgcls.evaluation.metrics import OVERALL
+from ecgcls.evaluation.subgroups import score_subgroups as score_cells
 from ecgcls.reporting.collect import Configuration
-
-GROUPINGS = {
-    "sex": "Sex",
-    "age": "Age (decade)",
-    "device": "Device",
-    "site": "Site",
-    "validated_by_human": "Validated by a human",
-}
-_SEXES = {0: "male", 1: "female"}  # as PTB-XL codes it
 
 
 def score_subgroups(
@@ -39,8 +31,9 @@ def score_subgroups(
     -------
     groupings
         For each a title and its subgroups: `group`, `n_records`, `n_patients`, `n_positive`, and in `scores` for each
-        configuration's name the macro `pr_auc` and `roc_auc` over the classes that are defined there, with the
-        `undefined` ones. The counts are those of the configuration with the most test records.
+        configuration's name the macro `pr_auc` and `roc_auc` over the `n_classes` that are defined there, with
+        `pr_auc_interval` and `roc_auc_interval`; nan where the cell `is_too_small`. The counts are those of the
+        configuration with the most test records.
     reason
         Why there is none; empty otherwise.
     """
@@ -48,19 +41,40 @@ def score_subgroups(
     if database is None:
         return [], reason
     widest = max(configurations, key=lambda one: len(one.pooled))
+    groups = name_groups(database)
+    scored = {one.name: score_cells(one.pooled, groups) for one in configurations}
     found = []
-    for column, title in GROUPINGS.items():
-        if column in database:
-            groups = _name_groups(database[column], column)
-            lines = [_score_group(group, groups, configurations, widest) for group in _order(groups, widest)]
-            found.append((title, lines))
+    for column in groups:
+        tested = groups[column].reindex(widest.pooled.ecg_id)
+        lines = [_describe_cell(str(column), group, tested, widest, scored) for group in order_groups(tested)]
+        found.append((GROUPINGS[str(column)], lines))
     return found, "" if found else "The data set's table has none of the columns that subgroups are made of."
 
 
-def _score_group(
-    group: str, groups: pd.Series, configurations: Sequence[Configuration], widest: Configuration
+def name_worst(
+    configurations: Sequence[Configuration], groupings: Sequence[tuple[str, list[dict[str, Any]]]]
+) -> dict[str, str]:
+    """Name, for each configuration, the subgroup with the lowest macro ROC-AUC."""
+    found = {}
+    for one in configurations:
+        cells = [
+            (line["scores"][one.name], title, line["group"])
+            for title, lines in groupings
+            for line in lines
+            if sum(not other["scores"][one.name]["is_too_small"] for other in lines) > 1
+            and not np.isnan(line["scores"][one.name]["roc_auc"])
+        ]
+        if cells:
+            said, title, group = min(cells, key=lambda cell: cell[0]["roc_auc"])
+            low, high = said["roc_auc_interval"]
+            found[one.name] = f"{title}: {group}, ROC-AUC {said['roc_auc']:.3f} [{low:.3f}, {high:.3f}]"
+    return found
+
+
+def _describe_cell(
+    column: str, group: str, tested: pd.Series, widest: Configuration, scored: dict[str, pd.DataFrame]
 ) -> dict[str, Any]:
-    rows = _find_rows(group, groups, widest)
+    rows = np.flatnonzero(tested.to_numpy() == group)
     line: dict[str, Any] = {
         "group": group,
         "n_records": len(rows),
@@ -68,26 +82,17 @@ def _score_group(
         "n_positive": int(widest.pooled.y_true[rows].sum()),
         "scores": {},
     }
-    for one in configurations:
-        rows = _find_rows(group, groups, one)
-        y_true, y_prob = one.pooled.y_true[rows], one.pooled.y_prob[rows]
-        n_positive = y_true.sum(axis=0)
-        is_defined = (n_positive > 0) & (n_positive < len(rows))
-        line["scores"][one.name] = {
-            "pr_auc": _average(average_precision_score, y_true[:, is_defined], y_prob[:, is_defined]),
-            "roc_auc": _average(roc_auc_score, y_true[:, is_defined], y_prob[:, is_defined]),
-            "undefined": [one.pooled.class_names[column] for column in np.flatnonzero(~is_defined)],
-        }
+    for name, table in scored.items():
+        cell = table[(table["grouping"] == column) & (table["group"] == group) & (table["class"] == OVERALL)]
+        rows_of: dict[Any, dict[Any, Any]] = cell.set_index("metric").to_dict(orient="index")
+        nothing = {"value": np.nan, "low": np.nan, "high": np.nan, "is_too_small": True, "n_classes": 0}
+        said: dict[str, Any] = {}
+        for metric in ("pr_auc", "roc_auc"):
+            row = rows_of.get(metric, nothing)
+            said |= {metric: row["value"], f"{metric}_interval": (row["low"], row["high"])}
+            said |= {"is_too_small": bool(row["is_too_small"]), "n_classes": row["n_classes"]}
+        line["scores"][name] = said
     return line
-
-
-def _average(metric: Callable[..., float], y_true: NDArray[np.int8], y_prob: NDArray[np.float64]) -> float:
-    """Return the macro average, nan over no class; `score` would count confusions too, which takes twice as long."""
-    return float(metric(y_true, y_prob, average="macro")) if y_true.shape[1] else float("nan")
-
-
-def _find_rows(group: str, groups: pd.Series, one: Configuration) -> NDArray[np.intp]:
-    return np.flatnonzero(groups.reindex(one.pooled.ecg_id).to_numpy() == group)
 
 
 def _find_database(configurations: Sequence[Configuration], data_root: Path | None) -> tuple[pd.DataFrame | None, str]:
@@ -103,41 +108,3 @@ def _find_database(configurations: Sequence[Configuration], data_root: Path | No
         return read_database(root, sampling_rate_hz=config.data.sampling_rate_hz), ""
     except (OSError, DataError):
         return None, f"The data set is not at {root}; data.root=PATH says where it is."
-
-
-def _name_groups(values: pd.Series, column: str) -> pd.Series:
-    """Return the subgroup of each record in words."""
-    if column == "sex":
-        return values.map(_SEXES).fillna("unknown")
-    if column == "age":
-        ages = pd.to_numeric(values, errors="coerce")
-        return ages.map(_name_decade)
-    if column == "site":
-        return values.map(lambda site: "unknown" if pd.isna(site) else f"{site:g}" if _is_number(site) else str(site))
-    if column == "validated_by_human":
-        return values.map({True: "yes", False: "no"}).fillna("unknown")
-    return values.map(lambda value: "unknown" if pd.isna(value) else " ".join(str(value).split()))
-
-
-def _name_decade(age: float) -> str:
-    if np.isnan(age):
-        return "unknown"
-    if age >= 90:  # PTB-XL writes 300 for patients older than 89, whose age would identify them
-        return "90 or older"
-    decade = int(age // 10) * 10
-    return f"{decade} to {decade + 9}"
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float | np.number)
-
-
-def _order(groups: pd.Series, one: Configuration) -> list[str]:
-    """List the subgroups that the tested records have: by name, the unknown last."""
-    tested = groups.reindex(one.pooled.ecg_id).dropna().unique()
-    return sorted(tested, key=lambda group: (group == "unknown", _leading_number(group), group))
-
-
-def _leading_number(text: str) -> float:
-    first = text.split(" ")[0]
-    return float(first) if first.replace(".", "", 1).isdigit() else 999.0

@@ -11,7 +11,7 @@ from ecgcls.cross_validation import cross_validate
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.metrics import score
 from ecgcls.reporting.collect import collect, compare_versions, describe_data, list_limits
-from ecgcls.reporting.subgroups import score_subgroups
+from ecgcls.reporting.subgroups import name_worst, score_subgroups
 
 
 @pytest.fixture(scope="module")
@@ -123,15 +123,17 @@ def test_subgroups_are_those_of_the_table(found, database):
     assert reason == ""
     sexes = {line["group"]: line for line in dict(groupings)["Sex"]}
     one = found.configurations[1]
-    women = database["sex"].reindex(one.pooled.ecg_id).to_numpy() == 1
-    told = sexes["female"]["scores"]["cnn1d seed=1"]
-    expected = score(one.pooled.y_true[women], one.pooled.y_prob[women], one.pooled.class_names)
+    coded = database["sex"].reindex(one.pooled.ecg_id).to_numpy()
+    code, name = max((0, "male"), (1, "female"), key=lambda sex: (coded == sex[0]).sum())
+    members = coded == code  # at least 30
+    told = sexes[name]["scores"]["cnn1d seed=1"]
+    expected = score(one.pooled.y_true[members], one.pooled.y_prob[members], one.pooled.class_names)
     assert told["pr_auc"] == pytest.approx(expected.overall["pr_auc"], abs=1e-12)
     assert told["roc_auc"] == pytest.approx(expected.overall["roc_auc"], abs=1e-12)
     # the counts are those of the configuration with the most records
-    assert sexes["female"]["n_records"] == women.sum()
-    assert sexes["female"]["n_patients"] == len(np.unique(one.pooled.patient_id[women]))
-    assert sexes["female"]["n_positive"] == one.pooled.y_true[women].sum()
+    assert sexes[name]["n_records"] == members.sum()
+    assert sexes[name]["n_patients"] == len(np.unique(one.pooled.patient_id[members]))
+    assert sexes[name]["n_positive"] == one.pooled.y_true[members].sum()
     assert sum(line["n_records"] for line in sexes.values()) == 60
 
 
@@ -164,14 +166,25 @@ def test_ages_and_sexes_are_told_as_ptbxl_codes_them(tmp_path, synthetic_root, w
     }
 
 
-def test_a_subgroup_without_a_positive_record_is_not_scored(found):
+def test_a_small_subgroup_is_said_to_be_and_the_worst_of_the_others_is_named(found):
     one = found.configurations[1]
-    lines = [line for _, lines in score_subgroups([one], data_root=None)[0] for line in lines]
-    small = [line for line in lines if line["scores"][one.name]["undefined"]]
-    assert small
-    for line in small:
-        told = line["scores"][one.name]
-        assert np.isnan(told["pr_auc"]) == (len(told["undefined"]) == len(one.pooled.class_names))
+    groupings, _ = score_subgroups([one], data_root=None)
+    for _, lines in groupings:
+        for line in lines:
+            told = line["scores"][one.name]
+            assert told["is_too_small"] == (line["n_records"] < 30)
+            assert np.isnan(told["pr_auc"]) == told["is_too_small"]
+            if not told["is_too_small"]:
+                assert told["roc_auc_interval"][0] <= told["roc_auc"] <= told["roc_auc_interval"][1]
+    two_sided = [
+        (line["scores"][one.name]["roc_auc"], line["group"])
+        for _, lines in groupings
+        if sum(line["n_records"] >= 30 for line in lines) > 1
+        for line in lines
+        if line["n_records"] >= 30
+    ]
+    worst = name_worst([one], groupings)
+    assert (f"{min(two_sided)[0]:.3f}" in worst[one.name]) if two_sided else (worst == {})
 
 
 def test_another_table_gives_no_subgroups_but_a_reason(found, tmp_path):
