@@ -30,6 +30,7 @@ def labels_job(config: DictConfig) -> None:
     from ecgcls.data.ptbxl import read_database, read_statements
     from ecgcls.data.synthetic import write_synthetic
 
+    task, folds = instantiate(config.task), instantiate(config.folds)
     root, rate = Path(config.data.root), config.data.sampling_rate_hz
     choices = HydraConfig.get().runtime.choices
     if choices["data"] == "synthetic":
@@ -37,9 +38,7 @@ def labels_job(config: DictConfig) -> None:
     database = read_database(root, sampling_rate_hz=rate)
     if "strat_fold" not in database:
         database["strat_fold"] = assign_strat_folds(database["patient_id"], database["scp_codes"])
-    audit = audit_labels(
-        database, read_statements(root), task=instantiate(config.task), folds=instantiate(config.folds)
-    )
+    audit = audit_labels(database, read_statements(root), task=task, folds=folds)
     output = Path(config.output or Path(config.output_dir) / "labels" / choices["task"])
     _write(audit, output, source=str(root))
     _print(audit, output)

@@ -28,7 +28,7 @@ def test_help_and_cfg_import_nothing_heavy(tmp_path, flag):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("command", ["evaluate", "interpret", "predict", "report"])
+@pytest.mark.parametrize("command", ["evaluate", "compare", "interpret", "predict", "report"])
 def test_help_of_the_other_commands_explains_each_setting(tmp_path, command):
     done = succeed(tmp_path, "--help", command=command, python=(sys.executable, "-X", "importtime"))
     imported = set(re.findall(r"\|\s+([\w.]+)$", done.stderr, flags=re.MULTILINE))
@@ -46,6 +46,12 @@ def test_help_of_the_other_commands_explains_each_setting(tmp_path, command):
         ("evaluate", ["data=synthetic"], r"data is set by its parts here: data\.missing_records, .*"),
         ("evaluate", ["model=cnn1d"], r"outputs/default: no such experiment"),
         ("evaluate", ["y_true=a.npy"], r"y_prob is missing: y_true, y_prob and class_names go together"),
+        ("evaluate", ["thresholds.rule=f2"], r"thresholds\.rule must be .*, got 'f2'"),
+        ("compare", ["a=here"], r"b=PATH is missing: a run's folder, .*"),
+        ("compare", ["a=here", "b=there"], r"here: no such folder or file, nor is there a outputs/here"),
+        ("labels", ["task=rythm"], r"task=rythm: no such choice; did you mean rhythm\?.*"),
+        ("labels", ["task.k=0"], r"task\.k must be at least 1, got 0"),
+        ("labels", [], r"data\.root: there is no folder data/ptbxl;.*"),
         ("evaluate", ["predictions=none.csv"], r"none\.csv: no such predictions file"),
         ("interpret", ["fold=all"], r"fold must be a whole number, got 'all'"),
         ("interpret", ["run_dir=no,where"], r"run_dir: there is no folder no,where"),
@@ -272,3 +278,39 @@ def test_a_wheel_carries_the_configuration(tmp_path):
     )
     done = succeed(tmp_path, "--cfg=job", "model=cnn2d", "+preset=reference", environment=environment)
     assert "ecgcls.models.cnn2d.CNN2D" in done.stdout
+
+
+def test_two_models_are_compared_on_all_folds(work, sweep):
+    done = succeed(work, "a=sweep/cnn1d", "b=sweep/cnn2d", command="compare")
+    folder = work / done.stdout.strip().splitlines()[-1]
+    table = pd.read_csv(folder / "comparison.csv", index_col=["class", "metric"])
+    pooled = [
+        json.loads(next(work.glob(f"outputs/sweep/{model}/*/cv/metrics.json")).read_text())
+        for model in ("cnn1d", "cnn2d")
+    ]
+    for column, scores in zip(("a", "b"), pooled, strict=True):
+        assert table.loc[("overall", "pr_auc"), column] == pytest.approx(scores["test"]["overall"]["pr_auc"])
+    over_folds = [scores["over_folds"]["overall"]["roc_auc"]["mean"] for scores in pooled]
+    over_runs = pd.read_csv(folder / "over_runs.csv", index_col="metric")
+    assert over_runs.loc["roc_auc", "mean"] == pytest.approx(over_folds[0] - over_folds[1])
+    assert set(table["verdict"]) <= {"a better", "b better", "cannot be told"}
+    assert (folder / "figures" / "forest.png").stat().st_size > 10_000
+    assert (
+        json.loads((folder / "comparison.json").read_text())["n_records"] == pooled[0]["test"]["overall"]["n_records"]
+    )
+
+
+def test_what_cannot_be_compared_is_refused(work, sweep):
+    done = ecgcls(work, "a=sweep", "b=sweep/cnn2d", command="compare")
+    assert done.returncode == 1
+    assert re.match(r"error: \S*sweep has runs of 2 configurations: name one of .* or ", done.stderr)
+
+
+def test_the_audit_tells_the_fingerprint_that_a_run_records(work, sweep, configuration):
+    done = succeed(work, "data=synthetic", "data.n_records=60", command="labels")
+    recorded = json.loads((configuration / "fold_0" / "run.json").read_text())["data"]["labels_sha256"]
+    assert f"Fingerprint of the labels: {recorded}" in done.stdout
+    folder = work / done.stdout.strip().splitlines()[-1]
+    assert {path.name for path in folder.iterdir()} == {
+        "audit.json", "by_fold.csv", "by_part.csv", "likelihoods.csv", "likelihoods.png", "rules.csv", "statements.csv",
+    }  # fmt: skip

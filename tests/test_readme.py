@@ -24,8 +24,10 @@ def test_every_command_of_the_readme_uses_a_finished_run(work, sweep, synthetic_
         for file in synthetic_root.glob(f"records100/*/{name}*"):
             shutil.copy(file, tmp_path)
     stands_for = {"experiment": "sweep", "input": str(tmp_path), "data.root": str(synthetic_root)}
+    stands_for |= {"a": "sweep/cnn1d", "b": "sweep/cnn2d"}
+    of_run = set() if module in ("ecgcls.compare", "ecgcls.labels") else {"experiment"}
+    named = {argument.partition("=")[0] for argument in typed} | of_run
     arguments = [argument for argument in typed if argument.partition("=")[0] not in stands_for]
-    named = {argument.partition("=")[0] for argument in typed} | {"experiment"}
     replaced = [f"{key}={value}" for key, value in stands_for.items() if key in named]
     few = ["n_summary=2", "n_scorecard=2"] if module.endswith("interpret") else []
     done = succeed(work, *arguments, *replaced, *few, command=module.removeprefix("ecgcls."))
