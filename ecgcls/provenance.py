@@ -1,5 +1,6 @@
 """Where a result comes from: versions, machine, process and commit, for ``run.json``."""
 
+import json
 import os
 import platform
 import socket
@@ -24,10 +25,22 @@ _PACKAGES = (
 )
 
 
+_COMMAND = "ECGCLS_COMMAND"  # in the environment, which a sweep's processes inherit
+
+
+def remember_command() -> None:
+    """Keep what was typed for the processes of a sweep, whose own command line says nothing."""
+    os.environ[_COMMAND] = json.dumps(_read_command())
+
+
+def _read_command() -> list[str]:
+    return [Path(sys.executable).name, *sys.orig_argv[1:]]
+
+
 def describe_provenance() -> dict[str, Any]:
     """Return what made this process's results, ready for JSON."""
     return {
-        "command": [Path(sys.executable).name, *sys.orig_argv[1:]],
+        "command": json.loads(os.environ[_COMMAND]) if _COMMAND in os.environ else _read_command(),
         "process": {"host": socket.gethostname(), "pid": os.getpid()},
         "machine": {"platform": platform.platform(), "n_cpus": os.cpu_count()},
         "versions": {

@@ -7,6 +7,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from ecgcls.command import compose_default, run_command
+from ecgcls.provenance import remember_command
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ def _train(config: DictConfig) -> "tuple[str, float]":
 
 def main() -> None:
     """Run the command line."""
+    remember_command()
     run_command(run_job, config_name="config")
 
 

@@ -314,3 +314,9 @@ def test_the_audit_tells_the_fingerprint_that_a_run_records(work, sweep, configu
     assert {path.name for path in folder.iterdir()} == {
         "audit.json", "by_fold.csv", "by_part.csv", "likelihoods.csv", "likelihoods.png", "rules.csv", "statements.csv",
     }  # fmt: skip
+
+
+def test_each_run_of_a_sweep_records_what_was_typed(work, sweep):
+    for path in work.glob("outputs/sweep/*/*/fold_*/run.json"):
+        command = json.loads(path.read_text())["command"]
+        assert command[1:5] == ["-m", "ecgcls.run", "-m", "experiment=sweep"]

@@ -1,6 +1,7 @@
 """Render the report: one HTML file with everything in it, that makes no request."""
 
 import math
+import os
 import shlex
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from plotly.offline import get_plotlyjs
 from ecgcls import __version__
 from ecgcls.evaluation.files import write_atomically
 from ecgcls.reporting import charts
+from ecgcls.reporting.cards import write_cards
 from ecgcls.reporting.collect import (
     SHOWN,
     Configuration,
@@ -48,7 +50,7 @@ _COLUMNS = {
 
 
 def write_report(experiment_dir: Path, *, output: Path, data_root: Path | None = None) -> Path:
-    """Write the report of all runs of an experiment.
+    """Write the report of all runs of an experiment, and a model card and a checklist for each configuration.
 
     Parameters
     ----------
@@ -72,11 +74,17 @@ def write_report(experiment_dir: Path, *, output: Path, data_root: Path | None =
         If a run's files are damaged.
     """
     experiment = collect(experiment_dir)
-    write_atomically(output, render(experiment, data_root=data_root).encode())
+    content = _collect_content(experiment, data_root=data_root)
+    for line, one in zip(content["saved"], experiment.configurations, strict=True):
+        board = next(row for row in content["board"] if row["name"] == one.name)
+        worst = content["worst"].get(one.name, "")
+        cards = write_cards(one, intervals=board["intervals"], worst=worst, limits=content["limits"])
+        line["cards"] = [(path.name, os.path.relpath(path, output.parent)) for path in cards]
+    write_atomically(output, render(experiment, content).encode())
     return output
 
 
-def render(experiment: Experiment, *, data_root: Path | None) -> str:
+def render(experiment: Experiment, content: Mapping[str, Any]) -> str:
     """Return the page as text."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE),
@@ -87,7 +95,6 @@ def render(experiment: Experiment, *, data_root: Path | None) -> str:
     )
     environment.filters |= {"score": _format_score, "count": _format_count, "plain": _format_plain}
     template = environment.get_template("report.html.jinja")
-    content = _collect_content(experiment, data_root=data_root)
     n_bytes = len(template.render(**content, galleries=[]).encode())
     galleries = collect_galleries(experiment.configurations, max_bytes=MAX_BYTES - n_bytes)
     return template.render(**content, galleries=galleries)

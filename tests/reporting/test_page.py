@@ -53,6 +53,7 @@ def page(experiment):
 def test_the_page_holds_everything_and_refers_to_nothing_outside(page):
     outline = Outline(page)
     outside = [address for address in outline.addresses if not address.startswith("#")]
+    outside = [address for address in outside if not address.endswith(("/model_card.md", "/tripod_ai.md"))]
     assert [address.partition(",")[0] for address in outside] == ["data:image/svg+xml"]
     assert "default-src 'none'" in page[:1000]
     assert "@import" not in page.partition("<script>")[0]
@@ -207,3 +208,18 @@ def test_a_page_that_would_grow_too_large_says_what_it_left_out(explained, tmp_p
     assert len(page.encode()) < whole - 10_000
     monkeypatch.setattr("ecgcls.reporting.page.MAX_BYTES", 1000)
     assert "2 pictures are left out" in write_report(explained, output=tmp_path / "page.html").read_text()
+
+
+def test_each_configuration_has_a_model_card_and_a_checklist_that_invents_nothing(page, experiment):
+    found = collect(experiment)
+    for one in found.configurations:
+        card, checklist = ((one.folder / name).read_text() for name in ("model_card.md", "tripod_ai.md"))
+        assert f"{one.scores.overall['pr_auc']:.3f}" in card
+        assert "Not a medical device" in card
+        rows = [line.split(" | ") for line in checklist.splitlines() if line.startswith("| ") and "---" not in line]
+        answers = {row[0].strip("| "): row[-1] for row in rows[1:]}
+        assert len(answers) == 52  # the items of TRIPOD+AI, sub-items counted
+        for item in ("17", "18a", "18b", "19", "25"):
+            assert "**Open.**" in answers[item]
+        assert f"{one.scores.overall['pr_auc']:.3f}" in answers["23a"]
+    assert page.count(">Model card</a>") == page.count(">TRIPOD+AI checklist</a>") == len(found.configurations)
