@@ -127,12 +127,31 @@ def _read_run(settings: dict[str, Any]) -> "tuple[Evaluated, Path]":
         evaluated = (read_run if is_run else read_cross_validation)(
             folder, split=split, calibration=calibration, thresholds=rule
         )
+        if split == "test":
+            _log_official_test(folder, Path(settings["output_dir"]))
         parts = [settings["calibration.method"] or "", *(str(v) for v in (rule.describe() if rule else {}).values())]
         name = "-".join([split, *filter(None, parts)])
     if settings["records"] is not None:
         evaluated = narrow(evaluated, parse_records(settings["records"]))
         name += f"-records-{name_output(settings['records'])}"
     return evaluated, folder / "evaluate" / name
+
+
+def _log_official_test(folder: Path, output_dir: Path) -> None:
+    """Write into the log of the official test fold that it is scored again."""
+    from ecgcls.config import identify
+    from ecgcls.gate import log_official_test
+    from ecgcls.runs import list_folds, open_run
+
+    for run in [open_run(folder)] if (folder / "run.json").is_file() else list_folds(folder):
+        log_official_test(
+            run.read_predictions().select("test"),
+            run.read_info(),
+            run=run.path,
+            output_dir=output_dir,
+            config=identify(run.read_config()),
+            command="evaluate",
+        )
 
 
 def _read_files(settings: dict[str, Any]) -> "tuple[Evaluated, Path]":

@@ -1,0 +1,69 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from ecgcls.errors import ConfigError
+from ecgcls.evaluation.intervals import Bootstrap, bootstrap
+from ecgcls.evaluation.metrics import score
+from ecgcls.evaluation.panels import draw_subgroups
+from ecgcls.evaluation.predictions import Predictions
+from ecgcls.evaluation.subgroups import Subgroups, find_worst, say_worst, score_subgroups
+
+
+@pytest.fixture(scope="module")
+def said():
+    """200 records of 100 patients; the model knows nothing of those recorded on the device B."""
+    generator = np.random.default_rng(0)
+    ids = np.arange(200)
+    device = np.where(ids % 4 == 3, "B", "A")
+    y_true = (generator.random((200, 2)) < 0.4).astype(int)
+    y_prob = 1 / (1 + np.exp(-generator.normal(2.0 * y_true * (device == "A")[:, None] - 0.5)))
+    predictions = Predictions(ids, ids // 2, 0 * ids, np.full(200, "test"), y_true, y_prob, ("NORM", "MI"))
+    sex = np.where(ids < 190, "female", "male")
+    return predictions, pd.DataFrame({"device": device, "sex": sex}, index=ids)
+
+
+def test_each_cell_has_the_numbers_of_its_own_records(said):
+    predictions, groups = said
+    table = score_subgroups(predictions, groups, settings=Subgroups(n_resamples=50))
+    rows = np.flatnonzero(groups["device"] == "B")
+    cell = table[(table["grouping"] == "device") & (table["group"] == "B")].set_index(["class", "metric"])
+    expected = score(predictions.y_true[rows], predictions.y_prob[rows], predictions.class_names)
+    assert cell.loc[("overall", "roc_auc"), "value"] == expected.overall["roc_auc"]
+    assert cell.loc[("MI", "f1"), "value"] == expected.by_class.loc["MI", "f1"]
+    intervals = bootstrap(
+        predictions.y_true[rows], predictions.y_prob[rows], predictions.patient_id[rows], predictions.class_names,
+        settings=Bootstrap(n_resamples=50),
+    )  # fmt: skip
+    assert cell.loc[("MI", "pr_auc"), "low"] == intervals.loc[("MI", "pr_auc"), "low"]
+    assert cell["n_records"].unique().tolist() == [50]
+    assert cell["n_patients"].unique().tolist() == [50]
+    assert cell.loc[("MI", "pr_auc"), "n_positive"] == predictions.y_true[rows, 1].sum()
+
+
+def test_a_small_cell_is_shown_as_too_small(said):
+    table = score_subgroups(*said, settings=Subgroups(min_records=30, n_resamples=20))
+    men = table[table["group"] == "male"]
+    assert men["is_too_small"].all()
+    assert men["n_records"].unique().tolist() == [10]
+    assert men[["value", "low", "high"]].isna().all(axis=None)
+    assert not table[table["group"] == "female"]["is_too_small"].any()
+
+
+def test_the_worst_cell_is_named(said):
+    table = score_subgroups(*said, settings=Subgroups(n_resamples=50))
+    worst = find_worst(table)
+    assert (worst["grouping"], worst["group"]) == ("device", "B")
+    assert say_worst(worst, "Device").startswith("Device: B, macro ROC-AUC 0.")
+    figure = draw_subgroups(table, worst, title="t")
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == [
+        "device: A (n = 150)", "device: B (n = 50)", "sex: female (n = 190)",
+    ]  # fmt: skip
+    one_group = table[table["group"] == "female"]
+    assert find_worst(one_group) is None
+
+
+@pytest.mark.parametrize("setting", ["min_records", "n_resamples"])
+def test_settings_out_of_range_are_refused(setting):
+    with pytest.raises(ConfigError, match=f"subgroups.{setting} must be at least"):
+        Subgroups(**{setting: 0})
