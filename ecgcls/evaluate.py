@@ -43,12 +43,14 @@ _TYPES: dict[str, Any] = {
     "y_true": str | None,
     "y_prob": str | None,
     "class_names": str | None,
+    "patient_id": str | None,
+    "values": Literal["probabilities", "logits"],
     "device": str,
     "output": str | None,
 }
 _TEXTS = (
     "experiment", "variant", "run_dir", "output_dir", "data.root", "data.store_dir", "records", "predictions", "y_true",
-    "y_prob", "class_names", "output",
+    "y_prob", "class_names", "patient_id", "output",
 )  # fmt: skip
 
 
@@ -171,7 +173,13 @@ def _read_files(settings: dict[str, Any]) -> "tuple[Evaluated, Path]":
     else:
         path = Path(settings["y_prob"])
         names = [name.strip() for name in settings["class_names"].strip("[]").split(",")]
-        predictions, assumptions = from_arrays(Path(settings["y_true"]), path, names)
+        predictions, assumptions = from_arrays(
+            Path(settings["y_true"]),
+            path,
+            names,
+            patient_id_path=Path(settings["patient_id"]) if settings["patient_id"] else None,
+            values=settings["values"],
+        )
     for assumption in assumptions:
         log.warning("%s: %s", path, assumption)
     evaluated = Evaluated(predictions, path.name, {"predictions": str(path), "assumptions": assumptions})

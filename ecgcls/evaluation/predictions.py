@@ -19,10 +19,12 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit
 
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.checks import check_arrays, check_whole_numbers, describe_difference
@@ -278,7 +280,12 @@ def read_predictions(path: Path) -> tuple[Predictions, list[str]]:
 
 
 def from_arrays(
-    y_true_path: Path, y_prob_path: Path, class_names: Sequence[str] | None
+    y_true_path: Path,
+    y_prob_path: Path,
+    class_names: Sequence[str] | None,
+    *,
+    patient_id_path: Path | None = None,
+    values: Literal["probabilities", "logits"] = "probabilities",
 ) -> tuple[Predictions, list[str]]:
     """Read anybody's predictions from two `.npy` files, as `numpy.save` writes them.
 
@@ -288,6 +295,10 @@ def from_arrays(
         Arrays `(record, class)` of 0 or 1 and of probabilities in [0, 1]; an array `(record,)` is one class.
     class_names
         One name a column.
+    patient_id_path
+        Whose record each row is, whole numbers ``(record,)``; None: each is a patient of its own.
+    values
+        What `y_prob_path` holds; logits, or any scores that rank the records, go through the sigmoid.
 
     Returns
     -------
@@ -307,6 +318,8 @@ def from_arrays(
         raise DataError(
             f"y_true and y_prob differ in shape: {y_true.shape} {y_true_path}, {y_prob.shape} {y_prob_path}"
         )
+    if values == "logits" and np.isfinite(y_prob).all():
+        y_prob = expit(y_prob.astype(np.float64))
     n_records, n_classes = y_true.shape
     names = tuple(class_names or ())
     if isinstance(class_names, str) or len(names) != n_classes or not all(names):
@@ -319,10 +332,16 @@ def from_arrays(
     except DataError as error:
         raise DataError(f"{y_true_path}, {y_prob_path}: {error}") from None
     numbers = np.arange(1, n_records + 1)
-    predictions = Predictions(numbers, numbers, 0 * numbers, np.full(n_records, "test"), y_true, y_prob, names)
+    patients = numbers
+    if patient_id_path is not None:
+        patients = check_whole_numbers(f"{patient_id_path}", _load_array(patient_id_path)[:, 0])
+        if len(patients) != n_records:
+            raise DataError(f"{patient_id_path}: expected {n_records} rows like {y_true_path}, got {len(patients)}")
+    predictions = Predictions(numbers, patients, 0 * numbers, np.full(n_records, "test"), y_true, y_prob, names)
+    alone = "arrays have no patient_id: each record counts as a patient of its own"
     return predictions, [
         f"arrays have no ecg_id: the records are numbered 1 to {n_records} in the order of the rows",
-        "arrays have no patient_id: each record counts as a patient of its own",
+        *([alone] if patient_id_path is None else []),
         "arrays have no strat_fold: it is taken as 0 for all records",
         "arrays have no split: all records count as test",
     ]

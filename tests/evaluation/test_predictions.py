@@ -413,3 +413,20 @@ def test_records_are_taken_in_the_order_of_the_table():
     assert said.take([9, 7, 9]).ecg_id.tolist() == [7, 9]
     with pytest.raises(DataError, match="2 of the 3 wanted ecg_ids are not among the 3 predictions: 4, 5"):
         said.take([5, 7, 4])
+
+
+def test_logits_and_patients_of_other_projects_are_read(tmp_path):
+    generator = np.random.default_rng(0)
+    y_true, logits = generator.integers(0, 2, (40, 2)), generator.normal(0, 4, (40, 2))
+    for name, array in (("t", y_true), ("p", logits), ("who", np.arange(40) // 2)):
+        np.save(tmp_path / f"{name}.npy", array)
+    paths = tmp_path / "t.npy", tmp_path / "p.npy", ["NORM", "MI"]
+    said, assumptions = from_arrays(*paths, patient_id_path=tmp_path / "who.npy", values="logits")
+    np.testing.assert_allclose(said.y_prob, 1 / (1 + np.exp(-logits)))
+    assert said.patient_id.tolist() == (np.arange(40) // 2).tolist()
+    assert not any("patient" in sentence for sentence in assumptions)
+    with pytest.raises(DataError, match="apply the sigmoid to logits first"):
+        from_arrays(*paths)
+    np.save(tmp_path / "who.npy", np.arange(39))
+    with pytest.raises(DataError, match=r"who\.npy: expected 40 rows like .*t\.npy, got 39"):
+        from_arrays(*paths, patient_id_path=tmp_path / "who.npy", values="logits")
