@@ -113,7 +113,9 @@ def cross_validate(folder: Path) -> CrossValidation:
     pooled_predictions = pool(tested)
     pooled_predictions.to_csv(cv / "predictions.csv")
     title = f"{info['model']}, {n_folds} folds" + (" (simulated ECGs)" if info["synthetic"] else "")
-    uncalibrated = pool(read_folds(list(runs.values()), split="test", is_calibrated=False)[0])
+    uncalibrated = None
+    if all(run.read_decisions() for run in runs.values()):
+        uncalibrated = pool(read_folds(list(runs.values()), split="test", is_calibrated=False)[0])
     pooled = write_results(
         cv,
         pooled_predictions,

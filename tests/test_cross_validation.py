@@ -79,6 +79,7 @@ def test_cv_holds_every_record_once_with_the_same_figures_as_a_run(tmp_path):
     assert set(pooled["split"]) == {"test"}
     figures = {path.name for path in (tmp_path / "cv" / "figures").iterdir()}
     expected = {"pr_curves", "roc_curves", "reliability_curves", "confusion_matrices", "training_curves"}
+    expected |= {"decision_curves"}
     assert figures == {f"{name}.png" for name in expected}
     metrics = json.loads((tmp_path / "cv" / "metrics.json").read_text())
     assert metrics["test"]["overall"]["n_records"] == 120

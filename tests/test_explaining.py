@@ -50,9 +50,11 @@ def test_outcomes_are_those_of_the_runs_predictions(explained, configuration):
     _, table = explained
     said = pd.read_csv(configuration / "fold_0" / "predictions.csv").set_index("ecg_id")
     for row in table.to_dict("records"):
-        truth, prob = said.loc[row["ecg_id"], [f"y_true_{row['class']}", f"y_prob_{row['class']}"]]
+        truth, prob, decided = said.loc[
+            row["ecg_id"], [f"{key}_{row['class']}" for key in ("y_true", "y_prob", "y_pred")]
+        ]
         assert row["y_prob"] == prob
-        assert row["outcome"] == ("T" if (prob >= 0.5) == bool(truth) else "F") + ("P" if prob >= 0.5 else "N")
+        assert row["outcome"] == ("T" if decided == truth else "F") + ("P" if decided else "N")
 
 
 def test_integrated_gradients_add_up_to_the_nets_own_difference(explained, configuration):

@@ -16,14 +16,14 @@ INFO = {
 }
 
 
-def test_of(strat_folds):
+def predict(strat_folds):
     ids = np.arange(len(strat_folds))
     return Predictions(ids, ids, strat_folds, np.full(len(ids), "test"), ids[:, None] % 2, ids[:, None] / 10, ("MI",))
 
 
 def log_it(folder, strat_folds, info=INFO, **config):
     return log_official_test(
-        test_of(strat_folds), info, run=folder / "fold_4", output_dir=folder, config=config, command="run"
+        predict(strat_folds), info, run=folder / "fold_4", output_dir=folder, config=config, command="run"
     )
 
 

@@ -41,7 +41,8 @@ def test_two_lines_give_the_probabilities_of_the_run(configuration, stored, file
     said = run.predict(signal_mv.T, sampling_rate_hz=fields["fs"], lead_names=fields["sig_name"])
     assert list(said.y_prob) == [name.removeprefix("y_prob_") for name in stored.columns]
     np.testing.assert_allclose(list(said.y_prob.values()), stored.loc[ecg_id], rtol=1e-4)
-    assert said.y_pred == {name: prob >= 0.5 for name, prob in said.y_prob.items()}
+    thresholds = json.loads((configuration / "fold_0" / "run.json").read_text())["thresholds"]
+    assert said.y_pred == {name: prob >= thresholds[name] for name, prob in said.y_prob.items()}
     assert said.starts_s == (0.0,)
 
 
