@@ -13,8 +13,8 @@ Conventions
     - None of them reverses a class's order. Temperature and Platt keep it, and with it every ranking metric; isotonic
       makes ties. Where Platt's slope is not positive, and where a class has fewer than `min_positives` positive (or
       negative) records, nothing is fitted: the class is only *unweighted*. A loss that weighs positives w times teaches
-      odds that are w times too high, so log w is taken off the logit [4]_. On few records that is better than any fit,
-      and it moves all folds of a cross-validation alike.
+      odds that are w times too high, so log w is taken off the logit [4]_. That needs no validation record, and moves
+      all folds of a cross-validation nearly alike.
     - The expected calibration error (ECE) is the mean distance between a bin's mean probability and its share of
       positive records, weighted by its records, with bins of equal width or equal mass [5]_. It is never below 0 and
       grows with the number of bins, so it has no interval here: compare it at equal numbers only.
