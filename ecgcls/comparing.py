@@ -15,11 +15,11 @@ from ecgcls.cross_validation import read_folds
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.comparison import VERDICTS, Comparing, compare, compare_folds
 from ecgcls.evaluation.figures import COLORS, save_figure
-from ecgcls.evaluation.files import write_atomically, write_json
 from ecgcls.evaluation.metrics import OVERALL
 from ecgcls.evaluation.panels import Forest, draw_forest
 from ecgcls.evaluation.predictions import Predictions, pool, read_predictions
 from ecgcls.evaluation.results import score_split
+from ecgcls.files import write_atomically, write_json
 from ecgcls.runs import RunDirectory
 
 log = logging.getLogger(__name__)

@@ -30,13 +30,13 @@ from ecgcls.data.ptbxl import hash_tables, read_database
 from ecgcls.data.signals import read_record
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.figures import save_figure
-from ecgcls.evaluation.files import name_files, write_atomically, write_json
 from ecgcls.evaluation.predictions import Predictions
 from ecgcls.explanation import figures
 from ecgcls.explanation.attribution import METHODS, Attribution, attribute
 from ecgcls.explanation.beats import align_beats, find_r_peaks, phase_shares
 from ecgcls.explanation.scorecard import score_method
 from ecgcls.explanation.selection import OUTCOMES, Example, check_classes, choose_examples, examine
+from ecgcls.files import name_files, write_atomically, write_json
 from ecgcls.inference import LoadedRun, load_run
 from ecgcls.rescoring import parse_records
 from ecgcls.runs import open_run, say_title

@@ -46,8 +46,8 @@ def labels_job(config: DictConfig) -> None:
 
 def _write(audit: "Audit", output: Path, *, source: str) -> None:
     from ecgcls.evaluation.figures import save_figure
-    from ecgcls.evaluation.files import write_atomically, write_json
     from ecgcls.evaluation.panels import draw_likelihoods
+    from ecgcls.files import write_atomically, write_json
 
     for name in ("statements", "by_fold", "by_part", "likelihoods", "rules"):
         write_atomically(output / f"{name}.csv", getattr(audit, name).to_csv().encode())

@@ -49,7 +49,7 @@ def predict_job(config: DictConfig) -> None:
 
     from ecgcls.data.recordings import find_recordings
     from ecgcls.errors import DataError
-    from ecgcls.evaluation.files import write_atomically, write_json
+    from ecgcls.files import write_atomically, write_json
     from ecgcls.inference import load_run, predict_files  # heavy: only once the run is found
 
     run = load_run(folder, device=settings["device"])

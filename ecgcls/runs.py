@@ -31,8 +31,8 @@ from omegaconf import DictConfig, OmegaConf
 from ecgcls.config import identify, suggest
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.decisions import Decisions
-from ecgcls.evaluation.files import write_json
 from ecgcls.evaluation.predictions import THRESHOLD, Predictions
+from ecgcls.files import write_json
 
 UNCALIBRATED = "predictions_uncalibrated.csv"
 """What the net itself said, before recalibration."""

@@ -130,7 +130,7 @@ def test_prediction_goes_on_past_a_record_that_cannot_be_used(work, configuratio
         (["fold"], r"Error parsing override 'fold'.*"),
         (["fold=7"], r"fold must be in 0\.\.4, got 7"),
         (["data.batch_size=abc"], r"data\.batch_size must be a whole number, got 'abc'"),
-        (["data.root=nowhere"], r"data\.root: there is no folder nowhere; get PTB-XL from .* data=synthetic"),
+        (["data.root=nowhere"], r"data\.root: there is no folder nowhere; get PTB-XL with .* data=synthetic"),
         (["data=synthetic", "data.n_records=7"], r"data\.n_records must be in 50\.\.21799, got 7"),
     ],
 )

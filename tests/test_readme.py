@@ -6,7 +6,9 @@ import shutil
 
 import pytest
 
+from ecgcls.data.synthetic import write_synthetic
 from tests.commands import QUICK, REPOSITORY, succeed
+from tests.mirrors import write_mirror, write_zip
 
 
 def readme_commands():
@@ -17,7 +19,28 @@ def readme_commands():
     return [line for line in lines if line.startswith("python -m ecgcls.")]
 
 
-@pytest.mark.parametrize("command", [line for line in readme_commands() if not line.startswith("python -m ecgcls.run")])
+_NEED_NO_RUN = ("python -m ecgcls.run", "python -m ecgcls.download")
+
+
+@pytest.fixture(scope="session")
+def archive(tmp_path_factory):
+    """The zip of a data set of 60 simulated ECGs at both sampling rates."""
+    folder = tmp_path_factory.mktemp("archive")
+    for rate in (100, 500):
+        write_synthetic(folder / "ecgs", n_records=60, seed=0, sampling_rate_hz=rate)
+    return write_zip(folder / "ptb-xl.zip", write_mirror(folder / "mirror", folder / "ecgs"))
+
+
+@pytest.mark.parametrize("command", [line for line in readme_commands() if line.startswith(_NEED_NO_RUN[1])])
+def test_every_download_of_the_readme_works_out_of_a_zip(archive, tmp_path, command):
+    typed = [argument for argument in shlex.split(command)[3:] if not argument.startswith(("archive=", "source="))]
+    done = succeed(tmp_path, *typed, f"archive={archive}", command="download")
+    assert done.stdout.strip().splitlines()[-1] == "data/ptbxl"
+    found = {path.parts[0] for path in (file.relative_to(tmp_path / "data/ptbxl") for file in tmp_path.rglob("*.hea"))}
+    assert found == {"records100"} | ({"records500"} if "sampling_rate_hz=both" in typed else set())
+
+
+@pytest.mark.parametrize("command", [line for line in readme_commands() if not line.startswith(_NEED_NO_RUN)])
 def test_every_command_of_the_readme_uses_a_finished_run(work, sweep, synthetic_root, tmp_path, command):
     _, _, module, *typed = shlex.split(command)
     for name in ("00001", "00002"):

@@ -49,8 +49,8 @@ def read_database(root: Path, *, sampling_rate_hz: int) -> pd.DataFrame:
     """
     if not root.is_dir():
         raise DataError(
-            f"data.root: there is no folder {root}; get PTB-XL from https://physionet.org/content/ptb-xl/1.0.3/ "
-            "and pass data.root=PATH, or try the simulated data set with data=synthetic"
+            f"data.root: there is no folder {root}; get PTB-XL with python -m ecgcls.download, pass data.root=PATH, or "
+            "try the simulated data set with data=synthetic"
         )
     path = root / DATABASE_CSV
     filename_column = _FILENAME_COLUMN[sampling_rate_hz]

@@ -34,9 +34,9 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.calibration import reliability_curve
-from ecgcls.evaluation.files import write_atomically
 from ecgcls.evaluation.metrics import Scores, score
 from ecgcls.evaluation.predictions import Predictions
+from ecgcls.files import write_atomically
 
 DPI = 150
 COLORS = (

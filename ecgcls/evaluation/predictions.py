@@ -28,7 +28,7 @@ from scipy.special import expit
 
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.checks import check_arrays, check_whole_numbers, describe_difference
-from ecgcls.evaluation.files import write_atomically
+from ecgcls.files import write_atomically
 
 SPLITS = ("val", "test")
 THRESHOLD = 0.5

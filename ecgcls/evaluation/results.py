@@ -23,7 +23,6 @@ from ecgcls.evaluation.figures import (
     draw_roc_curves,
     save_figure,
 )
-from ecgcls.evaluation.files import name_files, write_atomically, write_json
 from ecgcls.evaluation.intervals import Bootstrap, bootstrap
 from ecgcls.evaluation.metrics import Scores, check_threshold, score
 from ecgcls.evaluation.panels import draw_calibration, draw_decision_curves, draw_subgroups
@@ -31,6 +30,7 @@ from ecgcls.evaluation.predictions import SPLITS, Predictions
 from ecgcls.evaluation.recalibration import measure_calibration
 from ecgcls.evaluation.subgroups import Subgroups, find_worst, say_worst, score_subgroups
 from ecgcls.evaluation.thresholds import decision_curves, restate_predictive_values
+from ecgcls.files import name_files, write_atomically, write_json
 
 log = logging.getLogger(__name__)
 

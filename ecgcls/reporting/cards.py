@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from omegaconf import OmegaConf
 
-from ecgcls.evaluation.files import write_atomically
+from ecgcls.files import write_atomically
 from ecgcls.reporting.collect import SHOWN, Configuration
 
 OPEN = "**Open.** The run cannot answer this; its authors must."

@@ -78,7 +78,7 @@ def test_the_real_database(ptbxl_root):
 
 
 def test_a_missing_folder_says_where_to_get_the_data_and_how_to_do_without(tmp_path):
-    with pytest.raises(DataError, match=r"data\.root: there is no folder .*nowhere.*physionet.*data=synthetic"):
+    with pytest.raises(DataError, match=r"data\.root: there is no folder .*nowhere.*ecgcls\.download.*data=synthetic"):
         read_database(tmp_path / "nowhere", sampling_rate_hz=100)
 
 

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from ecgcls.evaluation.files import name_file, name_files, write_atomically, write_json
+from ecgcls.files import name_file, name_files, write_atomically, write_json
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):

@@ -1,0 +1,292 @@
+"""Downloads from a real server on loopback that gets wrong what servers and networks get wrong."""
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from collections import Counter
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from ecgcls.data.download import WebSource, ZipSource, download, parse_sums
+from ecgcls.errors import ConfigError, DataError
+from tests.commands import ecgcls
+from tests.mirrors import SUMS, hash_file, list_files, write_mirror, write_zip
+
+
+class _Server(ThreadingHTTPServer):
+    """Serves the files of a folder; `faults` says by path what the next requests get instead."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.folder, self.asked = folder, Counter()
+        self.faults: dict[str, list[str]] = {}
+        self.delay_s = 0.0
+        self.at_once = self.most_at_once = 0
+        self.counting = threading.Lock()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+
+    def do_GET(self) -> None:
+        name = self.path.lstrip("/")
+        with self.server.counting:
+            self.server.asked[name] += 1
+            self.server.at_once += 1
+            self.server.most_at_once = max(self.server.at_once, self.server.most_at_once)
+            fault = self.server.faults[name].pop(0) if self.server.faults.get(name) else ""
+        threading.Event().wait(self.server.delay_s)
+        with self.server.counting:
+            self.server.at_once -= 1  # before the client can ask for more
+        with suppress(BrokenPipeError, ConnectionResetError):  # the client had enough
+            self._answer(name, fault)
+
+    def _answer(self, name: str, fault: str) -> None:
+        path = self.server.folder / name
+        if fault.isdigit() or not path.is_file() or "Range" in self.headers:
+            status = int(fault) if fault.isdigit() else 416 if "Range" in self.headers else 404
+            self.send_response(status)
+            if status == 429:
+                self.send_header("Retry-After", "1")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        content = path.read_bytes()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if fault == "cut":
+            self.wfile.write(content[: len(content) // 2])
+            self.close_connection = True
+        elif fault == "wrong":
+            self.wfile.write(bytes([content[0] ^ 1]) + content[1:])
+        elif fault == "trickle":
+            for byte in content[:40]:
+                self.wfile.write(bytes([byte]))
+                threading.Event().wait(0.05)
+        else:
+            self.wfile.write(content)
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def mirror(tmp_path_factory, synthetic_root) -> Path:
+    """A mirror's folder: 60 simulated records and their list of sums."""
+    return write_mirror(tmp_path_factory.mktemp("mirror"), synthetic_root)
+
+
+@pytest.fixture
+def server(mirror):
+    served = _Server(mirror)
+    thread = threading.Thread(target=served.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield served
+    served.shutdown()
+    thread.join()
+    served.server_close()
+
+
+@pytest.fixture
+def fetch(server, tmp_path):
+    """Download from the server into a folder, without long waits."""
+
+    def fetch(root: Path = tmp_path / "data", *, url: str = server.url, **settings):
+        source = WebSource(url, timeout_s=1, backoff_s=0.01)
+        return download(source, root, **({"sampling_rates_hz": [100]} | settings))
+
+    return fetch
+
+
+def test_all_files_are_there_and_equal(fetch, mirror, tmp_path, server):
+    server.delay_s = 0.01
+    summary = fetch(n_connections=4)
+    names = list_files(mirror)
+    assert list_files(tmp_path / "data") == names - {"README.txt"}
+    assert all(hash_file(tmp_path / "data" / name) == hash_file(mirror / name) for name in names - {"README.txt"})
+    assert summary.n_files == summary.n_fetched == 122  # two tables, 60 headers, 60 signal files
+    sizes = [(mirror / name).stat().st_size for name in names - {"README.txt", SUMS}]
+    assert summary.n_bytes == summary.n_bytes_fetched == sum(sizes)
+    assert 1 < server.most_at_once <= 4
+
+
+def test_again_fetches_only_what_is_missing_or_damaged(fetch, server, tmp_path):
+    fetch()
+    server.asked.clear()
+    signals = sorted((tmp_path / "data").rglob("*.dat"))
+    signals[0].unlink()
+    content = bytearray(signals[1].read_bytes())
+    content[7] ^= 1
+    signals[1].write_bytes(content)
+    assert fetch().n_fetched == 2
+    assert set(server.asked) == {SUMS, *(str(path.relative_to(tmp_path / "data")) for path in signals[:2])}
+
+
+@pytest.mark.parametrize(
+    "faults", [["503", "503"], ["429"], ["cut", "cut"], ["wrong"], ["trickle"], ["500", "cut", "wrong"]]
+)
+def test_what_passes_is_tried_again(fetch, server, mirror, tmp_path, faults):
+    name = "ptbxl_database.csv"
+    server.faults[name] = list(faults)
+    fetch()
+    assert (tmp_path / "data" / name).read_bytes() == (mirror / name).read_bytes()
+    assert server.asked[name] == len(faults) + 1
+
+
+def test_a_server_that_asks_for_a_pause_gets_it(fetch, server):
+    server.faults["ptbxl_database.csv"] = ["429"]  # Retry-After: 1
+    start = time.monotonic()
+    fetch()
+    assert time.monotonic() - start >= 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("404", r"ptbxl_database\.csv: the server says 404 .*the same command fetches the rest"),
+        ("503", r"the server says 503"),
+        ("wrong", r"damaged: .* SHA-256 .* it came so 6 times"),
+        ("cut", r"IncompleteRead|Connection broken"),
+    ],
+)
+def test_what_does_not_pass_is_one_line(fetch, server, tmp_path, fault, message):
+    server.faults["ptbxl_database.csv"] = [fault] * 20
+    with pytest.raises(DataError, match=message) as raised:
+        fetch()
+    assert "\n" not in str(raised.value)
+    assert not (tmp_path / "data" / "ptbxl_database.csv").exists()
+
+
+def test_one_lost_file_does_not_keep_the_others(fetch, server, mirror, tmp_path):
+    lost = next(name for name in sorted(list_files(mirror)) if name.endswith(".dat"))
+    server.faults[lost] = ["404"]
+    with pytest.raises(DataError, match=lost.replace(".", r"\.")):
+        fetch()
+    assert list_files(mirror) - list_files(tmp_path / "data") == {lost, "README.txt"}
+    assert fetch().n_fetched == 1
+
+
+def test_many_lost_files_end_it(fetch, server, mirror):
+    for name in list_files(mirror):
+        if name.startswith("records100"):
+            server.faults[name] = ["404"]
+    with pytest.raises(DataError, match=r"of 120 files are missing"):
+        fetch(n_connections=1)
+    assert sum(server.asked.values()) < 40
+
+
+def test_a_server_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(DataError, match=r"127\.0\.0\.1:9/SHA256SUMS\.txt: .*refused"):
+        download(WebSource("http://127.0.0.1:9/", timeout_s=1, backoff_s=0.01), tmp_path, sampling_rates_hz=[100])
+
+
+@pytest.mark.parametrize(
+    "path", ["../outside.csv", "/etc/outside.csv", "records100/../../outside", "a\\..\\..\\outside", "C:/outside"]
+)
+def test_a_path_that_leads_out_is_refused(tmp_path, path):
+    with pytest.raises(DataError, match="leads out of the data set's folder"):
+        parse_sums(f"{'0' * 64} ptbxl_database.csv\n{'0' * 64} {path}\n")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr(SUMS, "")
+        archive.writestr(path, "outside")
+    with pytest.raises(DataError, match="leads out of the data set's folder"):
+        ZipSource(tmp_path / "a.zip")
+
+
+def test_a_malformed_list_is_refused():
+    with pytest.raises(DataError, match=r"SHA256SUMS.txt, line 1: expected '<sha256> <path>', got '<html>'"):
+        parse_sums("<html>")
+
+
+@pytest.mark.parametrize("folder", ["", "ptb-xl-1.0.3/"])
+def test_a_zip_gives_the_samelist_files(mirror, tmp_path, folder):
+    archive = write_zip(tmp_path / "ptbxl.zip", mirror, folder)
+    summary = download(ZipSource(archive), tmp_path / "data", sampling_rates_hz=[100])
+    assert summary.n_fetched == 122
+    assert list_files(tmp_path / "data") == list_files(mirror) - {"README.txt"}
+
+
+def test_a_damaged_zip_is_told(mirror, tmp_path):
+    archive = write_zip(tmp_path / "ptbxl.zip", mirror)
+    content = bytearray(archive.read_bytes())
+    place = content.index(b"ptbxl_database.csv") + 200
+    content[place] ^= 0xFF
+    archive.write_bytes(content)
+    with pytest.raises(DataError, match=r"ptbxl_database\.csv: (the archive is )?damaged"):
+        download(ZipSource(archive), tmp_path / "data", sampling_rates_hz=[100])
+    (tmp_path / "no.zip").write_bytes(b"<html>")
+    with pytest.raises(DataError, match="no zip archive"):
+        ZipSource(tmp_path / "no.zip")
+    with pytest.raises(DataError, match="there is no file"):
+        ZipSource(tmp_path / "none.zip")
+
+
+def test_other_data_in_the_folder_are_left_alone(fetch, synthetic_root, tmp_path, server):
+    with pytest.raises(ConfigError, match="simulated ECGs"):
+        fetch(synthetic_root)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / SUMS).write_text("another version")
+    with pytest.raises(ConfigError, match="maybe another version"):
+        fetch(tmp_path / "other")
+    assert list_files(tmp_path / "other") == {SUMS}
+
+
+def test_a_source_without_the_records_is_told(fetch):
+    with pytest.raises(DataError, match="lists nothing in records500/"):
+        fetch(sampling_rates_hz=[100, 500])
+
+
+def test_a_disk_that_is_too_small_is_told_first(fetch, server, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=10))
+    with pytest.raises(DataError, match=r"has 0\.00 GB free, 0\.02 GB are needed"):
+        fetch()
+    assert set(server.asked) == {SUMS}
+
+
+def test_wrong_arguments_are_told(fetch):
+    with pytest.raises(ConfigError, match=r"connections must be in 1\.\.16, got 17"):
+        fetch(n_connections=17)
+    with pytest.raises(ConfigError, match="source must be physionet or bucket or an address"):
+        WebSource("ptbxl.zip")
+
+
+def test_the_command_fetches_builds_the_store_and_names_the_licence(server, tmp_path):
+    done = ecgcls(tmp_path, f"source={server.url}", "root=data", command="download")
+    assert done.returncode == 0, done.stderr
+    assert "122 files" in done.stdout and "60 records" in done.stdout
+    assert "Creative Commons Attribution 4.0" in done.stdout and "10.13026/kfzx-aw45" in done.stdout
+    again = ecgcls(tmp_path, "source=http://127.0.0.1:9/", "root=data", "connections=99", command="download")
+    assert again.returncode == 1 and again.stderr.count("\n") == 1
+
+
+def test_a_kill_leaves_whole_files_and_the_next_one_goes_on(server, mirror, tmp_path):
+    root = tmp_path / "data"
+    command = [sys.executable, "-m", "ecgcls.download", f"source={server.url}", f"root={root}", "connections=2"]
+    server.delay_s = 0.05
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_until = time.monotonic() + 60
+    while len(list(root.rglob("*.dat"))) < 10 and time.monotonic() < wait_until:
+        threading.Event().wait(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait(10)
+    whole = list_files(root)
+    assert 10 <= len(whole) < 123
+    assert all((root / name).read_bytes() == (mirror / name).read_bytes() for name in whole)
+    (root / "records100" / ".left.dat.1.tmp").write_bytes(b"half")  # as a kill in the midst of writing would leave
+    server.delay_s = 0
+    server.asked.clear()
+    assert subprocess.run(command, capture_output=True, timeout=120).returncode == 0
+    assert set(server.asked) == {SUMS} | (list_files(mirror) - whole - {"README.txt"})
+    assert not list(root.rglob(".*.tmp"))
