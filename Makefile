@@ -1,15 +1,19 @@
 # make run: install into .venv and train cnn1d on fold 0 of the simulated data set.
-# make test: install and pass the checks and the tests.
+# make test: install and pass the checks and the tests, but for the slow ones.
+# make test-slow: the slow ones.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test lint clean
+.PHONY: run test test-slow lint clean
 
 run: .venv/.installed
 	$(BIN)/python -m ecgcls.run model=cnn1d fold=0 data=synthetic
 
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+
+test-slow: .venv/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist load -m slow
 
 lint: .venv/.installed
 	$(BIN)/ruff check .

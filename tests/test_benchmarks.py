@@ -64,6 +64,7 @@ def test_processes_take_turns_and_one_that_ends_early_is_told(tmp_path):
         pass
 
 
+@pytest.mark.slow
 def test_the_command_measures_and_keeps_the_results(tmp_path):
     command = [
         sys.executable, "-m", "benchmarks", "loader", "training", "--records", "200", "--rounds", "1",

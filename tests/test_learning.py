@@ -1,8 +1,11 @@
 import json
 
+import pytest
+
 from tests.commands import succeed
 
 
+@pytest.mark.slow
 def test_cnn1d_learns_on_real_ecgs(tmp_path, ptbxl_root):
     """Pooled over five folds, cnn1d must come near what a plain training loop reaches on these records.
 

@@ -67,7 +67,13 @@ def test_the_python_lines_of_the_readme_work(configuration, synthetic_root, caps
     assert "'NORM': 0." in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", [line for line in readme_commands() if line.startswith("python -m ecgcls.run")])
+def _mark_sweep(command):
+    return pytest.param(command, marks=pytest.mark.slow) if " -m " in command.partition("ecgcls.run")[2] else command
+
+
+@pytest.mark.parametrize(
+    "command", [_mark_sweep(line) for line in readme_commands() if line.startswith("python -m ecgcls.run")]
+)
 def test_every_command_of_the_readme_works(work, command):
     typed = shlex.split(command)[3:]
     arguments = [argument for argument in typed if not argument.startswith(("data.root=", "data=", "trainer.max_ep"))]
