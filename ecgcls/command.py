@@ -22,13 +22,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ecgcls.config import CONF_DIR, list_keys, suggest, suggest_key
 from ecgcls.errors import ConfigError, DataError
+from ecgcls.interruption import TRY_AGAIN, is_disk_full, stop_on_sigterm, was_told_to_stop
 
-EXPECTED = (ConfigError, DataError, HydraException, OmegaConfBaseException)
-"""What is told in one line; anything else is a fault of the program and shows its traceback."""
-
+_EXPECTED = (ConfigError, DataError, HydraException, OmegaConfBaseException)
 
 _SHARED = ["output_subdir", "run", "sweep", "hydra_logging", "job_logging", "help"]  # of the run command's `hydra:`
 _RUN = "config"  # the one command whose configuration is composed of groups
+_NUMBER_OF_GROUP = "Config group override must be"  # Hydra's words for folds=7
 
 
 def run_command(task: Callable[[DictConfig], Any], *, config_name: str, texts: tuple[str, ...] = ()) -> None:
@@ -43,6 +43,7 @@ def run_command(task: Callable[[DictConfig], Any], *, config_name: str, texts: t
     texts
         Keys whose value is taken as it is typed: paths and lists with ``,``, ``=``, ``*`` or blanks in them.
     """
+    stop_on_sigterm()
     sys.argv[1:] = [_quote(argument, texts) for argument in sys.argv[1:]]
     shows_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands exceptions on instead of printing and exiting
@@ -51,8 +52,8 @@ def run_command(task: Callable[[DictConfig], Any], *, config_name: str, texts: t
     def refuse_or_run(config: DictConfig) -> Any:
         try:
             return task(config)
-        except EXPECTED as error:
-            if shows_traceback:
+        except Exception as error:
+            if shows_traceback or not is_expected(error):
                 raise
             _refuse(error, config_name)
 
@@ -65,26 +66,14 @@ def run_command(task: Callable[[DictConfig], Any], *, config_name: str, texts: t
     application = hydra.main(version_base="1.3", config_path=config_path, config_name=stored)
     try:
         application(refuse_or_run)()
-    except EXPECTED as error:
-        if shows_traceback:
+    except KeyboardInterrupt:
+        _say_interrupted(config_name)
+    except Exception as error:
+        if isinstance(error, BrokenProcessPool) and was_told_to_stop():
+            _say_interrupted(config_name)  # the processes of a sweep had the signal too
+        if shows_traceback or not is_expected(error):
             raise
         _refuse(error, config_name)
-    except ValueError as error:
-        if shows_traceback or "Config group override must be" not in str(error):
-            raise
-        print("error: a group's choice is a name, as in folds=cv5, not a number (fold=0 is the fold)", file=sys.stderr)
-        sys.exit(1)
-    except BrokenProcessPool:
-        print(
-            "error: a process of the sweep was killed (memory full?); hydra.launcher.n_jobs=1 needs the least, and "
-            "the same command goes on from the last epochs",
-            file=sys.stderr,
-        )
-        sys.exit(1)
-    except KeyboardInterrupt:
-        goes_on = "; the same command goes on from the last epoch" if config_name == _RUN else ""
-        print(f"interrupted{goes_on}", file=sys.stderr)
-        sys.exit(130)
 
 
 def compose_default(config_name: str) -> tuple[DictConfig, dict[str, Any], dict[str, Any]]:
@@ -110,11 +99,29 @@ def compose_default(config_name: str) -> tuple[DictConfig, dict[str, Any], dict[
     return compose(config_name, overrides=[*search_path, *overrides]), choices, default_choices
 
 
+def is_expected(error: Exception) -> bool:
+    """Whether an error is told in one line; any other is a fault of the program and shows its traceback."""
+    is_number_of_group = isinstance(error, ValueError) and _NUMBER_OF_GROUP in str(error)
+    return isinstance(error, (*_EXPECTED, BrokenProcessPool)) or is_number_of_group or is_disk_full(error)
+
+
 def explain(error: BaseException, config_name: str) -> str:
     """Say an error in one line: what, where, expected, got, what to do."""
     for cause in _causes(error):
         if isinstance(cause, ConfigError | DataError):
             return " ".join(str(cause).split())
+    if isinstance(error, OSError) and is_disk_full(error):
+        return (
+            f"{error.filename or 'a file'}: cannot be written ({error.strerror}); what stood there before is whole. "
+            "Make room, and the same command goes on"
+        )
+    if isinstance(error, BrokenProcessPool):
+        return (
+            "a process of the sweep was killed (memory full?); hydra.launcher.n_jobs=1 needs the least, and the same "
+            "command goes on from the last epochs"
+        )
+    if _NUMBER_OF_GROUP in str(error):
+        return "a group's choice is a name, as in folds=cv5, not a number (fold=0 is the fold)"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = "\n".join(lines)
     if unknown := re.search(r"Could not override '([^']+)'", text):
@@ -134,6 +141,12 @@ def explain(error: BaseException, config_name: str) -> str:
 def _refuse(error: Exception, config_name: str) -> NoReturn:
     print(f"error: {explain(error, config_name)}", file=sys.stderr)
     sys.exit(1)
+
+
+def _say_interrupted(config_name: str) -> NoReturn:
+    goes_on = "; the same command goes on from the last epoch" if config_name == _RUN else ""
+    print(f"{'stopped by SIGTERM' if was_told_to_stop() else 'interrupted'}{goes_on}", file=sys.stderr)
+    sys.exit(TRY_AGAIN if was_told_to_stop() else 130)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

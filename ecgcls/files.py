@@ -24,6 +24,9 @@ def write_atomically(path: Path, content: bytes) -> None:
     try:
         temporary.write_bytes(content)
         temporary.replace(path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a write that fails, on a full disk, does not say where
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

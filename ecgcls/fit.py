@@ -1,7 +1,9 @@
 """Train, test and score what a configuration says, into a run directory; go on where a killed run stopped."""
 
+import contextlib
 import logging
 import logging.handlers
+import sys
 import time
 import warnings
 from collections.abc import Iterator
@@ -38,6 +40,7 @@ from ecgcls.provenance import describe_provenance
 from ecgcls.runs import UNCALIBRATED, RunDirectory, say_title
 from ecgcls.training.baselines import MetadataBaseline
 from ecgcls.training.callbacks import EpochLog, EpochSeed, History
+from ecgcls.training.checkpoints import AtomicCheckpointIO
 from ecgcls.training.classifier import ECGClassifier
 from ecgcls.training.memory import keep_freed_memory
 
@@ -103,7 +106,8 @@ def train(config: DictConfig, run: RunDirectory, *, model: str, variant: str, sh
                 except BaseException as error:
                     status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
                     reason = f"{type(error).__name__}: {error}".strip(": ")
-                    run.write_info(info | {"status": status, "error": reason})
+                    with contextlib.suppress(OSError):  # a full disk; the error that is under way tells it
+                        run.write_info(info | {"status": status, "error": reason})
                     raise
                 run.write_info(info | {"status": "finished", "finished": _now(), "stages_s": stages.seconds})
 
@@ -302,12 +306,14 @@ def _build_trainer(config: DictConfig, run: RunDirectory, *, title: str, shows_b
     if shows_progress:
         callbacks.append(TQDMProgressBar(refresh_rate=20) if shows_bar else EpochLog(title))
     loggers = [instantiate(node)(save_dir=run.path) for node in config.logger.values()]
+    make_trainer = instantiate(config.trainer)
     try:
-        trainer: pl.Trainer = instantiate(config.trainer)(
+        trainer: pl.Trainer = make_trainer(
             callbacks=callbacks,
             logger=loggers or False,
             default_root_dir=run.path,
             enable_progress_bar=shows_progress and shows_bar,
+            plugins=[*(make_trainer.keywords.get("plugins") or ()), AtomicCheckpointIO()],
         )
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise ConfigError(f"trainer: {error}") from error
@@ -365,10 +371,18 @@ def _early_log() -> Iterator[logging.handlers.MemoryHandler]:
         logging.getLogger().removeHandler(handler)
 
 
+class _LogFile(logging.FileHandler):
+    """A log that goes without what a full disk does not take; the run's own files tell of it."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+
 @contextmanager
 def _log_to(path: Path, early: logging.handlers.MemoryHandler) -> Iterator[None]:
     """Write the log to a file too, what was said early first."""
-    handler = logging.FileHandler(path)
+    handler = _LogFile(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     early.setTarget(handler)
     early.flush()

@@ -63,7 +63,7 @@ class RunDirectory:
         """Return ``run.json``; empty where there is none."""
         try:
             info: dict[str, Any] = json.loads((self.path / "run.json").read_text())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):  # a file in the folder's place is `check_writable`'s to tell
             return {}
         except ValueError as error:
             raise DataError(f"{self.path / 'run.json'}: damaged ({error}); train anew with overwrite=true") from error
@@ -144,7 +144,11 @@ class RunDirectory:
             with FileLock(lock, timeout=0):
                 yield
         except Timeout:
-            raise ConfigError(f"{self.path}: another process is training this run (it holds {lock})") from None
+            holder = self.read_info().get("process", {"host": "?", "pid": "?"})
+            raise ConfigError(
+                f"{self.path}: another process is training this run (process {holder['pid']} on {holder['host']} holds "
+                f"{lock}); wait for it, or choose another experiment=NAME"
+            ) from None
 
     def empty(self) -> None:
         """Remove all that the folder holds."""

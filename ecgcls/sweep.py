@@ -99,7 +99,7 @@ def record_job(job: Callable[[DictConfig], tuple[str, float]], config: DictConfi
     hydra = HydraConfig.get()
     if hydra.mode != RunMode.MULTIRUN:
         return job(config)[1]
-    from ecgcls.command import EXPECTED, explain
+    from ecgcls.command import explain, is_expected
 
     _take_share(Path(hydra.sweep.dir), hydra.job.num)
     word: dict[str, Any] = {"number": hydra.job.num, "overrides": list(hydra.overrides.task)}
@@ -111,7 +111,7 @@ def record_job(job: Callable[[DictConfig], tuple[str, float]], config: DictConfi
         line = explain(error, "config")
         word |= {"status": "failed", "error": line, "traceback": traceback.format_exc()}
         print(f"error: job {hydra.job.num} ({' '.join(word['overrides'])}): {line}", file=sys.stderr)
-        if not isinstance(error, EXPECTED):
+        if not is_expected(error):
             traceback.print_exc()
     jobs = Path(hydra.sweep.dir) / "jobs"
     jobs.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.metrics import average_precision_score
 
 from tests.commands import QUICK, REPOSITORY, ecgcls, succeed
@@ -36,6 +37,24 @@ def test_help_of_the_other_commands_explains_each_setting(tmp_path, command):
     settings = done.stdout.partition("== Settings")[2].splitlines()[1:-3]
     assert all("#" in line for line in settings if line.strip() and not line.endswith(":")), settings
     assert list(tmp_path.iterdir()) == []
+
+
+def start_training(folder, *arguments):
+    """Start a run, and wait until it has finished an epoch."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ecgcls.run", *arguments],
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    (experiment,) = [argument.partition("=")[2] for argument in arguments if argument.startswith("experiment=")]
+    deadline = time.monotonic() + 120
+    while not list((folder / "outputs" / experiment).rglob("last.ckpt")):
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    return process
 
 
 @pytest.mark.parametrize(
@@ -176,15 +195,7 @@ def test_a_killed_run_goes_on_to_the_same_result(work):
     arguments = (*QUICK, "trainer.max_epochs=15", "trainer.enable_progress_bar=false")
     whole = Path(succeed(work, "experiment=whole", *arguments).stdout.strip().splitlines()[-1])
     killed = Path(str(whole).replace("whole", "killed"))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ecgcls.run", "experiment=killed", *arguments],
-        cwd=work,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 120
-    while not (work / killed / "last.ckpt").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
+    process = start_training(work, "experiment=killed", *arguments)
     process.send_signal(signal.SIGKILL)
     process.wait(timeout=30)
     assert json.loads((work / killed / "run.json").read_text())["status"] == "running"
@@ -194,6 +205,40 @@ def test_a_killed_run_goes_on_to_the_same_result(work):
         expected, found = (pd.read_csv(work / run / name) for run in (whole, killed))
         assert found.shape == expected.shape
         np.testing.assert_allclose(found[column], expected[column], rtol=2e-3)
+
+
+def test_sigterm_asks_for_another_try_and_a_second_process_is_told_who_trains(work):
+    arguments = ("experiment=sigterm", *QUICK, "trainer.max_epochs=400", "trainer.enable_progress_bar=false")
+    process = start_training(work, *arguments)
+    second = ecgcls(work, *arguments)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 75, said
+    assert said.endswith("stopped by SIGTERM; the same command goes on from the last epoch\n")
+    assert second.returncode == 1
+    assert f"another process is training this run (process {process.pid} on " in second.stderr
+    (run,) = (work / "outputs" / "sigterm").rglob("fold_0")
+    assert json.loads((run / "run.json").read_text())["status"] == "interrupted"
+    assert torch.load(run / "last.ckpt", weights_only=True)["epoch"] >= 0
+
+
+def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(work):
+    """Files of at most 100 kB stand for the full disk: the system refuses the same writes, one errno away."""
+    limit = "import resource, runpy; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY)); "
+    code = limit + "runpy.run_module('ecgcls.run', run_name='__main__', alter_sys=True)"
+    arguments = ("experiment=full", *QUICK)
+    full = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=work, capture_output=True, text=True, timeout=120, check=False
+    )
+    errors = [line for line in full.stderr.splitlines() if line.startswith("error: ")]
+    assert full.returncode == 1
+    assert re.fullmatch(r"error: .*\.ckpt: cannot be written \(File too large\); .*the same command goes on", errors[0])
+    assert "Traceback" not in full.stderr
+    (run,) = (work / "outputs" / "full").rglob("fold_0")
+    assert not list(run.rglob("*.tmp"))
+    assert not (run / "best.ckpt").exists()
+    succeed(work, *arguments)
+    assert json.loads((run / "run.json").read_text())["n_starts"] == 2
 
 
 def test_a_sweep_cross_validates_both_nets_and_names_its_failed_job(work, sweep):
