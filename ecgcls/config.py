@@ -45,7 +45,7 @@ _NOT_IDENTITY = (
     "experiment", "output_dir", "overwrite", "data.store_dir", "trainer.enable_progress_bar",
     "trainer.enable_model_summary",
 )  # fmt: skip
-"""Keys that say where things lie or what is shown, not what is computed."""
+"""Keys that say where things lie or what is shown, not what is computed; the whole group ``logger`` is like that."""
 
 
 def check_nodes(config: DictConfig, groups: Sequence[str]) -> None:
@@ -130,7 +130,7 @@ def check_types(config: DictConfig, expected: Mapping[str, Any]) -> dict[str, An
 
 def identify(config: DictConfig) -> dict[str, Any]:
     """Return the resolved settings that a result depends on, by dotted key."""
-    return {key: value for key, value in _flatten(config, resolve=True) if key not in _NOT_IDENTITY}
+    return {key: value for key, value in _flatten(config, resolve=True) if _is_identity(key)}
 
 
 def name_variant(
@@ -159,11 +159,11 @@ def name_variant(
     parts = [
         f"{group}={_name_value(choice)}"
         for group, choice in sorted(choices.items())
-        if group != "model" and choice != default_choices.get(group)
+        if group not in ("model", "logger") and choice != default_choices.get(group)
     ]
     asked, default = dict(_flatten(config, resolve=False)), dict(_flatten(default_config, resolve=False))
     for key in sorted(asked.keys() | default.keys()):
-        if key == "fold" or key in _NOT_IDENTITY:
+        if key == "fold" or not _is_identity(key):
             continue
         if key not in asked:
             parts.append(f"no-{key}")
@@ -193,6 +193,10 @@ def list_keys(config: DictConfig) -> list[str]:
     leaves = [key for key, _ in _flatten(config, resolve=False)]
     inner = {".".join(key.split(".")[:n]) for key in leaves for n in range(1, key.count(".") + 1)}
     return sorted({*leaves, *inner})
+
+
+def _is_identity(key: str) -> bool:
+    return key not in _NOT_IDENTITY and key.partition(".")[0] != "logger"
 
 
 def _check_root(plain: dict[Any, Any]) -> None:

@@ -5,6 +5,7 @@ import logging
 import logging.handlers
 import sys
 import time
+import uuid
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,6 +39,7 @@ from ecgcls.fingerprint import hash_records
 from ecgcls.gate import STANDARDIZED_ON, check_standardizer, describe_checks, log_official_test
 from ecgcls.provenance import describe_provenance
 from ecgcls.runs import UNCALIBRATED, RunDirectory, say_title
+from ecgcls.tracking import build_loggers, check_installed, log_configuration, log_results
 from ecgcls.training.baselines import MetadataBaseline
 from ecgcls.training.callbacks import EpochLog, EpochSeed, History
 from ecgcls.training.checkpoints import AtomicCheckpointIO
@@ -78,6 +80,7 @@ def train(config: DictConfig, run: RunDirectory, *, model: str, variant: str, sh
         pl.seed_everything(config.seed, workers=True, verbose=False)
         title = ", ".join(part for part in (model, variant, f"fold {config.fold}") if part)
         evaluation = _read_evaluation(config)
+        check_installed(config)
         trainer = _build_trainer(config, run, title=title, shows_bar=shows_bar)
         data: PTBXLDataModule = instantiate(config.data)(
             task=instantiate(config.task), folds=instantiate(config.folds), fold=config.fold, seed=config.seed
@@ -98,11 +101,18 @@ def train(config: DictConfig, run: RunDirectory, *, model: str, variant: str, sh
             run.write_info(info)
             with _log_to(run.path / "run.log", early_log):
                 try:
+                    loggers = build_loggers(
+                        config, run.path, title=f"{title}, seed {config.seed}", tracking_id=info["tracking_id"]
+                    )
+                    trainer.loggers = loggers
+                    log_configuration(loggers, config, run.path)
                     if classifier is None:
                         info |= _fit_baseline(run, model_or_net, data, stages=stages)
                     else:
                         info |= _train(run, trainer, classifier, data, stages=stages)
                     info |= _score(run, info, data, evaluation, stages=stages)
+                    figures = sorted((run.path / "figures").glob("*.png"))
+                    log_results(loggers, run.read_metrics(), figures, step=trainer.global_step)
                 except BaseException as error:
                     status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
                     reason = f"{type(error).__name__}: {error}".strip(": ")
@@ -267,6 +277,8 @@ def _open_run(config: DictConfig, run: RunDirectory, data: PTBXLDataModule) -> d
     former = run.read_info() if not config.overwrite else {}
     if config.overwrite and run.path.exists():
         run.empty()
+    for left_over in run.path.rglob(".*.tmp"):  # of a process that was killed while it wrote
+        left_over.unlink()
     described = data.describe()
     if former and former["data"]["fingerprint"] != described["fingerprint"]:
         raise ConfigError(
@@ -280,6 +292,7 @@ def _open_run(config: DictConfig, run: RunDirectory, data: PTBXLDataModule) -> d
         "fold": config.fold,
         "seed": config.seed,
         "started": former.get("started", _now()),
+        "tracking_id": former.get("tracking_id", uuid.uuid4().hex),
         "n_starts": former.get("n_starts", 0) + 1,
         "synthetic": type(data).__name__ == "SyntheticDataModule",
         "n_threads": torch.get_num_threads(),
@@ -305,12 +318,11 @@ def _build_trainer(config: DictConfig, run: RunDirectory, *, title: str, shows_b
     shows_progress = config.trainer.get("enable_progress_bar", True)
     if shows_progress:
         callbacks.append(TQDMProgressBar(refresh_rate=20) if shows_bar else EpochLog(title))
-    loggers = [instantiate(node)(save_dir=run.path) for node in config.logger.values()]
     make_trainer = instantiate(config.trainer)
     try:
         trainer: pl.Trainer = make_trainer(
             callbacks=callbacks,
-            logger=loggers or False,
+            logger=False,  # built once the run directory is this process's own
             default_root_dir=run.path,
             enable_progress_bar=shows_progress and shows_bar,
             plugins=[*(make_trainer.keywords.get("plugins") or ()), AtomicCheckpointIO()],
