@@ -106,7 +106,7 @@ def record_job(job: Callable[[DictConfig], tuple[str, float]], config: DictConfi
     objective = None
     try:
         run_path, objective = job(config)
-        word |= {"status": "finished", "run": run_path}
+        word |= {"status": "finished", "run": run_path, "objective": objective}
     except Exception as error:
         line = explain(error, "config")
         word |= {"status": "failed", "error": line, "traceback": traceback.format_exc()}
@@ -127,20 +127,30 @@ class Sweep(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Choose how many jobs run side by side, with how many threads."""
         launcher, sweeper = config.hydra.launcher, config.hydra.sweeper
-        if not launcher._target_.endswith("JoblibLauncher") or not sweeper._target_.endswith("BasicSweeper"):
+        is_search = _is_search(config)
+        if is_search:
+            _check_search(config)
+        if not launcher._target_.endswith("JoblibLauncher") or not (is_search or _is_grid(config)):
             return
         from joblib import cpu_count
 
+        n_at_a_time = launcher.n_jobs if launcher.n_jobs > 0 else None
+        n_cores = cpu_count()
+        if is_search:  # trials after the first few learn from those that are done
+            n_at_a_time = n_at_a_time or min(n_cores, sweeper.n_jobs)
         plan = make_plan(
-            _count_jobs(config),
-            n_cores=cpu_count(),
+            sweeper.n_trials if is_search else _count_jobs(config),
+            n_cores=n_cores,
             n_gpus=0 if config.trainer.get("accelerator") == "cpu" else _count_gpus(),
-            n_at_a_time=launcher.n_jobs if launcher.n_jobs > 0 else None,
+            n_at_a_time=n_at_a_time,
             n_threads=int(said) if (said := os.environ.get("OMP_NUM_THREADS", "")).isdigit() else None,
         )
         with flag_override(config, ["readonly", "struct"], [False, False]):
             launcher.n_jobs = plan.n_at_a_time
-            sweeper.max_batch_size = sweeper.max_batch_size or plan.n_first  # the next batch waits for this one
+            if is_search:
+                sweeper.n_jobs = plan.n_at_a_time
+            else:
+                sweeper.max_batch_size = sweeper.max_batch_size or plan.n_first  # the next batch waits for this one
         folder = Path(config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "plan.json").write_text(json.dumps(asdict(plan)))
@@ -161,11 +171,14 @@ class Sweep(Callback):
         ]
         failed = [word for word in words if word["status"] == "failed"]
         try:
-            summarise(words)
+            if _is_search(config):
+                _summarise_search(config, words)
+            else:
+                summarise(words)
         except Exception as error:  # Hydra would only warn
             from ecgcls.command import explain
 
-            print(f"error: the cross-validation summary failed: {explain(error, 'config')}", file=sys.stderr)
+            print(f"error: the summary of the sweep failed: {explain(error, 'config')}", file=sys.stderr)
             raise SystemExit(1) from error
         if failed:
             print(f"\n{len(failed)} of {len(words)} jobs failed:", file=sys.stderr)
@@ -184,6 +197,37 @@ def summarise(words: list[dict[str, Any]]) -> None:
         print(f"\n{tabulate(found)}")
     for validated in found:
         print(validated.folder / "cv" if validated.is_complete else f"{validated.folder}: {validated.say_missing()}")
+
+
+def _summarise_search(config: DictConfig, words: list[dict[str, Any]]) -> None:
+    """Write the trials and the best of them into the experiment's folder, and print them."""
+    from ecgcls.search import write_search
+
+    sweep_folder = Path(config.hydra.sweep.dir)
+    folder = Path(config.output_dir) / config.experiment / "search" / sweep_folder.name
+    choices = [f"callbacks={config.hydra.runtime.choices.callbacks}"]
+    print(f"\n{write_search(words, sweep_folder, folder, choices=choices).say()}")
+
+
+def _check_search(config: DictConfig) -> None:
+    """Refuse to search for the best fold, which is what a list of folds would mean to the sweeper."""
+    for override in OverridesParser.create().parse_overrides(list(config.hydra.overrides.task)):
+        if override.is_sweep_override() and override.get_key_element() in ("fold", "seed"):
+            key = override.get_key_element()
+            print(
+                f"error: {key}: a search is over settings and would pick the luckiest {key}; give one {key} here, and "
+                "sweep the best settings afterwards",
+                file=sys.stderr,
+            )
+            raise SystemExit(1)
+
+
+def _is_search(config: DictConfig) -> bool:
+    return str(config.hydra.sweeper._target_).endswith("OptunaSweeper")
+
+
+def _is_grid(config: DictConfig) -> bool:
+    return str(config.hydra.sweeper._target_).endswith("BasicSweeper")
 
 
 def _take_share(sweep_folder: Path, job: int) -> None:
