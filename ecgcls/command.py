@@ -23,9 +23,11 @@ from omegaconf.errors import OmegaConfBaseException
 from ecgcls.config import CONF_DIR, list_keys, suggest, suggest_key
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.interruption import TRY_AGAIN, is_disk_full, stop_on_sigterm, was_told_to_stop
+from ecgcls.processes import is_of_command, read_rank
 
 _EXPECTED = (ConfigError, DataError, HydraException, OmegaConfBaseException)
 
+_TRACEBACK = "ECGCLS_TRACEBACK"  # in the environment of the processes that a command starts: what the user said
 _SHARED = ["output_subdir", "run", "sweep", "hydra_logging", "job_logging", "help"]  # of the run command's `hydra:`
 _RUN = "config"  # the one command whose configuration is composed of groups
 _NUMBER_OF_GROUP = "Config group override must be"  # Hydra's words for folds=7
@@ -45,7 +47,8 @@ def run_command(task: Callable[[DictConfig], Any], *, config_name: str, texts: t
     """
     stop_on_sigterm()
     sys.argv[1:] = [_quote(argument, texts) for argument in sys.argv[1:]]
-    shows_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    shows_traceback = os.environ.get(_TRACEBACK if is_of_command() else "HYDRA_FULL_ERROR") == "1"
+    os.environ[_TRACEBACK] = str(int(shows_traceback))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands exceptions on instead of printing and exiting
 
     @functools.wraps(task)
@@ -145,7 +148,8 @@ def _refuse(error: Exception, config_name: str) -> NoReturn:
 
 def _say_interrupted(config_name: str) -> NoReturn:
     goes_on = "; the same command goes on from the last epoch" if config_name == _RUN else ""
-    print(f"{'stopped by SIGTERM' if was_told_to_stop() else 'interrupted'}{goes_on}", file=sys.stderr)
+    if read_rank() == 0 and not is_of_command():
+        print(f"{'stopped by SIGTERM' if was_told_to_stop() else 'interrupted'}{goes_on}", file=sys.stderr)
     sys.exit(TRY_AGAIN if was_told_to_stop() else 130)
 
 

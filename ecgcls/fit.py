@@ -11,16 +11,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
+from lightning_fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import TQDMProgressBar
+from pytorch_lightning.loggers.logger import DummyLogger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import nn
 
@@ -37,6 +39,7 @@ from ecgcls.evaluation.results import check_prevalence, write_results
 from ecgcls.files import write_atomically, write_json
 from ecgcls.fingerprint import hash_records
 from ecgcls.gate import STANDARDIZED_ON, check_standardizer, describe_checks, log_official_test
+from ecgcls.processes import count_started, must_start, read_rank, run_processes
 from ecgcls.provenance import describe_provenance
 from ecgcls.runs import UNCALIBRATED, RunDirectory, say_title
 from ecgcls.tracking import build_loggers, check_installed, log_configuration, log_results
@@ -44,6 +47,7 @@ from ecgcls.training.baselines import MetadataBaseline
 from ecgcls.training.callbacks import EpochLog, EpochSeed, History
 from ecgcls.training.checkpoints import AtomicCheckpointIO
 from ecgcls.training.classifier import ECGClassifier
+from ecgcls.training.gathering import gather_rows, leave_group
 from ecgcls.training.memory import keep_freed_memory
 
 log = logging.getLogger(__name__)
@@ -76,15 +80,19 @@ def train(config: DictConfig, run: RunDirectory, *, model: str, variant: str, sh
     if not config.overwrite:
         run.check_same_config(config)
     stages = _Stages()
-    with _early_log() as early_log:
+    with _early_log() as early_log, contextlib.ExitStack() as stack:
         pl.seed_everything(config.seed, workers=True, verbose=False)
         title = ", ".join(part for part in (model, variant, f"fold {config.fold}") if part)
         evaluation = _read_evaluation(config)
         check_installed(config)
         trainer = _build_trainer(config, run, title=title, shows_bar=shows_bar)
+        starts_others = must_start(n_devices=trainer.num_devices, n_nodes=trainer.num_nodes)
+        if starts_others or read_rank() > 0:
+            stack.enter_context(_only_errors())  # the first of the processes tells the rest
         data: PTBXLDataModule = instantiate(config.data)(
             task=instantiate(config.task), folds=instantiate(config.folds), fold=config.fold, seed=config.seed
         )
+        data.check_shared_by(trainer.num_devices * trainer.num_nodes)
         with stages.time("data"):
             data.prepare_data()
             data.setup()
@@ -92,6 +100,13 @@ def train(config: DictConfig, run: RunDirectory, *, model: str, variant: str, sh
         model_or_net = instantiate(config.model)
         is_baseline = isinstance(model_or_net, MetadataBaseline)
         classifier = None if is_baseline else build_classifier(config, data)
+        if classifier is not None and starts_others:
+            run_processes(trainer.num_devices)
+            return
+        if read_rank() > 0:
+            if classifier is not None:
+                _take_part(config, run, trainer, classifier, data)
+            return
         with run.locked():
             if run.is_finished and not config.overwrite:
                 return  # another process has done it meanwhile
@@ -114,7 +129,8 @@ def train(config: DictConfig, run: RunDirectory, *, model: str, variant: str, sh
                     figures = sorted((run.path / "figures").glob("*.png"))
                     log_results(loggers, run.read_metrics(), figures, step=trainer.global_step)
                 except BaseException as error:
-                    status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+                    is_stop = isinstance(error, KeyboardInterrupt | SystemExit)  # SystemExit: SLURM's time is up
+                    status = "interrupted" if is_stop else "failed"
                     reason = f"{type(error).__name__}: {error}".strip(": ")
                     with contextlib.suppress(OSError):  # a full disk; the error that is under way tells it
                         run.write_info(info | {"status": status, "error": reason})
@@ -157,15 +173,16 @@ def _train(
     run: RunDirectory, trainer: pl.Trainer, classifier: ECGClassifier, data: PTBXLDataModule, *, stages: "_Stages"
 ) -> dict[str, Any]:
     """Train, predict the validation and the test part, and return what ``run.json`` says of it."""
+    resume = run.last_checkpoint if run.last_checkpoint.is_file() else None
+    if resume:
+        log.info("Going on from %s", resume)
     with stages.time("fit"):
-        epochs = _fit(run, trainer, classifier, data)
-    best = str(run.best_checkpoint)
+        epochs = _fit(run, trainer, classifier, data, resume=resume)
     with stages.time("test"):
-        trainer.test(classifier, datamodule=data, ckpt_path=best, verbose=False, weights_only=True)
-        batches = trainer.predict(classifier, datamodule=data, ckpt_path=best, weights_only=True)
-    _collect(batches, data).to_csv(run.path / UNCALIBRATED)
+        predictions = _predict(run, trainer, classifier, data)
+    predictions.to_csv(run.path / UNCALIBRATED)
     write_atomically(run.path / "history.csv", epochs.to_csv(index=False).encode())
-    stored = torch.load(best, weights_only=True, map_location="cpu")
+    stored = torch.load(run.best_checkpoint, weights_only=True, map_location="cpu")
     check_standardizer(stored[STANDARDIZED_ON], data.describe())
     pos_weight = getattr(classifier.loss, "pos_weight", None)
     return {
@@ -253,13 +270,22 @@ def _score(
     }
 
 
-def _fit(run: RunDirectory, trainer: pl.Trainer, classifier: ECGClassifier, data: PTBXLDataModule) -> pd.DataFrame:
-    """Train, from ``last.ckpt`` where there is one; return the metrics of each epoch."""
-    resume = str(run.last_checkpoint) if run.last_checkpoint.is_file() else None
-    if resume:
-        log.info("Going on from %s", resume)
+def _take_part(
+    config: DictConfig, run: RunDirectory, trainer: pl.Trainer, classifier: ECGClassifier, data: PTBXLDataModule
+) -> None:
+    """Do this process's share of a net that several processes train; the first one writes."""
+    trainer.loggers = [DummyLogger() for _ in config.logger]
+    is_new = config.overwrite or not run.last_checkpoint.is_file()
+    _fit(run, trainer, classifier, data, resume=None if is_new else run.last_checkpoint)
+    _predict(run, trainer, classifier, data)
+
+
+def _fit(
+    run: RunDirectory, trainer: pl.Trainer, classifier: ECGClassifier, data: PTBXLDataModule, *, resume: Path | None
+) -> pd.DataFrame:
+    """Train, from a checkpoint where there is one; return the metrics of each epoch."""
     try:
-        trainer.fit(classifier, datamodule=data, ckpt_path=resume, weights_only=True)
+        trainer.fit(classifier, datamodule=data, ckpt_path=str(resume) if resume else None, weights_only=True)
     except MisconfigurationException as error:
         raise ConfigError(f"trainer: {error}") from error
     except SystemExit as stopped:  # what Lightning makes of a Ctrl-C
@@ -295,6 +321,7 @@ def _open_run(config: DictConfig, run: RunDirectory, data: PTBXLDataModule) -> d
         "tracking_id": former.get("tracking_id", uuid.uuid4().hex),
         "n_starts": former.get("n_starts", 0) + 1,
         "synthetic": type(data).__name__ == "SyntheticDataModule",
+        "n_processes": count_started(),
         "n_threads": torch.get_num_threads(),
         **describe_provenance(),
         "data": described,
@@ -325,23 +352,36 @@ def _build_trainer(config: DictConfig, run: RunDirectory, *, title: str, shows_b
             logger=False,  # built once the run directory is this process's own
             default_root_dir=run.path,
             enable_progress_bar=shows_progress and shows_bar,
-            plugins=[*(make_trainer.keywords.get("plugins") or ()), AtomicCheckpointIO()],
+            use_distributed_sampler=False,  # the data module shares out the records, each once
+            plugins=[*(make_trainer.keywords.get("plugins") or ()), AtomicCheckpointIO(), *_find_slurm()],
         )
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise ConfigError(f"trainer: {error}") from error
     return trainer
 
 
-def _collect(batches: Any, data: PTBXLDataModule) -> Predictions:
-    """Turn the batches of the validation and the test loader into one row a record."""
+def _predict(run: RunDirectory, trainer: pl.Trainer, classifier: ECGClassifier, data: PTBXLDataModule) -> Predictions:
+    """Return what the best epoch's net says of the validation and the test part, one row a record."""
+    best = str(run.best_checkpoint)
+    trainer.test(classifier, datamodule=data, ckpt_path=best, verbose=False, weights_only=True)
+    batches = trainer.predict(classifier, datamodule=data, ckpt_path=best, weights_only=True)
     tables = []
-    for split, of_split in zip(("val", "test"), batches, strict=True):
-        rows = torch.cat([batch["record"] for batch in of_split]).cpu().numpy()
-        y_prob = torch.cat([batch["y_prob"] for batch in of_split]).float().cpu().numpy()
+    for split, of_split in zip(("val", "test"), cast(list[Any], batches), strict=True):
+        rows, y_prob = gather_rows(
+            torch.cat([batch["record"] for batch in of_split]).cpu(),
+            torch.cat([batch["y_prob"] for batch in of_split]).float().cpu(),
+        )
         if not np.isfinite(y_prob).all():
             raise DataError("the net's probabilities are not finite: training diverged; try a smaller optimizer.lr")
         tables.append((split, rows, y_prob))
+    leave_group()
     return _tabulate(tables, data)
+
+
+def _find_slurm() -> list[SLURMEnvironment]:
+    """Leave requeueing to SLURM: a run goes on from its last whole epoch, Lightning would from the middle of one."""
+    is_of_slurm = SLURMEnvironment.detect() and not TorchElasticEnvironment.detect()
+    return [SLURMEnvironment(auto_requeue=False)] if is_of_slurm else []
 
 
 def _tabulate(tables: list[tuple[str, NDArray[np.int64], NDArray[np.float64]]], data: PTBXLDataModule) -> Predictions:
@@ -383,6 +423,15 @@ def _early_log() -> Iterator[logging.handlers.MemoryHandler]:
         logging.getLogger().removeHandler(handler)
 
 
+@contextmanager
+def _only_errors() -> Iterator[None]:
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
 class _LogFile(logging.FileHandler):
     """A log that goes without what a full disk does not take; the run's own files tell of it."""
 
@@ -409,13 +458,16 @@ def _log_to(path: Path, early: logging.handlers.MemoryHandler) -> Iterator[None]
 
 def _quiet_lightning() -> None:
     """Keep what matters of Lightning's messages."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
         ".*does not have many workers.*",  # batches come from mapped memory, in this process
         ".*Checkpoint directory .* exists and is not empty.*",  # a run that goes on
         ".*LeafSpec.*",
         ".*treespec.*",
         ".*You called `self.log.*",
+        ".*sync_dist=True.*",  # what is logged is the mean over the processes already
+        ".*`srun` command is available.*",  # on a cluster's login node, or in a job of one process
     ):
         warnings.filterwarnings("ignore", message=message)
 

@@ -18,6 +18,11 @@ def stop_on_sigterm() -> None:
         signal.signal(signal.SIGTERM, _stop)
 
 
+def remember_sigterm() -> None:
+    """Note that SIGTERM has come where somebody else has received it."""
+    _received.append(signal.SIGTERM)
+
+
 def was_told_to_stop() -> bool:
     """Whether SIGTERM has come."""
     return bool(_received)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ecgcls import __version__
+from ecgcls.processes import is_of_command
 
 _PACKAGES = (
     "torch",
@@ -29,8 +30,9 @@ _COMMAND = "ECGCLS_COMMAND"  # in the environment, which a sweep's processes inh
 
 
 def remember_command() -> None:
-    """Keep what was typed for the processes of a sweep, whose own command line says nothing."""
-    os.environ[_COMMAND] = json.dumps(_read_command())
+    """Keep what was typed for the processes that it starts, whose own command line says nothing."""
+    if not is_of_command():
+        os.environ[_COMMAND] = json.dumps(_read_command())
 
 
 def _read_command() -> list[str]:

@@ -1,12 +1,15 @@
 """Train and test one fold, or sweep folds and settings with ``-m``: ``python -m ecgcls.run --help``."""
 
 import logging
+import math
+import sys
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from ecgcls.command import compose_default, run_command
+from ecgcls.processes import is_of_command, read_rank
 from ecgcls.provenance import remember_command
 
 log = logging.getLogger(__name__)
@@ -36,12 +39,17 @@ def _train(config: DictConfig) -> "tuple[str, float]":
 
     model = choices["model"]
     run = place_run(config, model=model, variant=variant)
+    tells = read_rank() == 0 and not is_of_command()
     if run.is_finished and not config.overwrite:
         run.check_same_config(config)
-        print(f"Finished already: {run.path} (overwrite=true trains anew)")
+        if tells:
+            print(f"Finished already: {run.path} (overwrite=true trains anew)")
     else:
         is_in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
-        train(config, run, model=model, variant=variant, shows_bar=not is_in_sweep)
+        shows_bar = sys.stderr.isatty() and not is_in_sweep and not is_of_command()
+        train(config, run, model=model, variant=variant, shows_bar=shows_bar)
+    if not tells:
+        return str(run.path), math.nan
     print(f"\nTest of {model}, fold {config.fold}:\n{say_table(run.tabulate_test())}\n\n{run.path}")
     return str(run.path), run.read_metrics()["val"]["overall"]["pr_auc"]
 

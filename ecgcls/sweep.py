@@ -25,6 +25,8 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, flag_override
 
+from ecgcls.processes import read_rank
+
 log = logging.getLogger(__name__)
 
 _ON_THE_ONLY_GPU = 5  # jobs at a time: a guess, not measured; hydra.launcher.n_jobs=1 if its memory is short
@@ -113,6 +115,8 @@ def record_job(job: Callable[[DictConfig], tuple[str, float]], config: DictConfi
         print(f"error: job {hydra.job.num} ({' '.join(word['overrides'])}): {line}", file=sys.stderr)
         if not is_expected(error):
             traceback.print_exc()
+    if read_rank() > 0:
+        return objective  # the first process of the job leaves word
     jobs = Path(hydra.sweep.dir) / "jobs"
     jobs.mkdir(parents=True, exist_ok=True)
     temporary = jobs / f".{hydra.job.num}.tmp"
@@ -136,12 +140,15 @@ class Sweep(Callback):
 
         n_at_a_time = launcher.n_jobs if launcher.n_jobs > 0 else None
         n_cores = cpu_count()
+        n_gpus = 0 if config.trainer.get("accelerator") == "cpu" else _count_gpus()
+        if (config.trainer.get("devices", 1), config.trainer.get("num_nodes", 1)) != (1, 1):  # a job has its own plan
+            n_at_a_time, n_gpus = n_at_a_time or 1, 0
         if is_search:  # trials after the first few learn from those that are done
             n_at_a_time = n_at_a_time or min(n_cores, sweeper.n_jobs)
         plan = make_plan(
             sweeper.n_trials if is_search else _count_jobs(config),
             n_cores=n_cores,
-            n_gpus=0 if config.trainer.get("accelerator") == "cpu" else _count_gpus(),
+            n_gpus=n_gpus,
             n_at_a_time=n_at_a_time,
             n_threads=int(said) if (said := os.environ.get("OMP_NUM_THREADS", "")).isdigit() else None,
         )

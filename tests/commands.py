@@ -25,3 +25,24 @@ def succeed(*arguments, **options):
     done = ecgcls(*arguments, **options)
     assert done.returncode == 0, done.stderr[-3000:]
     return done
+
+
+def write_third_party(folder):
+    """Write somebody's package with a linear net; return the environment and the argument that make it known."""
+    package = folder / "mylab"
+    (package / "conf" / "model").mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "conf" / "__init__.py").touch()
+    (package / "nets.py").write_text(
+        "from torch import nn\n\n\n"
+        "class Linear(nn.Module):\n"
+        "    def __init__(self, n_leads, n_samples, n_classes, *, scale: float = 1.0):\n"
+        "        super().__init__()\n"
+        "        self.layer, self.scale = nn.Linear(n_leads * n_samples, n_classes), scale\n\n"
+        "    def forward(self, signal):\n"
+        "        return self.layer(self.scale * signal.flatten(1))\n"
+    )
+    (package / "conf" / "model" / "linear.yaml").write_text(
+        "_target_: mylab.nets.Linear\n_partial_: true\nscale: 0.01\n"
+    )
+    return {"PYTHONPATH": str(folder)}, "hydra.searchpath=[pkg://mylab.conf]"

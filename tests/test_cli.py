@@ -16,7 +16,7 @@ import pytest
 import torch
 from sklearn.metrics import average_precision_score
 
-from tests.commands import QUICK, REPOSITORY, ecgcls, succeed
+from tests.commands import QUICK, REPOSITORY, ecgcls, succeed, write_third_party
 
 
 @pytest.mark.parametrize("flag", ["--help", "--cfg=job"])
@@ -275,24 +275,7 @@ def test_swept_settings_never_share_a_folder(work, swept):
 
 
 def test_a_third_partys_net_needs_no_change_here(work, tmp_path):
-    package = tmp_path / "mylab"
-    (package / "conf" / "model").mkdir(parents=True)
-    (package / "__init__.py").touch()
-    (package / "conf" / "__init__.py").touch()
-    (package / "nets.py").write_text(
-        "from torch import nn\n\n\n"
-        "class Linear(nn.Module):\n"
-        "    def __init__(self, n_leads, n_samples, n_classes, *, scale: float = 1.0):\n"
-        "        super().__init__()\n"
-        "        self.layer, self.scale = nn.Linear(n_leads * n_samples, n_classes), scale\n\n"
-        "    def forward(self, signal):\n"
-        "        return self.layer(self.scale * signal.flatten(1))\n"
-    )
-    (package / "conf" / "model" / "linear.yaml").write_text(
-        "_target_: mylab.nets.Linear\n_partial_: true\nscale: 0.01\n"
-    )
-    environment = {"PYTHONPATH": str(tmp_path)}
-    search_path = "hydra.searchpath=[pkg://mylab.conf]"
+    environment, search_path = write_third_party(tmp_path)
     done = succeed(work, search_path, "model=linear", "experiment=mylab", *QUICK, environment=environment)
     run = work / done.stdout.strip().splitlines()[-1]
     assert json.loads((run / "run.json").read_text())["n_parameters"] == 12 * 1000 * 5 + 5

@@ -308,7 +308,7 @@ def test_the_log_of_the_time_before_the_folder_is_kept(run):
     assert "without a label" in (run.path / "run.log").read_text() or run.read_info()["data"]["n_without_label"] == 0
 
 
-def refuse(n_leads, n_samples, n_classes, *, image, dropout):
+def refuse(n_leads, n_samples, n_classes, **settings):
     raise ValueError("needs longer ECGs")
 
 

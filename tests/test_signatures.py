@@ -39,11 +39,14 @@ def test_the_source_says_what_the_imported_object_says(target):
     called = get_object(target)
     true = inspect.signature(called)
     assert list(read.parameters) == list(true.parameters)
-    hints = typing.get_type_hints(called.__init__ if inspect.isclass(called) else called)
+    try:
+        hints = typing.get_type_hints(called.__init__ if inspect.isclass(called) else called)
+    except NameError:  # names what is imported for type checkers alone
+        hints = {}
     for name, parameter in read.parameters.items():
         assert parameter.kind is true.parameters[name].kind
         assert (parameter.default is parameter.empty) == (true.parameters[name].default is parameter.empty)
-        if parameter.annotation is not parameter.empty:
+        if parameter.annotation is not parameter.empty and name in hints:
             found = [fits(value, parameter.annotation) for value in VALUES]
             assert found == [fits(value, hints[name]) for value in VALUES], name
 

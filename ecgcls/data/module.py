@@ -1,6 +1,7 @@
 """The LightningDataModule: patient-split parts of a data set in PTB-XL's layout, handed out in whole batches."""
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -73,7 +74,8 @@ class PTBXLDataModule(pl.LightningDataModule):
     store_dir
         Where the signal store lies; None: beside the data, or in the user's cache folder.
     batch_size
-        Records a batch; the last batch of an epoch may be smaller.
+        Records of a step of the optimiser, shared out over the devices of a trainer; the last batch of an epoch may
+        be smaller.
     task, folds, fold
         What the classes are, and which records are trained, validated and tested on.
     seed
@@ -111,6 +113,20 @@ class PTBXLDataModule(pl.LightningDataModule):
         self.batch_size = batch_size
         self.seed = seed
         self.lead_names = LEADS
+
+    def check_shared_by(self, n_processes: int) -> None:
+        """Refuse a batch that cannot be shared out evenly.
+
+        Raises
+        ------
+        ConfigError
+            Naming the next larger size that can.
+        """
+        if left := self.batch_size % n_processes:
+            raise ConfigError(
+                f"data.batch_size={self.batch_size} cannot be shared out evenly over {n_processes} devices; "
+                f"{self.batch_size + n_processes - left} can"
+            )
 
     def prepare_data(self) -> None:
         """Check the tables and the split, build the signal store if there is none, and look for copies."""
@@ -207,13 +223,17 @@ class PTBXLDataModule(pl.LightningDataModule):
         return torch.from_numpy((len(y_train) - n_positive) / n_positive).float()
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Return the shuffled training part; the order depends on the seed and the epoch alone."""
+        """Return the shuffled training part; the order depends on the seed and the epoch alone.
+
+        Of several processes each has its share of every batch. They do as many steps as one process and see the same
+        batches, but for the last one of an epoch, which a few records fill up a second time.
+        """
         dataset = self._dataset("train")
-        trainer = self.trainer
+        rank, n_processes = self._share
         sampler: DistributedSampler = DistributedSampler(
             dataset,
-            num_replicas=trainer.world_size if trainer else 1,
-            rank=trainer.global_rank if trainer else 0,
+            num_replicas=n_processes,
+            rank=rank,
             shuffle=True,
             # The sampler adds the epoch to its seed: with 0 and 1 as they are, run 1 would repeat run 0 an epoch later.
             seed=int(np.random.SeedSequence(self.seed).generate_state(1)[0]),
@@ -221,25 +241,36 @@ class PTBXLDataModule(pl.LightningDataModule):
         return self._loader(dataset, sampler)
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """Return the validation part in the order of the data set."""
-        return self._loader(self._dataset("val"))
+        """Return the validation part in the order of the data set; of several processes each has its share."""
+        return self._load_in_order("val")
 
     def test_dataloader(self) -> DataLoader[Batch]:
-        """Return the test part in the order of the data set."""
-        return self._loader(self._dataset("test"))
+        """Return the test part, like the validation part."""
+        return self._load_in_order("test")
 
     def predict_dataloader(self) -> list[DataLoader[Batch]]:
         """Return the parts that a run predicts: validation, then test."""
         return [self.val_dataloader(), self.test_dataloader()]
 
+    @property
+    def _share(self) -> tuple[int, int]:
+        """The number of this process among those that share the work, and how many there are."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
     def _dataset(self, part: Part) -> "_PartDataset":
         return _PartDataset(self.store, self._store_rows, self.cohort.y_true, self.cohort.find_part(part))
 
-    def _loader(self, dataset: "_PartDataset", sampler: DistributedSampler | None = None) -> DataLoader[Batch]:
+    def _load_in_order(self, part: Part) -> DataLoader[Batch]:
+        dataset = self._dataset(part)
+        rank, n_processes = self._share
+        return self._loader(dataset, range(rank, len(dataset), n_processes))  # each record once, whatever remains
+
+    def _loader(self, dataset: "_PartDataset", sampler: Iterable[int]) -> DataLoader[Batch]:
+        _, n_processes = self._share
         # No worker processes: a batch is one copy out of mapped memory.
         return DataLoader(
             dataset,
-            batch_size=self.batch_size,
+            batch_size=self.batch_size // n_processes,
             sampler=sampler,
             collate_fn=_keep_batch,
             pin_memory=torch.cuda.is_available(),
@@ -268,7 +299,7 @@ class SyntheticDataModule(PTBXLDataModule):
         How many ECGs to simulate, 50 to 21,799.
     synthetic_seed
         Seed of the simulation; not the seed of the training.
-    **ptbxl
+    root, task, folds, fold, sampling_rate_hz, copies, store_dir, batch_size, seed
         As for `PTBXLDataModule`.
     """
 

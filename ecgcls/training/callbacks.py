@@ -24,9 +24,12 @@ class EpochSeed(pl.Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Seed the generators of all devices before an epoch's first batch, when all loaders are open."""
+        """Seed the generators of all devices before an epoch's first batch, when all loaders are open.
+
+        Where several processes train one net, each drops out other units.
+        """
         if batch_idx == 0:
-            torch.manual_seed((self.seed * 1_000_003 + trainer.current_epoch) % 2**63)
+            torch.manual_seed((self.seed * 1_000_003 + trainer.current_epoch + trainer.global_rank * 2**48) % 2**63)
 
 
 class History(pl.Callback):

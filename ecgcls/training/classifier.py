@@ -12,6 +12,7 @@ from torchmetrics import Metric, MetricCollection
 
 from ecgcls.errors import ConfigError
 from ecgcls.fingerprint import STANDARDIZED_ON
+from ecgcls.training.gathering import average
 from ecgcls.training.standardizer import Standardizer
 
 _CLASS_NAMES = "ecgcls_class_names"  # key in a checkpoint
@@ -88,7 +89,7 @@ class ECGClassifier(pl.LightningModule):
         self._n_trained += len(batch["target"])
         if self.trainer.is_last_batch:
             mean = torch.stack(self._losses).sum() / self._n_trained
-            self.log("train/loss", mean, on_step=False, on_epoch=True, sync_dist=True)
+            self.log("train/loss", average(mean, self._n_trained), on_step=False, on_epoch=True)
         return loss
 
     def on_train_epoch_start(self) -> None:
@@ -123,8 +124,8 @@ class ECGClassifier(pl.LightningModule):
         """Log the loss and the metrics of the batches kept, each computed once over all of them."""
         logits, target = (torch.cat(tensors) for tensors in zip(*self._kept, strict=True))
         self._kept.clear()
-        loss = self.loss(logits, target)
-        self.log(f"{part}/loss", loss, prog_bar=True, batch_size=len(target), sync_dist=True)
+        loss = average(self.loss(logits, target), len(target))
+        self.log(f"{part}/loss", loss, prog_bar=True, batch_size=len(target))
         metrics.update(logits.sigmoid(), target.int())
         for name, metric in metrics.items():
             self.log(name, metric, prog_bar=name.endswith("/pr_auc"))

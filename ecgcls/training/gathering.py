@@ -1,0 +1,61 @@
+"""Bring together what the processes that train one net have each computed."""
+
+from typing import Any
+
+import numpy as np
+import torch.distributed
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+def gather_rows(rows: Tensor, values: Tensor) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Bring the rows of all processes together, in ascending order.
+
+    Parameters
+    ----------
+    rows
+        ``(record,)`` row numbers that this process has; each stands in one process.
+    values
+        ``(record, ...)`` what belongs to them.
+
+    Returns
+    -------
+    rows, values
+        Of all processes, the same in each; what was given where this process is alone.
+    """
+    own = (rows.numpy(), values.numpy())
+    if not _are_several():
+        return own
+    shares: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(shares, own)  # unlike all_gather, of unequal lengths
+    all_rows, all_values = (np.concatenate(parts) for parts in zip(*shares, strict=True))
+    order = np.argsort(all_rows)
+    return all_rows[order], all_values[order]
+
+
+def average(mean: Tensor, n_records: int) -> Tensor:
+    """Return the mean over the records of all processes.
+
+    Parameters
+    ----------
+    mean
+        A scalar: the mean over this process's records.
+    n_records
+        How many these are.
+    """
+    if not _are_several():
+        return mean
+    weighted = torch.stack([mean * n_records, torch.full_like(mean, n_records)])
+    torch.distributed.all_reduce(weighted)
+    return weighted[0] / weighted[1]
+
+
+def leave_group() -> None:
+    """End the communication of the processes together; one that ended by itself, later, might abort."""
+    if _are_several():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+
+
+def _are_several() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
