@@ -7,6 +7,7 @@ import functools
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, NoReturn
@@ -25,8 +26,9 @@ from ecgcls.errors import ConfigError, DataError
 from ecgcls.interruption import TRY_AGAIN, is_disk_full, stop_on_sigterm, was_told_to_stop
 from ecgcls.processes import is_of_command, read_rank
 
-_EXPECTED = (ConfigError, DataError, HydraException, OmegaConfBaseException)
+_EXPECTED = (ConfigError, DataError, HydraException, OmegaConfBaseException, ConnectionError)
 
+_EXTRAS = {"submitit_slurm": "slurm", "hydra_ray_launcher": "ray", "sweeper/optuna": "search"}  # of pyproject.toml
 _TRACEBACK = "ECGCLS_TRACEBACK"  # in the environment of the processes that a command starts: what the user said
 _SHARED = ["output_subdir", "run", "sweep", "hydra_logging", "job_logging", "help"]  # of the run command's `hydra:`
 _RUN = "config"  # the one command whose configuration is composed of groups
@@ -46,6 +48,7 @@ def run_command(task: Callable[[DictConfig], Any], *, config_name: str, texts: t
         Keys whose value is taken as it is typed: paths and lists with ``,``, ``=``, ``*`` or blanks in them.
     """
     stop_on_sigterm()
+    warnings.filterwarnings("ignore", message="(?s).*validated against ConfigStore schema")  # our launcher=ray by Ray's
     sys.argv[1:] = [_quote(argument, texts) for argument in sys.argv[1:]]
     shows_traceback = os.environ.get(_TRACEBACK if is_of_command() else "HYDRA_FULL_ERROR") == "1"
     os.environ[_TRACEBACK] = str(int(shows_traceback))
@@ -118,6 +121,9 @@ def explain(error: BaseException, config_name: str) -> str:
             f"{error.filename or 'a file'}: cannot be written ({error.strerror}); what stood there before is whole. "
             "Make room, and the same command goes on"
         )
+    if isinstance(error, ConnectionError) and "Ray" in str(error):
+        said = f"{str(error)[0].lower()}{str(error)[1:]}"
+        return f"hydra.launcher.ray.init.address: {said}; does it run there, and want a token (RAY_AUTH_MODE=token)?"
     if isinstance(error, BrokenProcessPool):
         return (
             "a process of the sweep was killed (memory full?); hydra.launcher.n_jobs=1 needs the least, and the same "
@@ -134,6 +140,9 @@ def explain(error: BaseException, config_name: str) -> str:
                 f"{key} is set by its parts here: {', '.join(inner)} (all else comes from the run's own configuration)"
             )
         return f"{key}: no such key{suggest_key(key, known)}"
+    for name, extra in _EXTRAS.items():
+        if name in text and ("Could not find" in text or "Error locating target" in text):
+            return f"{name.rpartition('/')[2]} is not installed: pip install 'ecgcls[{extra}]'"
     if choice := re.search(r"Could not find '([^']+)/([^/']+)'", text):
         group, name = choice[1], choice[2]
         options = text.partition("Available options in")[2].partition("Config search path")[0].splitlines()[1:]

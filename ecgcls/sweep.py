@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -29,6 +30,7 @@ from ecgcls.processes import read_rank
 
 log = logging.getLogger(__name__)
 
+_ELSEWHERE = ("SlurmLauncher", "RayLauncher")  # whose jobs may run on other machines
 _ON_THE_ONLY_GPU = 5  # jobs at a time: a guess, not measured; hydra.launcher.n_jobs=1 if its memory is short
 _CLAIMS: list[FileLock] = []  # on a GPU, held until this process ends
 
@@ -128,12 +130,23 @@ def record_job(job: Callable[[DictConfig], tuple[str, float]], config: DictConfi
 class Sweep(Callback):
     """Hydra callback: shares out the machine; afterwards cross-validates what is complete and names failed jobs."""
 
+    def __init__(self) -> None:
+        self._watch: _Watch | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Go to the jobs without the watch, which is a thread of this process."""
+        return {"_watch": None}
+
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Choose how many jobs run side by side, with how many threads."""
         launcher, sweeper = config.hydra.launcher, config.hydra.sweeper
         is_search = _is_search(config)
         if is_search:
             _check_search(config)
+        if launcher._target_.endswith(_ELSEWHERE):
+            os.environ.setdefault("SUBMITIT_LOG_LEVEL", "ERROR")  # not that a cluster keeps no accounts
+            self._watch = _Watch(Path(config.hydra.sweep.dir) / "jobs")
+            self._watch.start()
         if not launcher._target_.endswith("JoblibLauncher") or not (is_search or _is_grid(config)):
             return
         from joblib import cpu_count
@@ -172,10 +185,9 @@ class Sweep(Callback):
         SystemExit
             With code 1 if a job failed.
         """
-        words = [
-            json.loads(path.read_text())
-            for path in sorted((Path(config.hydra.sweep.dir) / "jobs").glob("*.json"), key=_job_number)
-        ]
+        if self._watch:
+            self._watch.end()
+        words = [json.loads(path.read_text()) for path in _list_words(Path(config.hydra.sweep.dir) / "jobs")]
         failed = [word for word in words if word["status"] == "failed"]
         try:
             if _is_search(config):
@@ -240,8 +252,12 @@ def _is_grid(config: DictConfig) -> bool:
 def _take_share(sweep_folder: Path, job: int) -> None:
     """Use no more of the machine than the sweep's plan has for this job, where there is one."""
     path = sweep_folder / "plan.json"
-    if not path.is_file():
-        return  # a launcher that shares out the machine itself
+    if not path.is_file():  # a launcher that shares out the machine itself; SLURM may let a job see all cores
+        if "SLURM_CPUS_PER_TASK" in os.environ:
+            import torch
+
+            torch.set_num_threads(int(os.environ["SLURM_CPUS_PER_TASK"]))
+        return
     plan = json.loads(path.read_text())
     if plan["n_gpus"] and plan["n_at_a_time"] > 1:
         _claim_gpu(sweep_folder, plan["n_gpus"])
@@ -275,5 +291,33 @@ def _count_gpus() -> int:
     return torch.cuda.device_count()
 
 
-def _job_number(path: Path) -> int:
-    return int(path.stem)
+def _list_words(jobs: Path) -> list[Path]:
+    return sorted(jobs.glob("*.json"), key=lambda path: int(path.stem))
+
+
+class _Watch(threading.Thread):
+    """Tells of each job that ends on another machine, whose messages do not come here."""
+
+    def __init__(self, jobs: Path) -> None:
+        super().__init__(daemon=True)
+        self._jobs = jobs
+        self._told: set[Path] = set()
+        self._is_over = threading.Event()
+
+    def run(self) -> None:
+        """Look now and then."""
+        while not self._is_over.wait(2):
+            self._tell()
+
+    def end(self) -> None:
+        """Stop, after a last look."""
+        self._is_over.set()
+        self.join()
+        self._tell()
+
+    def _tell(self) -> None:
+        for path in _list_words(self._jobs):
+            if path not in self._told:
+                self._told.add(path)
+                word = json.loads(path.read_text())
+                log.info("Job %d %s: %s", word["number"], word["status"], " ".join(word["overrides"]))

@@ -2,24 +2,15 @@
 
 import re
 import shlex
-import shutil
 
 import pytest
 
 from ecgcls.data.synthetic import write_synthetic
-from tests.commands import QUICK, REPOSITORY, succeed
+from tests.commands import REPOSITORY, succeed
+from tests.documents import NEEDS_NO_RUN, copy_records, read_commands, train_quickly, use_finished_run
 from tests.mirrors import write_mirror, write_zip
 
-
-def readme_commands():
-    """Find every command of the README, as typed there."""
-    text = (REPOSITORY / "README.md").read_text()
-    blocks = re.findall(r"^```bash\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
-    lines = [line.partition("  #")[0].strip() for block in blocks for line in block.splitlines()]
-    return [line for line in lines if line.startswith("python -m ecgcls.")]
-
-
-_NEED_NO_RUN = ("python -m ecgcls.run", "python -m ecgcls.download")
+README = REPOSITORY / "README.md"
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +22,7 @@ def archive(tmp_path_factory):
     return write_zip(folder / "ptb-xl.zip", write_mirror(folder / "mirror", folder / "ecgs"))
 
 
-@pytest.mark.parametrize("command", [line for line in readme_commands() if line.startswith(_NEED_NO_RUN[1])])
+@pytest.mark.parametrize("command", [line for line in read_commands(README) if line.startswith(NEEDS_NO_RUN[1])])
 def test_every_download_of_the_readme_works_out_of_a_zip(archive, tmp_path, command):
     typed = [argument for argument in shlex.split(command)[3:] if not argument.startswith(("archive=", "source="))]
     done = succeed(tmp_path, *typed, f"archive={archive}", command="download")
@@ -40,26 +31,15 @@ def test_every_download_of_the_readme_works_out_of_a_zip(archive, tmp_path, comm
     assert found == {"records100"} | ({"records500"} if "sampling_rate_hz=both" in typed else set())
 
 
-@pytest.mark.parametrize("command", [line for line in readme_commands() if not line.startswith(_NEED_NO_RUN)])
+@pytest.mark.parametrize("command", [line for line in read_commands(README) if not line.startswith(NEEDS_NO_RUN)])
 def test_every_command_of_the_readme_uses_a_finished_run(work, sweep, synthetic_root, tmp_path, command):
-    _, _, module, *typed = shlex.split(command)
-    for name in ("00001", "00002"):
-        for file in synthetic_root.glob(f"records100/*/{name}*"):
-            shutil.copy(file, tmp_path)
-    stands_for = {"experiment": "sweep", "input": str(tmp_path), "data.root": str(synthetic_root)}
-    stands_for |= {"a": "sweep/cnn1d", "b": "sweep/cnn2d"}
-    of_run = set() if module in ("ecgcls.compare", "ecgcls.labels") else {"experiment"}
-    named = {argument.partition("=")[0] for argument in typed} | of_run
-    arguments = [argument for argument in typed if argument.partition("=")[0] not in stands_for]
-    replaced = [f"{key}={value}" for key, value in stands_for.items() if key in named]
-    few = ["n_summary=2", "n_scorecard=2"] if module.endswith("interpret") else []
-    done = succeed(work, *arguments, *replaced, *few, command=module.removeprefix("ecgcls."))
-    output = re.sub(r" \([\d.]+ MB\)$", "", done.stdout.strip().splitlines()[-1])
-    assert (work / output).exists()
+    copy_records(synthetic_root, tmp_path)
+    stands_for = {"input": str(tmp_path), "data.root": str(synthetic_root), "a": "sweep/cnn1d", "b": "sweep/cnn2d"}
+    use_finished_run(work, command, stands_for=stands_for)
 
 
 def test_the_python_lines_of_the_readme_work(configuration, synthetic_root, capsys):
-    text = (REPOSITORY / "README.md").read_text()
+    text = README.read_text()
     (block,) = [code for code in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL) if "load_run" in code]
     header = sorted(synthetic_root.glob("records100/*/*.hea"))[0]
     block = block.replace("my/ecg", str(header.with_suffix("")))
@@ -72,15 +52,7 @@ def _mark_sweep(command):
 
 
 @pytest.mark.parametrize(
-    "command", [_mark_sweep(line) for line in readme_commands() if line.startswith("python -m ecgcls.run")]
+    "command", [_mark_sweep(line) for line in read_commands(README) if line.startswith("python -m ecgcls.run")]
 )
 def test_every_command_of_the_readme_works(work, command):
-    typed = shlex.split(command)[3:]
-    arguments = [argument for argument in typed if not argument.startswith(("data.root=", "data=", "trainer.max_ep"))]
-    if "--help" in typed or "--cfg" in typed:
-        succeed(work, *typed)
-        return
-    # The same command on few simulated ECGs and for one epoch.
-    quick = [setting for setting in QUICK if setting.partition("=")[0] not in {a.partition("=")[0] for a in arguments}]
-    done = succeed(work, *arguments, *quick, f"experiment=readme-{abs(hash(command))}")
-    assert "outputs/readme-" in done.stdout
+    train_quickly(work, command, experiment=f"readme-{abs(hash(command))}")
