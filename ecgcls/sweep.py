@@ -10,6 +10,7 @@ import itertools
 import json
 import logging
 import os
+import socket
 import sys
 import threading
 import traceback
@@ -26,6 +27,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, flag_override
 
+from ecgcls.errors import ConfigError
 from ecgcls.processes import read_rank
 
 log = logging.getLogger(__name__)
@@ -105,6 +107,13 @@ def record_job(job: Callable[[DictConfig], tuple[str, float]], config: DictConfi
         return job(config)[1]
     from ecgcls.command import explain, is_expected
 
+    try:
+        os.chdir(hydra.runtime.cwd)  # another machine's process may stand elsewhere
+    except OSError as error:
+        raise ConfigError(
+            f"hydra/launcher: {socket.gethostname()} does not see the folder {hydra.runtime.cwd}, where the sweep was "
+            "started; start it in one that all machines share"
+        ) from error
     _take_share(Path(hydra.sweep.dir), hydra.job.num)
     word: dict[str, Any] = {"number": hydra.job.num, "overrides": list(hydra.overrides.task)}
     objective = None
@@ -143,6 +152,8 @@ class Sweep(Callback):
         is_search = _is_search(config)
         if is_search:
             _check_search(config)
+        if launcher._target_.endswith("RayLauncher"):
+            _check_address(launcher.ray.init.get("address"))
         if launcher._target_.endswith(_ELSEWHERE):
             os.environ.setdefault("SUBMITIT_LOG_LEVEL", "ERROR")  # not that a cluster keeps no accounts
             self._watch = _Watch(Path(config.hydra.sweep.dir) / "jobs")
@@ -189,6 +200,10 @@ class Sweep(Callback):
             self._watch.end()
         words = [json.loads(path.read_text()) for path in _list_words(Path(config.hydra.sweep.dir) / "jobs")]
         failed = [word for word in words if word["status"] == "failed"]
+        if _is_grid(config) and (n_silent := _count_jobs(config) - len(words)):
+            print(f"error: {n_silent} jobs left no word in {config.hydra.sweep.dir}", file=sys.stderr)
+        else:
+            n_silent = 0
         try:
             if _is_search(config):
                 _summarise_search(config, words)
@@ -203,6 +218,7 @@ class Sweep(Callback):
             print(f"\n{len(failed)} of {len(words)} jobs failed:", file=sys.stderr)
             for word in failed:
                 print(f"  {' '.join(word['overrides'])}: {word['error']}", file=sys.stderr)
+        if failed or n_silent:
             raise SystemExit(1)
 
 
@@ -239,6 +255,18 @@ def _check_search(config: DictConfig) -> None:
                 file=sys.stderr,
             )
             raise SystemExit(1)
+
+
+def _check_address(address: str | None) -> None:
+    """Refuse the address of a Ray cluster where nobody answers, for whom Ray waits minutes."""
+    host, _, port = (address or "").rpartition(":")
+    if not (host and port.isdigit()) or "/" in host:
+        return  # none, auto, or an address of Ray's own kinds
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        print(f"error: hydra.launcher.ray.init.address={address}: nobody answers ({error})", file=sys.stderr)
+        raise SystemExit(1) from error
 
 
 def _is_search(config: DictConfig) -> bool:
