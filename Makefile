@@ -1,10 +1,11 @@
 # make run: install into .venv and train cnn1d on fold 0 of the simulated data set.
 # make test: install and pass the checks and the tests, but for the slow ones.
 # make test-slow: the slow ones.
+# make docs: write the documentation to site/.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test test-slow lint clean
+.PHONY: run test test-slow docs lint clean
 
 run: .venv/.installed
 	$(BIN)/python -m ecgcls.run model=cnn1d fold=0 data=synthetic
@@ -14,6 +15,9 @@ test: lint
 
 test-slow: .venv/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist load -m slow
+
+docs: .venv/.installed-dev
+	$(BIN)/mkdocs build
 
 lint: .venv/.installed-dev
 	$(BIN)/ruff check .
@@ -33,4 +37,4 @@ lint: .venv/.installed-dev
 	@touch $@
 
 clean:
-	rm -rf .venv dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv dist site .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

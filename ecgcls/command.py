@@ -32,6 +32,7 @@ _EXTRAS = {"submitit_slurm": "slurm", "hydra_ray_launcher": "ray", "sweeper/optu
 _TRACEBACK = "ECGCLS_TRACEBACK"  # in the environment of the processes that a command starts: what the user said
 _SHARED = ["output_subdir", "run", "sweep", "hydra_logging", "job_logging", "help"]  # of the run command's `hydra:`
 _RUN = "config"  # the one command whose configuration is composed of groups
+_NO_TRIAL = "No trials are completed yet"  # Optuna's words
 _NUMBER_OF_GROUP = "Config group override must be"  # Hydra's words for folds=7
 
 
@@ -108,7 +109,8 @@ def compose_default(config_name: str) -> tuple[DictConfig, dict[str, Any], dict[
 def is_expected(error: Exception) -> bool:
     """Whether an error is told in one line; any other is a fault of the program and shows its traceback."""
     is_number_of_group = isinstance(error, ValueError) and _NUMBER_OF_GROUP in str(error)
-    return isinstance(error, (*_EXPECTED, BrokenProcessPool)) or is_number_of_group or is_disk_full(error)
+    is_told = is_number_of_group or is_disk_full(error) or _NO_TRIAL in str(error)
+    return isinstance(error, (*_EXPECTED, BrokenProcessPool)) or is_told
 
 
 def explain(error: BaseException, config_name: str) -> str:
@@ -129,6 +131,8 @@ def explain(error: BaseException, config_name: str) -> str:
             "a process of the sweep was killed (memory full?); hydra.launcher.n_jobs=1 needs the least, and the same "
             "command goes on from the last epochs"
         )
+    if _NO_TRIAL in str(error):
+        return "no trial of the search finished; why stands above"
     if _NUMBER_OF_GROUP in str(error):
         return "a group's choice is a name, as in folds=cv5, not a number (fold=0 is the fold)"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

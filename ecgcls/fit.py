@@ -39,6 +39,7 @@ from ecgcls.evaluation.results import check_prevalence, write_results
 from ecgcls.files import write_atomically, write_json
 from ecgcls.fingerprint import hash_records
 from ecgcls.gate import STANDARDIZED_ON, check_standardizer, describe_checks, log_official_test
+from ecgcls.interruption import was_told_to_stop
 from ecgcls.processes import count_started, must_start, read_rank, run_processes
 from ecgcls.provenance import describe_provenance
 from ecgcls.runs import UNCALIBRATED, RunDirectory, say_title
@@ -131,7 +132,7 @@ def train(config: DictConfig, run: RunDirectory, *, model: str, variant: str, sh
                 except BaseException as error:
                     is_stop = isinstance(error, KeyboardInterrupt | SystemExit)  # SystemExit: SLURM's time is up
                     status = "interrupted" if is_stop else "failed"
-                    reason = f"{type(error).__name__}: {error}".strip(": ")
+                    reason = "SIGTERM" if was_told_to_stop() else f"{type(error).__name__}: {error}".strip(": ")
                     with contextlib.suppress(OSError):  # a full disk; the error that is under way tells it
                         run.write_info(info | {"status": status, "error": reason})
                     raise

@@ -117,8 +117,8 @@ def _print(table: Any, found: "dict[str, Prediction]", run: "LoadedRun") -> None
     print(shown.head(_N_SHOWN).to_string(index=False))
     if len(shown) > _N_SHOWN:
         print(f"... and {len(shown) - _N_SHOWN} more records")
-    at = sorted(set(run.thresholds.values()))
-    print(f"\n* at or above the threshold ({', '.join(f'{value:g}' for value in at[:5])})")
+    at = [f"{name} {run.thresholds[name]:.3g}" for name in run.class_names]
+    print(f"\n* at or above the class's threshold: {', '.join(at)}")
     for repair, count in Counter(repair for said in found.values() for repair in said.repairs).most_common(20):
         print(f"{count} records: {repair}")
     if run.info["synthetic"]:

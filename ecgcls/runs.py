@@ -109,7 +109,9 @@ class RunDirectory:
         if not (self.path / ".hydra" / "config.yaml").is_file():
             return
         there, asked = identify(self.read_config()), identify(config)
-        differing = sorted(key for key in there.keys() | asked.keys() if there.get(key) != asked.get(key))
+        # A key that the run lacks came with a later version, and its default is what the run did: any other value would
+        # have another folder.
+        differing = sorted(key for key in there if there[key] != asked.get(key))
         if differing:
             key = differing[0]
             more = f" and {len(differing) - 1} more" if len(differing) > 1 else ""

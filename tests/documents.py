@@ -9,6 +9,7 @@ from pathlib import Path
 from tests.commands import QUICK, REPOSITORY, succeed
 
 NEEDS_NO_RUN = ("python -m ecgcls.run", "python -m ecgcls.download")
+_IN_CLUSTER = re.compile(r"hydra/launcher=(slurm|ray)")  # tests/cluster/ has such
 NAMES_NO_RUN = ("ecgcls.compare", "ecgcls.labels")
 
 
@@ -20,7 +21,7 @@ def read_blocks(document: Path, language: str) -> list[str]:
 def read_commands(document: Path) -> list[str]:
     """Return every command of this package in a Markdown file, as typed there but for the comment."""
     lines = [line.partition("  #")[0].strip() for block in read_blocks(document, "bash") for line in block.splitlines()]
-    return [line for line in lines if line.startswith("python -m ecgcls.")]
+    return [line for line in lines if line.startswith("python -m ecgcls.") and not _IN_CLUSTER.search(line)]
 
 
 def list_documents() -> Iterator[Path]:
