@@ -109,7 +109,7 @@ def compose_default(config_name: str) -> tuple[DictConfig, dict[str, Any], dict[
 def is_expected(error: Exception) -> bool:
     """Whether an error is told in one line; any other is a fault of the program and shows its traceback."""
     is_number_of_group = isinstance(error, ValueError) and _NUMBER_OF_GROUP in str(error)
-    is_told = is_number_of_group or is_disk_full(error) or _NO_TRIAL in str(error)
+    is_told = is_number_of_group or is_disk_full(error) or _NO_TRIAL in str(error) or _is_of_slurm(error)
     return isinstance(error, (*_EXPECTED, BrokenProcessPool)) or is_told
 
 
@@ -131,6 +131,8 @@ def explain(error: BaseException, config_name: str) -> str:
             "a process of the sweep was killed (memory full?); hydra.launcher.n_jobs=1 needs the least, and the same "
             "command goes on from the last epochs"
         )
+    if _is_of_slurm(error):
+        return f"hydra/launcher=slurm: {'; '.join(line.strip() for line in str(error).splitlines() if line.strip())}"
     if _NO_TRIAL in str(error):
         return "no trial of the search finished; why stands above"
     if _NUMBER_OF_GROUP in str(error):
@@ -164,6 +166,11 @@ def _say_interrupted(config_name: str) -> NoReturn:
     if read_rank() == 0 and not is_of_command():
         print(f"{'stopped by SIGTERM' if was_told_to_stop() else 'interrupted'}{goes_on}", file=sys.stderr)
     sys.exit(TRY_AGAIN if was_told_to_stop() else 130)
+
+
+def _is_of_slurm(error: BaseException) -> bool:
+    """Whether submitit, which knows SLURM, has raised an error."""
+    return type(error).__module__.startswith("submitit") or "indeed on a slurm cluster" in str(error)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

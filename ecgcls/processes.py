@@ -23,7 +23,7 @@ _GRACE_S = 20  # for a process that has been told to stop
 
 def read_rank() -> int:
     """Return this process's number among those that train one net together; 0 is the first, which alone writes."""
-    return int(_read(("RANK", "SLURM_PROCID"), "0"))
+    return int(_read(("RANK", "SLURM_PROCID"), "0")) if count_started() > 1 else 0
 
 
 def count_started() -> int:

@@ -330,6 +330,7 @@ class _Watch(threading.Thread):
         super().__init__(daemon=True)
         self._jobs = jobs
         self._told: set[Path] = set()
+        self._arrays: set[str] = set()
         self._is_over = threading.Event()
 
     def run(self) -> None:
@@ -344,6 +345,10 @@ class _Watch(threading.Thread):
         self._tell()
 
     def _tell(self) -> None:
+        arrays = {path.name.partition("_")[0] for path in (self._jobs.parent / ".submitit").glob("*_*/")}
+        for array in sorted(arrays - self._arrays):
+            log.info("Job array %s of SLURM: squeue --jobs=%s, scancel %s", array, array, array)
+        self._arrays |= arrays
         for path in _list_words(self._jobs):
             if path not in self._told:
                 self._told.add(path)

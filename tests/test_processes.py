@@ -32,6 +32,7 @@ def environment(monkeypatch):
         ({}, 0, 1),
         ({"RANK": "1", "WORLD_SIZE": "4"}, 1, 4),  # torchrun
         ({"SLURM_PROCID": "2", "SLURM_STEP_NUM_TASKS": "3"}, 2, 3),  # srun
+        ({"RANK": "3"}, 0, 1),  # somebody's own variable
         ({"SLURM_PROCID": "0", "SLURM_NTASKS": "3"}, 0, 1),  # a batch script without srun runs one process
         ({"RANK": "1", "WORLD_SIZE": "2", "SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "1"}, 1, 2),  # torchrun in SLURM
     ],

@@ -50,11 +50,12 @@ SlurmdLogFile=$folder/slurmd.log
 SlurmctldPort=$port
 SlurmdPort=$((port + 1))
 ReturnToService=2
+SlurmdParameters=config_overrides
 KillWait=5
 SlurmctldDebug=info
 SlurmdDebug=info
 RequeueExit=75
-NodeName=$host NodeAddr=127.0.0.1 CPUs=$(nproc) State=UNKNOWN
+NodeName=$host NodeAddr=127.0.0.1 CPUs=2 State=UNKNOWN
 PartitionName=all Nodes=$host Default=YES MaxTime=INFINITE State=UP
 CONF
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.commands import QUICK, REPOSITORY, succeed
+from tests.commands import QUICK, REPOSITORY, ecgcls, succeed
 
 pytestmark = pytest.mark.slow
 START = Path(__file__).parent / "start_slurm.sh"
@@ -70,6 +70,7 @@ def test_a_job_of_the_array_that_is_requeued_goes_on_from_its_last_epoch(work, s
         sweep.kill()
     assert sweep.returncode == 0, said
     assert "5/5" in printed  # the cross-validation
+    assert re.search(r"^Job array \d+ of SLURM", said, flags=re.MULTILINE)
     assert {f"Job {number} finished" for number in range(5)} <= set(re.findall(r"Job \d finished", said))
     starts = [
         json.loads(path.read_text())["n_starts"] for path in sorted(work.glob("outputs/slurm/**/fold_*/run.json"))
@@ -77,6 +78,21 @@ def test_a_job_of_the_array_that_is_requeued_goes_on_from_its_last_epoch(work, s
     assert starts == [2, 1, 1, 1, 1]
     here, there = (pd.read_csv(next(work.glob(f"outputs/{name}/**/cv/predictions.csv"))) for name in ("here", "slurm"))
     pd.testing.assert_frame_equal(there, here, rtol=1e-4, atol=1e-6)
+
+
+def test_what_slurm_refuses_is_one_line(work, slurm):
+    arguments = (
+        "-m",
+        "experiment=refused",
+        "hydra/launcher=slurm",
+        "hydra.launcher.partition=none",
+        "fold=0,1",
+        *QUICK,
+    )
+    done = ecgcls(work, *arguments, environment=slurm)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: hydra/launcher=slurm: sbatch: error: invalid partition specified: none; sbatch:")
 
 
 def test_the_batch_script_of_the_docs_is_told_to_stop_and_requeued(work, slurm):
