@@ -47,12 +47,15 @@ def test_the_python_lines_of_the_readme_work(configuration, synthetic_root, caps
     assert "'NORM': 0." in capsys.readouterr().out
 
 
-def _mark_sweep(command):
-    return pytest.param(command, marks=pytest.mark.slow) if " -m " in command.partition("ecgcls.run")[2] else command
+def _mark_slow(command):
+    """Mark what trains more than one run, or in more than one process."""
+    is_slow = " -m " in command.partition("ecgcls.run")[2] or "devices=" in command
+    return pytest.param(command, marks=pytest.mark.slow) if is_slow else command
 
 
 @pytest.mark.parametrize(
-    "command", [_mark_sweep(line) for line in read_commands(README) if line.startswith("python -m ecgcls.run")]
+    "command", [_mark_slow(line) for line in read_commands(README) if line.startswith("python -m ecgcls.run")]
 )
 def test_every_command_of_the_readme_works(work, command):
-    train_quickly(work, command, experiment=f"readme-{abs(hash(command))}")
+    instead = {"hydra.sweeper.n_trials": "2"} if "n_trials" in command else {}
+    train_quickly(work, command, experiment=f"readme-{abs(hash(command))}", instead=instead)
