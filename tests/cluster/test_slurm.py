@@ -80,7 +80,7 @@ def test_a_job_of_the_array_that_is_requeued_goes_on_from_its_last_epoch(work, s
     pd.testing.assert_frame_equal(there, here, rtol=1e-4, atol=1e-6)
 
 
-def test_what_slurm_refuses_is_one_line(work, slurm):
+def test_what_slurm_refuses_is_told_without_a_traceback(work, slurm):
     arguments = (
         "-m",
         "experiment=refused",
@@ -91,7 +91,8 @@ def test_what_slurm_refuses_is_one_line(work, slurm):
     )
     done = ecgcls(work, *arguments, environment=slurm)
     assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
+    *of_sbatch, line = done.stderr.splitlines()
+    assert all(text.startswith("sbatch: ") for text in of_sbatch)
     assert line.startswith("error: hydra/launcher=slurm: sbatch: error: invalid partition specified: none; sbatch:")
 
 
