@@ -350,11 +350,9 @@ def _judge(table: pd.DataFrame, records: Predictions, settings: Comparing) -> pd
     n_positive = dict(zip(map(str, records.class_names), records.y_true.sum(axis=0).tolist(), strict=True))
     names, metrics = (table.index.get_level_values(level) for level in ("class", "metric"))
     table["n_positive"] = [n_positive.get(name, sum(n_positive.values())) for name in names]
-    n_records = len(records)
-    table["is_supported"] = [
-        name == OVERALL or min(n_positive[name], n_records - n_positive[name]) >= settings.min_positives
-        for name in names
-    ]
+    rarest_of = {name: min(n, len(records) - n) for name, n in n_positive.items()}
+    rarest_scored = min((rarest for rarest in rarest_of.values() if rarest > 0), default=0)
+    table["is_supported"] = [rarest_of.get(name, rarest_scored) >= settings.min_positives for name in names]
     sign = np.where(metrics.isin(LOWER_IS_BETTER), -1, 1) * np.sign(table["difference"].fillna(0))
     is_told = table["p_holm"] < 1 - settings.level
     table["verdict"] = np.select([is_told & (sign > 0), is_told & (sign < 0)], VERDICTS[:2], VERDICTS[2])

@@ -135,7 +135,8 @@ def bootstrap(
     -------
     DataFrame
         Indexed by ``class`` ('overall' for all together) and ``metric``. Columns: ``value``; ``low`` and ``high``
-        (nan where the value is); ``n_positive``; ``n_lost``, the resamples that lost the class; ``is_supported``.
+        (nan where the value is); ``n_positive``; ``n_lost``, the resamples that lost the class; ``is_supported``,
+        whether the class, or for a macro average the rarest class in it, has positive and negative records enough.
 
     Raises
     ------
@@ -400,10 +401,14 @@ def _tabulate(
     n_positive = dict(zip(names, scores.by_class["n_positive"].astype(int), strict=True))
     n_negative = dict(zip(names, scores.by_class["n_negative"].astype(int), strict=True))
     lost = dict(zip(names, n_lost.tolist(), strict=True))
+    rarest_of = {name: min(n_positive[name], n_negative[name]) for name in names}
+    all_positive = sum(n_positive.values())
+    rarest_scored = min((rarest for rarest in rarest_of.values() if rarest > 0), default=0)
     rows = []
     for (name, metric), value, resamples, jackknife in _list_metrics(scores, by_class, overall, left_out):
         low, high = _limits(value, resamples, jackknife, n_units[name], settings)
-        rarest = min(n_positive[name], n_negative[name]) if name in lost else sum(n_positive.values())
+        # A macro average is no surer than its classes, a micro one counts all together.
+        rarest = rarest_of.get(name, all_positive if metric.endswith("_micro") else rarest_scored)
         rows.append(
             {
                 "class": name,
@@ -411,7 +416,7 @@ def _tabulate(
                 "value": value,
                 "low": low,
                 "high": high,
-                "n_positive": n_positive[name] if name in lost else sum(n_positive.values()),
+                "n_positive": n_positive.get(name, all_positive),
                 "n_lost": lost.get(name, 0),
                 "is_supported": rarest >= settings.min_positives,
                 "contains_value": bool(low <= value <= high),

@@ -92,6 +92,8 @@ def test_a_class_of_one_patient_is_lost_in_a_third_of_the_resamples(said):
         assert row["n_lost"] == pytest.approx(1000 * (149 / 150) ** 150, abs=60)
         assert not row["is_supported"]
         assert found.loc[("NORM", "pr_auc"), "is_supported"]
+        assert not found.loc[("overall", "pr_auc"), "is_supported"]  # HYP is a third of it
+        assert found.loc[("overall", "f1_micro"), "is_supported"]
         assert np.isfinite(row[["low", "high"]].astype(float)).all()
 
 
