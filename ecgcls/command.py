@@ -110,6 +110,7 @@ def is_expected(error: Exception) -> bool:
     """Whether an error is told in one line; any other is a fault of the program and shows its traceback."""
     is_number_of_group = isinstance(error, ValueError) and _NUMBER_OF_GROUP in str(error)
     is_told = is_number_of_group or is_disk_full(error) or _NO_TRIAL in str(error) or _is_of_slurm(error)
+    is_told = is_told or _find_absent_extra(str(error)) is not None
     return isinstance(error, (*_EXPECTED, BrokenProcessPool)) or is_told
 
 
@@ -146,9 +147,8 @@ def explain(error: BaseException, config_name: str) -> str:
                 f"{key} is set by its parts here: {', '.join(inner)} (all else comes from the run's own configuration)"
             )
         return f"{key}: no such key{suggest_key(key, known)}"
-    for name, extra in _EXTRAS.items():
-        if name in text and ("Could not find" in text or "Error locating target" in text):
-            return f"{name.rpartition('/')[2]} is not installed: pip install 'ecgcls[{extra}]'"
+    if extra := _find_absent_extra(text):
+        return f"{extra} needs packages that are not installed: pip install 'ecgcls[{extra}]'"
     if choice := re.search(r"Could not find '([^']+)/([^/']+)'", text):
         group, name = choice[1], choice[2]
         options = text.partition("Available options in")[2].partition("Config search path")[0].splitlines()[1:]
@@ -166,6 +166,13 @@ def _say_interrupted(config_name: str) -> NoReturn:
     if read_rank() == 0 and not is_of_command():
         print(f"{'stopped by SIGTERM' if was_told_to_stop() else 'interrupted'}{goes_on}", file=sys.stderr)
     sys.exit(TRY_AGAIN if was_told_to_stop() else 130)
+
+
+def _find_absent_extra(text: str) -> str | None:
+    """Return the extra that would bring the plugin of whose absence Hydra complains."""
+    if not re.search("Could not (find|load)|Unknown plugin class", text):
+        return None
+    return next((extra for name, extra in _EXTRAS.items() if name in text), None)
 
 
 def _is_of_slurm(error: BaseException) -> bool:
