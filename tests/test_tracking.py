@@ -49,13 +49,14 @@ def test_tensorboard_is_told_metrics_figures_and_configuration(tracked):
 def test_mlflow_keeps_one_run_for_one_run(tracked, work):
     run = tracked("mlflow")
     database = sqlite3.connect(work / "outputs" / "mlflow.db")
-    assert [uuid for (uuid,) in database.execute("select run_uuid from runs")] != []
-    ((run_id, status),) = database.execute("select run_uuid, status from runs").fetchall()
+    own = "from runs join experiments using (experiment_id) where name = 'mlflow'"  # other tests use the database too
+    ((run_id, status),) = database.execute(f"select run_uuid, status {own}").fetchall()
     assert status == "FINISHED"
-    parameters = dict(database.execute("select key, value from params"))
+    parameters = dict(database.execute("select key, value from params where run_uuid = ?", [run_id]))
     assert parameters["data.batch_size"] == "16"
     assert work / parameters["run_dir"] == run
-    ((value,),) = database.execute("select value from latest_metrics where key = 'scored/test/roc_auc'").fetchall()
+    told = "select value from latest_metrics where key = 'scored/test/roc_auc' and run_uuid = ?"
+    ((value,),) = database.execute(told, [run_id]).fetchall()
     assert value == pytest.approx(json.loads((run / "metrics.json").read_text())["test"]["overall"]["roc_auc"])
     figures = {path.name for path in (work / "outputs" / "mlflow_artifacts" / run_id).rglob("*.png")}
     assert figures == {path.name for path in (run / "figures").glob("*.png")}

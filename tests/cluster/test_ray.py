@@ -1,6 +1,7 @@
 """The launcher on a Ray cluster that it starts, and on one that is there."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -37,13 +38,16 @@ def head(tmp_path):
             process.wait(timeout=60)
 
 
-def test_a_sweep_on_a_local_cluster_gives_what_the_local_launcher_gives(work):
-    arguments = ("fold=0,1,2,3,4", *QUICK, "model=cnn2d")
-    succeed(work, "-m", "experiment=no_ray", *arguments)
-    done = succeed(work, "-m", "experiment=ray", "hydra/launcher=ray", *arguments)
+def test_a_sweep_on_a_local_cluster_completes_the_cross_validation(work):
+    succeed(work, "-m", "experiment=here", "fold=0,1,2,3,4", *QUICK)
+    shutil.copytree(work / "outputs" / "here", work / "outputs" / "ray")
+    for folder in ("fold_0", "fold_1", "cv"):
+        (found,) = work.glob(f"outputs/ray/cnn1d/*/{folder}")
+        shutil.rmtree(found)
+    done = succeed(work, "-m", "experiment=ray", "hydra/launcher=ray", "fold=0,1", *QUICK)
     assert "5/5" in done.stdout
     expected, found = (
-        pd.read_csv(next(work.glob(f"outputs/{name}/**/cv/predictions.csv"))) for name in ("no_ray", "ray")
+        pd.read_csv(next(work.glob(f"outputs/{name}/**/cv/predictions.csv"))) for name in ("here", "ray")
     )
     pd.testing.assert_frame_equal(found, expected, rtol=1e-4, atol=1e-6)
 
