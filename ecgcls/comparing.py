@@ -162,17 +162,15 @@ def write_comparison(
 def draw_differences(by_class: pd.DataFrame, *, a: str, b: str, level: float) -> Figure:
     """Draw the differences of PR-AUC and ROC-AUC, class by class, with their intervals."""
     names = ["macro", *[name for name in by_class.index.get_level_values("class").unique() if name != OVERALL]]
-    columns, kinds = [], [""] * len(names)
+    columns = []
     for metric in ("pr_auc", "roc_auc"):
         rows = by_class.xs(metric, level="metric").rename(index={OVERALL: "macro"}).loc[names]
         value, low, high = (rows[key].to_numpy(dtype=float) for key in ("difference", "low", "high"))
-        columns.append(Forest(f"Difference of {_SHOWN[metric]}, a - b", value, low, high, reference=0.0))
-        if metric == "pr_auc":
-            kinds = [str(verdict) for verdict in rows["verdict"]]
-    labels = [f"{kind} (PR-AUC)" for kind in kinds]
-    colors = {f"{kind} (PR-AUC)": color for kind, color in zip(VERDICTS, (COLORS[0], COLORS[1], "0.45"), strict=True)}
+        label = f"Difference of {_SHOWN[metric]}, a - b"
+        columns.append(Forest(label, value, low, high, kinds=[*map(str, rows["verdict"])], reference=0.0))
+    colors = dict(zip(VERDICTS, (COLORS[0], COLORS[1], "0.45"), strict=True))
     title = f"a: {a}\nb: {b}\n{100 * level:g} % intervals from drawing patients"
-    return draw_forest(names, columns, title=title, kinds=labels, colors=colors)
+    return draw_forest(names, columns, title=title, colors=colors)
 
 
 def say_comparison(by_class: pd.DataFrame, over_runs: pd.DataFrame, *, level: float) -> str:
@@ -202,7 +200,9 @@ def say_comparison(by_class: pd.DataFrame, over_runs: pd.DataFrame, *, level: fl
     if not by_class["is_supported"].all():
         text += "\n! too few positive or negative records for the interval to be relied on"
     if len(over_runs):
-        text += f"\n\nOver {int(over_runs['n_runs'].max())} folds and seeds (corrected resampled t-test):\n"
+        n_runs = int(over_runs["n_runs"].max())
+        text += f"\n\nOver {n_runs} folds and seeds (corrected resampled t-test); here each net\n"
+        text += "ranks its own test part, above all nets' records are ranked together:\n"
         shown = over_runs.loc[["pr_auc", "roc_auc", "f1_macro"], ["mean", "sd", "low", "high", "p"]]
         text += shown.rename(index=_SHOWN).to_string(float_format="{:.3f}".format)
     return text

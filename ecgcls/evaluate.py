@@ -133,6 +133,8 @@ def _read_run(settings: dict[str, Any]) -> "tuple[Evaluated, Path]":
             _log_official_test(folder, Path(settings["output_dir"]))
         parts = [settings["calibration.method"] or "", *(str(v) for v in (rule.describe() if rule else {}).values())]
         name = "-".join([split, *filter(None, parts)])
+    if settings["prevalence"] is not None:
+        name += f"-prevalence-{settings['prevalence']:g}"
     if settings["records"] is not None:
         evaluated = narrow(evaluated, parse_records(settings["records"]))
         name += f"-records-{name_output(settings['records'])}"

@@ -36,6 +36,7 @@ def _train(config: DictConfig) -> "tuple[str, float]":
     variant = name_variant(config, choices=choices, default_config=default_config, default_choices=default_choices)
     from ecgcls.fit import train
     from ecgcls.runs import place_run, say_table
+    from ecgcls.sweep import is_search
 
     model = choices["model"]
     run = place_run(config, model=model, variant=variant)
@@ -50,8 +51,12 @@ def _train(config: DictConfig) -> "tuple[str, float]":
         train(config, run, model=model, variant=variant, shows_bar=shows_bar)
     if not tells:
         return str(run.path), math.nan
-    print(f"\nTest of {model}, fold {config.fold}:\n{say_table(run.tabulate_test())}\n\n{run.path}")
-    return str(run.path), run.read_metrics()["val"]["overall"]["pr_auc"]
+    objective: float = run.read_metrics()["val"]["overall"]["pr_auc"]
+    if is_search(HydraConfig.get()):
+        print(f"\nValidation PR-AUC {objective:.3f}: {run.path}")  # who searches must not see the test part
+    else:
+        print(f"\nTest of {model}, fold {config.fold}:\n{say_table(run.tabulate_test())}\n\n{run.path}")
+    return str(run.path), objective
 
 
 def main() -> None:

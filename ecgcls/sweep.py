@@ -149,16 +149,19 @@ class Sweep(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Choose how many jobs run side by side, with how many threads."""
         launcher, sweeper = config.hydra.launcher, config.hydra.sweeper
-        is_search = _is_search(config)
-        if is_search:
+        searches = is_search(config.hydra)
+        if searches:
             _check_search(config)
+            import optuna
+
+            optuna.logging.set_verbosity(optuna.logging.WARNING)
         if launcher._target_.endswith("RayLauncher"):
             _check_address(launcher.ray.init.get("address"))
         if launcher._target_.endswith(_ELSEWHERE):
             os.environ.setdefault("SUBMITIT_LOG_LEVEL", "ERROR")  # not that a cluster keeps no accounts
             self._watch = _Watch(Path(config.hydra.sweep.dir) / "jobs")
             self._watch.start()
-        if not launcher._target_.endswith("JoblibLauncher") or not (is_search or _is_grid(config)):
+        if not launcher._target_.endswith("JoblibLauncher") or not (searches or _is_grid(config)):
             return
         from joblib import cpu_count
 
@@ -167,10 +170,10 @@ class Sweep(Callback):
         n_gpus = 0 if config.trainer.get("accelerator") == "cpu" else _count_gpus()
         if (config.trainer.get("devices", 1), config.trainer.get("num_nodes", 1)) != (1, 1):  # a job has its own plan
             n_at_a_time, n_gpus = n_at_a_time or 1, 0
-        if is_search:  # trials after the first few learn from those that are done
+        if searches:  # trials after the first few learn from those that are done
             n_at_a_time = n_at_a_time or min(n_cores, sweeper.n_jobs)
         plan = make_plan(
-            sweeper.n_trials if is_search else _count_jobs(config),
+            sweeper.n_trials if searches else _count_jobs(config),
             n_cores=n_cores,
             n_gpus=n_gpus,
             n_at_a_time=n_at_a_time,
@@ -178,7 +181,7 @@ class Sweep(Callback):
         )
         with flag_override(config, ["readonly", "struct"], [False, False]):
             launcher.n_jobs = plan.n_at_a_time
-            if is_search:
+            if searches:
                 sweeper.n_jobs = plan.n_at_a_time
             else:
                 sweeper.max_batch_size = sweeper.max_batch_size or plan.n_first  # the next batch waits for this one
@@ -205,7 +208,7 @@ class Sweep(Callback):
         else:
             n_silent = 0
         try:
-            if _is_search(config):
+            if is_search(config.hydra):
                 _summarise_search(config, words)
             else:
                 summarise(words)
@@ -269,8 +272,9 @@ def _check_address(address: str | None) -> None:
         raise SystemExit(1) from error
 
 
-def _is_search(config: DictConfig) -> bool:
-    return str(config.hydra.sweeper._target_).endswith("OptunaSweeper")
+def is_search(hydra: Any) -> bool:
+    """Whether Hydra's own part of a configuration says that its jobs are the trials of a search."""
+    return hydra.mode == RunMode.MULTIRUN and str(hydra.sweeper._target_).endswith("OptunaSweeper")
 
 
 def _is_grid(config: DictConfig) -> bool:

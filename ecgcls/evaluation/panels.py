@@ -90,6 +90,8 @@ class Forest:
         Of the x axis, with the unit.
     value, low, high
         ``(row,)``; nan leaves the row empty.
+    kinds
+        ``(row,)``: what each row is counted as; the legend names those that occur.
     reference
         Where an upright line stands; None: nowhere.
     """
@@ -98,6 +100,7 @@ class Forest:
     value: NDArray[np.float64]
     low: NDArray[np.float64]
     high: NDArray[np.float64]
+    kinds: Sequence[str]
     reference: float | None = None
 
 
@@ -106,7 +109,6 @@ def draw_forest(
     columns: Sequence[Forest],
     *,
     title: str,
-    kinds: Sequence[str],
     colors: Mapping[str, str],
 ) -> Figure:
     """Draw estimates and intervals, a line a row, in one or more columns.
@@ -119,8 +121,6 @@ def draw_forest(
         What stands side by side.
     title
         Stands above all.
-    kinds
-        ``(row,)``: what each row is counted as; the legend names those that occur.
     colors
         Of each kind.
     """
@@ -130,8 +130,8 @@ def draw_forest(
     for axes, column in zip(panels, columns, strict=True):
         if column.reference is not None:
             axes.axvline(column.reference, color="0.5", linewidth=1, linestyle=":", zorder=1)
-        for kind in dict.fromkeys(kinds):
-            held = np.array([one == kind for one in kinds]) & np.isfinite(column.value)
+        for kind in dict.fromkeys(column.kinds):
+            held = np.array([one == kind for one in column.kinds]) & np.isfinite(column.value)
             axes.hlines(at[held], column.low[held], column.high[held], color=colors[kind], linewidth=1.6)
             axes.plot(column.value[held], at[held], "o", markersize=4.5, color=colors[kind], label=kind)
         axes.set_xlabel(column.label, fontsize=9)
@@ -140,8 +140,10 @@ def draw_forest(
         axes.set_axisbelow(True)
     panels[0].set_yticks(at, rows, fontsize=8, parse_math=False)
     panels[0].set_ylim(len(rows) - 0.4, -0.6)
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(handles), fontsize=9, frameon=False)
+    found = {label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    shown = [kind for kind in colors if kind in found]
+    handles = [found[kind] for kind in shown]
+    figure.legend(handles, shown, loc="outside lower center", ncols=len(shown), fontsize=9, frameon=False)
     figure.suptitle(title, fontsize=11, parse_math=False)
     fix_layout(figure)
     return figure
@@ -164,16 +166,14 @@ def draw_subgroups(table: pd.DataFrame, worst: pd.Series, *, title: str) -> Figu
     cells = overall.pivot(index=["grouping", "group"], columns="metric", values=["value", "low", "high"])
     cells = cells.reindex(pd.MultiIndex.from_frame(overall[["grouping", "group"]].drop_duplicates()))
     sizes = overall.drop_duplicates(["grouping", "group"]).set_index(["grouping", "group"])["n_records"]
-    columns = [
-        Forest(
-            label, cells["value", metric].to_numpy(), cells["low", metric].to_numpy(), cells["high", metric].to_numpy()
-        )
-        for metric, label in (("roc_auc", "Macro ROC-AUC (0 to 1)"), ("pr_auc", "Macro PR-AUC (0 to 1)"))
-    ]
-    names = [f"{grouping}: {group} (n = {sizes[grouping, group]})" for grouping, group in cells.index]
     kinds = ["lowest ROC-AUC" if key == (worst["grouping"], worst["group"]) else "subgroup" for key in cells.index]
+    columns = []
+    for metric, label in (("roc_auc", "Macro ROC-AUC (0 to 1)"), ("pr_auc", "Macro PR-AUC (0 to 1)")):
+        value, low, high = (cells[key, metric].to_numpy() for key in ("value", "low", "high"))
+        columns.append(Forest(label, value, low, high, kinds))
+    names = [f"{grouping}: {group} (n = {sizes[grouping, group]})" for grouping, group in cells.index]
     colors = {"subgroup": _MODEL, "lowest ROC-AUC": _ALL}
-    return draw_forest(names, columns, title=f"{title}, subgroups with intervals", kinds=kinds, colors=colors)
+    return draw_forest(names, columns, title=f"{title}, subgroups with intervals", colors=colors)
 
 
 def draw_likelihoods(likelihoods: pd.DataFrame) -> Figure:

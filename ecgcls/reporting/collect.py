@@ -162,7 +162,12 @@ class Experiment:
     @property
     def is_synthetic(self) -> bool:
         """Whether a run was trained on simulated ECGs."""
-        return any(info["synthetic"] for one in self.configurations for info in one.infos)
+        return any(one.infos[0]["synthetic"] for one in self.configurations)
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether other runs were trained on real ones."""
+        return self.is_synthetic and not all(one.infos[0]["synthetic"] for one in self.configurations)
 
     @property
     def class_names(self) -> list[str]:
@@ -337,7 +342,8 @@ def list_limits(experiment: Experiment) -> list[str]:
     """Write what these numbers cannot say, from what the runs are."""
     limits = ["Research software, not a medical device. No number here is fit for decisions about patients."]
     if experiment.is_synthetic:
-        limits.append("The ECGs are simulated. No number here says anything about patients.")
+        which = "Some runs are of simulated ECGs" if experiment.is_mixed else "The ECGs are simulated"
+        limits.append(f"{which}. No number from them says anything about patients.")
     counts = pd.concat([one.scores.by_class["n_positive"] for one in experiment.configurations])
     fewest = counts.groupby(level=0, sort=False).min()
     few = ", ".join(f"{name} ({count})" for name, count in fewest.items() if count < _FEW)
