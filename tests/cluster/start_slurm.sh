@@ -8,6 +8,12 @@ folder=$(mkdir -p "$1" && cd "$1" && pwd)
 pids="$folder/slurmctld.pid $folder/slurmd.pid $folder/munge/munged.pid"
 
 if [ "${2:-}" = stop ]; then
+  export SLURM_CONF="$folder/slurm.conf"
+  scancel --user="$(id -un)" 2>/dev/null || true
+  for _ in $(seq 40); do  # until the last job is gone
+    [ -z "$(squeue --noheader 2>/dev/null)" ] && break
+    sleep 0.5
+  done
   for pid in $pids; do
     if [ -f "$pid" ]; then kill "$(cat "$pid")" 2>/dev/null || true; fi
   done
