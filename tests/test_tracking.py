@@ -49,7 +49,8 @@ def test_tensorboard_is_told_metrics_figures_and_configuration(tracked):
 def test_mlflow_keeps_one_run_for_one_run(tracked, work):
     run = tracked("mlflow")
     database = sqlite3.connect(work / "outputs" / "mlflow.db")
-    own = "from runs join experiments using (experiment_id) where experiments.name = 'mlflow'"  # other tests use the database too
+    # Other tests use the database too.
+    own = "from runs join experiments using (experiment_id) where experiments.name = 'mlflow'"
     ((run_id, status),) = database.execute(f"select run_uuid, status {own}").fetchall()
     assert status == "FINISHED"
     parameters = dict(database.execute("select key, value from params where run_uuid = ?", [run_id]))
