@@ -1,11 +1,12 @@
-"""Checks of the arrays from which numbers are computed, each with an error that names what is wrong and where."""
+"""Checks of arrays and settings from which numbers are computed; each error names what is wrong and where."""
 
 from collections.abc import Sequence
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ecgcls.errors import DataError
+from ecgcls.errors import ConfigError, DataError
 
 
 def check_arrays(
@@ -90,6 +91,33 @@ def check_whole_numbers(name: str, values: ArrayLike) -> NDArray[np.int64]:
     if broken.size:
         raise DataError(f"{name} must hold whole numbers, got {broken.flat[0]}")
     return array.astype(np.int64)
+
+
+def check_settings(settings: Any, section: str = "", **least: float) -> None:
+    """Refuse settings that are not among the choices of their annotation, or too small.
+
+    Parameters
+    ----------
+    settings
+        A dataclass; each field annotated as a `Literal` must hold one of its values.
+    section
+        What the settings are called in the configuration, for messages.
+    least
+        The least value of a field.
+
+    Raises
+    ------
+    ConfigError
+        Naming the first such setting.
+    """
+    prefix = f"{section}." if section else ""
+    for name, hint in get_type_hints(type(settings)).items():
+        if get_origin(hint) is Literal and getattr(settings, name) not in get_args(hint):
+            choices = ", ".join(map(str, get_args(hint)))
+            raise ConfigError(f"{prefix}{name} must be one of {choices}, got {getattr(settings, name)!r}")
+    for name, smallest in least.items():
+        if not getattr(settings, name) >= smallest:
+            raise ConfigError(f"{prefix}{name} must be at least {smallest}, got {getattr(settings, name)}")
 
 
 def describe_difference(got: Sequence[str], expected: Sequence[str]) -> str:

@@ -51,6 +51,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from ecgcls.errors import ConfigError, DataError
+from ecgcls.evaluation.checks import check_settings
 from ecgcls.evaluation.intervals import correct_folds, resample
 from ecgcls.evaluation.metrics import OVERALL
 from ecgcls.evaluation.predictions import Predictions
@@ -89,8 +90,7 @@ class Comparing:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if self.n_resamples < 2:
-            raise ConfigError(f"n_resamples must be at least 2, got {self.n_resamples}")
+        check_settings(self, n_resamples=2, min_positives=0)
         if not 0 < self.level < 1:
             raise ConfigError(f"level must be between 0 and 1, got {self.level:g}")
 

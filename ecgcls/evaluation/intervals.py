@@ -41,7 +41,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from ecgcls.errors import ConfigError, DataError
-from ecgcls.evaluation.checks import check_arrays
+from ecgcls.evaluation.checks import check_arrays, check_settings
 from ecgcls.evaluation.metrics import OVERALL, Scores, score
 
 _BY_CLASS = ("pr_auc", "roc_auc", "f1", "mcc", "sensitivity", "specificity", "precision", "npv", "brier")
@@ -88,16 +88,9 @@ class Bootstrap:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if self.n_resamples < 2:
-            raise ConfigError(f"n_resamples must be at least 2, got {self.n_resamples}")
+        check_settings(self, "intervals", n_resamples=2, min_positives=0)
         if not 0 < self.level < 1:
-            raise ConfigError(f"level must be between 0 and 1, got {self.level:g}")
-        if self.method not in ("expanded", "percentile", "bca"):
-            raise ConfigError(f"method must be expanded, percentile or bca, got {self.method!r}")
-        if self.lost_class not in ("redraw", "nan"):
-            raise ConfigError(f"lost_class must be redraw or nan, got {self.lost_class!r}")
-        if self.min_positives < 0:
-            raise ConfigError(f"min_positives must be at least 0, got {self.min_positives}")
+            raise ConfigError(f"intervals.level must be between 0 and 1, got {self.level:g}")
 
     def describe(self) -> dict[str, float | str]:
         """Return what a table of intervals says of how they were found."""

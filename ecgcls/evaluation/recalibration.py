@@ -57,9 +57,9 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
 
-from ecgcls.errors import ConfigError, DataError
+from ecgcls.errors import DataError
 from ecgcls.evaluation.calibration import reliability_curve
-from ecgcls.evaluation.checks import check_arrays
+from ecgcls.evaluation.checks import check_arrays, check_settings
 from ecgcls.evaluation.metrics import OVERALL
 
 _METHODS: tuple[Literal["none", "temperature", "platt", "isotonic"], ...] = ("none", "temperature", "platt", "isotonic")
@@ -92,12 +92,7 @@ class CalibrationRule:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if self.method not in (*_METHODS, "best"):
-            raise ConfigError(f"calibration.method must be one of {', '.join(_METHODS)}, best, got {self.method!r}")
-        if self.min_positives < 1:
-            raise ConfigError(f"calibration.min_positives must be at least 1, got {self.min_positives}")
-        if self.n_folds < 2:
-            raise ConfigError(f"calibration.n_folds must be at least 2, got {self.n_folds}")
+        check_settings(self, "calibration", min_positives=1, n_folds=2)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from ecgcls.errors import ConfigError
+from ecgcls.evaluation.checks import check_settings
 from ecgcls.evaluation.intervals import METRICS, Bootstrap, bootstrap
 from ecgcls.evaluation.metrics import OVERALL
 from ecgcls.evaluation.predictions import Predictions
@@ -48,10 +48,7 @@ class Subgroups:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if self.min_records < 1:
-            raise ConfigError(f"subgroups.min_records must be at least 1, got {self.min_records}")
-        if self.n_resamples < 2:
-            raise ConfigError(f"subgroups.n_resamples must be at least 2, got {self.n_resamples}")
+        check_settings(self, "subgroups", min_records=1, n_resamples=2)
 
 
 def score_subgroups(

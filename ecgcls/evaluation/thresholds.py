@@ -37,10 +37,9 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from ecgcls.errors import ConfigError
-from ecgcls.evaluation.checks import check_arrays
+from ecgcls.evaluation.checks import check_arrays, check_settings
 
 _HUNDREDTHS = tuple((np.arange(1, 100) / 100).tolist())
-_RULES = ("f1", "youden", "sensitivity", "specificity", "cost", "fixed")
 
 
 @dataclass(frozen=True)
@@ -75,8 +74,7 @@ class ThresholdRule:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if self.rule not in _RULES:
-            raise ConfigError(f"thresholds.rule must be one of {', '.join(_RULES)}, got {self.rule!r}")
+        check_settings(self, "thresholds", min_positives=1)
         for name in ("sensitivity", "specificity"):
             if not 0 < getattr(self, name) <= 1:
                 raise ConfigError(f"thresholds.{name} must be in (0, 1], got {getattr(self, name):g}")
@@ -84,8 +82,6 @@ class ThresholdRule:
             raise ConfigError(f"thresholds.cost_ratio must be above 0, got {self.cost_ratio:g}")
         if not 0 <= self.fixed <= 1:
             raise ConfigError(f"thresholds.fixed must be in [0, 1], got {self.fixed:g}")
-        if self.min_positives < 1:
-            raise ConfigError(f"thresholds.min_positives must be at least 1, got {self.min_positives}")
 
     def describe(self) -> dict[str, Any]:
         """Return the settings that mattered."""

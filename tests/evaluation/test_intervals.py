@@ -142,8 +142,8 @@ def test_a_perfect_class_has_a_perfect_interval():
     [
         ({"n_resamples": 1}, "n_resamples must be at least 2, got 1"),
         ({"level": 95}, "level must be between 0 and 1, got 95"),
-        ({"method": "normal"}, "method must be expanded, percentile or bca, got 'normal'"),
-        ({"lost_class": "drop"}, "lost_class must be redraw or nan, got 'drop'"),
+        ({"method": "normal"}, "intervals.method must be one of expanded, percentile, bca, got 'normal'"),
+        ({"lost_class": "drop"}, "intervals.lost_class must be one of redraw, nan, got 'drop'"),
         ({"min_positives": -1}, "min_positives must be at least 0, got -1"),
     ],
 )
