@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ecgcls.inference import LoadedRun
+    from ecgcls.jobs.load import LoadedRun
 
 __version__ = "0.1.0"
 
 
 def load_run(path: str | Path, *, device: str = "cpu") -> LoadedRun:
-    """Load a finished run to predict ECGs with it; see `ecgcls.inference.load_run`.
+    """Load a finished run to predict ECGs with it; see `ecgcls.jobs.load.load_run`.
 
     ``run = ecgcls.load_run("outputs/default/cnn1d/fold_0")``, then
     ``run.predict(signal_mv, sampling_rate_hz=500, lead_names=["I", "II", ...])``.
     """
-    from ecgcls import inference  # torch is not imported before it is needed
+    from ecgcls.jobs import load  # torch is not imported before it is needed
 
-    return inference.load_run(path, device=device)
+    return load.load_run(path, device=device)

@@ -1,228 +1,136 @@
-"""What a configuration may say; whatever else it says is refused before anything is built or read.
+"""A configuration held against what it names.
 
-Every node with a ``_target_`` is held against the signature of what it names: an unknown key, a missing one or a
-value of another type than the annotation's is a `ConfigError` that names the key and the near matches.
+A command is a function with annotations, a group of the configuration a node with a ``_target_``. Both are held against
+a signature by the same checker: an unknown key, a missing one or a value of another type than the annotation's is a
+`ConfigError` that names the key and the near matches. Here a configuration is plain data: dicts, lists and values.
+
+A command's parameter may be a node of its own: a typed dict, or ``Annotated[dict, SomeDataclass]``, which overrides
+fields of the dataclass where it is not null.
 """
 
-import difflib
-import hashlib
 import inspect
-import json
 import re
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import is_dataclass
+from functools import reduce
+from operator import or_
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NotRequired, TypedDict, get_args, get_origin, get_type_hints, is_typeddict
 
-from hydra.errors import InstantiationException
-from hydra.utils import get_object, instantiate
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from hydra.utils import get_object
 
+from ecgcls.data.source import ModuleSettings
 from ecgcls.errors import ConfigError
-from ecgcls.signatures import read_signature
+from ecgcls.identity import suggest, suggest_key
 
 _PACKAGE = Path(__file__).parent
 CONF_DIR = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
 """The folder of the YAML groups: inside an installed wheel, or beside the package in a checkout."""
 
-_GROUPS = (
-    "data", "task", "folds", "model", "loss", "optimizer", "scheduler", "metrics", "trainer", "callbacks", "logger",
-    "evaluation",
-)  # fmt: skip
-_ROOT_TYPES: dict[str, type] = {
-    "experiment": str,
-    "fold": int,
-    "seed": int,
-    "output_dir": str,
-    "overwrite": bool,
-}
-_LIGHT = ("folds", "task")  # their modules do without PyTorch
+Group = Annotated[dict[str, Any], "group"]
+"""A choice of a group: each node in it that has a ``_target_`` is held against what that names."""
+Text = Annotated[str, "text"]
+"""A value taken exactly as it was typed, whatever ``,``, ``=``, ``*`` or blanks are in it; so is a `Path`."""
+
+
+class RunConfig(TypedDict):
+    """What ``python -m ecgcls.run`` takes: ``conf/config.yaml``."""
+
+    experiment: Text
+    fold: int
+    seed: int
+    output_dir: Path
+    overwrite: bool
+    data: Group
+    task: Group
+    folds: Group
+    model: Group
+    loss: Group
+    optimizer: Group
+    scheduler: Group
+    metrics: Group
+    trainer: Group
+    callbacks: Group
+    logger: Group
+    evaluation: Group
+    preset: NotRequired[Group]
+
+
 _INSTANTIATE_KEYS = {"_target_", "_partial_", "_args_", "_convert_", "_recursive_"}
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
-_NOT_IDENTITY = (
-    "experiment", "output_dir", "overwrite", "data.store_dir", "trainer.enable_progress_bar",
-    "trainer.enable_model_summary",
-)  # fmt: skip
-"""Keys that say where things lie or what is shown, not what is computed; the whole group ``logger`` is like that."""
 
+def check_arguments(command: Callable[..., Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """Hold a command's configuration against its signature.
 
-def check_nodes(config: DictConfig, groups: Sequence[str]) -> None:
-    """Refuse what some groups of a configuration cannot mean; the rest of it is not looked at.
+    Parameters
+    ----------
+    command
+        A function whose parameters are all keywords with annotations; ``**name: Unpack[SomeTypedDict]`` stands for the
+        keys of the typed dict.
+    config
+        The resolved configuration.
+
+    Returns
+    -------
+    dict
+        The arguments of the call, paths as `Path`.
 
     Raises
     ------
     ConfigError
         Naming the first key that is unknown, missing or of the wrong type.
     """
-    try:
-        plain = {group: OmegaConf.to_container(config[group], resolve=True, throw_on_missing=True) for group in groups}
-    except OmegaConfBaseException as error:
-        raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
-    for key, node in _find_targets(plain):
-        _check_target(key, node)
+    hints, required = read_parameters(command)
+    known = [key for key, _ in _list_keys(hints)]
+    for key in config:
+        if key not in hints:
+            raise ConfigError(f"{key}: no such key{suggest_key(str(key), known)}")
+    for key in required:
+        if key not in config:
+            raise ConfigError(f"{key}: this setting is missing")
+    for key, value in config.items():
+        _check_argument(key, value, hints[key])
+    return {key: _convert(value, hints[key]) for key, value in config.items()}
 
 
-def check(config: DictConfig) -> None:
-    """Refuse a configuration that says something it cannot mean.
-
-    Raises
-    ------
-    ConfigError
-        Naming the first key that is unknown, missing, of the wrong type or out of range.
-    """
-    try:
-        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    except OmegaConfBaseException as error:
-        raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
-    assert isinstance(plain, dict)
-    _check_root(plain)
-    targets = [*_find_targets(plain)]
-    for key, node in targets:
-        if not isinstance(node["_target_"], str):
-            raise ConfigError(f"{key}._target_ must be a class or function, by its full name, got {node['_target_']!r}")
-    for key, node in targets:  # a slip is told at once, before anything is imported that takes seconds
-        signature = read_signature(node["_target_"])
-        if signature is not None:
-            hints = {name: each.annotation for name, each in signature.parameters.items()}
-            given = {name: hint for name, hint in hints.items() if hint is not inspect.Parameter.empty}
-            _check_settings(key, node, signature, given)
-    _check_fused(plain)
-    for key, node in targets:
-        if key in _LIGHT:
-            _check_target(key, node)
-    _build(config.folds).check_fold(config.fold)
-    _build(config.task)
-    for key, node in targets:
-        if key not in _LIGHT:
-            _check_target(key, node)
+def list_texts(command: Callable[..., Any]) -> list[str]:
+    """Return the dotted keys of a command whose values are taken exactly as they are typed."""
+    return [key for key, hint in _list_keys(read_parameters(command)[0]) if _is_text(hint)]
 
 
-def check_types(config: DictConfig, expected: Mapping[str, Any]) -> dict[str, Any]:
-    """Refuse what a command without groups cannot mean, and return its settings.
+def read_parameters(command: Callable[..., Any]) -> tuple[dict[str, Any], set[str]]:
+    """Return the annotation of each keyword of a function, by name, and the names that have no default."""
+    hints, required = get_type_hints(command, include_extras=True), set()
+    hints.pop("return", None)
+    for name, parameter in inspect.signature(command).parameters.items():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            typed_dict = get_args(hints.pop(name))[0]
+            hints |= get_type_hints(typed_dict, include_extras=True)
+            required |= typed_dict.__required_keys__
+        elif parameter.default is parameter.empty:
+            required.add(name)
+    return hints, required
 
-    Parameters
-    ----------
-    config
-        The command's configuration.
-    expected
-        What each setting must be, by dotted key, such as ``{"fold": int | Literal["all"], "data.root": str | None}``.
 
-    Returns
-    -------
-    dict
-        The resolved settings by dotted key.
+def check_run(config: RunConfig) -> None:
+    """Refuse values of a run's own settings that are out of their range.
 
     Raises
     ------
     ConfigError
-        Naming the first key that is unknown or of another type.
+        Naming the setting, what was expected and what was given.
     """
-    settings = dict(_flatten(config, resolve=True))
-    for key, value in settings.items():
-        if key not in expected:
-            raise ConfigError(f"{key}: no such key{suggest_key(key, list(expected))}")
-        if not _fits(value, expected[key]):
-            raise ConfigError(f"{key} must be {_name_type(expected[key])}, got {value!r}")
-    return settings
-
-
-def identify(config: DictConfig) -> dict[str, Any]:
-    """Return the resolved settings that a result depends on, by dotted key."""
-    return {key: value for key, value in _flatten(config, resolve=True) if _is_identity(key)}
-
-
-def name_variant(
-    config: DictConfig,
-    *,
-    choices: Mapping[str, Any],
-    default_config: DictConfig,
-    default_choices: Mapping[str, Any],
-) -> str:
-    """Say in a folder's name what distinguishes a configuration from the default one of the same model.
-
-    Two configurations that differ in anything but the fold and where things lie have different names.
-
-    Parameters
-    ----------
-    config, choices
-        The composed configuration, and the choice made in each group.
-    default_config, default_choices
-        What the same choices give without further overrides; and the choices made by default.
-
-    Returns
-    -------
-    str
-        Such as ``task=rhythm,trainer.max_epochs=30``; empty for the defaults.
-    """
-    parts = [
-        f"{group}={_name_value(choice)}"
-        for group, choice in sorted(choices.items())
-        if group not in ("model", "logger") and choice != default_choices.get(group)
-    ]
-    asked, default = dict(_flatten(config, resolve=False)), dict(_flatten(default_config, resolve=False))
-    for key in sorted(asked.keys() | default.keys()):
-        if key == "fold" or not _is_identity(key):
-            continue
-        if key not in asked:
-            parts.append(f"no-{key}")
-        elif key not in default or (asked[key], type(asked[key])) != (default[key], type(default[key])):
-            parts.append(f"{key}={_name_value(asked[key])}")
-    name = ",".join(parts)
-    return name if len(name) <= 150 else f"{name[:140]}~{_digest(name)}"
-
-
-def suggest(word: str, known: list[str]) -> str:
-    """Return '; did you mean ...?' with the near matches, or what is known if there are few."""
-    near = difflib.get_close_matches(word, known, n=3, cutoff=0.7)
-    if near:
-        return f"; did you mean {' or '.join(near)}?"
-    return f"; expected one of {', '.join(known)}" if 0 < len(known) <= 30 else ""
-
-
-def suggest_key(key: str, known: list[str]) -> str:
-    """Return the near matches of a dotted key among its siblings, or anywhere if its parent is unknown."""
-    parent, dot, _ = key.rpartition(".")
-    siblings = [name for name in known if name.rpartition(".")[0] == parent and "._" not in name]
-    return suggest(key, siblings if siblings or not dot else known)
-
-
-def list_keys(config: DictConfig) -> list[str]:
-    """Return every dotted key of a configuration, inner nodes too."""
-    leaves = [key for key, _ in _flatten(config, resolve=False)]
-    inner = {".".join(key.split(".")[:n]) for key in leaves for n in range(1, key.count(".") + 1)}
-    return sorted({*leaves, *inner})
-
-
-def _is_identity(key: str) -> bool:
-    return key not in _NOT_IDENTITY and key.partition(".")[0] != "logger"
-
-
-def _check_root(plain: dict[Any, Any]) -> None:
-    for key in plain:
-        if key not in _GROUPS and key not in _ROOT_TYPES and key != "preset":
-            raise ConfigError(f"{key}: no such key{suggest(str(key), [*_ROOT_TYPES, *_GROUPS])}")
-    for group in _GROUPS:
-        if not isinstance(plain.get(group), dict):
-            raise ConfigError(f"{group}: expected a choice of this group, got {plain.get(group)!r}")
-    for key, expected in _ROOT_TYPES.items():
-        value = plain.get(key)
-        if not isinstance(value, expected) or (expected is int and isinstance(value, bool)):
-            raise ConfigError(f"{key} must be {_name_type(expected)}, got {value!r}")
-    if not _PLAIN_NAME.fullmatch(plain["experiment"]):
+    if not _PLAIN_NAME.fullmatch(config["experiment"]):
         raise ConfigError(
-            f"experiment must be a name of letters, digits, '.', '_', '+' and '-', got {plain['experiment']!r}"
+            f"experiment must be a name of letters, digits, '.', '_', '+' and '-', got {config['experiment']!r}"
         )
-    if not 0 <= plain["seed"] < 2**32:
-        raise ConfigError(f"seed must be in 0..{2**32 - 1}, got {plain['seed']}")
-
-
-def _check_fused(plain: dict[Any, Any]) -> None:
-    """Refuse what Lightning would refuse only at the first step."""
-    trainer = plain["trainer"]
-    if (
-        plain["optimizer"].get("fused")
+    if not 0 <= config["seed"] < 2**32:
+        raise ConfigError(f"seed must be in 0..{2**32 - 1}, got {config['seed']}")
+    trainer = config["trainer"]
+    if (  # Lightning would refuse it only at the first step
+        config["optimizer"].get("fused")
         and trainer.get("gradient_clip_val") is not None
         and str(trainer.get("precision")).startswith("16")
     ):
@@ -232,59 +140,114 @@ def _check_fused(plain: dict[Any, Any]) -> None:
         )
 
 
-def _build(node: DictConfig) -> Any:
-    """Build what a node says; its own refusal comes through as it is."""
-    try:
-        return instantiate(node)
-    except InstantiationException as error:
-        raise error.__cause__ if isinstance(error.__cause__, ConfigError) else error from None
+def check_group(key: str, node: Any) -> None:
+    """Hold a choice of a group against the classes and functions that it names.
+
+    Raises
+    ------
+    ConfigError
+        Naming the first key that is unknown, missing or of the wrong type.
+    """
+    if not isinstance(node, dict):
+        raise ConfigError(f"{key}: expected a choice of this group, got {node!r}")
+    if "_target_" in node:
+        _check_target(key, node)
+    for name, child in node.items():
+        if isinstance(child, dict):
+            check_group(f"{key}.{name}", child)
 
 
-def _find_targets(node: Any, key: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    if isinstance(node, dict):
-        if "_target_" in node:
-            yield key, node
-        for name, child in node.items():
-            yield from _find_targets(child, f"{key}.{name}" if key else str(name))
+def _check_argument(key: str, value: Any, hint: Any) -> None:
+    if (inner := _read_inner(hint)) is not None:
+        _check_settings(key, value or {}, inner, set(), target=key)
+    elif get_origin(hint) is Annotated and "group" in hint.__metadata__:
+        check_group(key, value)
+    elif not _fits(value, hint):
+        raise ConfigError(f"{key} must be {_name_type(hint)}, got {value!r}")
+
+
+def _read_inner(hint: Any) -> dict[str, Any] | None:
+    """Return the annotations of a parameter that is a node of its own; None for any other."""
+    if is_typeddict(hint):
+        return get_type_hints(hint, include_extras=True)
+    marks = hint.__metadata__ if get_origin(hint) is Annotated else ()
+    settings = next((mark for mark in marks if is_dataclass(mark)), None)
+    return None if settings is None else {name: each | None for name, each in get_type_hints(settings).items()}
+
+
+def _list_keys(hints: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the dotted keys of a command, those of its inner nodes too."""
+    for key, hint in hints.items():
+        inner = _read_inner(hint)
+        if inner is None:
+            yield key, hint
+        else:
+            yield from ((f"{key}.{name}", each) for name, each in inner.items())
+
+
+def _is_text(hint: Any) -> bool:
+    return hint in (Path, Text) or any(_is_text(each) for each in get_args(hint) if each is not str)
+
+
+def _convert(value: Any, hint: Any) -> Any:
+    """Turn a text into a path where the annotation says so."""
+    if isinstance(value, str) and Path in (hint, *get_args(hint)):
+        return Path(value)
+    if (inner := _read_inner(hint)) is not None:
+        return {name: _convert(each, inner[name]) for name, each in (value or {}).items()}
+    return value
 
 
 def _check_target(key: str, node: dict[str, Any]) -> None:
     target = node["_target_"]
+    if not isinstance(target, str):
+        raise ConfigError(f"{key}._target_ must be a class or function, by its full name, got {target!r}")
     try:
         called = get_object(target)
         signature = inspect.signature(called)
     except Exception as error:  # whatever an import of somebody's module may raise
         cause = error.__cause__ or error
         raise ConfigError(f"{key}._target_: cannot import {target} ({str(cause).splitlines()[0]})") from error
-    _check_settings(key, node, signature, _type_hints(called))
+    hints: dict[str, Any] = {name: Any for name in signature.parameters} | _read_hints(called)
+    if key == "data":  # its node has the settings of the source and of the data module side by side
+        hints |= get_type_hints(ModuleSettings)
+    kinds = {parameter.kind: name for name, parameter in signature.parameters.items()}
+    takes_any = hints.pop(kinds.get(inspect.Parameter.VAR_KEYWORD, ""), None) is not None
+    hints.pop(kinds.get(inspect.Parameter.VAR_POSITIONAL, ""), None)
+    required = {name for name, each in signature.parameters.items() if each.default is each.empty and name in hints}
+    _check_settings(key, node, hints, set() if node.get("_partial_") else required, target=target, takes_any=takes_any)
 
 
-def _check_settings(key: str, node: dict[str, Any], signature: inspect.Signature, hints: Mapping[str, Any]) -> None:
+def _check_settings(
+    key: str,
+    node: Mapping[str, Any],
+    hints: Mapping[str, Any],
+    required: set[str],
+    *,
+    target: str,
+    takes_any: bool = False,
+) -> None:
     """Hold a node against what its target takes."""
-    target, parameters = node["_target_"], signature.parameters
-    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     for name, value in node.items():
         if name in _INSTANTIATE_KEYS:
             continue
-        if name not in parameters and not takes_any:
-            raise ConfigError(f"{key}.{name}: no such setting of {target}{suggest(name, list(parameters))}")
+        if name not in hints and not takes_any:
+            raise ConfigError(f"{key}.{name}: no such setting of {target}{suggest(str(name), list(hints))}")
         is_node = isinstance(value, dict) and "_target_" in value
         if name in hints and not is_node and not _fits(value, hints[name]):
             raise ConfigError(f"{key}.{name} must be {_name_type(hints[name])}, got {value!r}")
-    if node.get("_partial_"):
-        return
-    for name, parameter in parameters.items():
-        is_variadic = parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
-        if parameter.default is parameter.empty and not is_variadic and name not in node:
-            raise ConfigError(f"{key}.{name}: {target} needs this setting")
+    for name in sorted(required - node.keys()):
+        raise ConfigError(f"{key}.{name}: {target} needs this setting")
 
 
-def _type_hints(called: Any) -> dict[str, Any]:
+def _read_hints(called: Any) -> dict[str, Any]:
     """Return the annotations of a callable's arguments; none where they cannot be evaluated."""
     try:
-        return typing.get_type_hints(called.__init__ if inspect.isclass(called) else called)
+        hints = get_type_hints(called.__init__ if inspect.isclass(called) else called)
     except Exception:  # an annotation may name what is only imported for type checkers
         return {}
+    hints.pop("return", None)
+    return hints
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -292,6 +255,7 @@ def _fits(value: Any, hint: Any) -> bool:
 
     if isinstance(value, bool) and not _mentions_bool(hint):
         return False  # to Python true is a number; to a reader of a YAML file it is not
+    hint = _read_paths_as_text(hint)
     for candidate in (value, tuple(value)) if isinstance(value, list) else (value,):
         try:
             check_type(candidate, hint)
@@ -301,49 +265,31 @@ def _fits(value: Any, hint: Any) -> bool:
     return False
 
 
+def _read_paths_as_text(hint: Any) -> Any:
+    """Return an annotation in which a path may be given as text."""
+    if hint is Path:
+        return str | Path
+    is_union = type(None) in get_args(hint) or "Union" in str(get_origin(hint))
+    return reduce(or_, map(_read_paths_as_text, get_args(hint))) if is_union else hint
+
+
 def _mentions_bool(hint: Any) -> bool:
-    if hint in (bool, Any, object) or any(isinstance(literal, bool) for literal in typing.get_args(hint)):
+    if hint in (bool, Any, object) or any(isinstance(literal, bool) for literal in get_args(hint)):
         return True
-    return any(_mentions_bool(argument) for argument in typing.get_args(hint))
+    return any(_mentions_bool(argument) for argument in get_args(hint))
 
 
 def _name_type(hint: Any) -> str:
-    """Say a type as one would to a reader: ``int``, ``100 or 500``, ``str or null``."""
+    """Name a type for a reader: ``a whole number``, ``100 or 500``, ``text or null``."""
     if hint is type(None):
         return "null"
-    if isinstance(hint, type) and not typing.get_args(hint):
-        return {"int": "a whole number", "float": "a number", "str": "a text", "bool": "true or false"}.get(
-            hint.__name__, hint.__name__
-        )
-    if typing.get_origin(hint) is typing.Literal:
-        return " or ".join(str(value) for value in typing.get_args(hint))
-    if type(None) in typing.get_args(hint) or "Union" in str(typing.get_origin(hint)):
-        return " or ".join(_name_type(argument) for argument in typing.get_args(hint))
+    if get_origin(hint) is Annotated:
+        return _name_type(get_args(hint)[0])
+    if isinstance(hint, type) and not get_args(hint):
+        names = {"int": "a whole number", "float": "a number", "str": "text", "bool": "true or false", "Path": "a path"}
+        return names.get(hint.__name__, hint.__name__)
+    if get_origin(hint) is typing.Literal:
+        return " or ".join(str(value) for value in get_args(hint))
+    if type(None) in get_args(hint) or "Union" in str(get_origin(hint)):
+        return " or ".join(_name_type(argument) for argument in get_args(hint))
     return str(hint).replace("typing.", "").replace("collections.abc.", "")
-
-
-def _flatten(config: DictConfig, *, resolve: bool) -> Iterator[tuple[str, Any]]:
-    """Yield every leaf with its dotted key; an empty dict or a list is a leaf."""
-
-    def walk(node: Any, key: str) -> Iterator[tuple[str, Any]]:
-        if isinstance(node, dict) and node:
-            for name, child in node.items():
-                yield from walk(child, f"{key}.{name}" if key else str(name))
-        else:
-            yield key, node
-
-    yield from walk(OmegaConf.to_container(config, resolve=resolve), "")
-
-
-def _name_value(value: Any) -> str:
-    """Write a value so that it can stand in a folder's name; what had to be changed gets a digest."""
-    is_word = value is None or isinstance(value, bool)
-    text = json.dumps(value) if is_word else str(value)  # null, true, false
-    if re.fullmatch(r"[A-Za-z0-9._+-]{1,40}", text) and text not in (".", ".."):
-        return text
-    last = re.sub(r"[^A-Za-z0-9._+-]+", "-", text.rstrip("/").rpartition("/")[2]).strip("-")[:40]
-    return f"{last}~{_digest(text)}"
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -1,65 +1,49 @@
-"""Get PTB-XL: ``python -m ecgcls.download --help``."""
+"""Download PTB-XL: ``python -m ecgcls.download --help``."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from omegaconf import DictConfig
-
-from ecgcls.command import run_command
-
-_TYPES: dict[str, Any] = {
-    "root": str,
-    "sampling_rate_hz": Literal[100, 500, "both"],
-    "source": str,
-    "archive": str | None,
-    "connections": int,
-    "timeout_s": int | float,
-    "store_dir": str | None,
-}
+from ecgcls.command.start import run_command
+from ecgcls.config import Text
+from ecgcls.errors import ConfigError
 
 
-def download_job(config: DictConfig) -> None:
-    """Fetch what a configuration says, build its signal store and say what was done."""
-    from ecgcls.config import check_types
-    from ecgcls.errors import ConfigError
-
-    settings = check_types(config, _TYPES)
-    if not settings["timeout_s"] > 0:
-        raise ConfigError(f"timeout_s must be above 0, got {settings['timeout_s']}")
-    from ecgcls.data.download import LICENCE, SOURCES, Source, WebSource, ZipSource, download
+def download(
+    *,
+    root: Path,
+    sampling_rate_hz: Literal[100, 500, "both"],
+    source: Text,
+    archive: Path | None,
+    connections: int,
+    timeout_s: int | float,
+    store_dir: Path | None,
+) -> None:
+    """Fetch what the settings name, build its signal store and print what was done."""
+    if not timeout_s > 0:
+        raise ConfigError(f"timeout_s must be above 0, got {timeout_s}")
+    from ecgcls.data.download import LICENSE, SOURCES, Source, WebSource, ZipSource, fetch
     from ecgcls.data.ptbxl import read_database
     from ecgcls.data.store import open_store
 
-    root = Path(settings["root"])
-    rates = (100, 500) if settings["sampling_rate_hz"] == "both" else (settings["sampling_rate_hz"],)
-    source: Source
-    if settings["archive"] is not None:
-        source = ZipSource(Path(settings["archive"]))
-    else:
-        address = SOURCES.get(settings["source"], settings["source"])
-        source = WebSource(address, timeout_s=settings["timeout_s"])
-    summary = download(
-        source,
-        root,
-        sampling_rates_hz=rates,
-        n_connections=settings["connections"],
-        with_store=settings["store_dir"] is None,
-    )
+    rates = (100, 500) if sampling_rate_hz == "both" else (sampling_rate_hz,)
+    origin: Source = WebSource(SOURCES.get(source, source), timeout_s=timeout_s)
+    if archive is not None:
+        origin = ZipSource(archive)
+    summary = fetch(origin, root, sampling_rates_hz=rates, n_connections=connections, with_store=store_dir is None)
     print(
         f"{summary.n_files:,} files, {summary.n_bytes / 1e6:,.1f} MB, all verified against SHA256SUMS.txt; "
         f"{summary.n_fetched:,} of them, {summary.n_bytes_fetched / 1e6:,.1f} MB, were fetched now."
     )
-    store_dir = Path(settings["store_dir"]) if settings["store_dir"] else None
     for rate in rates:
         filenames = read_database(root, sampling_rate_hz=rate)["filename"]
         store = open_store(root, filenames, sampling_rate_hz=rate, store_dir=store_dir)
         print(f"The signal store of {rate} Hz is ready: {len(store.ecg_ids):,} records.")
-    print(f"\n{LICENCE}\n\n{root}")
+    print(f"\n{LICENSE}\n\n{root}")
 
 
 def main() -> None:
     """Run the command line."""
-    run_command(download_job, config_name="download", texts=("root", "source", "archive", "store_dir"))
+    run_command(download)
 
 
 if __name__ == "__main__":

@@ -2,65 +2,63 @@
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
-from omegaconf import DictConfig
-
-from ecgcls.command import run_command
-
-_TYPES: dict[str, Any] = {
-    "experiment": str,
-    "model": str | None,
-    "fold": int,
-    "variant": str | None,
-    "run_dir": str | None,
-    "output_dir": str,
-    "data.root": str | None,
-    "method": str,
-    "classes": str | None,
-    "records": str | None,
-    "layer": str | None,
-    "n_summary": int,
-    "n_scorecard": int,
-    "seed": int,
-    "device": str,
-    "output": str | None,
-}
-_TEXTS = (
-    "experiment", "variant", "run_dir", "output_dir", "data.root", "method", "classes", "records", "output",
-)  # fmt: skip
+from ecgcls.command.start import run_command
+from ecgcls.config import Text
+from ecgcls.errors import ConfigError
 
 
-def interpret_job(config: DictConfig) -> None:
-    """Explain what a configuration says and write the results."""
-    from ecgcls.config import check_types
-    from ecgcls.errors import ConfigError
+class DataPlace(TypedDict):
+    """Where a data set is."""
 
-    settings = check_types(config, _TYPES)
-    for key in ("n_summary", "n_scorecard", "seed"):
-        if settings[key] < 0:
-            raise ConfigError(f"{key} must be 0 or more, got {settings[key]}")
-    from ecgcls.runs import choose_folder
+    root: Path | None
 
-    folder = choose_folder(settings)
-    from ecgcls.explaining import explain_run  # heavy: only once the run is found
 
-    output = Path(settings["output"] or folder / "interpret")
-    table, warnings = explain_run(
-        folder,
-        output,
-        methods=_split(settings["method"]),
-        class_names=_split(settings["classes"]) if settings["classes"] else None,
-        records=settings["records"],
-        layer=settings["layer"],
-        n_summary=settings["n_summary"],
-        n_scorecard=settings["n_scorecard"],
-        seed=settings["seed"],
-        data_root=Path(settings["data.root"]) if settings["data.root"] else None,
-        device=settings["device"],
+def interpret(
+    *,
+    experiment: Text,
+    model: str | None,
+    fold: int,
+    variant: Text | None,
+    run_dir: Path | None,
+    output_dir: Path,
+    data: DataPlace,
+    method: Text,
+    classes: Text | None,
+    records: Text | None,
+    layer: str | None,
+    n_summary: int,
+    n_scorecard: int,
+    seed: int,
+    device: str,
+    output: Path | None,
+) -> None:
+    """Explain what the settings name, write the results and print the table."""
+    for name, value in {"n_summary": n_summary, "n_scorecard": n_scorecard, "seed": seed}.items():
+        if value < 0:
+            raise ConfigError(f"{name} must be 0 or more, got {value}")
+    from ecgcls.runs.find import choose_configuration, open_run
+
+    which = {"experiment": experiment, "model": model, "fold": fold, "variant": variant}
+    run = open_run(choose_configuration(output_dir=output_dir, run_dir=run_dir, **which).folder)
+    from ecgcls.jobs.explain import ExplainSettings, explain_run  # heavy: only once the run is found
+
+    folder = output or run.path / "interpret"
+    settings = ExplainSettings(
+        methods=_split(method),
+        class_names=_split(classes) if classes else None,
+        records=records,
+        layer=layer,
+        n_summary=n_summary,
+        n_scorecard=n_scorecard,
+        seed=seed,
+        data_root=data["root"],
+        device=device,
     )
+    table, warnings = explain_run(run.path, folder, settings)
     columns = ["ecg_id", "class", "outcome", "y_true", "y_prob", "method", "figure"]
-    print(f"\n{table[columns].to_string(index=False, float_format='{:.3f}'.format)}\n\n{output}")
+    print(f"\n{table[columns].to_string(index=False, float_format='{:.3f}'.format)}\n\n{folder}")
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
 
@@ -72,7 +70,7 @@ def _split(text: str) -> list[str]:
 
 def main() -> None:
     """Run the command line."""
-    run_command(interpret_job, config_name="interpret", texts=_TEXTS)
+    run_command(interpret)
 
 
 if __name__ == "__main__":

@@ -1,68 +1,66 @@
 """Train and test one fold, or sweep folds and settings with ``-m``: ``python -m ecgcls.run --help``."""
 
-import logging
 import math
 import sys
+from pathlib import Path
+from typing import Unpack
 
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-from omegaconf import DictConfig
-
-from ecgcls.command import compose_default, run_command
-from ecgcls.processes import is_of_command, read_rank
-from ecgcls.provenance import remember_command
-
-log = logging.getLogger(__name__)
+from ecgcls.command.processes import is_child, is_reporter
+from ecgcls.command.start import is_sweep, name_job, read_run_dir, run_command
+from ecgcls.config import RunConfig, check_run
+from ecgcls.runs.provenance import remember_command
+from ecgcls.sweeps.reports import is_trial, report_job
 
 
-def run_job(config: DictConfig) -> float | None:
-    """Train what a composed configuration says, unless that is done; print the test metrics.
+def run(**config: Unpack[RunConfig]) -> tuple[Path, float]:
+    """Train what the configuration says, unless that is done, and print the test scores.
 
     Returns
     -------
-    float or None
-        The best validation PR-AUC, which a search can maximise; None if the job of a sweep failed.
+    Path
+        The run's folder.
+    float
+        The best validation PR-AUC, which a search maximizes.
     """
-    from ecgcls.sweep import record_job  # heavy imports stay out of --help
+    from ecgcls.jobs.results import format_table, tabulate
+    from ecgcls.runs.find import place_run
 
-    return record_job(_train, config)
+    check_run(config)
+    model, variant = name_job()
+    names = {"model": model, "variant": variant, "fold": config["fold"]}
+    directory = place_run(config["output_dir"], config["experiment"], **names, run_dir=read_run_dir())
+    if directory.is_finished and not config["overwrite"]:
+        from ecgcls.jobs.parts import check_repeated
 
-
-def _train(config: DictConfig) -> "tuple[str, float]":
-    from ecgcls.config import check, name_variant
-
-    check(config)
-    default_config, choices, default_choices = compose_default("config")
-    variant = name_variant(config, choices=choices, default_config=default_config, default_choices=default_choices)
-    from ecgcls.fit import train
-    from ecgcls.runs import place_run, say_table
-    from ecgcls.sweep import is_search
-
-    model = choices["model"]
-    run = place_run(config, model=model, variant=variant)
-    tells = read_rank() == 0 and not is_of_command()
-    if run.is_finished and not config.overwrite:
-        run.check_same_config(config)
-        if tells:
-            print(f"Finished already: {run.path} (overwrite=true trains anew)")
+        check_repeated(directory, config)
+        if is_reporter():
+            print(f"Finished already: {directory.path} (overwrite=true retrains)")
     else:
-        is_in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
-        shows_bar = sys.stderr.isatty() and not is_in_sweep and not is_of_command()
-        train(config, run, model=model, variant=variant, shows_bar=shows_bar)
-    if not tells:
-        return str(run.path), math.nan
-    objective: float = run.read_metrics()["val"]["overall"]["pr_auc"]
-    if is_search(HydraConfig.get()):
-        print(f"\nValidation PR-AUC {objective:.3f}: {run.path}")  # who searches must not see the test part
+        from ecgcls.jobs.build import build_job
+        from ecgcls.jobs.logs import hold_log, quiet_lightning
+        from ecgcls.jobs.train import train
+
+        quiet_lightning()
+        shows_bar = sys.stderr.isatty() and not is_sweep() and not is_child()
+        with hold_log() as early:
+            job = build_job(config, directory, model=model, variant=variant, shows_bar=shows_bar, is_trial=is_trial())
+            train(job, early)
+    if not is_reporter():
+        return directory.path, math.nan
+    objective: float = directory.read_metrics()["val"]["overall"]["pr_auc"]
+    if is_trial():
+        print(f"\nValidation PR-AUC {objective:.3f}: {directory.path}")  # a search must not see test scores
     else:
-        print(f"\nTest of {model}, fold {config.fold}:\n{say_table(run.tabulate_test())}\n\n{run.path}")
-    return str(run.path), objective
+        table = format_table(tabulate(directory.path, "test"))
+        print(f"\nTest of {model}, fold {config['fold']}:\n{table}\n\n{directory.path}")
+    return directory.path, objective
 
 
 def main() -> None:
     """Run the command line."""
-    remember_command()
-    run_command(run_job, config_name="config")
+    if not is_child():
+        remember_command()
+    run_command(run, around=report_job)
 
 
 if __name__ == "__main__":

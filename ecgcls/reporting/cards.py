@@ -1,13 +1,13 @@
 """A model card and a TRIPOD+AI checklist of a configuration, as Markdown, from what its runs recorded.
 
-What the runs cannot answer is marked as open; nothing is invented.
+What the runs cannot answer is marked as open; nothing is made up.
 
 References
 ----------
 .. [1] M. Mitchell et al., "Model cards for model reporting", FAT* 2019, doi:10.1145/3287560.3287596.
 .. [2] G. S. Collins et al., "TRIPOD+AI statement: updated guidance for reporting clinical prediction models that use
-       regression or machine learning methods", BMJ 385, 2024, doi:10.1136/bmj-2023-078378. The items are named here in
-       short; the statement says what each asks.
+       regression or machine learning methods", BMJ 385, 2024, doi:10.1136/bmj-2023-078378. The items are
+       abbreviated here; the statement has their full text.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from omegaconf import OmegaConf
 
+from ecgcls.evaluation.metrics import LEADERBOARD, METRICS
 from ecgcls.files import write_atomically
-from ecgcls.reporting.collect import SHOWN, Configuration
+from ecgcls.identity import flatten
+from ecgcls.runs.configuration import Configuration
+from ecgcls.runs.info import RunInfo
 
 OPEN = "**Open.** The run cannot answer this; its authors must."
 
@@ -33,11 +35,11 @@ def write_cards(
     one
         The configuration.
     intervals
-        By metric of the leaderboard its 95 % interval.
+        By metric of the leaderboard its interval.
     worst
         The worst subgroup, in words; empty where there is none.
     limits
-        What the numbers cannot say.
+        What the numbers cannot show.
 
     Returns
     -------
@@ -65,7 +67,7 @@ def render_card(one: Configuration, facts: Mapping[str, str]) -> str:
         "Checks": facts["checks"],
         "Limits": facts["limits"],
         "Ethical considerations": OPEN,
-        "To repeat it": facts["repeat"],
+        "Reproducing it": facts["repeat"],
     }
     body = "\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items())
     return f"# Model card: {one.name}\n\n{facts['warning']}{body}\n"
@@ -80,7 +82,7 @@ def render_checklist(one: Configuration, facts: Mapping[str, str]) -> str:
     n_open = sum(key == "" for _, _, key in _ITEMS)
     return (
         f"# TRIPOD+AI checklist: {one.name}\n\n{facts['warning']}Items of TRIPOD+AI (Collins et al., BMJ 2024, "
-        "doi:10.1136/bmj-2023-078378), named in short. Answered is what the runs recorded; "
+        "doi:10.1136/bmj-2023-078378), abbreviated. The answers are what the runs recorded; "
         f"{n_open} of {len(_ITEMS)} items are open.\n\n| item | asks for | answer |\n|---|---|---|\n"
         + "\n".join(rows)
         + "\n"
@@ -96,7 +98,7 @@ _ITEMS = (
     ("4", "Objectives", ""),
     ("5a", "Sources of data", "source"),
     ("5b", "Dates of the data", ""),
-    ("6a", "Setting and centres", ""),
+    ("6a", "Setting and centers", ""),
     ("6b", "Eligibility of participants", "left_out"),
     ("6c", "Treatments received", ""),
     ("7", "Data preparation and quality checks", "preparation"),
@@ -147,124 +149,110 @@ def _collect_facts(
     one: Configuration, *, intervals: Mapping[str, tuple[float, float] | None], worst: str, limits: Sequence[str]
 ) -> dict[str, str]:
     """Write what the runs recorded in sentences, by key."""
-    info, config = one.infos[0], one.runs[0].read_config()
-    data = info["data"]
+    config = dict(flatten(one.runs[0].read_config()))
+    simulated = "The ECGs are simulated: no number here says anything about patients.\n\n"
+    info, git = one.info, one.info.git or {}
+    versions = ", ".join(f"{name} {value}" for name, value in info.versions.items())
+    n_checked = sum(bool(each.leakage) for each in one.infos)
+    return {
+        "warning": simulated if info.synthetic else "",
+        **_describe_model(info, config, one),
+        **_describe_data(info, config),
+        **_describe_evaluation(info, one, intervals),
+        "subgroups": f"Lowest: {worst}. All: `subgroups.csv` of each fold."
+        if worst
+        else "See `subgroups.csv` of each fold.",
+        "checks": "No patient and no waveform is in two of train, validation and test; the standardizer was fitted on the "
+        "training set; calibrator and thresholds were learned on the validation set. "
+        f"{n_checked} of {len(one.infos)} runs recorded these checks.",
+        "limits": " ".join(limits),
+        "input": "A recording that is too short, lacks a lead that cannot be derived, or has missing samples is refused "
+        "with the reason; what was resampled, derived or cut is reported with the result.",
+        "repeat": f"`{' '.join(info.command)}` at commit {git.get('commit', 'unknown')}"
+        + (" (modified)" if git.get("modified") else "")
+        + f"; {versions}.",
+    }
 
-    def setting(key: str, default: Any = "not recorded") -> Any:
-        return OmegaConf.select(config, key, default=default)
 
+def _describe_model(info: RunInfo, config: Mapping[str, Any], one: Configuration) -> dict[str, str]:
+    is_net = info.kind == "net"
+    kept = "weights and standardizer in `best.ckpt` of each fold" if is_net else "coefficients in `baseline.json`"
+    variant = f", variant `{info.variant}`" if info.variant else ""
+    loss = config.get("loss._target_")
+    is_weighted = any(weight != 1 for weight in info.pos_weight or ())
+    columns = ", ".join(config.get("model.columns") or []) or "none"
+    return {
+        "model": f"`{info.model}` (`{config.get('model._target_')}`), {info.n_parameters:,} parameters{variant}; {kept}.",
+        "training": f"Loss `{loss}`, optimizer `{config.get('optimizer._target_')}` (lr {config.get('optimizer.lr')}), at "
+        f"most {config.get('trainer.max_epochs')} epochs, batch size {config.get('data.batch_size')}, seed {info.seed}; "
+        f"the epoch with the best validation score is kept. {len(one.runs)} of {one.n_folds} folds are finished. Every "
+        "setting is in `.hydra/config.yaml` of each fold.",
+        "predictors": f"The raw ECG: {', '.join(info.data['lead_names'])}, {info.data['n_samples']} samples per lead."
+        if is_net
+        else f"Columns of the data set's table: {columns}.",
+        "imbalance": f"Loss `{loss}`"
+        + (", which weighs positive records more; recalibration undoes the weight." if is_weighted else "."),
+    }
+
+
+def _describe_data(info: RunInfo, config: Mapping[str, Any]) -> dict[str, str]:
+    data = info.data
     parts = "; ".join(
         f"{name}: {part['n_records']} records of {part['n_patients']} patients ("
         + ", ".join(f"{label} {count}" for label, count in part["n_positive"].items())
         + ")"
         for name, part in data["parts"].items()
     )
-    performance = ", ".join(
-        f"{label} {one.scores.overall[key]:.3f}"
-        + ("" if not (held := intervals[key]) else f" [{held[0]:.3f}, {held[1]:.3f}]")
-        for key, label in SHOWN.items()
-    )
-    decisions = info.get("decisions", {})
-    rule = decisions.get("threshold_rule", {"rule": "fixed"})
-    thresholds = ", ".join(f"{name} {at:.3g}" for name, at in info.get("thresholds", {}).items())
-    learned = "Nothing was recalibrated; classes are predicted from 0.5 on."
-    if decisions:
-        learned = (
-            f"Each run recalibrated its probabilities ({decisions['calibrator']['method']}) and chose thresholds "
-            f"({rule['rule']}) on its {decisions['learned_on']['n_records']} validation records; of fold "
-            f"{info['fold']}: "
-            f"{thresholds}."
-        )
-    git = info.get("git") or {}
-    is_net = not (one.runs[0].path / "baseline.json").is_file()
-    versions = ", ".join(f"{name} {value}" for name, value in info["versions"].items())
-    simulated = "The ECGs are simulated: no number here says anything about patients.\n\n" if info["synthetic"] else ""
     return {
-        "warning": simulated,
-        "model": f"`{one.model}` (`{setting('model._target_')}`), {info['n_parameters']:,} parameters"
-        + (f", variant `{one.variant}`" if one.variant else "")
-        + (
-            "; weights and standardiser in `best.ckpt` of each fold."
-            if is_net
-            else "; coefficients in `baseline.json`."
-        ),
-        "training": f"Loss `{setting('loss._target_')}`, optimiser `{setting('optimizer._target_')}` (lr "
-        f"{setting('optimizer.lr')}), "
-        f"at most {setting('trainer.max_epochs')} epochs, batch size {setting('data.batch_size')}, seed "
-        f"{info['seed']}; the epoch "
-        f"with the best validation score is kept. {len(one.runs)} of {one.n_folds} folds are finished. Every setting "
-        "stands in `.hydra/config.yaml` of each fold.",
-        "source": f"`{data['root']}`, {data['n_records']} labelled records of {len(data['lead_names'])} leads at "
+        "source": f"`{data['root']}`, {data['n_records']} labeled records with {len(data['lead_names'])} leads at "
         f"{data['sampling_rate_hz']} Hz; fingerprint of the signals {data['fingerprint']['signals'][:16]}.",
-        "participants": f"Records, patients and positive records of fold {info['fold']}: {parts}.",
-        "left_out": f"Left out: {data['n_without_label']} records without a label in the task, "
-        f"{data['n_missing_files']} without a signal file, {data.get('n_copies_left_out', 0)} copies of records "
-        f"of another "
-        f"part; classes that could not be learned: {', '.join(data['absent_classes']) or 'none'}. Values are "
-        f"not imputed "
-        "in signals.",
-        "preparation": "Signals are checked against their checksums when they are read; leads are matched by "
-        "name. The net "
-        "takes each lead less its mean over the training part, divided by its standard deviation there. "
-        f"{data.get('n_records_with_a_flat_lead', 0)} records have a flat lead and are kept.",
-        "outcome": f"{', '.join(data['class_names'])}, from the SCP statements of the data set (task "
-        f"`{setting('task.statements')}`, `{setting('task.classes')}`); a statement counts from a likelihood of "
-        f"{setting('task.min_likelihood', 0)} percent on. Fingerprint of the labels "
-        f"{data.get('labels_sha256', 'not recorded')[:16]}.",
-        "predictors": f"The raw ECG: {', '.join(data['lead_names'])}, {data['n_samples']} samples a lead."
-        if is_net
-        else f"Columns of the data set's table: {', '.join(setting('model.columns', [])) or 'none'}.",
-        "splits": f"Fold table {setting('folds.test')} (strat_folds that each fold tests), validation "
-        f"{setting('folds.val')}; the rest trains. No patient is in two parts of a fold. All records come "
-        "from one data set.",
-        "measures": "On pooled test records, each tested once by a net that had not seen its patient: PR-AUC "
-        "(average "
-        "precision), ROC-AUC, F1, MCC, sensitivity, specificity, predictive values, Brier score, calibration; "
-        "macro means "
-        "over the classes; 95 % intervals from drawing patients.",
-        "performance": f"{performance} (macro, pooled, {len(one.pooled)} test records of "
-        f"{len(np.unique(one.pooled.patient_id))} patients); by class in `metrics_by_class.csv` and `intervals.csv`.",
-        "decisions": learned,
+        "participants": f"Records, patients and positive records of fold {info.fold}: {parts}.",
+        "left_out": f"Left out: {data['n_without_label']} records without a label in the task, {data['n_missing_files']} "
+        f"without a signal file, {data['n_copies_left_out']} copies of records that are also in another of train, "
+        f"validation and test; classes that could not be learned: {', '.join(data['absent_classes']) or 'none'}. No "
+        "values are imputed in signals.",
+        "preparation": "Signals are verified against their checksums when they are read; leads are matched by name. The "
+        "net takes each lead minus its mean over the training set, divided by its standard deviation there. "
+        f"{data['n_records_with_a_flat_lead']} records have a flat lead and are kept.",
+        "outcome": f"{', '.join(info.class_names)}, from the SCP statements of the data set (task "
+        f"`{config.get('task.statements')}`, `{config.get('task.classes')}`); a statement counts from a likelihood of "
+        f"{config.get('task.min_likelihood', 0)} percent. Fingerprint of the labels {data['labels_sha256'][:16]}.",
+        "splits": f"Test strat_folds of each fold {config.get('folds.test')}, validation {config.get('folds.val')}; the "
+        "rest is the training set. No patient is in two of them. All records come from one data set.",
+    }
+
+
+def _describe_evaluation(
+    info: RunInfo, one: Configuration, intervals: Mapping[str, tuple[float, float] | None]
+) -> dict[str, str]:
+    performance = ", ".join(
+        f"{METRICS[key].label} {one.scores.overall[key]:.3f}"
+        + ("" if not (limits := intervals[key]) else f" [{limits[0]:.3f}, {limits[1]:.3f}]")
+        for key in LEADERBOARD
+    )
+    learned, thresholds = info.decisions, ", ".join(f"{name} {at:.3g}" for name, at in info.thresholds.items())
+    return {
+        "measures": "On pooled test records, each tested once by a net that had not seen its patient: PR-AUC (average "
+        "precision), ROC-AUC, F1, MCC, sensitivity, specificity, predictive values, Brier score, calibration; macro means "
+        f"over the classes; {100 * info.evaluation.intervals.level:g} % intervals from a bootstrap over patients.",
+        "performance": f"{performance} (macro, pooled, {len(one.tested)} test records of "
+        f"{len(np.unique(one.tested.patient_id))} patients); by class in `metrics_by_class.csv` and `intervals.csv`.",
+        "decisions": f"Each run recalibrated its probabilities ({learned['calibrator']['method']}) and chose thresholds "
+        f"({learned['threshold_rule']['rule']}) on its {learned['learned_on']['n_records']} validation records; fold "
+        f"{info.fold}: {thresholds}.",
         "calibration": "Before and after recalibration: `calibration.csv` and `reliability.csv` of each fold.",
-        "imbalance": f"Loss `{setting('loss._target_')}`"
-        + (
-            ", which weighs positive records more; the weight is undone by recalibration."
-            if info.get("pos_weight")
-            else "."
-        ),
-        "subgroups": f"Lowest: {worst}. All: `subgroups.csv` of each fold."
-        if worst
-        else "See `subgroups.csv` of each fold.",
-        "checks": "No patient and no waveform in two parts; standardiser fitted on the training part; calibrator and "
-        f"thresholds learned on the validation part. {sum('leakage' in one_info for one_info in one.infos)} of "
-        f"{len(one.infos)} runs recorded these checks.",
-        "limits": " ".join(limits),
-        "input": "A recording that is too short, lacks a lead that cannot be derived or has missing samples is "
-        "refused with "
-        "the reason; what was resampled, derived or cut is said with the result.",
-        "repeat": f"`{' '.join(info['command'])}` at commit {git.get('commit', 'unknown')}"
-        + (" (modified)" if git.get("modified") else "")
-        + f"; {versions}.",
     }
 
 
 def _tabulate_classes(one: Configuration) -> str:
-    columns = {
-        "n_positive": "positive",
-        "pr_auc": "PR-AUC",
-        "roc_auc": "ROC-AUC",
-        "f1": "F1",
-        "sensitivity": "sensitivity",
-        "specificity": "specificity",
-        "precision": "PPV",
-        "npv": "NPV",
-    }
-    lines = [f"| class | {' | '.join(columns.values())} |", f"|---|{'---:|' * len(columns)}"]
+    columns = ("pr_auc", "roc_auc", "f1", "sensitivity", "specificity", "precision", "npv")
+    heads = ["positive", *(METRICS[key].label for key in columns)]
+    lines = [f"| class | {' | '.join(heads)} |", f"|---|{'---:|' * len(heads)}"]
     for name, row in one.scores.by_class.iterrows():
-        cells = [f"{row[key]:.0f}" if key == "n_positive" else _say(float(row[key])) for key in columns]
+        cells = [f"{row['n_positive']:.0f}", *(_format(float(row[key])) for key in columns)]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _say(value: float) -> str:
-    return "not defined" if np.isnan(value) else f"{value:.3f}"
+def _format(value: float) -> str:
+    return "undefined" if np.isnan(value) else f"{value:.3f}"

@@ -10,8 +10,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from ecgcls.reporting.collect import Configuration
 from ecgcls.reporting.curves import Curves
+from ecgcls.runs.configuration import Configuration
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#C76DA2", "#B87A00", "#2C8EC9", "#767676", "#AA4499", "#8B8B2B")
 """Of the models in order: those of `ecgcls.evaluation.figures`, the light ones darkened and the black one lightened
@@ -101,7 +101,7 @@ def draw_reliability(
                 meta={"model": number, "class": class_names.index(name)},
                 name=_escape(label),
                 customdata=bins["n_records"],
-                hovertemplate=f"{_escape(label)}<br>said %{{x:.2f}}, was %{{y:.2f}} "
+                hovertemplate=f"{_escape(label)}<br>predicted %{{x:.2f}}, observed %{{y:.2f}} "
                 "(%{customdata} records)<extra></extra>",
             )
         )

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from ecgcls.evaluation.calibration import reliability_curve
-from ecgcls.reporting.collect import Configuration
+from ecgcls.runs.configuration import Configuration
 
 SENSITIVITY = 0.8
-"""At which precision is told."""
+"""The sensitivity at which precision is reported."""
 SPECIFICITY = 0.9
-"""At which sensitivity is told."""
+"""The specificity at which sensitivity is reported."""
 
 _MAX_POINTS, _MIN_POINTS = 300, 40  # a curve
 _ALL_POINTS = 100_000  # of all curves of a chart, so that many classes do not make a page too large
@@ -26,7 +26,7 @@ _ALL_POINTS = 100_000  # of all curves of a chart, so that many classes do not m
 
 @dataclass(frozen=True, eq=False)
 class Curves:
-    """What is drawn of one model and class, and told of it.
+    """The curves of one model and class, and numbers from them.
 
     Attributes
     ----------
@@ -125,12 +125,12 @@ def trace_all(configurations: Sequence[Configuration], class_names: Sequence[str
         (name, number)
         for name in class_names
         for number, one in enumerate(configurations)
-        if name in one.pooled.class_names and name not in one.scores.undefined
+        if name in one.class_names and name not in one.scores.undefined
     ]
     n_points = min(_MAX_POINTS, max(_MIN_POINTS, _ALL_POINTS // max(1, len(defined))))
     traced = {}
     for name, number in defined:
-        pooled = configurations[number].pooled
+        pooled = configurations[number].tested
         column = pooled.class_names.index(name)
         traced[name, number] = trace_curves(pooled.y_true[:, column], pooled.y_prob[:, column], n_points=n_points)
     return traced

@@ -1,4 +1,4 @@
-"""Explained ECGs of a report: what ``interpret`` left in the runs' folders, drawn anew as vector graphics."""
+"""Explained ECGs of a report: the results of ``interpret`` in the runs' folders, redrawn as vector graphics."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ import pandas as pd
 
 from ecgcls.errors import DataError
 from ecgcls.explanation.figures import draw_ecg, to_svg
-from ecgcls.reporting.collect import Configuration
+from ecgcls.runs.configuration import Configuration
 
 _COLUMNS = ("ecg_id", "class", "outcome", "method", "y_true", "y_prob", "attribution")
 _OUTCOMES = {"TP": "true positive", "FP": "false positive", "FN": "false negative", "TN": "true negative", "": ""}
@@ -64,7 +64,7 @@ def collect_galleries(configurations: Sequence[Configuration], *, max_bytes: int
     Raises
     ------
     DataError
-        If what ``interpret`` left is damaged.
+        If a result of ``interpret`` is damaged.
     """
     galleries, waiting = [], []
     for one in configurations:
@@ -76,7 +76,7 @@ def collect_galleries(configurations: Sequence[Configuration], *, max_bytes: int
             card = _read_card(folder / "scorecard.json")
             for method, rows in table.groupby("method", sort=False):
                 judged = _judge(card.get(str(method)), folder / "scorecard.json")
-                gallery = Gallery(one.name, info["fold"], str(method), *judged)
+                gallery = Gallery(one.name, info.fold, str(method), *judged)
                 galleries.append(gallery)
                 ranks = rows["outcome"].map(list(_OUTCOMES).index)
                 waiting += [
@@ -159,5 +159,5 @@ def _judge(scores: dict[str, Any] | None, path: Path) -> tuple[list[tuple[str, b
 
 
 def _complain(path: Path, reason: object) -> DataError:
-    said = " ".join(str(getattr(reason, "strerror", None) or reason).split())
-    return DataError(f"{path}: what interpret left is damaged ({said}); explain the run anew, or remove the folder")
+    text = " ".join(str(getattr(reason, "strerror", None) or reason).split())
+    return DataError(f"{path}: this result of interpret is damaged ({text}); run interpret again, or remove the folder")

@@ -15,38 +15,28 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from ecgcls import __version__
+from ecgcls.evaluation.metrics import LEADERBOARD, METRICS
 from ecgcls.files import write_atomically
 from ecgcls.reporting import charts
 from ecgcls.reporting.cards import write_cards
-from ecgcls.reporting.collect import (
-    SHOWN,
-    Configuration,
-    Experiment,
-    collect,
-    compare_versions,
-    describe_data,
-    list_limits,
-)
+from ecgcls.reporting.cells import name_worst, score_cells
 from ecgcls.reporting.curves import SENSITIVITY, SPECIFICITY, Curves, trace_all
+from ecgcls.reporting.experiment import Experiment, collect
+from ecgcls.reporting.facts import compare_versions, describe_data, list_checks, list_limits
 from ecgcls.reporting.gallery import collect_galleries
-from ecgcls.reporting.statistics import compare_with_best, describe_calibration, find_intervals, list_checks
-from ecgcls.reporting.subgroups import name_worst, score_subgroups
+from ecgcls.reporting.statistics import (
+    CALIBRATION,
+    compare_with_best,
+    describe_calibration,
+    summarize_configuration,
+)
+from ecgcls.runs.configuration import Configuration
 
 MAX_BYTES = 9_900_000
 """Of a page: the explained ECGs get what the rest leaves."""
 
 _HERE = Path(__file__).parent
-_COLUMNS = {
-    "n_positive": "Positives",
-    "prevalence": "Prevalence",
-    "pr_auc": "PR-AUC",
-    "roc_auc": "ROC-AUC",
-    "f1": "F1",
-    "sensitivity": "Sensitivity",
-    "specificity": "Specificity",
-    "precision": "Precision",
-    "npv": "NPV",
-}
+_BY_CLASS = ("pr_auc", "roc_auc", "f1", "sensitivity", "specificity", "precision", "npv")
 
 
 def write_report(experiment_dir: Path, *, output: Path, data_root: Path | None = None) -> Path:
@@ -59,7 +49,7 @@ def write_report(experiment_dir: Path, *, output: Path, data_root: Path | None =
     output
         The HTML file; an older one is replaced.
     data_root
-        Where the runs' data set lies now, for the subgroups; None: where it lay in training.
+        The data set whose table says which subgroups there are; None: as the runs recorded them.
 
     Returns
     -------
@@ -103,9 +93,9 @@ def render(experiment: Experiment, content: Mapping[str, Any]) -> str:
 def _collect_content(experiment: Experiment, *, data_root: Path | None) -> dict[str, Any]:
     """Return what the template says, but for the explained ECGs."""
     configurations, class_names = experiment.configurations, experiment.class_names
-    widest = experiment.widest.pooled
+    widest = experiment.widest.tested
     curves = trace_all(configurations, class_names)
-    subgroups, no_subgroups = score_subgroups(configurations, data_root=data_root)
+    subgroups, no_subgroups = score_cells(configurations, data_root=data_root)
     return {
         "experiment": experiment,
         "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -113,10 +103,12 @@ def _collect_content(experiment: Experiment, *, data_root: Path | None) -> dict[
         "version": __version__,
         "n_records": len(widest),
         "n_patients": len(np.unique(widest.patient_id)),
-        "shown": SHOWN,
-        "columns": _COLUMNS,
-        "board": [one.tabulate() | {"intervals": find_intervals(one)} for one in configurations],
+        "shown": {key: METRICS[key].label for key in LEADERBOARD},
+        "columns": {"n_positive": "Positives", "prevalence": "Prevalence"}
+        | {key: METRICS[key].label for key in _BY_CLASS},
+        "board": [summarize_configuration(one) for one in configurations],
         "comparisons": compare_with_best(configurations),
+        "calibration_columns": CALIBRATION,
         "calibration": describe_calibration(configurations),
         "checks": list_checks(configurations),
         "models": [{"name": one.name, **charts.style(number)} for number, one in enumerate(configurations)],
@@ -124,9 +116,10 @@ def _collect_content(experiment: Experiment, *, data_root: Path | None) -> dict[
         "sensitivity": SENSITIVITY,
         "specificity": SPECIFICITY,
         "charts": _draw_charts(curves, configurations, class_names),
-        "losses": [_summarise_training(one) for one in configurations],
+        "losses": [_summarize_training(one) for one in configurations],
         "subgroups": subgroups,
         "no_subgroups": no_subgroups,
+        "min_records": max(one.evaluation.subgroups.min_records for one in configurations),
         "worst": name_worst(configurations, subgroups),
         "data": describe_data(configurations),
         "saved": [_describe_config(one) for one in configurations],
@@ -161,8 +154,8 @@ def _embed(json_text: str | None) -> Markup:
     return Markup(text)
 
 
-def _summarise_training(one: Configuration) -> dict[str, Any]:
-    """Say in numbers what the training curves show."""
+def _summarize_training(one: Configuration) -> dict[str, Any]:
+    """Return in numbers what the training curves show."""
     scored = [table.dropna(subset=["val/pr_auc"]) for table in one.histories if "val/pr_auc" in table]
     best = [table.sort_values("val/pr_auc", kind="stable").iloc[-1] for table in scored if len(table)]
     return {
@@ -179,9 +172,9 @@ def _describe_config(one: Configuration) -> dict[str, Any]:
         "name": one.name,
         "folder": str(one.folder),
         "yaml": (run.path / ".hydra" / "config.yaml").read_text(),
-        "commands": list(dict.fromkeys(shlex.join(info["command"]) for info in one.infos)),
-        "fold": info["fold"],
-        "seed": info["seed"],
+        "commands": list(dict.fromkeys(shlex.join(info.command) for info in one.infos)),
+        "fold": info.fold,
+        "seed": info.seed,
     }
 
 

@@ -1,21 +1,19 @@
-"""What a report says of how far its numbers can be believed: intervals, comparisons, calibration and checks."""
+"""How far the numbers of a report can be trusted: intervals, comparisons and calibration."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ecgcls.cross_validation import read_folds
 from ecgcls.errors import DataError
 from ecgcls.evaluation.comparison import Comparing, compare
-from ecgcls.evaluation.intervals import Bootstrap, bootstrap
-from ecgcls.evaluation.metrics import OVERALL
-from ecgcls.evaluation.predictions import pool
+from ecgcls.evaluation.intervals import bootstrap
+from ecgcls.evaluation.metrics import LEADERBOARD, OVERALL
 from ecgcls.evaluation.recalibration import measure_calibration
-from ecgcls.reporting.collect import SHOWN, Configuration
+from ecgcls.runs.configuration import Configuration
 
 _COMPARED = ("pr_auc", "roc_auc")
-_CALIBRATION = {
+CALIBRATION = {
     "ece_mass": "ECE (equal mass)",
     "ece_width": "ECE (equal width)",
     "brier": "Brier score",
@@ -23,19 +21,40 @@ _CALIBRATION = {
     "slope": "Slope",
     "intercept": "Intercept",
 }
-"""Columns of `describe_calibration`."""
+"""Columns of the table of calibration."""
+
+
+def summarize_configuration(one: Configuration) -> dict[str, Any]:
+    """Return the configuration's line of the leaderboard, as numbers."""
+    line: dict[str, Any] = {
+        "name": one.name,
+        "n_finished": len(one.runs),
+        "n_folds": one.n_folds,
+        "n_parameters": one.info.n_parameters,
+        "fit_s": one.fit_s,
+        "intervals": find_intervals(one),
+    }
+    for key in LEADERBOARD:
+        mean, sd = one.over_folds.loc[("overall", key), ["mean", "sd"]].astype(float)
+        line[key] = {"mean": mean, "sd": sd, "pooled": one.scores.overall[key]}
+    return line
 
 
 def find_intervals(one: Configuration) -> dict[str, tuple[float, float] | None]:
-    """Return the 95 % interval of each metric of the leaderboard, from drawing patients; None with fewer than two."""
-    pooled = one.pooled
-    if len(np.unique(pooled.patient_id)) < 2:
-        return dict.fromkeys(SHOWN)
-    found = bootstrap(
-        pooled.y_true, pooled.y_prob, pooled.patient_id, pooled.class_names, y_pred=pooled.y_pred, settings=Bootstrap()
+    """Return the interval of each metric of the leaderboard, as the runs evaluate it; None with only one patient."""
+    tested = one.tested
+    if len(np.unique(tested.patient_id)) < 2:
+        return dict.fromkeys(LEADERBOARD)
+    table = bootstrap(
+        tested.y_true,
+        tested.y_prob,
+        tested.patient_id,
+        tested.class_names,
+        y_pred=tested.y_pred,
+        settings=one.evaluation.intervals,
     )
-    low, high = found["low"].to_dict(), found["high"].to_dict()
-    return {key: (low[OVERALL, key], high[OVERALL, key]) for key in SHOWN}
+    low, high = table["low"].to_dict(), table["high"].to_dict()
+    return {key: (low[OVERALL, key], high[OVERALL, key]) for key in LEADERBOARD}
 
 
 def compare_with_best(configurations: Sequence[Configuration]) -> list[dict[str, Any]]:
@@ -48,58 +67,38 @@ def compare_with_best(configurations: Sequence[Configuration]) -> list[dict[str,
         ``difference`` (best - other), ``low``, ``high``, ``p``, ``detectable`` and ``verdict`` in words.
     """
     best, *others = configurations
-    lines = []
+    own = best.evaluation.intervals
+    settings = Comparing(own.n_resamples, own.level, own.min_positives, own.seed)
+    lines: list[dict[str, Any]] = []
     for other in others:
         try:
-            found = compare([best.pooled], [other.pooled], Comparing()).to_dict(orient="index")
+            table = compare([best.tested], [other.tested], settings).to_dict(orient="index")
         except DataError as error:
             lines.append({"name": other.name, "reason": str(error), "metrics": {}})
             continue
-        metrics = {}
-        for metric in _COMPARED:
-            row = found[OVERALL, metric]
-            verdict = {"a better": f"{best.name} is better", "b better": f"{other.name} is better"}
-            values = {key: float(row[key]) for key in ("difference", "low", "high", "p", "detectable")}
-            metrics[metric] = values | {"verdict": verdict.get(str(row["verdict"]), "cannot be told")}
+        verdicts = {"a better": f"{best.name} is better", "b better": f"{other.name} is better"}
+        metrics = {
+            metric: {key: float(row[key]) for key in ("difference", "low", "high", "p", "detectable")}
+            | {"verdict": verdicts.get(str(row["verdict"]), "no difference shown")}
+            for metric in _COMPARED
+            for row in [table[OVERALL, metric]]
+        }
         lines.append({"name": other.name, "reason": "", "metrics": metrics})
     return lines
 
 
-def describe_calibration(configurations: Sequence[Configuration]) -> tuple[dict[str, str], list[dict[str, Any]]]:
-    """Return how well calibrated each configuration is, before recalibration and after, averaged over the classes.
+def describe_calibration(configurations: Sequence[Configuration]) -> list[dict[str, Any]]:
+    """Return the calibration of each configuration, before recalibration and after, averaged over the classes.
 
     Returns
     -------
-    columns
-        By key the label.
-    lines
-        ``name``, ``stage`` and a value for each column.
+    list of dict
+        ``name``, ``stage`` and a value for each column of `CALIBRATION`.
     """
     lines = []
     for one in configurations:
-        before = pool(read_folds(one.runs, split="test", is_calibrated=False)[0])
-        for stage, said in (("before", before), ("after", one.pooled)):
-            measured = measure_calibration(said.y_true, said.y_prob, said.class_names).to_dict(orient="index")[OVERALL]
-            lines.append({"name": one.name, "stage": stage, **{key: measured[key] for key in _CALIBRATION}})
-    return _CALIBRATION, lines
-
-
-def list_checks(configurations: Sequence[Configuration]) -> list[dict[str, Any]]:
-    """Return what each configuration's runs were checked for, and how often the official test fold was scored."""
-    lines = []
-    for one in configurations:
-        checked = [info["leakage"] for info in one.infos if "leakage" in info]
-        looks = [found["official_test_fold"] for found in checked if found["official_test_fold"]]
-        lines.append(
-            {
-                "name": one.name,
-                "n_checked": len(checked),
-                "n_runs": len(one.infos),
-                "n_records": max((found["waveforms"]["compared"] for found in checked), default=0),
-                "n_left_out": max((found["waveforms"]["left_out"] for found in checked), default=0),
-                "n_looks_before": max((look["n_scored_before"] for look in looks), default=None),
-                "n_configurations_before": max((look["n_configurations_before"] for look in looks), default=None),
-                "labels": sorted({info["data"].get("labels_sha256", "not recorded")[:12] for info in one.infos}),
-            }
-        )
+        stages = {"before": one.pooled("test", is_calibrated=False), "after": one.tested}
+        for stage, each in stages.items():
+            measured = measure_calibration(each.y_true, each.y_prob, each.class_names).to_dict(orient="index")[OVERALL]
+            lines.append({"name": one.name, "stage": stage, **{key: measured[key] for key in CALIBRATION}})
     return lines

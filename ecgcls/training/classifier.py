@@ -1,4 +1,4 @@
-"""The LightningModule: a net, its preprocessing, its loss, its optimiser and its metrics."""
+"""The LightningModule: a net, its preprocessing, its loss, its optimizer and its metrics."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import Metric, MetricCollection
 
 from ecgcls.errors import ConfigError
-from ecgcls.fingerprint import STANDARDIZED_ON
+from ecgcls.files import STANDARDIZED_ON
 from ecgcls.training.gathering import average
 from ecgcls.training.standardizer import Standardizer
 
@@ -21,7 +21,7 @@ _CLASS_NAMES = "ecgcls_class_names"  # key in a checkpoint
 class ECGClassifier(pl.LightningModule):
     """Trains a net on raw ECGs in mV.
 
-    The state dict holds the net, the standardiser's mean and standard deviation and the loss's ``pos_weight``, so a
+    The state dict holds the net, the standardizer's mean and standard deviation and the loss's ``pos_weight``, so a
     checkpoint carries its own preprocessing.
 
     Parameters
@@ -33,13 +33,13 @@ class ECGClassifier(pl.LightningModule):
     mean_mv, sd_mv
         ``(lead,)``: each lead's mean and standard deviation over the training part.
     standardized_on
-        `ecgcls.fingerprint.hash_records` of the records that these were computed from; stored in every checkpoint.
+        `ecgcls.files.hash_records` of the records that these were computed from; stored in every checkpoint.
     loss
         Takes logits and targets ``(batch, class)``.
     optimizer
-        Makes the optimiser from the net's parameters.
+        Makes the optimizer from the net's parameters.
     scheduler
-        Makes the learning rate scheduler from the optimiser; it steps once an epoch.
+        Makes the learning rate scheduler from the optimizer; it steps once an epoch.
     metrics
         Metrics by the name they are logged under (``pr_auc``); each takes probabilities and targets.
 
@@ -72,10 +72,9 @@ class ECGClassifier(pl.LightningModule):
         self._make_scheduler = scheduler
         collection = MetricCollection(dict(metrics), compute_groups=False)
         self.val_metrics = collection.clone(prefix="val/")
-        self.test_metrics = collection.clone(prefix="test/")
         self._losses: list[Tensor] = []  # of an epoch's batches, each times its number of records
         self._n_trained = 0
-        self._kept: list[tuple[Tensor, Tensor]] = []  # logits and targets of the batches of the part being scored
+        self._kept: list[tuple[Tensor, Tensor]] = []  # logits and targets of the validation batches
 
     def forward(self, signal_mv: Tensor) -> Tensor:
         """Turn ``(batch, lead, sample)`` in mV into logits ``(batch, class)``."""
@@ -98,40 +97,25 @@ class ECGClassifier(pl.LightningModule):
         self._n_trained = 0
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """Keep what the net says of a batch of the validation part."""
-        self._keep(batch)
+        """Keep the logits of a batch of the validation set."""
+        self._kept.append((self(batch["signal"]), batch["target"]))
 
     def on_validation_epoch_end(self) -> None:
-        """Score the validation part."""
-        self._score("val", self.val_metrics)
-
-    def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """Keep what the net says of a batch of the test part."""
-        self._keep(batch)
-
-    def on_test_epoch_end(self) -> None:
-        """Score the test part."""
-        self._score("test", self.test_metrics)
+        """Log the loss and the metrics of the validation set, each computed once over all of its records."""
+        logits, target = (torch.cat(tensors) for tensors in zip(*self._kept, strict=True))
+        self._kept.clear()
+        loss = average(self.loss(logits, target), len(target))
+        self.log("val/loss", loss, prog_bar=True, batch_size=len(target))
+        self.val_metrics.update(logits.sigmoid(), target.int())
+        for name, metric in self.val_metrics.items():
+            self.log(name, metric, prog_bar=name.endswith("/pr_auc"))
 
     def predict_step(self, batch: dict[str, Tensor], batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
         """Return row numbers ``(batch,)`` and probabilities ``(batch, class)``."""
         return {"record": batch["record"], "y_prob": self(batch["signal"]).sigmoid()}
 
-    def _keep(self, batch: dict[str, Tensor]) -> None:
-        self._kept.append((self(batch["signal"]), batch["target"]))
-
-    def _score(self, part: str, metrics: MetricCollection) -> None:
-        """Log the loss and the metrics of the batches kept, each computed once over all of them."""
-        logits, target = (torch.cat(tensors) for tensors in zip(*self._kept, strict=True))
-        self._kept.clear()
-        loss = average(self.loss(logits, target), len(target))
-        self.log(f"{part}/loss", loss, prog_bar=True, batch_size=len(target))
-        metrics.update(logits.sigmoid(), target.int())
-        for name, metric in metrics.items():
-            self.log(name, metric, prog_bar=name.endswith("/pr_auc"))
-
     def configure_optimizers(self) -> Any:
-        """Build the optimiser and its scheduler, which steps with an epoch's last batch.
+        """Build the optimizer and its scheduler, which steps with an epoch's last batch.
 
         Lightning steps an epoch's scheduler only after the epoch's checkpoint is written, and a resumed run would
         then lack one step.
@@ -146,7 +130,7 @@ class ECGClassifier(pl.LightningModule):
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Write the class list, and on which records the standardiser was fitted, into the checkpoint."""
+        """Write the class list, and on which records the standardizer was fitted, into the checkpoint."""
         checkpoint[_CLASS_NAMES] = list(self.class_names)
         checkpoint[STANDARDIZED_ON] = self.standardized_on
 

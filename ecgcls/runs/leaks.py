@@ -1,9 +1,8 @@
-"""The leakage gate: what a run has learned from, held against what it is tested on.
+"""Leaks: what a run has learned from, compared with what it is tested on.
 
-Before training `ecgcls.data` refuses a patient, or a waveform, in two parts. Here stands the rest: the standardiser
-must have been fitted on the training part, calibrator and thresholds on the validation part (each carries the
-fingerprint of its records), and each look at PTB-XL's official test fold is written into a log that stays with the
-experiments.
+Before training `ecgcls.data` refuses a patient, or a waveform, in two parts. Here is the rest: the standardizer must
+have been fitted on the training part, calibrator and thresholds on the validation part (each carries the fingerprint of
+its records), and each evaluation on PTB-XL's official test fold is written into a log beside the experiments.
 """
 
 import csv
@@ -21,9 +20,7 @@ from filelock import FileLock
 from ecgcls.data.leakage import MIN_CORRELATION
 from ecgcls.errors import DataError
 from ecgcls.evaluation.predictions import Predictions
-from ecgcls.fingerprint import STANDARDIZED_ON
-
-__all__ = ["STANDARDIZED_ON", "check_standardizer", "describe_checks", "log_official_test", "read_log"]
+from ecgcls.runs.info import RunInfo
 
 log = logging.getLogger(__name__)
 
@@ -37,56 +34,55 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def check_standardizer(fitted_on: str | None, data: Mapping[str, Any]) -> None:
-    """Refuse a standardiser that was fitted on other records than the training part.
+def check_standardizer(fitted_on: str, info: RunInfo) -> None:
+    """Refuse a standardizer that was fitted on other records than the training part.
 
     Parameters
     ----------
     fitted_on
-        The fingerprint that the checkpoint carries; None where it carries none (version 0.1.0), which is let pass.
-    data
-        ``data`` of ``run.json``.
+        The fingerprint that the checkpoint carries.
+    info
+        Of the run.
 
     Raises
     ------
     DataError
         If so.
     """
-    expected = data["parts"]["train"].get("records_sha256")
-    if fitted_on is None or expected is None:
-        return
+    expected = info.hash_part("train")
     if fitted_on != expected:
         raise DataError(
-            "leak: the standardiser was fitted on other records than the run's training part (fingerprint "
-            f"{fitted_on[:12]}, expected {expected[:12]}): its scores are not to be trusted; train anew with "
-            "overwrite=true"
+            "leak: the standardizer was fitted on other records than the run's training part (fingerprint "
+            f"{fitted_on[:12]}, expected {expected[:12]}): its scores cannot be trusted; retrain with overwrite=true"
         )
 
 
-def describe_checks(data: Mapping[str, Any], *, standardized_on: str, learned_on: str) -> dict[str, Any]:
-    """Return what ``run.json`` says was checked; whatever stands there was found in order."""
-    parts = data["parts"]
+def describe_checks(info: RunInfo, *, learned_on: str) -> dict[str, Any]:
+    """Return what ``run.json`` records as checked and found in order.
+
+    Parameters
+    ----------
+    info
+        Of the run.
+    learned_on
+        Fingerprint of the records that calibrator and thresholds were learned on.
+    """
+    parts = info.data["parts"]
     return {
         "patients": {"in_two_parts": 0, "compared": sum(part["n_patients"] for part in parts.values())},
         "waveforms": {
             "in_two_parts": 0,
-            "left_out": data["n_copies_left_out"],
+            "left_out": info.data["n_copies_left_out"],
             "min_correlation": MIN_CORRELATION,
             "compared": sum(part["n_records"] for part in parts.values()),
         },
-        "standardizer": {"fitted_on": "train", "records_sha256": standardized_on},
+        "standardizer": {"fitted_on": "train", "records_sha256": info.standardized_on},
         "calibrator_and_thresholds": {"fitted_on": "val", "records_sha256": learned_on},
     }
 
 
 def log_official_test(
-    tested: Predictions,
-    info: Mapping[str, Any],
-    *,
-    run: Path,
-    output_dir: Path,
-    config: Mapping[str, Any],
-    command: str,
+    tested: Predictions, info: RunInfo, *, run: Path, output_dir: Path, identity: Mapping[str, Any], command: str
 ) -> dict[str, int] | None:
     """Write into the log that the official test fold was scored.
 
@@ -94,12 +90,12 @@ def log_official_test(
     ----------
     tested
         The predictions that are scored.
-    info
-        ``run.json`` of the run that made them.
-    run, output_dir
-        Its folder, and that of the experiments, which holds the log.
-    config
-        What the result depends on.
+    info, run
+        Of the run that made them, and its folder.
+    output_dir
+        The folder of the experiments, which holds the log.
+    identity
+        What the result depends on; see `ecgcls.identity.identify`.
     command
         Which command scores.
 
@@ -110,14 +106,14 @@ def log_official_test(
         where none of its records is scored, or the ECGs are simulated.
     """
     n_records = int((tested.strat_fold == OFFICIAL_TEST_FOLD).sum())
-    if not n_records or info["synthetic"]:
+    if not n_records or info.synthetic:
         return None
-    database = info["data"]["fingerprint"].get("ptbxl_database.csv", "")
-    plain = {key: value for key, value in config.items() if key not in ("fold", "data.root")}
+    database = info.data["fingerprint"].get("ptbxl_database.csv", "")
+    plain = {key: value for key, value in identity.items() if key != "fold"}
     entry = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": command,
-        **{key: info[key] for key in ("experiment", "model", "variant", "fold", "seed")},
+        **{key: getattr(info, key) for key in ("experiment", "model", "variant", "fold", "seed")},
         "config_sha256": hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest(),
         "run": str(run),
         "n_records": n_records,
@@ -133,19 +129,12 @@ def log_official_test(
             if not file.tell():
                 writer.writeheader()
             writer.writerow(entry)
-    counts = {
-        "n_records": n_records,
-        "n_scored_before": len(before),
-        "n_configurations_before": int(before["config_sha256"].nunique()),
-    }
+    n_before, n_configurations = len(before), int(before["config_sha256"].nunique())
     log.info(
-        "%d records of the official test fold are scored; so were they %d times before, by %d configurations (%s)",
-        n_records,
-        counts["n_scored_before"],
-        counts["n_configurations_before"],
-        path,
-    )
-    return counts
+        "Scoring %d records of the official test fold; it has been scored %d time%s before, by %d configuration%s (%s)",
+        n_records, n_before, "s" * (n_before != 1), n_configurations, "s" * (n_configurations != 1), path,
+    )  # fmt: skip
+    return {"n_records": n_records, "n_scored_before": n_before, "n_configurations_before": n_configurations}
 
 
 def read_log(output_dir: Path) -> pd.DataFrame:

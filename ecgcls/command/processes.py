@@ -1,7 +1,7 @@
-"""One run by several processes, one a device: who is first among them, and how they are started.
+"""One run in several processes, one per device: which is the first, and how they are started.
 
 Each process does what ``python -m ecgcls.run`` does. Only the first one (rank 0) writes. A cluster starts them itself
-(``srun``, ``torchrun``); on one machine the command starts them, and waits.
+(``srun``, ``torchrun``); on one machine the command starts them and waits.
 """
 
 import logging
@@ -14,63 +14,70 @@ from contextlib import contextmanager
 
 from hydra.core.hydra_config import HydraConfig
 
+from ecgcls.command.interruption import TRY_AGAIN, remember_sigterm, was_told_to_stop
 from ecgcls.errors import ConfigError
-from ecgcls.interruption import TRY_AGAIN, remember_sigterm, was_told_to_stop
 
-_OF_COMMAND = "ECGCLS_PROCESS_OF"  # in the environment of the processes that a command has started
-_GRACE_S = 20  # for a process that has been told to stop
+_PARENT = "ECGCLS_PROCESS_OF"  # in the environment of the processes that a command has started
+_GRACE_S = 20  # seconds for a process that has been told to stop
 
 
 def read_rank() -> int:
-    """Return this process's number among those that train one net together; 0 is the first, which alone writes."""
+    """Return this process's number among those that train one net together; only the first, 0, writes."""
     return int(_read(("RANK", "SLURM_PROCID"), "0")) if count_started() > 1 else 0
 
 
 def count_started() -> int:
-    """Return how many processes somebody has started to train one net together."""
+    """Return how many processes have been started to train one net together."""
     return int(_read(("WORLD_SIZE", "SLURM_STEP_NUM_TASKS"), "1"))
 
 
-def is_of_command() -> bool:
-    """Whether another process of this command has started this one, and tells the user what is to be told."""
-    return _OF_COMMAND in os.environ
+def is_child() -> bool:
+    """Whether another process of this command has started this one."""
+    return _PARENT in os.environ
 
 
-def must_start(*, n_devices: int, n_nodes: int) -> bool:
-    """Say whether this process has to start those that use the other devices.
+def is_reporter() -> bool:
+    """Whether this process is the one that prints the command's answer."""
+    return read_rank() == 0 and not is_child()
+
+
+def must_start_processes(*, n_devices: int, n_nodes: int) -> bool:
+    """Return whether this process has to start one process per device.
 
     Parameters
     ----------
     n_devices, n_nodes
-        Devices of each node, and nodes, that the run is to use.
+        Devices per node, and nodes, that the run is to use.
 
     Raises
     ------
     ConfigError
-        If somebody has started another number of processes, or this machine is only one of the nodes.
+        If another number of processes has been started, or this machine is only one of the nodes.
     """
     n_started = count_started()
     n_wanted = n_devices * n_nodes
     if n_started == n_wanted:
         return False
-    asked = f"trainer.devices={n_devices} and trainer.num_nodes={n_nodes} need {n_wanted} processes"
+    need = f"trainer.devices={n_devices} and trainer.num_nodes={n_nodes} need {n_wanted} processes"
     if n_started > 1:
-        raise ConfigError(f"{asked}, {n_started} were started: a task a device (srun --ntasks-per-node={n_devices})")
+        raise ConfigError(
+            f"{need}, {n_started} were started: use one task per device (srun --ntasks-per-node={n_devices})"
+        )
     if n_nodes > 1:
         raise ConfigError(
-            f"{asked}, a task a device: start the command with srun --nodes={n_nodes} "
+            f"{need}, one task per device: start the command with srun --nodes={n_nodes} "
             f"--ntasks-per-node={n_devices}, or with torchrun on each node"
         )
     return True
 
 
 def run_processes(n_processes: int) -> None:
-    """Run this job's command in processes of its own, one a device of this machine, and wait for them.
+    """Run this job's command in one process per device of this machine, and wait for them.
 
     Raises
     ------
     ConfigError
-        If one of them ended with an error; it has told it.
+        If one of them ended with an error, which it has reported itself.
     KeyboardInterrupt
         If they, or this process, were told to stop.
     """
@@ -88,11 +95,11 @@ def run_processes(n_processes: int) -> None:
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
         local_addr="127.0.0.1",
-        max_restarts=0,  # the same command goes on from the last epoch
+        max_restarts=0,  # the same command resumes from the last epoch
         shutdown_timeout=_GRACE_S,
     )
     threads = os.environ.get("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // n_processes)))
-    with _own_signals(), _environment({_OF_COMMAND: str(os.getpid()), "OMP_NUM_THREADS": threads}):
+    with _own_signals(), _environment({_PARENT: str(os.getpid()), "OMP_NUM_THREADS": threads}):
         try:
             elastic_launch(settings, sys.executable)("-m", "ecgcls.run", *_list_overrides())
         except SignalException as stopped:
@@ -106,7 +113,7 @@ def run_processes(n_processes: int) -> None:
             if was_told_to_stop() or failure.exitcode in (130, -signal.SIGINT):
                 raise KeyboardInterrupt from failed
             raise ConfigError(
-                f"process {rank} of {n_processes} ended with code {failure.exitcode}; what it said stands above"
+                f"process {rank} of {n_processes} ended with code {failure.exitcode}; its error message is above"
             ) from failed
 
 
@@ -114,36 +121,38 @@ def _list_overrides() -> Sequence[str]:
     """Return the arguments that give this job's configuration to a process without a sweep."""
     hydra = HydraConfig.get()
     folders = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
-    search_path = [override for override in hydra.overrides.hydra if override.startswith("hydra.searchpath")]
-    return [*(part for folder in folders for part in ("--config-dir", folder)), *search_path, *hydra.overrides.task]
+    own = [override for override in hydra.overrides.hydra if override.startswith("hydra.searchpath")]
+    if any(override.startswith("hydra.run.dir=") for override in hydra.overrides.hydra):
+        own.append(f"hydra.run.dir='{hydra.run.dir}'")  # resolved: the time of day is another in another process
+    return [*(part for folder in folders for part in ("--config-dir", folder)), *own, *hydra.overrides.task]
 
 
 def _read(names: Sequence[str], default: str) -> str:
-    """Return the first of these variables of the environment: torchrun's, then SLURM's."""
+    """Return the first of these environment variables that is set: torchrun's, then SLURM's."""
     return next((os.environ[name] for name in names if name in os.environ), default)
 
 
 @contextmanager
 def _own_signals() -> Iterator[None]:
-    """Put this process's answers to signals back afterwards."""
+    """Restore this process's signal handlers afterwards."""
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
-    former = {number: signal.getsignal(number) for number in numbers}
+    previous = {number: signal.getsignal(number) for number in numbers}
     try:
         yield
     finally:
-        for number, handler in former.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 
 @contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set variables of the environment for a while."""
-    former = {name: os.environ.get(name) for name in variables}
+    """Set environment variables for the duration of a block."""
+    previous = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:
         yield
     finally:
-        for name, value in former.items():
+        for name, value in previous.items():
             if value is None:
                 del os.environ[name]
             else:

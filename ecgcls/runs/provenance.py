@@ -1,4 +1,4 @@
-"""Where a result comes from: versions, machine, process and commit, for ``run.json``."""
+"""Where a result comes from: command, versions, machine, process and commit, for ``run.json``."""
 
 import json
 import os
@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from ecgcls import __version__
-from ecgcls.processes import is_of_command
 
 _PACKAGES = (
     "torch",
@@ -24,15 +23,12 @@ _PACKAGES = (
     "pandas",
     "scikit-learn",
 )
-
-
 _COMMAND = "ECGCLS_COMMAND"  # in the environment, which a sweep's processes inherit
 
 
 def remember_command() -> None:
-    """Keep what was typed for the processes that it starts, whose own command line says nothing."""
-    if not is_of_command():
-        os.environ[_COMMAND] = json.dumps(_read_command())
+    """Keep what was typed for the processes that the command starts, whose own command lines are of no use."""
+    os.environ[_COMMAND] = json.dumps(_read_command())
 
 
 def _read_command() -> list[str]:
@@ -40,7 +36,7 @@ def _read_command() -> list[str]:
 
 
 def describe_provenance() -> dict[str, Any]:
-    """Return what made this process's results, ready for JSON."""
+    """Return what produces this process's results, as keyword arguments of `RunInfo`."""
     return {
         "command": json.loads(os.environ[_COMMAND]) if _COMMAND in os.environ else _read_command(),
         "process": {"host": socket.gethostname(), "pid": os.getpid()},

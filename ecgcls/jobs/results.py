@@ -3,9 +3,9 @@
 They are computed from predictions alone, so a run can be scored again without a net, a GPU or the signals.
 """
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +13,19 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from ecgcls.errors import ConfigError
 from ecgcls.evaluation.calibration import reliability_curve
-from ecgcls.evaluation.figures import (
-    draw_confusion_matrices,
-    draw_confusion_matrix,
-    draw_pr_curves,
-    draw_reliability_curves,
-    draw_roc_curves,
-    save_figure,
-)
 from ecgcls.evaluation.intervals import Bootstrap, bootstrap
-from ecgcls.evaluation.metrics import Scores, check_threshold, score
-from ecgcls.evaluation.panels import draw_calibration, draw_decision_curves, draw_subgroups
+from ecgcls.evaluation.metrics import OVERALL, Scores, check_threshold
 from ecgcls.evaluation.predictions import SPLITS, Predictions
 from ecgcls.evaluation.recalibration import measure_calibration
-from ecgcls.evaluation.subgroups import Subgroups, find_worst, say_worst, score_subgroups
+from ecgcls.evaluation.scoring import score_predictions
+from ecgcls.evaluation.settings import EvaluationSettings
+from ecgcls.evaluation.subgroups import find_worst, format_worst, score_subgroups
 from ecgcls.evaluation.thresholds import decision_curves, restate_predictive_values
+from ecgcls.figures.confusion import draw_confusion_matrices, draw_confusion_matrix
+from ecgcls.figures.curves import draw_decision_curves, draw_pr_curves, draw_reliability_curves, draw_roc_curves
+from ecgcls.figures.panels import draw_calibration, draw_subgroups
+from ecgcls.figures.style import save_figure
 from ecgcls.files import name_files, write_atomically, write_json
 
 log = logging.getLogger(__name__)
@@ -40,14 +36,12 @@ def write_results(
     predictions: Predictions,
     *,
     title: str,
+    settings: EvaluationSettings,
     draw: str = "test",
     threshold: float | Sequence[float] | None = None,
     uncalibrated: Predictions | None = None,
     pos_weight: ArrayLike | None = None,
-    intervals: Bootstrap | None = None,
-    prevalence: float | Mapping[str, float] | None = None,
     groups: pd.DataFrame | None = None,
-    subgroups: Subgroups = Subgroups(),
     more: Mapping[str, Any] | None = None,
 ) -> Scores:
     """Score predictions split by split and write the results.
@@ -60,24 +54,20 @@ def write_results(
     predictions
         Of one or both splits.
     title
-        Stands in the figures.
+        In the figures.
+    settings
+        Intervals, prevalence and subgroups; with fewer than two patients there are no intervals.
     draw
         The split of all but the metrics, 'test' or 'val'; there must be predictions of it.
     threshold
-        In [0, 1], one for all or one a class: a class is predicted where its probability is at least this. None: where
-        `predictions.y_pred` says so.
+        In [0, 1], one for all or one per class: a class is predicted where its probability is at least this. None:
+        where `predictions.y_pred` says so.
     uncalibrated
         The same records before recalibration, for ``calibration.csv``; None: there was none.
     pos_weight
         ``(class,)``: the weights of the training loss, for the metric ``loss`` (before recalibration).
-    intervals
-        How to find the intervals; None, or fewer than two patients: none are written.
-    prevalence
-        In (0, 1), of all classes or by class: the predictive values are told for it too.
     groups
-        By ecg_id, a column of text for each grouping; None: no ``subgroups.csv``.
-    subgroups
-        How the subgroups are scored.
+        By ecg_id, a column of text per grouping; None, or no column: no ``subgroups.csv``.
     more
         Further content of ``metrics.json``.
 
@@ -89,7 +79,7 @@ def write_results(
     Raises
     ------
     ConfigError
-        There is no such split, or a threshold is out of its range or not one a class.
+        There is no such split, or a threshold is out of its range or not one per class.
     DataError
         No record is in the split that is to be drawn.
     """
@@ -97,7 +87,7 @@ def write_results(
         predictions = predictions.decide(check_threshold(threshold, predictions.class_names))
     drawn = predictions.select(draw)
     scores = {
-        split: score_split(
+        split: score_predictions(
             predictions.select(split),
             threshold=threshold,
             pos_weight=pos_weight,
@@ -107,16 +97,16 @@ def write_results(
         if split in predictions.split
     }
     write_json(folder / "metrics.json", {name: found.to_dict() for name, found in scores.items()} | dict(more or {}))
+    stated = settings.prevalence_by_class(predictions.class_names)
     by_class = pd.concat(
-        {name: _add_restated(found, prevalence) for name, found in scores.items()}, names=["split", "class"]
+        {name: _add_restated(found, stated) for name, found in scores.items()}, names=["split", "class"]
     )
     write_atomically(folder / "metrics_by_class.csv", by_class.to_csv().encode())
     for optional in ("intervals.csv", "subgroups.csv", "figures/calibration.png", "figures/subgroups.png"):
         (folder / optional).unlink(missing_ok=True)
-    if intervals is not None:
-        _write_intervals(folder / "intervals.csv", drawn, intervals)
-    if groups is not None:
-        _write_subgroups(folder, drawn, groups, settings=subgroups, intervals=intervals or Bootstrap(), title=title)
+    _write_intervals(folder / "intervals.csv", drawn, settings.intervals)
+    if groups is not None and len(groups.columns):
+        _write_subgroups(folder, drawn, groups, settings=settings, title=title)
     _write_calibration(folder, drawn, None if uncalibrated is None else uncalibrated.select(draw), title=title)
     curves = decision_curves(drawn.y_true, drawn.y_prob, drawn.class_names)
     write_atomically(folder / "decision_curves.csv", curves.to_csv(index=False).encode())
@@ -128,32 +118,66 @@ def write_results(
         ("confusion_matrices", draw_confusion_matrices(drawn, threshold=threshold, title=title)),
     ):
         save_figure(figure, folder / "figures" / f"{name}.png")
-    return scores[draw]
+    found = scores[draw]
+    if found.undefined:
+        undefined = ", ".join(f"{name} ({why})" for name, why in found.undefined.items())
+        log.warning("Not scored in %s: %s", draw, undefined)
+    return found
 
 
-def check_prevalence(prevalence: float | Mapping[str, float] | None, class_names: Sequence[str]) -> dict[str, float]:
-    """Return the stated prevalence by class; empty where none is stated.
+def tabulate(folder: Path, split: str) -> pd.DataFrame:
+    """Return the scores of one split that `write_results` wrote: one row per class and one for their macro average.
 
-    Raises
-    ------
-    ConfigError
-        If one is out of its range, or of a class that is not there.
+    The intervals are beside PR-AUC and ROC-AUC, with a ``!`` where a class has too few positive or negative records for
+    the interval to be reliable.
+
+    Parameters
+    ----------
+    folder
+        Of the results.
+    split
+        The split that was drawn.
     """
-    if prevalence is None:
-        return {}
-    stated = dict(prevalence) if isinstance(prevalence, Mapping) else dict.fromkeys(class_names, prevalence)
-    for name, value in stated.items():
-        if name not in class_names:
-            raise ConfigError(f"prevalence: there is no class {name}, expected one of {', '.join(class_names)}")
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
-            raise ConfigError(f"prevalence of {name} must be between 0 and 1, got {value!r}")
-    return {name: float(value) for name, value in stated.items()}
+    scores = json.loads((folder / "metrics.json").read_text())[split]
+    columns = {"n_positive": "positives", "pr_auc": "PR-AUC", "roc_auc": "ROC-AUC", "f1": "F1"}
+    table = pd.DataFrame(scores["by_class"]).T[list(columns)].rename(columns=columns)
+    overall = scores["overall"]
+    table.loc["macro"] = [overall["n_positive"], overall["pr_auc"], overall["roc_auc"], overall["f1_macro"]]
+    table = table.astype(float).astype({"positives": int})
+    intervals = read_intervals(folder)
+    if intervals is not None:
+        for metric in ("roc_auc", "pr_auc"):
+            of_metric = intervals.xs(metric, level="metric").rename(index={OVERALL: "macro"})
+            texts = [_format_interval(of_metric.loc[name]) for name in table.index]
+            label = f"{100 * float(of_metric['level'].iloc[0]):g} %"
+            table.insert(list(table.columns).index(columns[metric]) + 1, label, texts, allow_duplicates=True)
+    return table
 
 
-def _add_restated(scores: Scores, prevalence: float | Mapping[str, float] | None) -> pd.DataFrame:
+def format_table(table: pd.DataFrame) -> str:
+    """Return a table of scores as text, and what its marks mean."""
+    text = table.to_string(float_format="{:.3f}".format)
+    is_marked = "!\n" in f"{text}\n" or " ! " in text
+    return f"{text}\n! too few positive or negative records for a reliable interval" if is_marked else text
+
+
+def read_intervals(folder: Path) -> pd.DataFrame | None:
+    """Read ``intervals.csv``, indexed by class and metric; None where there is none."""
+    path = folder / "intervals.csv"
+    if not path.is_file():
+        return None
+    return pd.read_csv(path, keep_default_na=False, na_values=[""], index_col=["class", "metric"])
+
+
+def _format_interval(row: pd.Series) -> str:
+    if pd.isna(row["low"]):
+        return ""
+    return f"[{row['low']:.3f}, {row['high']:.3f}]" + ("" if row["is_supported"] else " !")
+
+
+def _add_restated(scores: Scores, stated: Mapping[str, float]) -> pd.DataFrame:
     """Add the predictive values at a stated prevalence to the table of classes."""
     table = scores.by_class
-    stated = check_prevalence(prevalence, [str(name) for name in table.index])
     if not stated:
         return table
     at = np.array([stated.get(str(name), np.nan) for name in table.index])
@@ -165,10 +189,10 @@ def _write_calibration(folder: Path, after: Predictions, before: Predictions | N
     """Write how far probabilities are from frequencies, before recalibration and after."""
     stages = {"after": after} if before is None else {"before": before, "after": after}
     names = after.class_names
-    curves = {stage: reliability_curve(said.y_true, said.y_prob, names) for stage, said in stages.items()}
+    curves = {stage: reliability_curve(each.y_true, each.y_prob, names) for stage, each in stages.items()}
     reliability = pd.concat(curves, names=["recalibration"]).reset_index("recalibration").reset_index(drop=True)
     write_atomically(folder / "reliability.csv", reliability.to_csv(index=False).encode())
-    measured = {stage: measure_calibration(said.y_true, said.y_prob, names) for stage, said in stages.items()}
+    measured = {stage: measure_calibration(each.y_true, each.y_prob, names) for stage, each in stages.items()}
     table = pd.concat(measured, names=["recalibration", "class"])
     write_atomically(folder / "calibration.csv", table.to_csv().encode())
     if before is not None:
@@ -176,22 +200,16 @@ def _write_calibration(folder: Path, after: Predictions, before: Predictions | N
 
 
 def _write_subgroups(
-    folder: Path,
-    predictions: Predictions,
-    groups: pd.DataFrame,
-    *,
-    settings: Subgroups,
-    intervals: Bootstrap,
-    title: str,
+    folder: Path, predictions: Predictions, groups: pd.DataFrame, *, settings: EvaluationSettings, title: str
 ) -> None:
     """Score each subgroup, name the worst one, and draw them."""
     log.info("Subgroups: %s", ", ".join(map(str, groups.columns)))
-    table = score_subgroups(predictions, groups, settings=settings, intervals=intervals)
+    table = score_subgroups(predictions, groups, settings=settings.subgroups, intervals=settings.intervals)
     write_atomically(folder / "subgroups.csv", table.to_csv(index=False).encode())
     worst = find_worst(table)
     if worst is None:
         return
-    log.info("Worst subgroup: %s", say_worst(worst, str(worst["grouping"])))
+    log.info("Worst subgroup: %s", format_worst(worst, str(worst["grouping"])))
     save_figure(draw_subgroups(table, worst, title=title), folder / "figures" / "subgroups.png")
 
 
@@ -229,9 +247,9 @@ def write_confusion_matrices(
     predictions
         Of one split.
     threshold
-        In [0, 1], one for all or one a class; None: a class is predicted where `predictions.y_pred` says so.
+        In [0, 1], one for all or one per class; None: a class is predicted where `predictions.y_pred` says so.
     title
-        Stands in each figure, below the class.
+        In each figure, below the class.
 
     Returns
     -------
@@ -242,42 +260,12 @@ def write_confusion_matrices(
     Raises
     ------
     ConfigError
-        A threshold is out of its range, or they are not one a class.
+        A threshold is out of its range, or they are not one per class.
     """
-    scores = score_split(predictions, threshold=threshold)
+    scores = score_predictions(predictions, threshold=threshold)
     paths: dict[str, Path] = {}
     for class_name, name in name_files(predictions.class_names).items():
         at = scores.threshold_by_class.get(class_name)
         paths[class_name] = folder / f"confusion_matrix_{name}.png"
         save_figure(draw_confusion_matrix(predictions, class_name, threshold=at, title=title), paths[class_name])
     return paths
-
-
-def score_split(
-    predictions: Predictions,
-    *,
-    threshold: float | Sequence[float] | None = None,
-    pos_weight: ArrayLike | None = None,
-    uncalibrated: Predictions | None = None,
-) -> Scores:
-    """Score the records of one split.
-
-    Parameters
-    ----------
-    predictions
-        Of one split.
-    threshold
-        In [0, 1], one for all or one a class; None: a class is predicted where `predictions.y_pred` says so.
-    pos_weight
-        ``(class,)``: the weights of the training loss, for the metric ``loss``.
-    uncalibrated
-        The same records before recalibration, which the metric ``loss`` is of.
-    """
-    names = predictions.class_names
-    decided = {"y_pred": predictions.y_pred} if threshold is None else {"threshold": threshold}
-    scores = score(predictions.y_true, predictions.y_prob, names, **decided)
-    if pos_weight is None:
-        return scores
-    trained = uncalibrated or predictions
-    loss = score(trained.y_true, trained.y_prob, names, pos_weight=pos_weight).overall["loss"]
-    return replace(scores, overall={**scores.overall, "loss": loss})

@@ -7,25 +7,25 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ecgcls.data.groupings import GROUPINGS, name_groups, order_groups
 from ecgcls.data.ptbxl import DATABASE_CSV, hash_tables, read_database
-from ecgcls.data.subgroups import GROUPINGS, name_groups, order_groups
 from ecgcls.errors import DataError
 from ecgcls.evaluation.metrics import OVERALL
-from ecgcls.evaluation.subgroups import score_subgroups as score_cells
-from ecgcls.reporting.collect import Configuration
+from ecgcls.evaluation.subgroups import score_subgroups
+from ecgcls.runs.configuration import Configuration
 
 
-def score_subgroups(
+def score_cells(
     configurations: Sequence[Configuration], *, data_root: Path | None
 ) -> tuple[list[tuple[str, list[dict[str, Any]]]], str]:
-    """Score each subgroup of the pooled test records, for each configuration.
+    """Score each subgroup of the pooled test records, for each configuration, as its runs evaluate subgroups.
 
     Parameters
     ----------
     configurations
         Those of the report.
     data_root
-        Where the runs' data set lies now; None: where it lay in training.
+        The data set whose table says which subgroups there are; None: as the runs recorded them.
 
     Returns
     -------
@@ -37,18 +37,27 @@ def score_subgroups(
     reason
         Why there is none; empty otherwise.
     """
-    database, reason = _find_database(configurations, data_root)
-    if database is None:
-        return [], reason
-    widest = max(configurations, key=lambda one: len(one.pooled))
-    groups = name_groups(database)
-    scored = {one.name: score_cells(one.pooled, groups) for one in configurations}
+    widest = max(configurations, key=lambda one: len(one.tested))
+    if len({one.info.data["fingerprint"][DATABASE_CSV] for one in configurations}) > 1:
+        return [], "The runs were trained on different data sets, so they have no subgroups in common."
+    groups = widest.groups
+    if data_root is not None:
+        table, reason = _read_table(widest, data_root)
+        if table is None:
+            return [], reason
+        groups = name_groups(table)
+    scored = {
+        one.name: score_subgroups(
+            one.tested, groups, settings=one.evaluation.subgroups, intervals=one.evaluation.intervals
+        )
+        for one in configurations
+    }
     found = []
     for column in groups:
-        tested = groups[column].reindex(widest.pooled.ecg_id)
+        tested = groups[column].reindex(widest.tested.ecg_id)
         lines = [_describe_cell(str(column), group, tested, widest, scored) for group in order_groups(tested)]
-        found.append((GROUPINGS[str(column)], lines))
-    return found, "" if found else "The data set's table has none of the columns that subgroups are made of."
+        found.append((GROUPINGS.get(str(column), str(column)), lines))
+    return found, "" if found else "The data set has none of the columns that define subgroups."
 
 
 def name_worst(
@@ -65,9 +74,9 @@ def name_worst(
             and not np.isnan(line["scores"][one.name]["roc_auc"])
         ]
         if cells:
-            said, title, group = min(cells, key=lambda cell: cell[0]["roc_auc"])
-            low, high = said["roc_auc_interval"]
-            found[one.name] = f"{title}: {group}, ROC-AUC {said['roc_auc']:.3f} [{low:.3f}, {high:.3f}]"
+            score, title, group = min(cells, key=lambda cell: cell[0]["roc_auc"])
+            low, high = score["roc_auc_interval"]
+            found[one.name] = f"{title}: {group}, ROC-AUC {score['roc_auc']:.3f} [{low:.3f}, {high:.3f}]"
     return found
 
 
@@ -78,33 +87,28 @@ def _describe_cell(
     line: dict[str, Any] = {
         "group": group,
         "n_records": len(rows),
-        "n_patients": len(np.unique(widest.pooled.patient_id[rows])),
-        "n_positive": int(widest.pooled.y_true[rows].sum()),
+        "n_patients": len(np.unique(widest.tested.patient_id[rows])),
+        "n_positive": int(widest.tested.y_true[rows].sum()),
         "scores": {},
     }
     for name, table in scored.items():
         cell = table[(table["grouping"] == column) & (table["group"] == group) & (table["class"] == OVERALL)]
         rows_of: dict[Any, dict[Any, Any]] = cell.set_index("metric").to_dict(orient="index")
         nothing = {"value": np.nan, "low": np.nan, "high": np.nan, "is_too_small": True, "n_classes": 0}
-        said: dict[str, Any] = {}
+        scores: dict[str, Any] = {}
         for metric in ("pr_auc", "roc_auc"):
             row = rows_of.get(metric, nothing)
-            said |= {metric: row["value"], f"{metric}_interval": (row["low"], row["high"])}
-            said |= {"is_too_small": bool(row["is_too_small"]), "n_classes": row["n_classes"]}
-        line["scores"][name] = said
+            scores |= {metric: row["value"], f"{metric}_interval": (row["low"], row["high"])}
+            scores |= {"is_too_small": bool(row["is_too_small"]), "n_classes": row["n_classes"]}
+        line["scores"][name] = scores
     return line
 
 
-def _find_database(configurations: Sequence[Configuration], data_root: Path | None) -> tuple[pd.DataFrame | None, str]:
-    """Read the table that all the runs were trained on, or say why it cannot be had."""
-    prints = {info["data"]["fingerprint"][DATABASE_CSV] for one in configurations for info in one.infos}
-    if len(prints) > 1:
-        return None, "The runs were trained on different data sets, so there is no common table of patients."
-    config = configurations[0].runs[0].read_config()
-    root = data_root or Path(config.data.root)
+def _read_table(one: Configuration, root: Path) -> tuple[pd.DataFrame | None, str]:
+    """Read the table that the runs were trained on, or return why it cannot be used."""
     try:
-        if hash_tables(root)[DATABASE_CSV] not in prints:
+        if hash_tables(root)[DATABASE_CSV] != one.info.data["fingerprint"][DATABASE_CSV]:
             return None, f"{root / DATABASE_CSV} is not the table that the runs were trained on."
-        return read_database(root, sampling_rate_hz=config.data.sampling_rate_hz), ""
+        return read_database(root, sampling_rate_hz=one.info.data["sampling_rate_hz"]), ""
     except (OSError, DataError):
-        return None, f"The data set is not at {root}; data.root=PATH says where it is."
+        return None, f"There is no readable data set at {root}."

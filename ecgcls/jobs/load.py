@@ -1,35 +1,39 @@
-"""Apply a finished run to ECGs: in Python two lines, ``run = ecgcls.load_run(path)`` and ``run.predict(...)``.
+"""A finished run as nets that are ready to predict: ``run = ecgcls.load_run(path)`` and ``run.predict(...)``.
 
 The net is rebuilt from the run's own saved configuration, its weights and its preprocessing come from ``best.ckpt``.
-Neither Hydra's composition nor Lightning is involved, and the training data need not be there.
+The training data need not be there.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from hydra.utils import instantiate
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
-from ecgcls.data.recordings import Prepared, Recording, prepare, read_recording
+from ecgcls.data.recordings import Prepared, Recording, prepare
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.recalibration import Calibrator
-from ecgcls.gate import STANDARDIZED_ON, check_standardizer
-from ecgcls.runs import RunDirectory, list_folds, open_run, read_thresholds
+from ecgcls.files import STANDARDIZED_ON
+from ecgcls.jobs.parts import build_net
+from ecgcls.runs.configuration import Configuration
+from ecgcls.runs.directory import RunDirectory
+from ecgcls.runs.find import open_configuration
+from ecgcls.runs.info import RunInfo
+from ecgcls.runs.leaks import check_standardizer
 from ecgcls.training.standardizer import Standardizer
 
-_BATCH_SIZE = 256  # windows in one forward pass
+BATCH_SIZE = 256
+"""Windows in one forward pass."""
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What a run says about one recording.
+    """A run's prediction of one recording.
 
     Attributes
     ----------
@@ -76,7 +80,7 @@ class LoadedRun:
     path
         The run's folder, or the folder that holds the folds.
     nets
-        One a fold; each takes ``(batch, lead, sample)`` in mV and returns logits ``(batch, class)``.
+        One per fold; each takes ``(batch, lead, sample)`` in mV and returns logits ``(batch, class)``.
     class_names
         The classes, in the order of the logits.
     lead_names, sampling_rate_hz, n_samples
@@ -84,7 +88,7 @@ class LoadedRun:
     thresholds
         By class: from what probability on it is predicted.
     calibrators
-        One a net: translates its probabilities; None for runs of version 0.1.0.
+        One per net: recalibrates its probabilities.
     info
         The (first) run's ``run.json``.
     """
@@ -96,8 +100,8 @@ class LoadedRun:
     sampling_rate_hz: float
     n_samples: int
     thresholds: dict[str, float]
-    calibrators: tuple[Calibrator | None, ...]
-    info: dict[str, Any]
+    calibrators: tuple[Calibrator, ...]
+    info: RunInfo
 
     def predict(self, signal_mv: ArrayLike, *, sampling_rate_hz: float, lead_names: Sequence[str]) -> Prediction:
         """Predict one recording.
@@ -118,7 +122,7 @@ class LoadedRun:
         """
         recording = Recording(np.asarray(signal_mv), sampling_rate_hz, tuple(lead_names))
         prepared = self.prepare(recording)
-        return self.summarise(prepared, self.predict_windows(prepared.windows_mv))
+        return self.summarize(prepared, self.predict_windows(prepared.windows_mv))
 
     def prepare(self, recording: Recording) -> Prepared:
         """Check a recording and bring it into the form that the nets take."""
@@ -142,18 +146,18 @@ class LoadedRun:
         y_prob = np.zeros((len(windows_mv), len(self.class_names)))
         device = next(self.nets[0].buffers()).device
         with torch.inference_mode():
-            for start in range(0, len(windows_mv), _BATCH_SIZE):
-                batch = torch.from_numpy(windows_mv[start : start + _BATCH_SIZE]).to(device)
+            for start in range(0, len(windows_mv), BATCH_SIZE):
+                batch = torch.from_numpy(windows_mv[start : start + BATCH_SIZE]).to(device)
                 for net, calibrator in zip(self.nets, self.calibrators, strict=True):
-                    said = net(batch).sigmoid().double().cpu().numpy()
-                    if calibrator is not None and np.isfinite(said).all():
-                        said = calibrator.apply(said, self.class_names)
-                    y_prob[start : start + len(batch)] += said
+                    own = net(batch).sigmoid().double().cpu().numpy()
+                    if np.isfinite(own).all():
+                        own = calibrator.apply(own, self.class_names)
+                    y_prob[start : start + len(batch)] += own
         if not np.isfinite(y_prob).all():
             raise DataError(f"{self.path}: the net's probabilities are not finite")
         return y_prob / len(self.nets)
 
-    def summarise(self, prepared: Prepared, windows: NDArray[np.float64]) -> Prediction:
+    def summarize(self, prepared: Prepared, windows: NDArray[np.float64]) -> Prediction:
         """Average the windows of a recording and decide at the thresholds."""
         mean = windows.mean(axis=0).tolist()
         y_prob = dict(zip(self.class_names, mean, strict=True))
@@ -182,37 +186,38 @@ def load_run(path: str | Path, *, device: str = "cpu") -> LoadedRun:
     ConfigError
         If there is no finished run, the folds differ in what they take or predict, or there is no such device.
     """
-    path = Path(path)
-    runs = [open_run(path)] if (path / "run.json").is_file() or not any(path.glob("fold_*")) else list_folds(path)
-    infos = [run.read_info() for run in runs]
-    for run, info in zip(runs, infos, strict=True):
+    return load_configuration(open_configuration(Path(path)), device=device)
+
+
+def load_configuration(one: Configuration, *, device: str = "cpu") -> LoadedRun:
+    """Load the nets of a run, or of all folds; parameters and errors as `load_run`."""
+    first = one.info.data
+    for run, info in zip(one.runs, one.infos, strict=True):
         for key in ("class_names", "lead_names", "sampling_rate_hz", "n_samples"):
-            if info["data"][key] != infos[0]["data"][key]:
+            if info.data[key] != first[key]:
                 raise ConfigError(
-                    f"{path}: the folds cannot be averaged, their {key} differ: {infos[0]['data'][key]} in "
-                    f"{runs[0].path.name}, {info['data'][key]} in {run.path.name}"
+                    f"{one.folder}: the folds cannot be averaged, their {key} differ: {first[key]} in "
+                    f"{one.runs[0].path.name}, {info.data[key]} in {run.path.name}"
                 )
-    data = infos[0]["data"]
     try:
-        nets = tuple(load_net(run).to(device) for run in runs)
+        nets = tuple(load_net(run).to(device) for run in one.runs)
     except (RuntimeError, AssertionError) as error:  # torch's ways to say that there is no such device
         raise ConfigError(f"device={device}: {str(error).splitlines()[0]}") from error
-    decisions = [run.read_decisions() for run in runs]
     return LoadedRun(
-        path=path,
+        path=one.folder,
         nets=nets,
-        class_names=tuple(data["class_names"]),
-        lead_names=tuple(data["lead_names"]),
-        sampling_rate_hz=data["sampling_rate_hz"],
-        n_samples=data["n_samples"],
-        thresholds=read_thresholds(runs, data["class_names"]),
-        calibrators=tuple(None if one is None else one.calibrator for one in decisions),
-        info=infos[0],
+        class_names=one.info.class_names,
+        lead_names=tuple(first["lead_names"]),
+        sampling_rate_hz=first["sampling_rate_hz"],
+        n_samples=first["n_samples"],
+        thresholds=one.thresholds,
+        calibrators=tuple(info.read_decisions().calibrator for info in one.infos),
+        info=one.info,
     )
 
 
 def load_net(run: RunDirectory) -> nn.Sequential:
-    """Rebuild the net of a run with the weights of its best epoch, the standardiser before it.
+    """Rebuild the net of a run with the weights of its best epoch, the standardizer before it.
 
     Returns
     -------
@@ -225,80 +230,28 @@ def load_net(run: RunDirectory) -> nn.Sequential:
     ConfigError
         If the net cannot be built (a package that it comes from is not installed), or the checkpoint is not its own.
     """
-    info, config = run.read_info()["data"], run.read_config()
-    if (run.path / "baseline.json").is_file():
+    info = run.read_info()
+    if info.kind == "baseline":
         raise ConfigError(
             f"{run.path}: a baseline has no net that could be applied or explained; its predictions.csv and "
-            "baseline.json say all it knows"
+            "baseline.json hold everything it knows"
         )
-    n_leads = len(info["lead_names"])
+    n_leads = len(info.data["lead_names"])
     try:
-        net = instantiate(config.model)(n_leads, info["n_samples"], len(info["class_names"]))
-    except Exception as error:
-        cause = error.__cause__ or error
-        raise ConfigError(f"{run.path}: {config.model._target_} cannot be built: {cause}") from error
+        net = build_net(
+            run.read_config(), n_leads=n_leads, n_samples=info.data["n_samples"], n_classes=len(info.class_names)
+        )
+    except ConfigError as error:
+        raise ConfigError(f"{run.path}: {error}") from error
     whole = nn.Sequential(OrderedDict(standardizer=Standardizer(torch.zeros(n_leads), torch.ones(n_leads)), net=net))
     try:
         stored = torch.load(run.best_checkpoint, weights_only=True, map_location="cpu")
         own = {key: value for key, value in stored["state_dict"].items() if key.startswith(("standardizer.", "net."))}
         whole.load_state_dict(own)
+        fitted_on = stored[STANDARDIZED_ON]
     except Exception as error:  # a damaged file raises whatever the unpickler stumbles over
         raise ConfigError(
-            f"{run.best_checkpoint}: cannot be loaded into {config.model._target_} ({str(error).splitlines()[0]})"
+            f"{run.best_checkpoint}: cannot be loaded into this run's net ({str(error).splitlines()[0]})"
         ) from error
-    check_standardizer(stored.get(STANDARDIZED_ON), info)
+    check_standardizer(fitted_on, info)
     return whole.eval().requires_grad_(False)
-
-
-def predict_files(run: LoadedRun, paths: Iterable[Path]) -> Iterator[tuple[Path, Prediction | DataError]]:
-    """Predict WFDB records in batches over the records; the next batch is read as the nets compute.
-
-    Parameters
-    ----------
-    paths
-        Each record's path without an extension.
-
-    Yields
-    ------
-    path, prediction
-        In the order of `paths`; a record that cannot be used comes with the reason instead of a prediction.
-    """
-    rest = iter(paths)
-    with ThreadPoolExecutor(max_workers=1) as reader:
-        coming = reader.submit(_read_batch, run, rest)
-        while batch := coming.result():
-            coming = reader.submit(_read_batch, run, rest)
-            yield from _predict_batch(run, batch)
-
-
-def _read_batch(run: LoadedRun, paths: Iterator[Path]) -> list[tuple[Path, Prepared | DataError]]:
-    """Read recordings until their windows fill a batch; an empty list at the end."""
-    batch: list[tuple[Path, Prepared | DataError]] = []
-    n_windows = 0
-    for path in paths:
-        try:
-            prepared = run.prepare(read_recording(path))
-        except DataError as error:
-            batch.append((path, error))
-            continue
-        batch.append((path, prepared))
-        n_windows += len(prepared.windows_mv)
-        if n_windows >= _BATCH_SIZE:
-            break
-    return batch
-
-
-def _predict_batch(
-    run: LoadedRun, batch: list[tuple[Path, Prepared | DataError]]
-) -> Iterator[tuple[Path, Prediction | DataError]]:
-    ready = [prepared for _, prepared in batch if isinstance(prepared, Prepared)]
-    y_prob = run.predict_windows(np.concatenate([prepared.windows_mv for prepared in ready])) if ready else None
-    start = 0
-    for path, prepared in batch:
-        if isinstance(prepared, DataError):
-            yield path, prepared
-            continue
-        assert y_prob is not None
-        stop = start + len(prepared.windows_mv)
-        yield path, run.summarise(prepared, y_prob[start:stop])
-        start = stop

@@ -1,0 +1,1 @@
+"""How a command starts, ends, is stopped, and runs as several processes."""

@@ -1,0 +1,148 @@
+"""How a command refuses: one line on standard error and exit code 1.
+
+``HYDRA_FULL_ERROR=1`` shows the whole traceback instead.
+"""
+
+import re
+import sys
+from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
+from typing import NoReturn
+
+import hydra
+from hydra import compose
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ecgcls.command.interruption import is_disk_full
+from ecgcls.config import CONF_DIR
+from ecgcls.errors import ConfigError, DataError
+from ecgcls.identity import flatten, suggest, suggest_key
+
+RUN = "config"
+"""The YAML file of ``python -m ecgcls.run``, the command whose configuration is composed of all groups."""
+_EXPECTED = (ConfigError, DataError, HydraException, OmegaConfBaseException, ConnectionError, BrokenProcessPool)
+_EXTRAS = {"submitit_slurm": "slurm", "hydra_ray_launcher": "ray", "sweeper/optuna": "search"}  # of pyproject.toml
+_NO_TRIAL = "No trials are completed yet"  # Optuna's words
+_NUMBER_OF_GROUP = "Config group override must be"  # Hydra's words for folds=7
+
+
+def is_expected(error: Exception) -> bool:
+    """Whether an error is reported in one line; any other is a fault of the program and shows its traceback."""
+    is_number_of_group = isinstance(error, ValueError) and _NUMBER_OF_GROUP in str(error)
+    return (
+        isinstance(error, _EXPECTED)
+        or is_number_of_group
+        or is_disk_full(error)
+        or _NO_TRIAL in str(error)
+        or _is_from_slurm(error)
+        or _find_missing_extra(str(error)) is not None
+    )
+
+
+def explain(error: BaseException, config_name: str = RUN) -> str:
+    """Put an error into one line: what, where, expected, got, what to do."""
+    for cause in _causes(error):
+        if isinstance(cause, ConfigError | DataError):
+            return " ".join(str(cause).split())
+    if isinstance(error, OSError) and is_disk_full(error):
+        return (
+            f"{error.filename or 'a file'}: cannot be written ({error.strerror}); the file that was there before is "
+            "intact. Free some space and run the same command again to resume"
+        )
+    if isinstance(error, ConnectionError) and "Ray" in str(error):
+        message = f"{str(error)[0].lower()}{str(error)[1:]}"
+        return (
+            f"hydra.launcher.ray.init.address: {message}; is a cluster running there, and does it need a token "
+            "(RAY_AUTH_MODE=token)?"
+        )
+    if isinstance(error, BrokenProcessPool):
+        return (
+            "a process of the sweep was killed (out of memory?); hydra.launcher.n_jobs=1 needs the least, and the same "
+            "command resumes from the last epochs"
+        )
+    if _is_from_slurm(error):
+        return f"hydra/launcher=slurm: {'; '.join(line.strip() for line in str(error).splitlines() if line.strip())}"
+    if _NO_TRIAL in str(error):
+        return "no trial of the search finished; the reasons are above"
+    if _NUMBER_OF_GROUP in str(error):
+        return "a group's choice is a name, as in folds=cv5, not a number (fold=0 is the fold)"
+    return _explain_hydra(error, config_name)
+
+
+def refuse(error: Exception, config_name: str) -> NoReturn:
+    """Print an error in one line and exit with code 1."""
+    print(f"error: {explain(error, config_name)}", file=sys.stderr)
+    sys.exit(1)
+
+
+def load_yaml(config_name: str) -> DictConfig:
+    """Read a command's YAML file."""
+    config = OmegaConf.load(CONF_DIR / f"{config_name}.yaml")
+    assert isinstance(config, DictConfig)
+    return config
+
+
+def _explain_hydra(error: BaseException, config_name: str) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = "\n".join(lines)
+    if unknown := re.search(r"Could not override '([^']+)'", text):
+        key, known = unknown[1], _list_keys(config_name)
+        if inner := [name for name in known if name.startswith(f"{key}.")]:
+            return (
+                f"{key} is set by its parts here: {', '.join(inner)} (all else comes from the run's own configuration)"
+            )
+        return f"{key}: no such key{suggest_key(key, known)}"
+    if extra := _find_missing_extra(text):
+        return f"{extra} needs packages that are not installed: pip install 'ecgcls[{extra}]'"
+    if choice := re.search(r"Could not find '([^']+)/([^/']+)'", text):
+        group, name = choice[1], choice[2]
+        options = text.partition("Available options in")[2].partition("Config search path")[0].splitlines()[1:]
+        return f"{group}={name}: no such choice{suggest(name, options)} (choices: {', '.join(options)})"
+    return "; ".join(lines[:2])
+
+
+def _find_missing_extra(text: str) -> str | None:
+    """Return the extra that would install the plugin that Hydra did not find."""
+    if not re.search("Could not (find|load)|Unknown plugin class", text):
+        return None
+    return next((extra for name, extra in _EXTRAS.items() if name in text), None)
+
+
+def _is_from_slurm(error: BaseException) -> bool:
+    """Whether submitit, which talks to SLURM, has raised an error."""
+    return type(error).__module__.startswith("submitit") or "indeed on a slurm cluster" in str(error)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def _list_keys(config_name: str) -> list[str]:
+    """List every key of a command's configuration, inner nodes too, with the choices of the command line."""
+    own = load_yaml(config_name)
+    if "defaults" not in own:
+        return [key for key in _list_nodes(own) if not key.startswith("hydra")]
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        stored = config_name if config_name == RUN else f"ecgcls_{config_name}"
+        default = compose(stored)
+        choices = [
+            argument.partition(",")[0]
+            for argument in sys.argv[1:]
+            if argument.partition("=")[0] in default and re.fullmatch(r"\w+=[A-Za-z]\w*(,.*)?", argument)
+        ]
+        try:
+            return _list_nodes(compose(stored, overrides=choices))
+        except HydraException:
+            return _list_nodes(default)
+
+
+def _list_nodes(config: DictConfig) -> list[str]:
+    leaves = [key for key, _ in flatten(OmegaConf.to_container(config, resolve=False))]
+    inner = {".".join(key.split(".")[:n]) for key in leaves for n in range(1, key.count(".") + 1)}
+    return sorted({*leaves, *inner})

@@ -1,0 +1,198 @@
+"""How a command starts: from what was typed to the arguments of its function."""
+
+import functools
+import os
+import re
+import sys
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra import compose
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ecgcls.command.interruption import exit_interrupted, stop_on_sigterm, was_told_to_stop
+from ecgcls.command.processes import is_child, is_reporter
+from ecgcls.command.refusal import RUN, is_expected, load_yaml, refuse
+from ecgcls.config import CONF_DIR, check_arguments, list_texts
+from ecgcls.errors import ConfigError
+from ecgcls.identity import name_variant
+
+_TRACEBACK = "ECGCLS_TRACEBACK"  # in the environment of the processes that a command starts: what the user chose
+_SHARED = ["output_subdir", "run", "sweep", "hydra_logging", "job_logging", "help"]  # of the run command's `hydra:`
+
+
+def run_command(command: Callable[..., Any], *, around: Callable[[Callable[[], Any]], Any] | None = None) -> None:
+    """Run a command on the command line's arguments.
+
+    Its configuration is the YAML file of its name in ``conf/`` (``config.yaml`` for ``run``).
+
+    Parameters
+    ----------
+    command
+        A function whose keywords, with their annotations, are what the command takes.
+    around
+        Is given the call of the command, makes it and returns what Hydra is to see of it; None: the call alone.
+    """
+    config_name = RUN if command.__name__ == "run" else command.__name__
+    stop_on_sigterm()
+    warnings.filterwarnings("ignore", message="(?s).*validated against ConfigStore schema")  # our launcher=ray by Ray's
+    texts = list_texts(command)
+    sys.argv[1:] = [_quote(argument, texts) for argument in sys.argv[1:]]
+    shows_traceback = os.environ.get(_TRACEBACK if is_child() else "HYDRA_FULL_ERROR") == "1"
+    os.environ[_TRACEBACK] = str(int(shows_traceback))
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands exceptions on instead of printing and exiting
+
+    @functools.wraps(command)
+    def call(config: DictConfig) -> Any:
+        try:
+            made = functools.partial(_call, command, config)
+            return made() if around is None else around(made)
+        except Exception as error:
+            if shows_traceback or not is_expected(error):
+                raise
+            refuse(error, config_name)
+
+    config_path, stored = str(CONF_DIR), config_name
+    if config_name != RUN:
+        stored = f"ecgcls_{config_name}"
+        if not _store(config_name, stored):
+            config_path = "pkg://ecgcls"  # not conf/ with its groups: model=cnn1d names a run here, not a file
+    application = hydra.main(version_base="1.3", config_path=config_path, config_name=stored)
+    try:
+        application(call)()
+    except KeyboardInterrupt:
+        exit_interrupted(resumes=config_name == RUN, is_silent=not is_reporter())
+    except Exception as error:
+        if isinstance(error, BrokenProcessPool) and was_told_to_stop():
+            exit_interrupted(
+                resumes=config_name == RUN, is_silent=not is_reporter()
+            )  # a sweep's processes had the signal too
+        if shows_traceback or not is_expected(error):
+            raise
+        refuse(error, config_name)
+
+
+def name_job() -> tuple[str, str]:
+    """Return the running job's choice of the group ``model``, and its variant: what differs from the defaults."""
+    job = HydraConfig.get()
+    search_path = [override for override in job.overrides.hydra if override.startswith("hydra.searchpath")]
+    choices = _own_choices(job.runtime.choices)
+    plain = compose(RUN, overrides=search_path, return_hydra_config=True)
+    default_choices = _own_choices(plain.hydra.runtime.choices)
+    overrides = [
+        f"{'' if group in default_choices else '+'}{group}={'null' if choice is None else choice}"
+        for group, choice in choices.items()
+        if choice != default_choices.get(group)
+    ]
+    variant = name_variant(
+        _compose([*search_path, *job.overrides.task]),
+        choices=choices,
+        default_config=_compose([*search_path, *overrides]),
+        default_choices=default_choices,
+    )
+    return choices["model"], variant
+
+
+def read_choice(group: str) -> str:
+    """Return the running command's choice of a group."""
+    choice: str = HydraConfig.get().runtime.choices[group]
+    return choice
+
+
+def is_sweep() -> bool:
+    """Whether the running job is one of a sweep (``-m``)."""
+    return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
+
+
+def read_run_dir() -> Path | None:
+    """Return the folder that ``hydra.run.dir=`` gives a single run; None where it was not typed.
+
+    Raises
+    ------
+    ConfigError
+        If such a folder was typed for a sweep, whose runs are placed by their names.
+    """
+    hydra_config = HydraConfig.get()
+    check_sweep_folder(hydra_config.overrides.hydra, is_sweep=is_sweep())
+    return Path(hydra_config.run.dir) if "hydra.run.dir" in map(_read_key, hydra_config.overrides.hydra) else None
+
+
+def check_sweep_folder(overrides: Sequence[str], *, is_sweep: bool) -> None:
+    """Refuse Hydra's own folders for the runs of a sweep, as `read_run_dir` does."""
+    for key in map(_read_key, overrides):
+        if key in ("hydra.sweep.dir", "hydra.sweep.subdir") or (key == "hydra.run.dir" and is_sweep):
+            raise ConfigError(
+                f"{key}: each run of a sweep has a folder of its own, <output_dir>/<experiment>/<model>/<variant>/"
+                "fold_<k>; set output_dir=PATH or experiment=NAME instead"
+            )
+
+
+def _read_key(override: str) -> str:
+    return override.partition("=")[0].lstrip("+")
+
+
+def resolve(config: DictConfig) -> dict[str, Any]:
+    """Return a configuration as plain data.
+
+    Raises
+    ------
+    ConfigError
+        If an interpolation leads nowhere, or a value is missing.
+    """
+    try:
+        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def _call(command: Callable[..., Any], config: DictConfig) -> Any:
+    return command(**check_arguments(command, resolve(config)))
+
+
+def _compose(overrides: list[str]) -> dict[str, Any]:
+    """Compose the configuration of a run, its interpolations as they are written."""
+    plain = OmegaConf.to_container(compose(RUN, overrides=overrides), resolve=False)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def _own_choices(choices: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out Hydra's own groups."""
+    return {group: choice for group, choice in choices.items() if not group.startswith("hydra/")}
+
+
+def _quote(argument: str, texts: list[str]) -> str:
+    """Quote the value of a text for Hydra's grammar, unless the user has done it."""
+    key, is_setting, value = argument.partition("=")
+    if not is_setting or key.lstrip("+") not in texts or value[:1] in ("'", '"') or value in ("", "null"):
+        return argument
+    # Before the closing quote the grammar reads a backslash as an escape; elsewhere it is one.
+    body = re.sub(r"(\\*)'", r"\1\1\\'", value)
+    body += "\\" * (len(body) - len(body.rstrip("\\")))
+    return f"{key}='{body}'"
+
+
+def _store(config_name: str, stored: str) -> bool:
+    """Hand a command's YAML to Hydra, with the logging and the help page of the run; return whether it has groups."""
+    shared = OmegaConf.masked_copy(load_yaml(RUN).hydra, _SHARED)
+    own = load_yaml(config_name)
+    groups = list(own.pop("defaults", []))
+    if not groups:  # the comments of the YAML document each setting
+        text = (CONF_DIR / f"{config_name}.yaml").read_text().partition("\nhydra:")[0]
+        settings = "\n".join(text.splitlines()[1:])
+        template = f"${{hydra.help.header}}\n== Settings (key=value) ==\n{settings}\n\n${{hydra.help.footer}}"
+        shared.help = {"template": template, "footer": shared.help.footer}
+    quiet = [{"override hydra/job_logging": "none"}, {"override hydra/hydra_logging": "none"}, "_self_"]
+    node = OmegaConf.merge({"hydra": shared}, own, {"defaults": [*groups, *quiet]})
+    ConfigStore.instance().store(name=stored, node=node)
+    return bool(groups)

@@ -1,0 +1,104 @@
+"""What makes two configurations the same, and how their difference is written into a folder's name.
+
+A configuration is plain data here: dicts, lists and values.
+"""
+
+import difflib
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+_NOT_IDENTITY = (
+    "experiment", "output_dir", "overwrite", "data.root", "data.store_dir", "trainer.enable_progress_bar",
+    "trainer.enable_model_summary",
+)  # fmt: skip
+"""Keys that say where things are or what is shown, not what is computed; the whole group ``logger`` is like that."""
+
+
+def identify(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the resolved settings that a result depends on, by dotted key."""
+    return {key: value for key, value in flatten(config) if _is_identity(key)}
+
+
+def name_variant(
+    config: Mapping[str, Any],
+    *,
+    choices: Mapping[str, Any],
+    default_config: Mapping[str, Any],
+    default_choices: Mapping[str, Any],
+) -> str:
+    """Write into a folder's name what distinguishes a configuration from the default one of the same model.
+
+    Two configurations that differ in anything but the fold and where things are have different names.
+
+    Parameters
+    ----------
+    config, choices
+        The composed configuration with its interpolations, and the choice made in each group.
+    default_config, default_choices
+        What the same choices give without further overrides; and the choices made by default.
+
+    Returns
+    -------
+    str
+        Such as ``task=rhythm,trainer.max_epochs=30``; empty for the defaults.
+    """
+    parts = [
+        f"{group}={_name_value(choice)}"
+        for group, choice in sorted(choices.items())
+        if group not in ("model", "logger") and choice != default_choices.get(group)
+    ]
+    own, default = dict(flatten(config)), dict(flatten(default_config))
+    for key in sorted(own.keys() | default.keys()):
+        if key == "fold" or not _is_identity(key):
+            continue
+        if key not in own:
+            parts.append(f"no-{key}")
+        elif key not in default or (own[key], type(own[key])) != (default[key], type(default[key])):
+            parts.append(f"{key}={_name_value(own[key])}")
+    name = ",".join(parts)
+    return name if len(name) <= 150 else f"{name[:140]}~{_digest(name)}"
+
+
+def flatten(config: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every leaf with its dotted key; an empty dict or a list is a leaf."""
+    if isinstance(config, Mapping) and config:
+        for name, child in config.items():
+            yield from flatten(child, f"{key}.{name}" if key else str(name))
+    else:
+        yield key, config
+
+
+def suggest(word: str, known: Sequence[str]) -> str:
+    """Return '; did you mean ...?' with the near matches, or the whole list if it is short."""
+    near = difflib.get_close_matches(word, known, n=3, cutoff=0.7)
+    if near:
+        return f"; did you mean {' or '.join(near)}?"
+    return f"; expected one of {', '.join(known)}" if 0 < len(known) <= 30 else ""
+
+
+def suggest_key(key: str, known: Sequence[str]) -> str:
+    """Return the near matches of a dotted key among its siblings, or anywhere if its parent is unknown."""
+    parent, dot, _ = key.rpartition(".")
+    siblings = [name for name in known if name.rpartition(".")[0] == parent and "._" not in name]
+    return suggest(key, siblings if siblings or not dot else known)
+
+
+def _is_identity(key: str) -> bool:
+    return key not in _NOT_IDENTITY and key.partition(".")[0] != "logger"
+
+
+def _name_value(value: Any) -> str:
+    """Write a value so that it can be in a folder's name; what had to be changed gets a digest."""
+    is_word = value is None or isinstance(value, bool)
+    text = json.dumps(value) if is_word else str(value)  # null, true, false
+    if re.fullmatch(r"[A-Za-z0-9._+-]{1,40}", text) and text not in (".", ".."):
+        return text
+    last = re.sub(r"[^A-Za-z0-9._+-]+", "-", text.rstrip("/").rpartition("/")[2]).strip("-")[:40]
+    return f"{last}~{_digest(text)}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]

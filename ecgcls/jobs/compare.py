@@ -1,0 +1,272 @@
+"""Compare runs, configurations or predictions files, and write the result."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ecgcls.errors import ConfigError, DataError
+from ecgcls.evaluation.comparison import Comparing, compare, compare_folds
+from ecgcls.evaluation.metrics import LEADERBOARD, METRICS, OVERALL
+from ecgcls.evaluation.predictions import Predictions
+from ecgcls.evaluation.settings import Bootstrap
+from ecgcls.figures.panels import draw_differences
+from ecgcls.figures.style import save_figure
+from ecgcls.files import write_atomically, write_json
+from ecgcls.identity import identify
+from ecgcls.runs.configuration import Configuration, read_single
+from ecgcls.runs.directory import RunDirectory
+from ecgcls.runs.find import list_configurations, name_output, open_run
+from ecgcls.runs.predictions_csv import read_predictions
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of two things that are compared.
+
+    Attributes
+    ----------
+    name, path
+        For tables and figures; the folder or file.
+    tested
+        Pooled test predictions by seed; those of a file under the seed None.
+    by_seed
+        Configurations by seed, that differ in nothing else; empty for a file.
+    """
+
+    name: str
+    path: Path
+    tested: Mapping[int | None, Predictions]
+    by_seed: Mapping[int, Configuration] = field(default_factory=dict)
+
+    @property
+    def intervals(self) -> Bootstrap:
+        """How the runs' own intervals are computed; the defaults for a file."""
+        return next((one.evaluation.intervals for one in self.by_seed.values()), Bootstrap())
+
+    def score_runs(self) -> dict[tuple[int, int], dict[str, float]]:
+        """Score each run by itself, by (seed, fold)."""
+        return {
+            (seed, info.fold): scores.overall
+            for seed, one in self.by_seed.items()
+            for info, scores in zip(one.infos, one.by_fold, strict=True)
+        }
+
+    def count_records(self, part: str) -> float:
+        """Return how many records ``train`` or ``test`` has, on average over the runs."""
+        return float(np.mean([one.count_records(part) for one in self.by_seed.values()]))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The result of a comparison.
+
+    Attributes
+    ----------
+    a, b
+        What was compared.
+    settings
+        How.
+    by_class
+        What `ecgcls.evaluation.comparison.compare` returns.
+    over_runs
+        Indexed by metric: what `ecgcls.evaluation.comparison.compare_folds` returns over the runs that both have; empty
+        with fewer than two.
+    """
+
+    a: Side
+    b: Side
+    settings: Comparing
+    by_class: pd.DataFrame
+    over_runs: pd.DataFrame
+
+    @property
+    def n_records(self) -> int:
+        """How many test records both have."""
+        return len(next(iter(self.a.tested.values())))
+
+    @property
+    def default_folder(self) -> Path:
+        """Where the results go unless another folder is given."""
+        path = self.a.path
+        beside = path.with_name(f"{path.stem}_compare") if path.is_file() else path / "compare"
+        return beside / name_output(self.b.path)
+
+
+def read_side(text: str, *, output_dir: Path) -> Side:
+    """Read what was named.
+
+    Parameters
+    ----------
+    text
+        A run's folder, that of a configuration, or a predictions file; a folder may be given below `output_dir`.
+    output_dir
+        Where the experiments are.
+
+    Raises
+    ------
+    ConfigError
+        If there is nothing of that name, no finished run, or runs of several configurations.
+    DataError
+        If a file is damaged.
+    """
+    path = next((one for one in (Path(text), output_dir / text) if one.exists()), None)
+    if path is None:
+        raise ConfigError(f"{text}: no such folder or file, nor is there a {output_dir / text}")
+    if path.is_file():
+        predictions, assumptions = read_predictions(path)
+        for assumption in assumptions:
+            log.warning("%s: %s", path, assumption)
+        return Side(path.name, path, {None: predictions.select("test")})
+    by_seed = _find_seeds(path)
+    info = next(iter(by_seed.values())).info
+    folds = sorted({info.fold for one in by_seed.values() for info in one.infos})
+    name = info.model + (f", fold {folds[0]}" if len(folds) == 1 else f", {len(folds)} folds")
+    name += f", {len(by_seed)} seeds" if len(by_seed) > 1 else ""
+    return Side(name, path, {seed: one.tested for seed, one in by_seed.items()}, by_seed)
+
+
+def compare_sides(a: Side, b: Side, *, overrides: Mapping[str, Any]) -> Comparison:
+    """Compare two sides.
+
+    Parameters
+    ----------
+    a, b
+        What is compared.
+    overrides
+        Fields of `Comparing`; None keeps what a's own intervals are computed with.
+
+    Raises
+    ------
+    DataError
+        If the two were not tested on the same records, or do not have the same seeds.
+    """
+    if list(a.tested) != list(b.tested) and {len(a.tested), len(b.tested)} != {1}:
+        raise DataError(f"a has the seeds {[*a.tested]}, b has {[*b.tested]}: train the missing ones")
+    own = a.intervals
+    settings = Comparing(own.n_resamples, own.level, own.min_positives, own.seed)
+    settings = replace(settings, **{name: value for name, value in overrides.items() if value is not None})
+    by_class = compare([*a.tested.values()], [*b.tested.values()], settings)
+    return Comparison(a, b, settings, by_class, _compare_runs(a, b, level=settings.level))
+
+
+def _compare_runs(a: Side, b: Side, *, level: float) -> pd.DataFrame:
+    scores = [a.score_runs(), b.score_runs()]
+    shared = sorted(scores[0].keys() & scores[1].keys())
+    if len(shared) < 2:
+        return pd.DataFrame()
+    n_train, n_test = ((a.count_records(part) + b.count_records(part)) / 2 for part in ("train", "test"))
+    rows = {
+        metric: compare_folds(
+            *[[one[run][metric] for run in shared] for one in scores], n_train=n_train, n_test=n_test, level=level
+        )
+        for metric in OVERALL_METRICS
+    }
+    return pd.DataFrame(rows).T.rename_axis("metric")
+
+
+def write_comparison(comparison: Comparison, folder: Path) -> None:
+    """Write ``comparison.csv``, ``over_runs.csv``, ``comparison.json`` and ``figures/forest.png``."""
+    a, b, settings = comparison.a, comparison.b, comparison.settings
+    write_atomically(folder / "comparison.csv", comparison.by_class.to_csv().encode())
+    (folder / "over_runs.csv").unlink(missing_ok=True)
+    if len(comparison.over_runs):
+        write_atomically(folder / "over_runs.csv", comparison.over_runs.to_csv().encode())
+    first = next(iter(a.tested.values()))
+    write_json(
+        folder / "comparison.json",
+        {
+            "a": {"name": a.name, "path": str(a.path)},
+            "b": {"name": b.name, "path": str(b.path)},
+            "n_records": len(first),
+            "n_patients": len(np.unique(first.patient_id)),
+            "n_seeds": len(a.tested),
+            "level": settings.level,
+            "n_resamples": settings.n_resamples,
+            "comparison": _nest(comparison.by_class),
+            "over_runs": {str(name): _plain(row.to_dict()) for name, row in comparison.over_runs.iterrows()},
+        },
+    )
+    figure = draw_differences(comparison.by_class, a=a.name, b=b.name, level=settings.level)
+    save_figure(figure, folder / "figures" / "forest.png")
+
+
+def format_comparison(comparison: Comparison) -> str:
+    """Return the result as text: the leaderboard's metrics by class, and over folds and seeds."""
+    by_class, over_runs, level = comparison.by_class, comparison.over_runs, comparison.settings.level
+    shown = {METRICS[key].macro_source or key: METRICS[key].label for key in LEADERBOARD}
+    labels = {key: METRICS[key].label for key in LEADERBOARD} | shown
+    rows = []
+    for (name, metric), row in zip(by_class.index.tolist(), by_class.to_dict(orient="records"), strict=True):
+        if metric not in labels:
+            continue
+        mark = "" if row["is_supported"] else " !"
+        interval = "" if np.isnan(row["low"]) else f"[{row['low']:+.3f}, {row['high']:+.3f}]"
+        rows.append(
+            {
+                "": "macro" if name == OVERALL else name,
+                "metric": labels[metric],
+                "a": f"{row['a']:.3f}",
+                "b": f"{row['b']:.3f}",
+                "a - b": f"{row['difference']:+.3f}",
+                f"{100 * level:g} %": interval + mark,
+                "p (Holm)": _format_p(row["p_holm"]),
+                "DeLong": _format_p(row["delong_p_holm"]),
+                "McNemar": _format_p(row["mcnemar_p_holm"]),
+                "detectable": "" if np.isnan(row["detectable"]) else f"{row['detectable']:.3f}",
+                "verdict": row["verdict"],
+            }
+        )
+    text = pd.DataFrame(rows).to_string(index=False)
+    if not by_class["is_supported"].all():
+        text += "\n! too few positive or negative records for a reliable interval"
+    if len(over_runs):
+        n_runs = int(over_runs["n_runs"].max())
+        text += f"\n\nOver {n_runs} folds and seeds (corrected resampled t-test); here each net\n"
+        text += "ranks its own test records, above the records of all nets are ranked together:\n"
+        table = over_runs.loc[list(LEADERBOARD), ["mean", "sd", "low", "high", "p"]]
+        text += table.rename(index=labels).to_string(float_format="{:.3f}".format)
+    return text
+
+
+def _format_p(p: float) -> str:
+    return "" if np.isnan(p) else "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _find_seeds(path: Path) -> dict[int, Configuration]:
+    """Find the finished runs of one configuration, by seed: a run, its folds, or its folds with several seeds."""
+    if RunDirectory(path).is_begun:
+        one = read_single(open_run(path))
+        return {one.info.seed: one}
+    found = [one for one in list_configurations(path) if one.runs]
+    if not found:
+        raise ConfigError(f"{path}: no finished run here")
+    groups: dict[str, list[Configuration]] = {}
+    for one in found:
+        identity = identify(one.runs[0].read_config())
+        same = {key: value for key, value in identity.items() if key not in ("fold", "seed")}
+        groups.setdefault(repr(sorted(same.items())), []).append(one)
+    nearest = [group for group in groups.values() if any(one.folder == path for one in group)]
+    chosen = nearest or list(groups.values())
+    if len(chosen) > 1:
+        places = sorted({str(group[0].folder) for group in chosen})
+        raise ConfigError(f"{path} has runs of {len(chosen)} configurations: name one of {' or '.join(places)}")
+    return {one.info.seed: one for one in sorted(chosen[0], key=lambda one: one.info.seed)}
+
+
+def _plain(row: Mapping[Any, Any]) -> dict[str, Any]:
+    found = {str(key): value.item() if isinstance(value, np.generic) else value for key, value in row.items()}
+    return {key: None if isinstance(value, float) and np.isnan(value) else value for key, value in found.items()}
+
+
+def _nest(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    nested: dict[str, dict[str, Any]] = {}
+    for (name, metric), row in zip(table.index.tolist(), table.to_dict(orient="records"), strict=True):
+        nested.setdefault(str(name), {})[str(metric)] = _plain(row)
+    return nested

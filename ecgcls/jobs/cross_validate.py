@@ -1,0 +1,118 @@
+"""From the folds of one configuration to its cross-validated result.
+
+The test predictions of all folds are pooled, each record once, and scored as a whole; the mean and the standard
+deviation over folds are reported beside it. Both are written to ``cv/`` beside the folds.
+
+References
+----------
+.. [1] Forman, Scholz. Apples-to-apples in cross-validation studies: pitfalls in classifier performance measurement.
+   ACM SIGKDD Explorations 12 (2010) 49-57. doi:10.1145/1882471.1882479 (why both are reported)
+"""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ecgcls.evaluation.intervals import correct_folds
+from ecgcls.evaluation.metrics import LEADERBOARD, METRICS
+from ecgcls.figures.curves import draw_training_curves
+from ecgcls.figures.style import save_figure
+from ecgcls.files import write_atomically
+from ecgcls.jobs.results import write_results
+from ecgcls.runs.configuration import Configuration, read_configuration
+from ecgcls.runs.predictions_csv import write_csv
+
+
+def cross_validate(folder: Path) -> Configuration:
+    """Pool and score the folds of a configuration, and write ``cv/`` if all of them are finished.
+
+    Parameters
+    ----------
+    folder
+        Holds ``fold_0/``, ``fold_1/``, ...
+
+    Raises
+    ------
+    DataError
+        If a record was tested twice, or the folds were not trained on the same data.
+    """
+    one = read_configuration(folder)
+    if not one.is_complete:
+        return one
+    cv = folder / "cv"
+    over_folds = add_corrected_intervals(one)
+    write_csv(one.tested, cv / "predictions.csv")
+    write_results(
+        cv,
+        one.tested,
+        uncalibrated=one.pooled("test", is_calibrated=False),
+        title=f"{one.title}, test pooled",
+        settings=one.evaluation,
+        groups=one.groups,
+        more={
+            "over_folds": _nest(over_folds),
+            "left_out_classes": one.left_out_classes,
+            "folds": {
+                str(info.fold): {
+                    "run": run.path.name,
+                    "predictions_sha256": hashlib.sha256((run.path / "predictions.csv").read_bytes()).hexdigest(),
+                    "n_records": len(predictions),
+                }
+                for run, info, predictions in zip(one.runs, one.infos, one.predictions("test"), strict=True)
+            },
+        },
+    )
+    write_atomically(cv / "metrics_over_folds.csv", over_folds.to_csv().encode())
+    folds = pd.Index([info.fold for info in one.infos], name="fold")
+    by_fold = pd.DataFrame([scores.overall for scores in one.by_fold], index=folds)
+    write_atomically(cv / "metrics_by_fold.csv", by_fold.to_csv().encode())
+    epochs = pd.concat(one.histories).groupby("epoch", as_index=False).mean()
+    curves = draw_training_curves(epochs, best_epoch=None, title=f"{one.title}, mean of each epoch")
+    save_figure(curves, cv / "figures" / "training_curves.png")
+    return one
+
+
+def add_corrected_intervals(one: Configuration) -> pd.DataFrame:
+    """Return mean and standard deviation over the folds, with the interval of the mean as ``low`` and ``high``."""
+    table = one.over_folds.copy()
+    low, high = correct_folds(
+        table["mean"],
+        table["sd"],
+        table["n"],
+        n_train=one.count_records("train"),
+        n_test=one.count_records("test"),
+        level=one.evaluation.intervals.level,
+    )
+    is_metric = table.index.get_level_values("metric").isin(METRICS)  # the others count records
+    return table.assign(low=np.where(is_metric, low, np.nan), high=np.where(is_metric, high, np.nan))
+
+
+def format_configurations(found: Sequence[Configuration]) -> str:
+    """Return one table with a line per configuration: pooled metrics, and mean ± sd over folds."""
+    rows = []
+    for one in found:
+        name = f"{one.info.model} {one.info.variant}".strip()
+        row = {"model": name, "parameters": f"{one.info.n_parameters:,}", "folds": f"{len(one.runs)}/{one.n_folds}"}
+        for key in LEADERBOARD:
+            label = METRICS[key].label
+            row |= {f"{label} pooled": "", f"{label} folds": ""}
+            if one.is_complete:
+                mean, sd = one.over_folds.loc[("overall", key), ["mean", "sd"]].to_numpy(dtype=float)
+                row[f"{label} pooled"] = f"{one.scores.overall[key]:.3f}"
+                row[f"{label} folds"] = f"{mean:.3f}" + ("" if np.isnan(sd) else f" ± {sd:.3f}")
+        rows.append(row)
+    return pd.DataFrame(rows).to_string(index=False)
+
+
+def _nest(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Turn the table of means and standard deviations into plain JSON: class, metric, statistic."""
+    nested: dict[str, dict[str, Any]] = {}
+    for row in table.reset_index().to_dict(orient="records"):
+        class_name, metric = str(row.pop("class")), str(row.pop("metric"))
+        values = {str(key): None if np.isnan(value) else value for key, value in row.items()}
+        nested.setdefault(class_name, {})[metric] = values
+    return nested

@@ -1,0 +1,145 @@
+"""The nets of a run on another data set."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from ecgcls.data.cohort import leave_out_missing
+from ecgcls.data.groupings import name_groups
+from ecgcls.data.ptbxl import PTBXL
+from ecgcls.data.store import open_store
+from ecgcls.errors import ConfigError, DataError
+from ecgcls.evaluation.predictions import Predictions
+from ecgcls.jobs.load import load_configuration
+from ecgcls.jobs.parts import build_part
+from ecgcls.jobs.rescore import Rescored, simplify
+from ecgcls.runs.configuration import Configuration
+from ecgcls.runs.directory import RunDirectory
+
+log = logging.getLogger(__name__)
+
+_BATCH_SIZE = 1024  # records that are in memory at once
+
+
+def predict_data_set(
+    one: Configuration,
+    *,
+    root: Path,
+    split: str,
+    missing_records: Literal["error", "drop"],
+    store_dir: Path | None,
+    device: str,
+    overrides: Mapping[str, Any],
+) -> Rescored:
+    """Predict another data set in PTB-XL's layout with the net of a run, or the mean of all folds' nets.
+
+    Every labeled record is predicted, unless the data set turns out to be the one that the run was trained on (or a
+    part of it, or one that contains it): then only the records of the run's own test or validation part are.
+
+    Parameters
+    ----------
+    one
+        A run, or all folds.
+    root
+        The data set's folder.
+    split
+        'test' or 'val'; 'val' only if the data set is the run's own.
+    missing_records
+        What to do with a row whose signal file is missing: ``error`` refuses, ``drop`` leaves it out and counts it.
+    store_dir
+        Where its signal store is; None: beside the data, or in the user's cache folder.
+    device
+        Where the net computes.
+    overrides
+        What differs from the runs' own settings.
+
+    Raises
+    ------
+    ConfigError
+        If nets would be tested on records that they were trained on, or the data set lacks a class of the run.
+    DataError
+        If the data set cannot be read, or its signals have another length than the net takes.
+    """
+    net, config = load_configuration(one, device=device), one.runs[0].read_config()
+    source = PTBXL(str(root), config["data"]["sampling_rate_hz"], missing_records)
+    every = source.read_records()
+    database = leave_out_missing(source, every)
+    known = (*net.class_names, *one.info.data["absent_classes"])
+    labels = build_part("task", config["task"]).label_as(known, database["scp_codes"], source.read_statements())
+    is_labeled = labels.y_true.any(axis=1)
+    y_true = labels.y_true[:, : len(net.class_names)]
+    is_own = _is_own_data(one.runs[0], database, y_true)
+    is_scored = is_labeled.copy()
+    if is_own:
+        if not one.is_single_run:
+            raise ConfigError(
+                f"data.root: {root} holds the records that the nets were trained on, so their mean says nothing there; "
+                "without data.root, fold=all scores each record by the net that has not seen it"
+            )
+        folds = build_part("folds", config["folds"])
+        is_scored &= folds.split(database["strat_fold"].to_numpy(), fold=one.info.fold) == split
+        log.info("%s is the run's own data set: scoring the %d records of its %s part", root, is_scored.sum(), split)
+    elif split != "test":
+        raise ConfigError(f"split={split}: {root} is another data set than the run's own, all of it is test")
+    if not is_scored.any():
+        raise DataError(f"{root}: no record to score: none has a label in the run's task")
+    if not is_labeled.all():
+        log.info("Left out %d records without a label in the task", (~is_labeled).sum())
+    store = open_store(root, database["filename"], sampling_rate_hz=source.sampling_rate_hz, store_dir=store_dir)
+    if store.n_samples != net.n_samples:
+        raise DataError(f"{root}: {store.n_samples} samples per lead, the net takes {net.n_samples}")
+    records = database[is_scored]
+    rows = store.find_rows(records.index)
+    n_batches = -(-len(rows) // _BATCH_SIZE)
+    batches = tqdm(np.array_split(rows, n_batches), desc="Predicting", unit=" batches", disable=None)
+    predictions = Predictions(
+        ecg_id=records.index.to_numpy(),
+        patient_id=records["patient_id"].to_numpy(),
+        strat_fold=records["strat_fold"].to_numpy() if "strat_fold" in records else np.zeros(len(records), dtype=int),
+        split=np.full(len(records), split),
+        y_true=y_true[is_scored],
+        y_prob=np.concatenate([net.predict_windows(store.read_mv(batch)) for batch in batches]),
+        class_names=net.class_names,
+    )
+    which = f"fold {one.info.fold}" if one.is_single_run else f"mean of {len(one.runs)} folds"
+    return Rescored(
+        predictions,
+        f"{one.info.model}, {which}, on {root.resolve().name}",
+        {
+            "runs": [str(one.folder)],
+            "split": split,
+            "data_root": str(root),
+            "is_own_data_set": is_own,
+            "n_without_label": int((~is_labeled).sum()),
+            "n_missing_files": len(every) - len(database),
+            "signals_sha256": store.manifest["content_sha256"],
+        },
+        one.evaluation.replace_with(overrides),
+        simplify([net.thresholds[name] for name in net.class_names]),
+        groups=name_groups(records),
+    )
+
+
+def _is_own_data(run: RunDirectory, database: pd.DataFrame, y_true: np.ndarray) -> bool:
+    """Whether these are records of the data set that the run was trained on: same number, patient, fold and labels.
+
+    Compared are the records of the validation and test parts, which the run keeps; different data sets may use the
+    same numbers, but not for the same patients in the same folds with the same labels.
+    """
+    if "strat_fold" not in database:
+        return False
+    own = run.read_predictions()
+    shared, there, here = np.intersect1d(own.ecg_id, database.index.to_numpy(), return_indices=True)
+    if not len(shared):
+        return False
+    agrees = (
+        (own.patient_id[there] == database["patient_id"].to_numpy()[here])
+        & (own.strat_fold[there] == database["strat_fold"].to_numpy()[here])
+        & (own.y_true[there] == y_true[here]).all(axis=1)
+    )
+    return bool(agrees.mean() > 0.9)

@@ -1,0 +1,69 @@
+"""Which labels a task makes from a data set's statements, as tables, text and a figure."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ecgcls.data.audit import Audit, audit_labels, format_lost_kinds
+from ecgcls.data.folds import assign_strat_folds
+from ecgcls.data.source import Source, split_settings
+from ecgcls.figures.panels import draw_likelihoods
+from ecgcls.figures.style import save_figure
+from ecgcls.files import write_atomically, write_json
+from ecgcls.jobs.parts import build_part
+
+_N_SHOWN = 80  # rows of a table on the screen
+
+
+def inspect_labels(*, data: Mapping[str, Any], task: Mapping[str, Any], folds: Mapping[str, Any]) -> Audit:
+    """Audit the labels of a data set.
+
+    Parameters
+    ----------
+    data, task, folds
+        The choices of these groups.
+
+    Raises
+    ------
+    DataError
+        If a table of the data set is missing or malformed.
+    """
+    source: Source = build_part("data", split_settings(data)[0])
+    source.prepare()
+    records = source.read_records()
+    if "strat_fold" not in records:
+        records["strat_fold"] = assign_strat_folds(records["patient_id"], records["scp_codes"])
+    statements = source.read_statements()
+    return audit_labels(records, statements, task=build_part("task", task), folds=build_part("folds", folds))
+
+
+def write_audit(audit: Audit, folder: Path, *, source: str) -> None:
+    """Write the tables, ``audit.json`` and ``likelihoods.png``."""
+    for name in ("statements", "by_fold", "by_part", "likelihoods", "rules"):
+        write_atomically(folder / f"{name}.csv", getattr(audit, name).to_csv().encode())
+    content = {
+        "data_root": source,
+        "n_records": audit.n_records,
+        "n_labelled": audit.n_labelled,
+        "labels_sha256": audit.labels_sha256,
+    }
+    write_json(folder / "audit.json", content)
+    save_figure(draw_likelihoods(audit.likelihoods), folder / "likelihoods.png")
+
+
+def format_audit(audit: Audit) -> str:
+    """Return the tables as text, and what the task leaves out."""
+    lines = []
+    for title, table in (
+        ("Statements and their classes", audit.statements[audit.statements["class"] != ""]),
+        ("Positive records by strat_fold", audit.by_fold),
+        ("Likelihoods in percent, by kind of statement", audit.likelihoods),
+        ("What other rules would change", audit.rules),
+    ):
+        lines.append(f"\n{title}\n{table.head(_N_SHOWN).to_string()}")
+        if len(table) > _N_SHOWN:
+            lines.append(f"... and {len(table) - _N_SHOWN} more rows")
+    lines += ["", *format_lost_kinds(audit)]
+    lines.append(f"{audit.n_labelled:,} of {audit.n_records:,} records have a label in the task.")
+    lines.append(f"Fingerprint of the labels: {audit.labels_sha256}")
+    return "\n".join(lines)

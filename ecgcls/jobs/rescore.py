@@ -1,0 +1,254 @@
+"""Score again: a run's stored predictions, the pooled folds, or predictions from anywhere."""
+
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from ecgcls.errors import ConfigError
+from ecgcls.evaluation.decisions import Decisions, learn_decisions
+from ecgcls.evaluation.metrics import Scores
+from ecgcls.evaluation.predictions import Predictions, pool
+from ecgcls.evaluation.scoring import select_classes
+from ecgcls.evaluation.settings import EvaluationSettings
+from ecgcls.files import hash_records
+from ecgcls.identity import identify
+from ecgcls.jobs.results import write_confusion_matrices, write_results
+from ecgcls.runs.configuration import PARTS, Configuration
+from ecgcls.runs.directory import RunDirectory
+from ecgcls.runs.info import RunInfo
+from ecgcls.runs.leaks import log_official_test
+from ecgcls.runs.predictions_csv import read_arrays, read_predictions, write_csv
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Rescored:
+    """Predictions, where they come from, and how they are evaluated.
+
+    Attributes
+    ----------
+    predictions
+        Of one split.
+    title
+        Names them in a figure.
+    source
+        The same for ``metrics.json``.
+    settings
+        How they are scored.
+    threshold
+        From what probability on a class is predicted: one for all or one per class; None where the predictions carry
+        the decisions themselves.
+    uncalibrated
+        The same records before recalibration; None where there was none, or it is not known.
+    groups
+        The subgroups of the records, by ecg_id; None where they are not known.
+    """
+
+    predictions: Predictions
+    title: str
+    source: dict[str, Any]
+    settings: EvaluationSettings = EvaluationSettings()
+    threshold: float | list[float] | None = None
+    uncalibrated: Predictions | None = None
+    groups: pd.DataFrame | None = None
+
+    def narrow(self, ecg_ids: Sequence[int]) -> "Rescored":
+        """Keep only these records.
+
+        Raises
+        ------
+        DataError
+            If one of them is not among the predictions.
+        """
+        return replace(
+            self,
+            predictions=self.predictions.take(ecg_ids),
+            uncalibrated=None if self.uncalibrated is None else self.uncalibrated.take(ecg_ids),
+            title=f"{self.title}, {len(ecg_ids)} chosen records",
+            source=self.source | {"n_chosen_records": len(ecg_ids)},
+        )
+
+
+def rescore(one: Configuration, *, split: str, overrides: Mapping[str, Any]) -> Rescored:
+    """Return the stored predictions of a run, or of all folds together, each decided as its own run decides.
+
+    Parameters
+    ----------
+    one
+        A run, or all folds.
+    split
+        'val' or 'test'.
+    overrides
+        What differs from the runs' own settings, as `EvaluationSettings.replace_with` takes it. Another calibration or
+        threshold rule is learned on each run's own validation part.
+
+    Raises
+    ------
+    DataError
+        If the runs' own decisions were learned on other records than their validation parts.
+    """
+    settings = one.evaluation.replace_with(overrides)
+    uncalibrated = one.predictions(split, is_calibrated=False)
+    learned = [_decide(run, info, settings) for run, info in zip(one.runs, one.infos, strict=True)]
+    predictions = [
+        select_classes(decisions.apply(run.read_predictions(split, is_calibrated=False)), one.class_names)
+        for run, decisions in zip(one.runs, learned, strict=True)
+    ]
+    source: dict[str, Any] = {"runs": [_describe(run) for run in one.runs], "split": split}
+    threshold = None
+    if one.is_single_run:
+        source["decisions"] = learned[0].to_dict()
+        threshold = simplify([learned[0].thresholds[name] for name in one.class_names])
+    else:
+        source["left_out_classes"] = one.left_out_classes
+    return Rescored(
+        pool(predictions),
+        f"{one.title}, {PARTS[split]}" + ("" if one.is_single_run else " pooled"),
+        source,
+        settings,
+        threshold,
+        pool(uncalibrated),
+        one.groups,
+    )
+
+
+def log_official_tests(one: Configuration, *, output_dir: Path, command: str) -> None:
+    """Write into the log of the official test fold that the runs' test parts are scored again."""
+    for run, info in zip(one.runs, one.infos, strict=True):
+        log_official_test(
+            run.read_predictions("test"),
+            info,
+            run=run.path,
+            output_dir=output_dir,
+            identity=identify(run.read_config()),
+            command=command,
+        )
+
+
+def _decide(run: RunDirectory, info: RunInfo, settings: EvaluationSettings) -> Decisions:
+    """Return the run's own decisions, or others learned on its validation part if the settings ask for others."""
+    own, validation = info.read_decisions(), run.read_predictions("val", is_calibrated=False)
+    own.check_learned_on(info.hash_part("val"))
+    own.check_learned_on(hash_records(validation.ecg_id))
+    if (settings.calibration, settings.thresholds) == (info.evaluation.calibration, info.evaluation.thresholds):
+        return own
+    return learn_decisions(
+        validation,
+        calibration=settings.calibration,
+        thresholds=settings.thresholds,
+        pos_weight=info.pos_weight,
+    )
+
+
+def simplify(thresholds: list[float]) -> float | list[float]:
+    """Return one threshold where those of all classes are the same."""
+    return thresholds[0] if len(set(thresholds)) == 1 else thresholds
+
+
+def read_predictions_files(
+    *,
+    predictions: Path | None,
+    y_true: Path | None,
+    y_prob: Path | None,
+    class_names: str | None,
+    patient_id: Path | None,
+    values: Literal["probabilities", "logits"],
+    split: str,
+    overrides: Mapping[str, Any],
+) -> Rescored:
+    """Read predictions that were made elsewhere: a table, or arrays of truth and scores.
+
+    Parameters
+    ----------
+    predictions
+        A CSV file with ``y_true_<CLASS>`` and ``y_prob_<CLASS>`` columns, of which `split` is scored; None: arrays.
+    y_true, y_prob, class_names, patient_id, values
+        As `ecgcls.runs.predictions_csv.read_arrays` takes them; the names as ``NORM,MI``.
+    split
+        'val' or 'test'.
+    overrides
+        What differs from the default settings.
+
+    Raises
+    ------
+    ConfigError
+        If an array is missing, or calibration or thresholds are to be learned, which needs a run's validation part.
+    DataError
+        If a file is damaged.
+    """
+    if any(value is not None for key in ("calibration", "thresholds") for value in overrides[key].values()):
+        raise ConfigError("calibration and thresholds are learned on a run's validation set, not on predictions files")
+    if predictions is not None:
+        path = predictions
+        read, assumptions = read_predictions(path)
+        read = read.select(split)
+    else:
+        arrays = {"y_true": y_true, "y_prob": y_prob, "class_names": class_names}
+        missing = next((name for name, value in arrays.items() if value is None), None)
+        if y_true is None or y_prob is None or class_names is None:
+            raise ConfigError(f"{missing} is missing: y_true, y_prob and class_names go together")
+        path, names = y_prob, [name.strip() for name in class_names.strip("[]").split(",")]
+        read, assumptions = read_arrays(y_true, y_prob, names, patient_id_path=patient_id, values=values)
+    for assumption in assumptions:
+        log.warning("%s: %s", path, assumption)
+    settings = EvaluationSettings().replace_with(overrides)
+    return Rescored(read, path.name, {"predictions": str(path), "assumptions": assumptions}, settings)
+
+
+def write_rescored(rescored: Rescored, folder: Path) -> Scores:
+    """Write predictions, scores, figures and a confusion matrix per class."""
+    split = str(rescored.predictions.split[0])
+    write_csv(rescored.predictions, folder / "predictions.csv")
+    scores = write_results(
+        folder,
+        rescored.predictions,
+        title=rescored.title,
+        settings=rescored.settings,
+        draw=split,
+        threshold=rescored.threshold,
+        uncalibrated=rescored.uncalibrated,
+        groups=rescored.groups,
+        more={"source": rescored.source},
+    )
+    write_confusion_matrices(
+        folder / "figures", rescored.predictions, threshold=rescored.threshold, title=rescored.title
+    )
+    return scores
+
+
+def parse_records(text: str) -> list[int]:
+    """Read ecg_ids as typed, ``17,25,99``, or from a CSV file with a column ``ecg_id`` (or only one column).
+
+    Raises
+    ------
+    ConfigError
+        If it is neither.
+    """
+    items = text.strip().strip("[]").replace(",", " ").split()
+    if items and all(item.isdecimal() for item in items):
+        return list(dict.fromkeys(int(item) for item in items))
+    try:
+        table = pd.read_csv(text)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"records must be ecg_ids, as in 17,25,99, or a CSV file with a column ecg_id, got {text!r} "
+            f"({str(error).splitlines()[0]})"
+        ) from error
+    column = "ecg_id" if "ecg_id" in table else table.columns[0] if table.shape[1] == 1 else None
+    if column is None:
+        raise ConfigError(f"records: {text} has no column ecg_id, got {', '.join(map(str, table.columns))}")
+    numbers = pd.to_numeric(table[column], errors="coerce")
+    if numbers.isna().any() or (numbers % 1 != 0).any() or table.empty:
+        raise ConfigError(f"records: {text} must have a whole number in each row of {column}")
+    return list(dict.fromkeys(numbers.astype(int).tolist()))
+
+
+def _describe(run: RunDirectory) -> dict[str, Any]:
+    content = (run.path / "predictions.csv").read_bytes()
+    return {"path": str(run.path), "predictions_sha256": hashlib.sha256(content).hexdigest()}

@@ -1,0 +1,149 @@
+"""Experiment trackers: Lightning's loggers, given the configuration, the results and the figures of a run.
+
+A tracker is a second place to look at a run; nothing is read back from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
+
+from ecgcls.errors import ConfigError
+from ecgcls.training.fitters import NetFitter
+
+if TYPE_CHECKING:
+    from ecgcls.jobs.build import Job
+    from ecgcls.runs.info import RunInfo
+
+_RUN_ID = "ecgcls.tracking_id"  # an MLflow tag
+_PACKAGES = {"TensorBoardLogger": "tensorboard", "MLFlowLogger": "mlflow", "WandbLogger": "wandb"}
+
+
+def check_installed(trackers: Mapping[str, Callable[..., Logger]]) -> None:
+    """Refuse a tracker whose package is absent, before minutes are spent on the data.
+
+    Raises
+    ------
+    ConfigError
+        Naming the extra that installs it.
+    """
+    for name, make in trackers.items():
+        package = _PACKAGES.get(_name_class(make))
+        if package and find_spec(package) is None:
+            raise ConfigError(
+                f"logger={name}: {package} is not installed; pip install 'ecgcls[{package}]', or choose another logger"
+            )
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """The open trackers of a run.
+
+    Attributes
+    ----------
+    loggers
+        One per tracker.
+    parts
+        The parts whose scores they are given.
+    """
+
+    loggers: Sequence[Logger]
+    parts: tuple[str, ...]
+    fitter: Any
+
+    def log_results(self, scores: Mapping[str, Any], figures: Sequence[Path]) -> None:
+        """Log the final scores, ``scored/<part>/<metric>``, and the figures.
+
+        Parameters
+        ----------
+        scores
+            As in ``metrics.json``, by part.
+        figures
+            Image files.
+        """
+        step = self.fitter.trainer.global_step if isinstance(self.fitter, NetFitter) else 0
+        flat = {
+            f"scored/{part}/{name}": float(value)
+            for part in self.parts
+            for name, value in scores[part]["overall"].items()
+            if isinstance(value, int | float)
+        }
+        for logger in self.loggers:
+            logger.log_metrics(flat, step=step)
+            for path in figures if "test" in self.parts else ():
+                _log_figure(logger, path, step=step)
+            logger.finalize("success")
+            if isinstance(logger, WandbLogger):
+                logger.experiment.finish()  # the next run of this process is another run there
+
+
+def open_trackers(job: Job, info: RunInfo) -> Tracking:
+    """Open the trackers of a run and log its settings; a run that is resumed is resumed in its trackers too.
+
+    The trial of a search shows them its validation scores alone.
+
+    Raises
+    ------
+    ConfigError
+        If a tracker's server refuses.
+    """
+    title = ", ".join(part for part in (info.model, info.variant, f"fold {info.fold}", f"seed {info.seed}") if part)
+    loggers = [
+        _open_mlflow(make, job.output_dir, title=title, tracking_id=info.tracking_id)
+        if _name_class(make) == "MLFlowLogger"
+        else _open(make, job.run.path, title=title, info=info)
+        for make in job.trackers.values()
+    ]
+    if isinstance(job.fitter, NetFitter):
+        job.fitter.trainer.loggers = loggers
+    for logger in loggers:
+        logger.log_hyperparams({**job.identity, "experiment": info.experiment, "run_dir": str(job.run.path)})
+    return Tracking(loggers, ("val",) if job.is_trial else ("val", "test"), job.fitter)
+
+
+def _name_class(make: Any) -> str:
+    return getattr(make, "func", make).__name__  # what a partial makes
+
+
+def _open(make: Callable[..., Logger], folder: Path, *, title: str, info: RunInfo) -> Logger:
+    of_wandb = {"name": title, "group": info.experiment, "id": info.tracking_id, "resume": "allow"}
+    return make(save_dir=folder, **(of_wandb if _name_class(make) == "WandbLogger" else {}))
+
+
+def _open_mlflow(make: Any, output_dir: Path, *, title: str, tracking_id: str) -> MLFlowLogger:
+    """Open the run in MLflow that has this id, or create it."""
+    from mlflow.exceptions import MlflowException
+
+    output_dir.mkdir(parents=True, exist_ok=True)
+    with FileLock(output_dir / ".mlflow.lock"):  # jobs side by side would create the tables, or the experiment, twice
+        try:
+            logger: MLFlowLogger = make(run_name=title, tags={_RUN_ID: tracking_id})
+            experiment = logger._mlflow_client.get_experiment_by_name(logger._experiment_name)
+            if experiment is not None:
+                found = logger._mlflow_client.search_runs(
+                    [experiment.experiment_id], f"tags.`{_RUN_ID}` = '{tracking_id}'"
+                )
+                if found:
+                    logger = make(run_id=found[0].info.run_id)
+            _ = logger.experiment
+        except MlflowException as error:
+            uri = make.keywords.get("tracking_uri")
+            raise ConfigError(f"logger.mlflow.tracking_uri: {uri} cannot be used ({error.message})") from error
+    return logger
+
+
+def _log_figure(logger: Logger, path: Path, *, step: int) -> None:
+    if isinstance(logger, MLFlowLogger):
+        logger.experiment.log_artifact(logger.run_id, str(path), artifact_path="figures")
+    elif isinstance(logger, WandbLogger):
+        logger.log_image(f"figures/{path.stem}", [str(path)])
+    elif isinstance(logger, TensorBoardLogger):
+        from matplotlib.image import imread
+
+        logger.experiment.add_image(f"figures/{path.stem}", imread(path), global_step=step, dataformats="HWC")

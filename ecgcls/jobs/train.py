@@ -1,0 +1,201 @@
+"""Train, predict and score one run, resuming where an earlier start was stopped."""
+
+import contextlib
+import logging
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+import numpy as np
+import torch
+from pytorch_lightning.loggers.logger import DummyLogger
+
+from ecgcls.command.interruption import was_told_to_stop
+from ecgcls.command.processes import count_started, read_rank, run_processes
+from ecgcls.data.groupings import name_groups
+from ecgcls.evaluation.decisions import learn_decisions
+from ecgcls.evaluation.predictions import Predictions
+from ecgcls.figures.curves import draw_training_curves
+from ecgcls.figures.style import save_figure
+from ecgcls.jobs.build import Job
+from ecgcls.jobs.logs import EarlyLog, errors_only
+from ecgcls.jobs.results import write_results
+from ecgcls.jobs.track import Tracking, open_trackers
+from ecgcls.runs.directory import RunDirectory
+from ecgcls.runs.info import RunInfo
+from ecgcls.runs.leaks import check_standardizer, describe_checks, log_official_test
+from ecgcls.training.fitters import NetFitter, Predicted
+from ecgcls.training.memory import keep_freed_memory
+
+log = logging.getLogger(__name__)
+
+
+def train(job: Job, early: EarlyLog) -> None:
+    """Train, predict and score, resuming from the last epoch where there is one.
+
+    Parameters
+    ----------
+    job
+        What `ecgcls.jobs.build.build_job` returned.
+    early
+        The log so far.
+
+    Raises
+    ------
+    ConfigError, DataError
+        With what was written kept for the next try.
+    """
+    keep_freed_memory()
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a debugging aid
+    if job.n_devices:
+        with errors_only():  # the first of the processes reports the rest
+            run_processes(job.n_devices)
+        return
+    if read_rank() > 0:
+        with errors_only():
+            _take_part(job)
+        return
+    run = job.run
+    with run.locked():
+        if run.is_finished and not job.overwrite:
+            return  # another process has finished it meanwhile
+        ongoing = _Ongoing(run, _start(job))
+        with early.written_to(run.path / "run.log"), ongoing.recorded():
+            tracking = open_trackers(job, ongoing.info)
+            with ongoing.timed("fit"):
+                history = job.fitter.fit(job.data, run.path, resume=True)
+            run.write_history(history)
+            with ongoing.timed("test"):
+                predicted = job.fitter.predict(job.data, run.path)
+            run.write_predictions(tabulate(predicted, job), is_calibrated=False)
+            ongoing.update(n_epochs=len(history), n_parameters=job.fitter.n_parameters, **job.fitter.describe(run.path))
+            check_standardizer(ongoing.info.standardized_on, ongoing.info)
+            with ongoing.timed("score"):
+                _score(job, ongoing, tracking)
+
+
+def tabulate(predicted: Predicted, job: Job) -> Predictions:
+    """Put part, rows of the cohort and probabilities together, one row per record."""
+    cohort = job.data.cohort
+    rows = np.concatenate([rows for rows, _ in predicted.values()])
+    records = cohort.records.iloc[rows]
+    return Predictions(
+        ecg_id=records.index.to_numpy(),
+        patient_id=records["patient_id"].to_numpy(),
+        strat_fold=records["strat_fold"].to_numpy(),
+        split=np.concatenate([np.full(len(rows), part) for part, (rows, _) in predicted.items()]),
+        y_true=cohort.y_true[rows],
+        y_prob=np.concatenate([y_prob for _, y_prob in predicted.values()]),
+        class_names=cohort.class_names,
+    )
+
+
+def _start(job: Job) -> RunInfo:
+    """Prepare the folder, new or of a run that was stopped, and write the first ``run.json``."""
+    run = job.run
+    if job.overwrite and run.path.exists():
+        run.clear()
+    for left_over in run.path.rglob(".*.tmp"):  # of a process that was killed while it wrote
+        left_over.unlink()
+    run.check_same_data(job.info.data["fingerprint"])
+    earlier = run.read_info() if run.is_begun else replace(job.info, n_starts=0)
+    run.write_config(job.config_yaml)
+    info = replace(
+        job.info,
+        started=earlier.started or _now(),
+        tracking_id=earlier.tracking_id or uuid.uuid4().hex,
+        n_starts=earlier.n_starts + 1,
+        n_processes=count_started(),
+    )
+    run.write_info(info)
+    return info
+
+
+def _take_part(job: Job) -> None:
+    """Do this process's share of a net that several processes train; the first one writes."""
+    if isinstance(job.fitter, NetFitter):
+        job.fitter.trainer.loggers = [DummyLogger() for _ in job.trackers]
+        job.fitter.fit(job.data, job.run.path, resume=not job.overwrite)
+        job.fitter.predict(job.data, job.run.path)
+
+
+def _score(job: Job, ongoing: "_Ongoing", tracking: Tracking) -> None:
+    """Recalibrate, choose thresholds, score and draw."""
+    run, info = job.run, ongoing.info
+    settings, uncalibrated = info.evaluation, run.read_predictions(is_calibrated=False)
+    decisions = learn_decisions(
+        uncalibrated.select("val"),
+        calibration=settings.calibration,
+        thresholds=settings.thresholds,
+        pos_weight=info.pos_weight,
+    )
+    decisions.check_learned_on(info.hash_part("val"))
+    for name, why in decisions.not_tuned.items():
+        log.info("Threshold of %s: %g, not tuned (%s in validation)", name, decisions.thresholds[name], why)
+    predictions = decisions.apply(uncalibrated)
+    run.write_predictions(predictions)
+    groups = name_groups(job.data.cohort.records)
+    run.write_groups(groups.loc[predictions.ecg_id])
+    write_results(
+        run.path,
+        predictions,
+        title=f"{info.title}, test",
+        threshold=[decisions.thresholds[name] for name in predictions.class_names],
+        uncalibrated=uncalibrated,
+        pos_weight=info.pos_weight,
+        settings=settings,
+        groups=groups,
+    )
+    curves = draw_training_curves(run.read_history(), best_epoch=info.best_epoch, title=info.title)
+    save_figure(curves, run.path / "figures" / "training_curves.png")
+    ongoing.update(thresholds=dict(decisions.thresholds), decisions=decisions.to_dict())
+    official = log_official_test(
+        predictions.select("test"),
+        info,
+        run=run.path,
+        output_dir=job.output_dir,
+        identity=job.identity,
+        command="run",
+    )
+    checks = describe_checks(info, learned_on=decisions.records_sha256)
+    ongoing.update(leakage=checks | {"official_test_fold": official})
+    tracking.log_results(run.read_metrics(), sorted((run.path / "figures").glob("*.png")))
+
+
+@dataclass
+class _Ongoing:
+    """A run while it is under way: what ``run.json`` will say of it."""
+
+    run: RunDirectory
+    info: RunInfo
+
+    def update(self, **changes: object) -> None:
+        """Note more about the run."""
+        self.info = replace(self.info, **changes)  # type: ignore[arg-type]
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Note how long a block takes, s."""
+        start = time.perf_counter()
+        yield
+        self.update(stages_s={**self.info.stages_s, stage: round(time.perf_counter() - start, 3)})
+
+    @contextmanager
+    def recorded(self) -> Iterator[None]:
+        """Write how a block ended into ``run.json``."""
+        try:
+            yield
+        except BaseException as error:
+            is_stop = isinstance(error, KeyboardInterrupt | SystemExit)  # SystemExit: SLURM's time is up
+            reason = "SIGTERM" if was_told_to_stop() else f"{type(error).__name__}: {error}".strip(": ")
+            with contextlib.suppress(OSError):  # a full disk, which the error under way reports
+                self.run.write_info(replace(self.info, status="interrupted" if is_stop else "failed", error=reason))
+            raise
+        self.run.write_info(replace(self.info, status="finished", error=None, finished=_now()))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

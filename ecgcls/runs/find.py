@@ -1,0 +1,181 @@
+"""Finding runs: from what a command line names to the runs themselves."""
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Literal
+
+from ecgcls.errors import ConfigError
+from ecgcls.identity import suggest
+from ecgcls.runs.configuration import Configuration, read_configuration, read_single
+from ecgcls.runs.directory import RunDirectory
+from ecgcls.runs.info import NAME
+
+
+def place_run(
+    output_dir: Path, experiment: str, *, model: str, variant: str, fold: int, run_dir: Path | None = None
+) -> RunDirectory:
+    """Return the folder of a run, whether it is there or not; `run_dir` places it elsewhere."""
+    return RunDirectory(run_dir or output_dir / experiment / model / variant / f"fold_{fold}")
+
+
+def choose_configuration(
+    *,
+    output_dir: Path,
+    experiment: str,
+    model: str | None,
+    fold: int | Literal["all"],
+    variant: str | None,
+    run_dir: Path | None,
+) -> Configuration:
+    """Open what a command's settings name: one finished run or, with ``fold=all``, all folds of a configuration.
+
+    Parameters
+    ----------
+    output_dir, experiment
+        Where the experiments are, and which one.
+    model
+        The choice of the group ``model``; None is enough where the experiment has one.
+    fold
+        Which fold, or ``all``.
+    variant
+        What differs from the defaults, as in the folder's name. None means the run of the defaults, or the only one.
+    run_dir
+        The folder itself, of a run or of a configuration; the others are then ignored.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such run, more than one, or one that is not finished.
+    """
+    if run_dir is not None:
+        if not run_dir.is_dir():
+            raise ConfigError(f"run_dir: there is no folder {run_dir}")
+        return open_configuration(run_dir)
+    wanted = None if fold == "all" else fold
+    folder = find_configuration(output_dir, experiment=experiment, model=model, variant=variant, fold=wanted)
+    return open_configuration(folder if wanted is None else folder / f"fold_{wanted}")
+
+
+def find_configuration(
+    output_dir: Path, *, experiment: str, model: str | None, variant: str | None, fold: int | None = None
+) -> Path:
+    """Find the folder that holds the folds of one configuration.
+
+    Parameters
+    ----------
+    output_dir, experiment, model, variant
+        As for `choose_configuration`.
+    fold
+        Only folders that have this fold count; None: any.
+
+    Raises
+    ------
+    ConfigError
+        If there is none, or more than one.
+    """
+    folder = find_experiment(output_dir, experiment)
+    places = _list_folds(folder)
+    models = sorted({place.relative_to(folder).parts[0] for place in places if place != folder})
+    if model is None:
+        if len(models) != 1:
+            raise ConfigError(f"{folder} has runs of {', '.join(models) or 'no model'}: choose one with model=NAME")
+        model = models[0]
+    elif model not in models:
+        raise ConfigError(f"{folder}: no run of model={model}{suggest(model, models)}")
+    of_model = {place: folds for place, folds in places.items() if (folder / model) in (place, *place.parents)}
+    found = {
+        place.relative_to(folder / model): place for place, folds in of_model.items() if fold is None or fold in folds
+    }
+    names = [str(name) for name in found if name != Path()]
+    if not found:
+        folds = sorted({each for folds in of_model.values() for each in folds})
+        there = ", ".join(f"fold_{each}" for each in folds)
+        raise ConfigError(f"{folder / model}: no run of fold={fold}; there are {there}")
+    if variant is not None:
+        if Path(variant) not in found:
+            raise ConfigError(f"{folder / model}: no run of variant={variant!r}{suggest(variant, names)}")
+        return found[Path(variant)]
+    if Path() in found or len(found) == 1:
+        return found.get(Path(), next(iter(found.values())))
+    raise ConfigError(
+        f"{folder / model} has {len(found)} variants: choose one with variant=NAME, one of {' or '.join(names)}"
+    )
+
+
+def find_experiment(output_dir: Path, experiment: str) -> Path:
+    """Find the folder of an experiment.
+
+    Raises
+    ------
+    ConfigError
+        If there is none, with the near matches.
+    """
+    folder = output_dir / experiment
+    if not folder.is_dir():
+        there = [path.name for path in output_dir.glob("[!.]*") if path.is_dir()] if output_dir.is_dir() else []
+        raise ConfigError(f"{folder}: no such experiment{suggest(experiment, sorted(there))}")
+    return folder
+
+
+def open_configuration(path: Path) -> Configuration:
+    """Open a finished run, or a configuration all of whose folds are finished.
+
+    Parameters
+    ----------
+    path
+        A run's folder (``.../fold_0``), or the folder that holds ``fold_0``, ``fold_1``, ...
+
+    Raises
+    ------
+    ConfigError
+        If it is neither, or something is not finished.
+    """
+    if RunDirectory(path).is_begun or path not in _list_folds(path):
+        return read_single(open_run(path))
+    configuration = read_configuration(path)
+    if not configuration.runs:
+        raise ConfigError(f"{path}: no finished fold here")
+    if not configuration.is_complete:
+        raise ConfigError(f"{path}: {configuration.missing}; fold=all needs all of them")
+    return configuration
+
+
+def open_run(path: Path) -> RunDirectory:
+    """Open the folder of a finished run.
+
+    Raises
+    ------
+    ConfigError
+        If it is no run's folder, or the run is not finished.
+    """
+    run = RunDirectory(path)
+    if not run.is_begun:
+        inner = next((place / f"fold_{folds[0]}" for place, folds in _list_folds(path).items() if place == path), None)
+        hint = f"; did you mean {inner}?" if inner else f"; a run's folder is called fold_<k> and has a {NAME}"
+        raise ConfigError(f"{path}: not the folder of a run{hint}")
+    info = run.read_info()
+    if not info.is_finished:
+        raise ConfigError(f"{path}: this run is {info.status}, not finished; the command that began it resumes it")
+    return run
+
+
+def list_configurations(folder: Path) -> list[Configuration]:
+    """Read every configuration below a folder, in the order of their folders."""
+    return [read_configuration(place) for place in _list_folds(folder)]
+
+
+def name_output(source: str | Path) -> str:
+    """Name a folder of results after a path that was typed; two paths never share one."""
+    path = Path(source).absolute()
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-.") or "input"
+    return f"{stem[:60]}-{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+
+
+def _list_folds(folder: Path) -> dict[Path, list[int]]:
+    """Return the numbers of the folds, finished or not, in each folder of a configuration at or below a folder."""
+    places: dict[Path, list[int]] = {}
+    for path in sorted(folder.rglob(f"fold_*/{NAME}")):
+        number = path.parent.name.removeprefix("fold_")
+        places.setdefault(path.parent.parent, []).append(int(number) if number.isdecimal() else -1)
+    return {place: sorted(folds) for place, folds in sorted(places.items())}

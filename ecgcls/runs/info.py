@@ -1,0 +1,168 @@
+"""``run.json``: what a run records about itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from ecgcls.errors import DataError
+from ecgcls.evaluation.decisions import Decisions
+from ecgcls.evaluation.settings import EvaluationSettings
+from ecgcls.files import write_json
+
+NAME = "run.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunInfo:
+    """The schema of ``run.json``; each attribute is a key.
+
+    A run writes it three times: when it starts, and when it ends or is stopped. What is only known at the end is None,
+    empty or 0 until then.
+
+    Attributes
+    ----------
+    status
+        Running, finished, interrupted (it can be resumed) or failed; a run whose process was killed stays running.
+    error
+        Why it was interrupted or failed.
+    experiment, model, variant, fold, seed
+        What names the run: the choice of the group ``model``, and what differs from the defaults.
+    kind
+        ``net`` or ``baseline``: which fitter trained it.
+    synthetic
+        Whether the ECGs are simulated.
+    started, finished
+        ISO 8601, UTC.
+    n_starts
+        How often it was started: one more than it was resumed.
+    tracking_id
+        What it is known by in an experiment tracker.
+    n_processes, n_threads
+        Processes that trained together, and threads of each.
+    command, process, machine, versions, git
+        Where the result comes from; see `ecgcls.runs.provenance`.
+    data
+        What the data were: root, leads, sampling rate, classes, counts and fingerprints by part.
+    evaluation
+        How the run is evaluated, wherever it is scored.
+    n_parameters
+        Trainable parameters of the net, or fitted numbers of a baseline.
+    n_epochs, best_epoch
+        Epochs that were trained, and the one, from 0, whose weights were kept.
+    standardized_on
+        Fingerprint of the records that the standardizer was fitted on.
+    pos_weight
+        By class, in their order: how much more the loss weighed positive records; None: it did not.
+    thresholds, decisions
+        Threshold per class; the calibrator and how both were chosen, see `ecgcls.evaluation.decisions`.
+    leakage
+        What was checked; see `ecgcls.runs.leaks`.
+    stages_s
+        Wall time of each stage, s.
+    """
+
+    status: Literal["running", "finished", "interrupted", "failed"]
+    error: str | None = None
+    experiment: str = ""
+    model: str = ""
+    variant: str = ""
+    fold: int = 0
+    seed: int = 0
+    kind: Literal["net", "baseline"] = "net"
+    synthetic: bool = False
+    started: str = ""
+    finished: str | None = None
+    n_starts: int = 1
+    tracking_id: str = ""
+    n_processes: int = 1
+    n_threads: int = 1
+    command: list[str] = field(default_factory=list)
+    process: dict[str, Any] = field(default_factory=dict)
+    machine: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    git: dict[str, Any] | None = None
+    data: dict[str, Any] = field(default_factory=dict)
+    evaluation: EvaluationSettings = EvaluationSettings()
+    n_parameters: int = 0
+    n_epochs: int = 0
+    best_epoch: int = 0
+    standardized_on: str = ""
+    pos_weight: list[float] | None = None
+    thresholds: dict[str, float] = field(default_factory=dict)
+    decisions: dict[str, Any] = field(default_factory=dict)
+    leakage: dict[str, Any] = field(default_factory=dict)
+    stages_s: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, folder: Path) -> RunInfo:
+        """Read the file of a run's folder.
+
+        Raises
+        ------
+        FileNotFoundError, NotADirectoryError
+            If there is none.
+        DataError
+            If it is damaged.
+        """
+        path = folder / NAME
+        try:
+            return cls.from_dict(json.loads(path.read_text()))
+        except (ValueError, TypeError, KeyError) as error:
+            raise DataError(f"{path}: damaged ({error}); retrain with overwrite=true") from error
+
+    def write(self, folder: Path) -> None:
+        """Replace the file of a run's folder; others see it whole or not at all."""
+        write_json(folder / NAME, self.to_dict())
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> RunInfo:
+        """Build what `to_dict` returned.
+
+        Raises
+        ------
+        DataError
+            If a key is unknown.
+        """
+        unknown = [key for key in stored if key not in {each.name for each in fields(cls)}]
+        if unknown:
+            raise DataError(f"unknown key {unknown[0]!r}")
+        evaluation = EvaluationSettings.from_dict(stored.get("evaluation", {}))
+        return cls(**{**stored, "evaluation": evaluation})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain numbers and text for `json.dump`."""
+        plain = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {**plain, "evaluation": self.evaluation.to_dict()}
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run ended and its results are all there."""
+        return self.status == "finished"
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes, in the order of the logits."""
+        return tuple(self.data["class_names"])
+
+    @property
+    def title(self) -> str:
+        """The run's name in the title of a figure."""
+        return f"{self.model}, fold {self.fold}{self.simulated}"
+
+    @property
+    def simulated(self) -> str:
+        """A mark for titles of results from simulated ECGs; empty otherwise."""
+        return " (simulated ECGs)" if self.synthetic else ""
+
+    def hash_part(self, part: str) -> str:
+        """Return the fingerprint of the records of ``train``, ``val`` or ``test``."""
+        fingerprint: str = self.data["parts"][part]["records_sha256"]
+        return fingerprint
+
+    def read_decisions(self) -> Decisions:
+        """Return the run's own calibrator and thresholds."""
+        return Decisions.from_dict(self.decisions, self.thresholds)

@@ -1,0 +1,118 @@
+"""What each job of a sweep reports when it ends.
+
+The jobs run in other processes, possibly on other machines, so their reports are small files in the sweep's folder:
+``jobs/<number>.json``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+
+from ecgcls.command.processes import read_rank
+from ecgcls.command.refusal import explain, is_expected
+from ecgcls.command.start import is_sweep
+from ecgcls.errors import ConfigError
+from ecgcls.sweeps.plan import take_share
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """How a job ended.
+
+    Attributes
+    ----------
+    number, overrides
+        Its number in the sweep, and what was typed for it.
+    status
+        Finished or failed.
+    run, objective
+        Of a finished job: its folder, and the best validation PR-AUC.
+    error, traceback
+        Of a failed one: the reason in one line, and where it was raised.
+    """
+
+    number: int
+    overrides: list[str]
+    status: Literal["finished", "failed"]
+    run: str = ""
+    objective: float | None = None
+    error: str = ""
+    traceback: str = ""
+
+    @property
+    def typed(self) -> str:
+        """The overrides as one line."""
+        return " ".join(self.overrides)
+
+
+def report_job(job: Callable[[], tuple[Path, float]]) -> float | None:
+    """Run a job; in a sweep report how it ended, and let a failure not stop the others.
+
+    Parameters
+    ----------
+    job
+        Returns the run directory and the objective.
+
+    Returns
+    -------
+    float or None
+        The objective; None if the job of a sweep failed.
+    """
+    if not is_sweep():
+        return job()[1]
+    hydra = HydraConfig.get()
+    try:
+        os.chdir(hydra.runtime.cwd)  # another machine's process may be elsewhere
+    except OSError as error:
+        raise ConfigError(
+            f"hydra/launcher: {socket.gethostname()} does not see the folder {hydra.runtime.cwd}, where the sweep was "
+            "started; start it in one that all machines share"
+        ) from error
+    folder, number, overrides = Path(hydra.sweep.dir), hydra.job.num, list(hydra.overrides.task)
+    take_share(folder, number)
+    try:
+        run, objective = job()
+        report = Report(number=number, overrides=overrides, status="finished", run=str(run), objective=objective)
+    except Exception as error:
+        trace = traceback.format_exc()
+        report = Report(number=number, overrides=overrides, status="failed", error=explain(error), traceback=trace)
+        print(f"error: job {number} ({report.typed}): {report.error}", file=sys.stderr)
+        if not is_expected(error):
+            traceback.print_exc()
+    if read_rank() == 0:  # the first process of the job reports
+        _write(report, folder / "jobs")
+    return report.objective
+
+
+def list_reports(sweep_folder: Path) -> list[Report]:
+    """Read the reports of the jobs that have ended, in the order of their numbers."""
+    reports = [Report(**json.loads(path.read_text())) for path in (sweep_folder / "jobs").glob("*.json")]
+    return sorted(reports, key=lambda report: report.number)
+
+
+def is_search(hydra: Any) -> bool:
+    """Whether Hydra's own part of a configuration says that its jobs are the trials of a search."""
+    return hydra.mode == RunMode.MULTIRUN and str(hydra.sweeper._target_).endswith("OptunaSweeper")
+
+
+def is_trial() -> bool:
+    """Whether the running job is a trial of a search."""
+    return is_search(HydraConfig.get())
+
+
+def _write(report: Report, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f".{report.number}.tmp"
+    temporary.write_text(json.dumps(asdict(report), indent=2))
+    temporary.replace(folder / f"{report.number}.json")
