@@ -19,6 +19,7 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ecgcls.data.source import split_settings
 from ecgcls.errors import ConfigError
 from ecgcls.signatures import read_signature
 
@@ -242,7 +243,11 @@ def _build(node: DictConfig) -> Any:
 
 def _find_targets(node: Any, key: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
     if isinstance(node, dict):
-        if "_target_" in node:
+        if "_target_" in node and key == "data":
+            source, module = split_settings(node)
+            yield key, source
+            yield key, {"_target_": "ecgcls.data.module.ECGDataModule", "_partial_": True, **module}
+        elif "_target_" in node:
             yield key, node
         for name, child in node.items():
             yield from _find_targets(child, f"{key}.{name}" if key else str(name))
@@ -292,7 +297,8 @@ def _fits(value: Any, hint: Any) -> bool:
 
     if isinstance(value, bool) and not _mentions_bool(hint):
         return False  # to Python true is a number; to a reader of a YAML file it is not
-    for candidate in (value, tuple(value)) if isinstance(value, list) else (value,):
+    converted = [tuple(value)] if isinstance(value, list) else [Path(value)] if isinstance(value, str) else []
+    for candidate in (value, *converted):
         try:
             check_type(candidate, hint)
         except TypeCheckError:
@@ -312,9 +318,13 @@ def _name_type(hint: Any) -> str:
     if hint is type(None):
         return "null"
     if isinstance(hint, type) and not typing.get_args(hint):
-        return {"int": "a whole number", "float": "a number", "str": "a text", "bool": "true or false"}.get(
-            hint.__name__, hint.__name__
-        )
+        return {
+            "int": "a whole number",
+            "float": "a number",
+            "str": "a text",
+            "bool": "true or false",
+            "Path": "a path",
+        }.get(hint.__name__, hint.__name__)
     if typing.get_origin(hint) is typing.Literal:
         return " or ".join(str(value) for value in typing.get_args(hint))
     if type(None) in typing.get_args(hint) or "Union" in str(typing.get_origin(hint)):

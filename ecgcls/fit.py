@@ -28,8 +28,9 @@ from torch import nn
 
 from ecgcls.config import identify
 from ecgcls.data.folds import PARTS
-from ecgcls.data.module import PTBXLDataModule
-from ecgcls.data.subgroups import name_groups
+from ecgcls.data.groupings import name_groups
+from ecgcls.data.module import ECGDataModule
+from ecgcls.data.source import split_settings
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.decisions import learn_decisions
 from ecgcls.evaluation.figures import draw_training_curves, save_figure
@@ -90,8 +91,14 @@ def train(config: DictConfig, run: RunDirectory, *, model: str, variant: str, sh
         starts_others = must_start(n_devices=trainer.num_devices, n_nodes=trainer.num_nodes)
         if starts_others or read_rank() > 0:
             stack.enter_context(_only_errors())  # the first of the processes tells the rest
-        data: PTBXLDataModule = instantiate(config.data)(
-            task=instantiate(config.task), folds=instantiate(config.folds), fold=config.fold, seed=config.seed
+        source, settings = split_settings(config.data)
+        data = ECGDataModule(
+            instantiate(source),
+            task=instantiate(config.task),
+            folds=instantiate(config.folds),
+            fold=config.fold,
+            seed=config.seed,
+            **settings,
         )
         data.check_shared_by(trainer.num_devices * trainer.num_nodes)
         with stages.time("data"):
@@ -139,7 +146,7 @@ def train(config: DictConfig, run: RunDirectory, *, model: str, variant: str, sh
                 run.write_info(info | {"status": "finished", "finished": _now(), "stages_s": stages.seconds})
 
 
-def build_classifier(config: DictConfig, data: PTBXLDataModule) -> ECGClassifier:
+def build_classifier(config: DictConfig, data: ECGDataModule) -> ECGClassifier:
     """Build the untrained classifier of a configuration for a data module that is set up."""
     n_classes = len(data.class_names)
     try:
@@ -171,7 +178,7 @@ def _read_evaluation(config: DictConfig) -> dict[str, Any]:
 
 
 def _train(
-    run: RunDirectory, trainer: pl.Trainer, classifier: ECGClassifier, data: PTBXLDataModule, *, stages: "_Stages"
+    run: RunDirectory, trainer: pl.Trainer, classifier: ECGClassifier, data: ECGDataModule, *, stages: "_Stages"
 ) -> dict[str, Any]:
     """Train, predict the validation and the test part, and return what ``run.json`` says of it."""
     resume = run.last_checkpoint if run.last_checkpoint.is_file() else None
@@ -195,7 +202,7 @@ def _train(
 
 
 def _fit_baseline(
-    run: RunDirectory, baseline: MetadataBaseline, data: PTBXLDataModule, *, stages: "_Stages"
+    run: RunDirectory, baseline: MetadataBaseline, data: ECGDataModule, *, stages: "_Stages"
 ) -> dict[str, Any]:
     """Fit a baseline, predict the validation and the test part, and return what ``run.json`` says of it."""
     cohort = data.cohort
@@ -220,7 +227,7 @@ def _fit_baseline(
 
 
 def _score(
-    run: RunDirectory, info: dict[str, Any], data: PTBXLDataModule, evaluation: dict[str, Any], *, stages: "_Stages"
+    run: RunDirectory, info: dict[str, Any], data: ECGDataModule, evaluation: dict[str, Any], *, stages: "_Stages"
 ) -> dict[str, Any]:
     """Recalibrate, choose thresholds, score and draw; return what ``run.json`` says of it."""
     title = say_title(info)
@@ -272,7 +279,7 @@ def _score(
 
 
 def _take_part(
-    config: DictConfig, run: RunDirectory, trainer: pl.Trainer, classifier: ECGClassifier, data: PTBXLDataModule
+    config: DictConfig, run: RunDirectory, trainer: pl.Trainer, classifier: ECGClassifier, data: ECGDataModule
 ) -> None:
     """Do this process's share of a net that several processes train; the first one writes."""
     trainer.loggers = [DummyLogger() for _ in config.logger]
@@ -282,7 +289,7 @@ def _take_part(
 
 
 def _fit(
-    run: RunDirectory, trainer: pl.Trainer, classifier: ECGClassifier, data: PTBXLDataModule, *, resume: Path | None
+    run: RunDirectory, trainer: pl.Trainer, classifier: ECGClassifier, data: ECGDataModule, *, resume: Path | None
 ) -> pd.DataFrame:
     """Train, from a checkpoint where there is one; return the metrics of each epoch."""
     try:
@@ -299,7 +306,7 @@ def _fit(
     return history.table.copy()  # testing restores the callbacks of the best epoch
 
 
-def _open_run(config: DictConfig, run: RunDirectory, data: PTBXLDataModule) -> dict[str, Any]:
+def _open_run(config: DictConfig, run: RunDirectory, data: ECGDataModule) -> dict[str, Any]:
     """Prepare the folder, new or of a killed run, and return what ``run.json`` says at the start."""
     former = run.read_info() if not config.overwrite else {}
     if config.overwrite and run.path.exists():
@@ -321,7 +328,7 @@ def _open_run(config: DictConfig, run: RunDirectory, data: PTBXLDataModule) -> d
         "started": former.get("started", _now()),
         "tracking_id": former.get("tracking_id", uuid.uuid4().hex),
         "n_starts": former.get("n_starts", 0) + 1,
-        "synthetic": type(data).__name__ == "SyntheticDataModule",
+        "synthetic": data.source.is_synthetic,
         "n_processes": count_started(),
         "n_threads": torch.get_num_threads(),
         **describe_provenance(),
@@ -361,7 +368,7 @@ def _build_trainer(config: DictConfig, run: RunDirectory, *, title: str, shows_b
     return trainer
 
 
-def _predict(run: RunDirectory, trainer: pl.Trainer, classifier: ECGClassifier, data: PTBXLDataModule) -> Predictions:
+def _predict(run: RunDirectory, trainer: pl.Trainer, classifier: ECGClassifier, data: ECGDataModule) -> Predictions:
     """Return what the best epoch's net says of the validation and the test part, one row a record."""
     best = str(run.best_checkpoint)
     trainer.test(classifier, datamodule=data, ckpt_path=best, verbose=False, weights_only=True)
@@ -385,7 +392,7 @@ def _find_slurm() -> list[SLURMEnvironment]:
     return [SLURMEnvironment(auto_requeue=False)] if is_of_slurm else []
 
 
-def _tabulate(tables: list[tuple[str, NDArray[np.int64], NDArray[np.float64]]], data: PTBXLDataModule) -> Predictions:
+def _tabulate(tables: list[tuple[str, NDArray[np.int64], NDArray[np.float64]]], data: ECGDataModule) -> Predictions:
     """Put split, rows of the cohort and probabilities together, a row a record."""
     rows = np.concatenate([rows for _, rows, _ in tables])
     records = data.cohort.records.iloc[rows]

@@ -26,21 +26,17 @@ def labels_job(config: DictConfig) -> None:
             raise ConfigError(f"{key} must be a text, got {config[key]!r}")
     check_nodes(config, ["task", "folds"])
     from ecgcls.data.audit import audit_labels
-    from ecgcls.data.folds import assign_strat_folds
-    from ecgcls.data.ptbxl import read_database, read_statements
-    from ecgcls.data.synthetic import write_synthetic
+    from ecgcls.data.folds import complete_strat_folds
+    from ecgcls.data.source import Source, split_settings
 
     task, folds = instantiate(config.task), instantiate(config.folds)
-    root, rate = Path(config.data.root), config.data.sampling_rate_hz
+    source: Source = instantiate(split_settings(config.data)[0])
     choices = HydraConfig.get().runtime.choices
-    if choices["data"] == "synthetic":
-        write_synthetic(root, n_records=config.data.n_records, seed=config.data.synthetic_seed, sampling_rate_hz=rate)
-    database = read_database(root, sampling_rate_hz=rate)
-    if "strat_fold" not in database:
-        database["strat_fold"] = assign_strat_folds(database["patient_id"], database["scp_codes"])
-    audit = audit_labels(database, read_statements(root), task=task, folds=folds)
+    source.prepare()
+    records = complete_strat_folds(source.read_records())
+    audit = audit_labels(records, source.read_statements(), task=task, folds=folds)
     output = Path(config.output or Path(config.output_dir) / "labels" / choices["task"])
-    _write(audit, output, source=str(root))
+    _write(audit, output, source=str(source.root))
     _print(audit, output)
 
 

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from ecgcls.cross_validation import read_folds
 from ecgcls.data.cohort import leave_out_missing
-from ecgcls.data.ptbxl import read_database, read_statements
+from ecgcls.data.ptbxl import PTBXL
 from ecgcls.data.store import open_store
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.decisions import Decisions, learn_decisions
@@ -193,11 +193,12 @@ def predict_data_set(
 
     run = load_run(path, device=device)
     config = (open_run(path) if len(run.nets) == 1 else list_folds(path)[0]).read_config()
-    database = read_database(root, sampling_rate_hz=config.data.sampling_rate_hz)
+    source = PTBXL(root=root, sampling_rate_hz=config.data.sampling_rate_hz, missing_records=missing_records)
+    database = source.read_records()
     n_rows = len(database)
-    database = leave_out_missing(root, database, missing_records)
+    database = leave_out_missing(source, database)
     known = (*run.class_names, *run.info["data"]["absent_classes"])
-    labels = instantiate(config.task).label_as(known, database["scp_codes"], read_statements(root))
+    labels = instantiate(config.task).label_as(known, database["scp_codes"], source.read_statements())
     is_labelled = labels.y_true.any(axis=1)
     y_true = labels.y_true[:, : len(run.class_names)]
     is_own = _is_own_data(run, database, y_true)
@@ -224,7 +225,7 @@ def predict_data_set(
     rows = store.find_rows(records.index)
     n_batches = -(-len(rows) // _BATCH_SIZE)
     batches = tqdm(np.array_split(rows, n_batches), desc="Predicting", unit=" batches", disable=None)
-    y_prob = [run.predict_windows(store.signals_uv[batch].astype(np.float32) * np.float32(1e-3)) for batch in batches]
+    y_prob = [run.predict_windows(store.read_mv(batch)) for batch in batches]
     predictions = Predictions(
         ecg_id=records.index.to_numpy(),
         patient_id=records["patient_id"].to_numpy(),

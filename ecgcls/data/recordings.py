@@ -31,7 +31,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ecgcls.data.signals import LEADS, read_leads
+from ecgcls.data.signals import LEADS, read_leads, to_millivolt
 from ecgcls.errors import ConfigError, DataError
 
 MIN_SAMPLING_RATE_HZ = 50.0
@@ -117,7 +117,7 @@ def read_recording(path: Path) -> Recording:
     record = read_leads(path, choose)
     named = [*zip(found[0], _standardise(found[0]), strict=True)]
     return Recording(
-        signal_mv=record.signal_uv.astype(np.float32) * np.float32(1e-3),
+        signal_mv=to_millivolt(record.signal_uv),
         sampling_rate_hz=record.sampling_rate_hz,
         lead_names=tuple(name for name, standard in named if standard),
         left_out=tuple(name for name, standard in named if not standard),

@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 from platformdirs import user_cache_path
 from tqdm import tqdm
 
-from ecgcls.data.signals import LEADS, read_record
+from ecgcls.data.signals import LEADS, read_record, to_millivolt
 from ecgcls.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -80,6 +80,10 @@ class SignalStore:
     def find_rows(self, ecg_ids: Iterable[int]) -> NDArray[np.int64]:
         """Return the rows that hold these records."""
         return self._row_of.loc[list(ecg_ids)].to_numpy()
+
+    def read_mv(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the signals of these rows, ``(record, lead, sample)`` in mV, as `ecgcls.data.signals.to_millivolt`."""
+        return to_millivolt(self.signals_uv[rows])
 
     def mean_sd_mv(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return each lead's mean and standard deviation over all samples of these records, ``(lead,)`` in mV.

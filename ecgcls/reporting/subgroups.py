@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ecgcls.data.groupings import GROUPINGS, name_groups, order_groups
 from ecgcls.data.ptbxl import DATABASE_CSV, hash_tables, read_database
-from ecgcls.data.subgroups import GROUPINGS, name_groups, order_groups
 from ecgcls.errors import DataError
 from ecgcls.evaluation.metrics import OVERALL
 from ecgcls.evaluation.subgroups import score_subgroups as score_cells
