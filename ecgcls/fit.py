@@ -37,8 +37,7 @@ from ecgcls.evaluation.figures import draw_training_curves, save_figure
 from ecgcls.evaluation.metrics import score
 from ecgcls.evaluation.predictions import Predictions
 from ecgcls.evaluation.results import check_prevalence, write_results
-from ecgcls.files import write_atomically, write_json
-from ecgcls.fingerprint import hash_records
+from ecgcls.files import hash_records, write_atomically, write_json
 from ecgcls.gate import STANDARDIZED_ON, check_standardizer, describe_checks, log_official_test
 from ecgcls.interruption import was_told_to_stop
 from ecgcls.processes import count_started, must_start, read_rank, run_processes

@@ -21,7 +21,7 @@ from filelock import FileLock
 from ecgcls.data.leakage import MIN_CORRELATION
 from ecgcls.errors import DataError
 from ecgcls.evaluation.predictions import Predictions
-from ecgcls.fingerprint import STANDARDIZED_ON
+from ecgcls.files import STANDARDIZED_ON
 
 __all__ = ["STANDARDIZED_ON", "check_standardizer", "describe_checks", "log_official_test", "read_log"]
 

@@ -47,7 +47,7 @@ def predict_job(config: DictConfig) -> None:
     import pandas as pd
     from tqdm import tqdm
 
-    from ecgcls.data.recordings import find_recordings
+    from ecgcls.data.record_files import find_recordings
     from ecgcls.errors import DataError
     from ecgcls.files import write_atomically, write_json
     from ecgcls.inference import load_run, predict_files  # heavy: only once the run is found

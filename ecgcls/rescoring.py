@@ -21,7 +21,7 @@ from ecgcls.evaluation.decisions import Decisions, learn_decisions
 from ecgcls.evaluation.predictions import Predictions, pool
 from ecgcls.evaluation.recalibration import CalibrationRule
 from ecgcls.evaluation.thresholds import ThresholdRule
-from ecgcls.fingerprint import hash_records
+from ecgcls.files import hash_records
 from ecgcls.runs import RunDirectory, list_folds, open_run, say_title
 
 if TYPE_CHECKING:

@@ -14,11 +14,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ecgcls.data.folds import PARTS, FoldTable, Part, check_patients, complete_strat_folds
+from ecgcls.data.record_files import find_missing
 from ecgcls.data.source import Source
-from ecgcls.data.store import find_missing
 from ecgcls.data.tasks import Task
 from ecgcls.errors import DataError
-from ecgcls.fingerprint import hash_labels, hash_records
+from ecgcls.files import hash_labels, hash_records
 
 log = logging.getLogger(__name__)
 

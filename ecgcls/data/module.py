@@ -22,7 +22,7 @@ from ecgcls.data.source import Source
 from ecgcls.data.store import SignalStore, open_store
 from ecgcls.data.tasks import Task
 from ecgcls.errors import ConfigError, DataError
-from ecgcls.fingerprint import hash_records
+from ecgcls.files import hash_records
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class Standardization:
     mean_mv, sd_mv
         Over all samples of the records.
     records_sha256
-        `ecgcls.fingerprint.hash_records` of the records they were computed from.
+        `ecgcls.files.hash_records` of the records they were computed from.
     """
 
     mean_mv: Tensor

@@ -17,7 +17,7 @@ from ecgcls.errors import DataError
 from ecgcls.evaluation.predictions import THRESHOLD, Predictions
 from ecgcls.evaluation.recalibration import CalibrationRule, Calibrator, fit_calibrator
 from ecgcls.evaluation.thresholds import ThresholdRule, choose_thresholds
-from ecgcls.fingerprint import hash_records
+from ecgcls.files import hash_records
 
 
 @dataclass(frozen=True)

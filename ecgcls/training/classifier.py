@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import Metric, MetricCollection
 
 from ecgcls.errors import ConfigError
-from ecgcls.fingerprint import STANDARDIZED_ON
+from ecgcls.files import STANDARDIZED_ON
 from ecgcls.training.gathering import average
 from ecgcls.training.standardizer import Standardizer
 
@@ -33,7 +33,7 @@ class ECGClassifier(pl.LightningModule):
     mean_mv, sd_mv
         ``(lead,)``: each lead's mean and standard deviation over the training part.
     standardized_on
-        `ecgcls.fingerprint.hash_records` of the records that these were computed from; stored in every checkpoint.
+        `ecgcls.files.hash_records` of the records that these were computed from; stored in every checkpoint.
     loss
         Takes logits and targets ``(batch, class)``.
     optimizer

@@ -12,8 +12,8 @@ from hydra.utils import get_object, instantiate
 from ecgcls.config import CONF_DIR
 from ecgcls.data.module import ECGDataModule
 from ecgcls.data.ptbxl import PTBXL
+from ecgcls.data.record_files import find_missing
 from ecgcls.data.source import MODULE_SETTINGS, Source, split_settings
-from ecgcls.data.store import find_missing
 from ecgcls.data.synthetic import Synthetic
 from ecgcls.errors import ConfigError
 
