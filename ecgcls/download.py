@@ -26,20 +26,21 @@ def download_job(config: DictConfig) -> None:
     settings = check_types(config, _TYPES)
     if not settings["timeout_s"] > 0:
         raise ConfigError(f"timeout_s must be above 0, got {settings['timeout_s']}")
-    from ecgcls.data.download import LICENCE, SOURCES, Source, WebSource, ZipSource, download
+    from ecgcls.data.download import LICENSE, download
+    from ecgcls.data.mirrors import MIRRORS, Mirror, WebMirror, ZipMirror
     from ecgcls.data.ptbxl import read_database
     from ecgcls.data.store import open_store
 
     root = Path(settings["root"])
     rates = (100, 500) if settings["sampling_rate_hz"] == "both" else (settings["sampling_rate_hz"],)
-    source: Source
+    mirror: Mirror
     if settings["archive"] is not None:
-        source = ZipSource(Path(settings["archive"]))
+        mirror = ZipMirror(Path(settings["archive"]))
     else:
-        address = SOURCES.get(settings["source"], settings["source"])
-        source = WebSource(address, timeout_s=settings["timeout_s"])
+        address = MIRRORS.get(settings["source"], settings["source"])
+        mirror = WebMirror(address, timeout_s=settings["timeout_s"])
     summary = download(
-        source,
+        mirror,
         root,
         sampling_rates_hz=rates,
         n_connections=settings["connections"],
@@ -54,7 +55,7 @@ def download_job(config: DictConfig) -> None:
         filenames = read_database(root, sampling_rate_hz=rate)["filename"]
         store = open_store(root, filenames, sampling_rate_hz=rate, store_dir=store_dir)
         print(f"The signal store of {rate} Hz is ready: {len(store.ecg_ids):,} records.")
-    print(f"\n{LICENCE}\n\n{root}")
+    print(f"\n{LICENSE}\n\n{root}")
 
 
 def main() -> None:
