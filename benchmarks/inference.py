@@ -12,7 +12,8 @@ import torch
 from benchmarks.findings import Finding, Setting
 from benchmarks.interleave import median_ratio, take_turns
 from ecgcls import load_run
-from ecgcls.data.recordings import find_recordings, read_recording
+from ecgcls.data.record_files import find_recordings
+from ecgcls.data.recordings import read_recording
 from ecgcls.inference import LoadedRun, predict_files
 from ecgcls.training.memory import keep_freed_memory
 

@@ -10,7 +10,8 @@ import wfdb
 
 from benchmarks.findings import Finding, Setting
 from benchmarks.interleave import median_ratio, take_turns
-from ecgcls.data.module import SyntheticDataModule
+from ecgcls.data.module import ECGDataModule
+from ecgcls.data.source import split_settings
 
 _N_WFDB = 1000  # records of a turn: all of them would take minutes
 
@@ -63,7 +64,7 @@ def measure(setting: Setting) -> list[Finding]:
     ]
 
 
-def load_module(setting: Setting, *, store_dir: str | None = None) -> SyntheticDataModule:
+def load_module(setting: Setting, *, store_dir: str | None = None) -> ECGDataModule:
     """Return fold 0 of the simulated data set, nothing read yet."""
     import hydra
     from hydra import compose
@@ -75,10 +76,10 @@ def load_module(setting: Setting, *, store_dir: str | None = None) -> SyntheticD
         config = compose("config", overrides=setting.overrides)
     if store_dir is not None:
         config.data.store_dir = store_dir
-    module: SyntheticDataModule = instantiate(config.data)(
-        task=instantiate(config.task), folds=instantiate(config.folds), fold=0
+    source, settings = split_settings(config.data)
+    return ECGDataModule(
+        instantiate(source), task=instantiate(config.task), folds=instantiate(config.folds), fold=0, **settings
     )
-    return module
 
 
 def _measure_peak(setting: Setting) -> float:

@@ -21,15 +21,18 @@ def download(
     """Fetch what the settings name, build its signal store and print what was done."""
     if not timeout_s > 0:
         raise ConfigError(f"timeout_s must be above 0, got {timeout_s}")
-    from ecgcls.data.download import LICENSE, SOURCES, Source, WebSource, ZipSource, fetch
+    from ecgcls.data import download as data_download
+    from ecgcls.data.mirrors import MIRRORS, Mirror, WebMirror, ZipMirror
     from ecgcls.data.ptbxl import read_database
     from ecgcls.data.store import open_store
 
     rates = (100, 500) if sampling_rate_hz == "both" else (sampling_rate_hz,)
-    origin: Source = WebSource(SOURCES.get(source, source), timeout_s=timeout_s)
+    mirror: Mirror = WebMirror(MIRRORS.get(source, source), timeout_s=timeout_s)
     if archive is not None:
-        origin = ZipSource(archive)
-    summary = fetch(origin, root, sampling_rates_hz=rates, n_connections=connections, with_store=store_dir is None)
+        mirror = ZipMirror(archive)
+    summary = data_download.download(
+        mirror, root, sampling_rates_hz=rates, n_connections=connections, with_store=store_dir is None
+    )
     print(
         f"{summary.n_files:,} files, {summary.n_bytes / 1e6:,.1f} MB, all verified against SHA256SUMS.txt; "
         f"{summary.n_fetched:,} of them, {summary.n_bytes_fetched / 1e6:,.1f} MB, were fetched now."
@@ -38,7 +41,7 @@ def download(
         filenames = read_database(root, sampling_rate_hz=rate)["filename"]
         store = open_store(root, filenames, sampling_rate_hz=rate, store_dir=store_dir)
         print(f"The signal store of {rate} Hz is ready: {len(store.ecg_ids):,} records.")
-    print(f"\n{LICENSE}\n\n{root}")
+    print(f"\n{data_download.LICENSE}\n\n{root}")
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from ecgcls.config import suggest
 from ecgcls.data.ptbxl import hash_tables, read_database
-from ecgcls.data.signals import read_record
+from ecgcls.data.signals import read_record, to_millivolt
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.figures import save_figure
 from ecgcls.evaluation.predictions import Predictions
@@ -165,7 +165,7 @@ class _Explained:
     def read(self, ecg_ids: Sequence[int]) -> Tensor:
         """Return ``(record, lead, sample)`` in mV."""
         signals = [read_record(self.root / self.filenames[ecg_id]).signal_uv for ecg_id in ecg_ids]
-        return torch.from_numpy(np.stack(signals)).float().mul_(1e-3)
+        return torch.from_numpy(to_millivolt(np.stack(signals)))
 
     def attribute(self, signal_mv: Tensor, class_index: Sequence[int], method: str) -> Attribution:
         return attribute(

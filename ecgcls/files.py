@@ -1,11 +1,22 @@
-"""Files that appear whole or not at all, and names that a file may have."""
+"""Files: written whole or not at all, locked, named safely; and fingerprints of records and labels."""
 
+import hashlib
 import json
+import logging
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from filelock import AcquireReturnProxy, FileLock, Timeout
+from numpy.typing import ArrayLike
+
+log = logging.getLogger(__name__)
+
+STANDARDIZED_ON = "ecgcls_standardized_on"
+"""Key in a checkpoint: `hash_records` of the records that the standardizer was fitted on."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -29,6 +40,24 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def lock(path: Path, *, busy: str) -> AcquireReturnProxy:
+    """Take a lock and return a context manager that releases it.
+
+    Parameters
+    ----------
+    path
+        The lock's file; its folder must exist.
+    busy
+        What to log if another process has the lock, before waiting for it.
+    """
+    file_lock = FileLock(path)
+    try:
+        return file_lock.acquire(timeout=0)
+    except Timeout:
+        log.info("%s; waiting for it (%s)", busy, path)
+        return file_lock.acquire()
 
 
 def name_file(text: str) -> str:
@@ -82,3 +111,40 @@ def write_json(path: Path, content: Mapping[str, Any], *, rows: str | None = Non
         lines = [f"\n    {json.dumps(item, ensure_ascii=False, allow_nan=False)}" for item in content[rows]]
         text = text.replace(f'\n  "{rows}": []', f'\n  "{rows}": [{",".join(lines)}\n  ]', 1)
     write_atomically(path, (text + "\n").encode())
+
+
+def hash_records(ecg_ids: Iterable[int]) -> str:
+    """Return the SHA-256 of a set of records; their order does not matter.
+
+    Examples
+    --------
+    >>> hash_records([3, 1]) == hash_records([1, 3]) != hash_records([1, 2])
+    True
+    """
+    text = ",".join(str(int(ecg_id)) for ecg_id in sorted(ecg_ids))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def hash_labels(ecg_ids: Iterable[int], y_true: ArrayLike, class_names: Sequence[str]) -> str:
+    """Return the SHA-256 of the labels of some records; the order of the records does not matter, that of classes does.
+
+    Parameters
+    ----------
+    ecg_ids
+        ``(record,)``.
+    y_true
+        0 or 1, ``(record, class)``.
+    class_names
+        One name per class.
+
+    Examples
+    --------
+    >>> hash_labels([3, 1], [[1, 0], [0, 1]], ["MI", "CD"]) == hash_labels([1, 3], [[0, 1], [1, 0]], ["MI", "CD"])
+    True
+    """
+    ids = np.fromiter(ecg_ids, dtype=np.int64)
+    order = np.argsort(ids)
+    content = hashlib.sha256("\n".join([*map(str, class_names), ""]).encode())
+    content.update(ids[order].astype("<i8").tobytes())
+    content.update(np.asarray(y_true, dtype=np.uint8)[order].tobytes())
+    return content.hexdigest()

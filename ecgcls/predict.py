@@ -38,7 +38,7 @@ def predict(
     one = choose_configuration(output_dir=output_dir, run_dir=run_dir, **which)
     from tqdm import tqdm
 
-    from ecgcls.data.recordings import find_recordings
+    from ecgcls.data.record_files import find_recordings
     from ecgcls.jobs.apply import MAX_SHOWN, format_predictions, predict_files, write_predictions
     from ecgcls.jobs.load import load_configuration
 

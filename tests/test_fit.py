@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from sklearn.metrics import average_precision_score, f1_score, log_loss, roc_auc_score
 
 from ecgcls.config import CONF_DIR
-from ecgcls.data.module import PTBXLDataModule
+from ecgcls.data.module import ECGDataModule
 from ecgcls.data.synthetic import write_synthetic
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.decisions import learn_decisions
@@ -158,7 +158,7 @@ def test_decisions_learned_elsewhere_are_found_out(run, tmp_path):
 
 def test_a_standardiser_fitted_on_all_records_is_found_out(data_root, tmp_path, monkeypatch):
     everyone = property(lambda data: data.fit_standardization(np.arange(len(data.cohort.records))))
-    monkeypatch.setattr(PTBXLDataModule, "standardization", everyone)
+    monkeypatch.setattr(ECGDataModule, "standardization", everyone)
     with pytest.raises(DataError, match="leak: the standardiser was fitted on other records"):
         fit(tmp_path / "fold_0", data_root, "trainer.max_epochs=1")
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from ecgcls.data.folds import FoldTable
 from ecgcls.data.tasks import Task
-from ecgcls.fingerprint import hash_labels
+from ecgcls.files import hash_labels
 
 RULES = {"any listed statement": 0.0, "likelihood >= 50": 50.0, "likelihood = 100": 100.0}
 """Rules by which a statement could count, with their least likelihood in percent."""

@@ -7,19 +7,18 @@ label in the task, classes that the training part cannot teach (only if asked).
 import logging
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ecgcls.data.folds import PARTS, FoldTable, Part, assign_strat_folds, check_patients
-from ecgcls.data.ptbxl import read_database, read_statements
-from ecgcls.data.store import find_missing
+from ecgcls.data.folds import PARTS, FoldTable, Part, check_patients, complete_strat_folds
+from ecgcls.data.record_files import find_missing
+from ecgcls.data.source import Source
 from ecgcls.data.tasks import Task
 from ecgcls.errors import DataError
-from ecgcls.fingerprint import hash_labels, hash_records
+from ecgcls.files import hash_labels, hash_records
 
 log = logging.getLogger(__name__)
 
@@ -100,35 +99,23 @@ class Cohort:
         }
 
 
-def select_cohort(
-    root: Path,
-    *,
-    task: Task,
-    folds: FoldTable,
-    fold: int,
-    sampling_rate_hz: int,
-    missing_records: Literal["error", "drop"],
-) -> Cohort:
+def select_cohort(source: Source, *, task: Task, folds: FoldTable, fold: int) -> Cohort:
     """Read the tables of a data set and select the records of a fold.
 
     Raises
     ------
     ConfigError
-        If there is no such fold, or the task asks for a class that does not exist.
+        If there is no such fold, or the task names a class that does not exist.
     DataError
-        If a table is malformed, a signal file is missing, a patient stands in two parts, a part is empty, or the
-        training part has no example of a class; see also `Task.absent_classes`.
+        If a table is malformed, a signal file is missing, a patient is in two of train, val and test, one of these is
+        empty, or train has no example of a class; see also `Task.absent_classes`.
     """
-    database = read_database(root, sampling_rate_hz=sampling_rate_hz)
-    if "strat_fold" not in database:  # of all rows, so that a record's fold depends neither on the task nor on files
-        log.info("The data set has no strat_fold: assigned ten, patient-wise and stratified")
-        database["strat_fold"] = assign_strat_folds(database["patient_id"], database["scp_codes"])
-    n_rows = len(database)
-    database = leave_out_missing(root, database, missing_records)
-    labels = task.label(database["scp_codes"], read_statements(root))
+    every_record = complete_strat_folds(source.read_records())
+    database = leave_out_missing(source, every_record)
+    labels = task.label(database["scp_codes"], source.read_statements())
     is_labelled = labels.y_true.any(axis=1)
     if not is_labelled.any():
-        raise DataError(f"{root}: no record has a label in the task")
+        raise DataError(f"{source.root}: no record has a label in the task")
     if not is_labelled.all():
         log.info("Left out %d records without a label in the task", (~is_labelled).sum())
     records, y_true = database[is_labelled].copy(), labels.y_true[is_labelled]
@@ -136,7 +123,7 @@ def select_cohort(
     check_patients(records["patient_id"].to_numpy(), part)
     for name in PARTS:
         if name not in part:
-            raise DataError(f"{root}: no record in the {name} part of fold {fold}")
+            raise DataError(f"{source.root}: no record in the {name} part of fold {fold}")
     learnable = _find_learnable(y_true[part == "train"], labels.class_names, task, fold)
     class_names = np.array(labels.class_names)
     cohort = Cohort(
@@ -145,33 +132,40 @@ def select_cohort(
         class_names=tuple(class_names[learnable].tolist()),
         absent_classes=tuple(class_names[~learnable].tolist()),
         filenames=database["filename"],
-        n_missing_files=n_rows - len(database),
+        n_missing_files=len(every_record) - len(database),
     )
     _name_unscored_classes(cohort, fold)
     return cohort
 
 
-def leave_out_missing(root: Path, database: pd.DataFrame, missing_records: Literal["error", "drop"]) -> pd.DataFrame:
-    """Return the rows of a database whose signal files are there.
+def leave_out_missing(source: Source, records: pd.DataFrame) -> pd.DataFrame:
+    """Return the records whose signal files are there.
+
+    Parameters
+    ----------
+    source
+        Where the records come from.
+    records
+        Its records.
 
     Raises
     ------
     DataError
-        If a file is missing and `missing_records` is ``error``, or if none is there.
+        If a file is missing and the source's `missing_records` is ``error``, or if none is there.
     """
-    missing = find_missing(root, database["filename"])
+    missing = find_missing(source.root, records["filename"])
     if not len(missing):
-        return database
-    if missing_records == "error":
+        return records
+    if source.missing_records == "error":
         raise DataError(
-            f"{root / missing.iloc[0]}: the signal file (.hea and .dat) of ecg_id {missing.index[0]} is missing; "
-            f"{len(missing)} of {len(database)} records lack theirs: complete the download, or set "
+            f"{source.root / missing.iloc[0]}: the signal file (.hea and .dat) of ecg_id {missing.index[0]} is "
+            f"missing; {len(missing)} of {len(records)} records lack theirs: complete the download, or set "
             "data.missing_records=drop"
         )
-    if len(missing) == len(database):
-        raise DataError(f"{root}: none of the {len(database)} records has its signal file")
-    log.warning("Left out %d of %d records: their signal file is missing", len(missing), len(database))
-    return database.drop(missing.index)
+    if len(missing) == len(records):
+        raise DataError(f"{source.root}: none of the {len(records)} records has its signal file")
+    log.warning("Left out %d of %d records: their signal file is missing", len(missing), len(records))
+    return records.drop(missing.index)
 
 
 def _find_learnable(

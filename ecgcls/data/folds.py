@@ -4,6 +4,7 @@ PTB-XL's authors put every record into one of ten ``strat_fold``s, patient-wise 
 age; a fold table says which of the ten are validation and which are test, the others train.
 """
 
+import logging
 from collections.abc import Sequence
 from typing import Literal, get_args
 
@@ -12,6 +13,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ecgcls.errors import ConfigError, DataError
+
+log = logging.getLogger(__name__)
 
 Part = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = get_args(Part)
@@ -71,6 +74,17 @@ class FoldTable:
         self.check_fold(fold)
         is_val, is_test = np.isin(strat_fold, self.val[fold]), np.isin(strat_fold, self.test[fold])
         return np.where(is_test, "test", np.where(is_val, "val", "train"))
+
+
+def complete_strat_folds(records: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of records that has a column ``strat_fold``; where there is none, ten are assigned.
+
+    Pass all records of a data set: a record's fold then depends neither on the task nor on which files are there.
+    """
+    if "strat_fold" in records:
+        return records
+    log.info("The data set has no strat_fold: assigned ten, patient-wise and stratified")
+    return records.assign(strat_fold=assign_strat_folds(records["patient_id"], records["scp_codes"]))
 
 
 def assign_strat_folds(patient_id: pd.Series, scp_codes: pd.Series) -> NDArray[np.int64]:

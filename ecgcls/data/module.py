@@ -1,4 +1,4 @@
-"""The LightningDataModule: patient-split parts of a data set in PTB-XL's layout, handed out in whole batches."""
+"""The LightningDataModule: the train, validation and test sets of one fold, loaded in whole batches."""
 
 import logging
 from collections.abc import Iterable
@@ -17,13 +17,12 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 from ecgcls.data.cohort import Cohort, select_cohort
 from ecgcls.data.folds import FoldTable, Part
 from ecgcls.data.leakage import Copy, find_copies
-from ecgcls.data.ptbxl import hash_tables
 from ecgcls.data.signals import LEADS
+from ecgcls.data.source import Source
 from ecgcls.data.store import SignalStore, open_store
-from ecgcls.data.synthetic import write_synthetic
 from ecgcls.data.tasks import Task
 from ecgcls.errors import ConfigError, DataError
-from ecgcls.fingerprint import hash_records
+from ecgcls.files import hash_records
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +47,7 @@ class Standardization:
     mean_mv, sd_mv
         Over all samples of the records.
     records_sha256
-        `ecgcls.fingerprint.hash_records` of the records they were computed from.
+        `ecgcls.files.hash_records` of the records they were computed from.
     """
 
     mean_mv: Tensor
@@ -56,46 +55,38 @@ class Standardization:
     records_sha256: str
 
 
-class PTBXLDataModule(pl.LightningDataModule):
-    """One fold of a data set in PTB-XL's layout.
+class ECGDataModule(pl.LightningDataModule):
+    """One fold of a data set.
 
     Parameters
     ----------
-    root
-        The folder with ``ptbxl_database.csv``.
-    sampling_rate_hz
-        Which signals: ``records100`` or ``records500``.
-    missing_records
-        What to do with a row whose signal file is missing: ``error`` refuses, ``drop`` leaves the record out and
-        counts it.
-    copies
-        What to do with a waveform that stands in two parts (see `ecgcls.data.leakage`): ``error`` refuses, ``drop``
-        leaves the record of the earlier part (train, then val) out and counts it.
-    store_dir
-        Where the signal store lies; None: beside the data, or in the user's cache folder.
-    batch_size
-        Records of a step of the optimiser, shared out over the devices of a trainer; the last batch of an epoch may
-        be smaller.
+    source
+        Where the records come from.
     task, folds, fold
         What the classes are, and which records are trained, validated and tested on.
+    copies
+        What to do with a waveform that is in two of train, val and test (see `ecgcls.data.leakage`): ``error`` refuses,
+        ``drop`` leaves out and counts the record of the earlier one (train, then val).
+    store_dir
+        Where the signal store is written; None: in the data set's folder, or in the user's cache folder.
+    batch_size
+        Records per optimizer step, shared by all devices of a trainer; the last batch of an epoch may be smaller.
     seed
         Seed of the order of the training records; each epoch has another order.
 
     Raises
     ------
     ConfigError, DataError
-        In `prepare_data` and `setup`, never in the constructor: whatever is wrong with the files or the split.
+        In `prepare_data` and `setup`: whatever is wrong with the files or the split. The constructor reads no file.
     """
 
     def __init__(
         self,
+        source: Source,
         *,
-        root: str,
         task: Task,
         folds: FoldTable,
         fold: int,
-        sampling_rate_hz: Literal[100, 500] = 100,
-        missing_records: Literal["error", "drop"] = "error",
         copies: Literal["error", "drop"] = "error",
         store_dir: str | None = None,
         batch_size: int = 16,
@@ -104,10 +95,8 @@ class PTBXLDataModule(pl.LightningDataModule):
         super().__init__()
         if batch_size < 1:
             raise ConfigError(f"data.batch_size must be at least 1, got {batch_size}")
-        self.root = Path(root)
+        self.source = source
         self.task, self.folds, self.fold = task, folds, fold
-        self.sampling_rate_hz = sampling_rate_hz
-        self.missing_records = missing_records
         self.copies = copies
         self.store_dir = Path(store_dir) if store_dir else None
         self.batch_size = batch_size
@@ -115,12 +104,12 @@ class PTBXLDataModule(pl.LightningDataModule):
         self.lead_names = LEADS
 
     def check_shared_by(self, n_processes: int) -> None:
-        """Refuse a batch that cannot be shared out evenly.
+        """Refuse a batch size that the processes cannot share evenly.
 
         Raises
         ------
         ConfigError
-            Naming the next larger size that can.
+            Naming the next larger size that they can.
         """
         if left := self.batch_size % n_processes:
             raise ConfigError(
@@ -129,7 +118,9 @@ class PTBXLDataModule(pl.LightningDataModule):
             )
 
     def prepare_data(self) -> None:
-        """Check the tables and the split, build the signal store if there is none, and look for copies."""
+        """Prepare the source, check its tables and the split, build the signal store if needed, and look for copies."""
+        if "cohort" not in self.__dict__:  # a trainer calls this again for each of fit, test and predict
+            self.source.prepare()
         self.cohort  # noqa: B018 (reads the tables, then the signals)
 
     def setup(self, stage: str | None = None) -> None:
@@ -144,11 +135,11 @@ class PTBXLDataModule(pl.LightningDataModule):
             return cohort
         if self.copies == "error":
             raise DataError(
-                f"{self.root}: the same waveform stands in two parts: {copies[0]}; {len(copies)} such pairs. Put them "
-                "into one strat_fold, or leave the earlier part's record out with data.copies=drop"
+                f"{self.source.root}: the same waveform is in two of train, val and test: {copies[0]}; {len(copies)} "
+                "such pairs. Put them into one strat_fold, or leave out the earlier one with data.copies=drop"
             )
         left_out = {copy.ecg_id for copy in copies}
-        log.warning("Left out %d records whose waveform stands in a later part too", len(left_out))
+        log.warning("Left out %d records whose waveform is also in a later one of train, val, test", len(left_out))
         return cohort.leave_out(left_out)
 
     @cached_property
@@ -156,28 +147,21 @@ class PTBXLDataModule(pl.LightningDataModule):
         records = self._selected.records
         rows = self.store.find_rows(records.index)
         return find_copies(
-            self.store, rows, records["part"].to_numpy(dtype=np.str_), sampling_rate_hz=self.sampling_rate_hz
+            self.store, rows, records["part"].to_numpy(dtype=np.str_), sampling_rate_hz=self.source.sampling_rate_hz
         )
 
     @cached_property
     def _selected(self) -> Cohort:
-        """The records of this fold, as the tables have them."""
-        return select_cohort(
-            self.root,
-            task=self.task,
-            folds=self.folds,
-            fold=self.fold,
-            sampling_rate_hz=self.sampling_rate_hz,
-            missing_records=self.missing_records,
-        )
+        """The records of this fold, copies included."""
+        return select_cohort(self.source, task=self.task, folds=self.folds, fold=self.fold)
 
     @cached_property
     def store(self) -> SignalStore:
         """The signals of all records, also of those without a label; built or opened on first use."""
         store = open_store(
-            self.root,
+            self.source.root,
             self._selected.filenames,
-            sampling_rate_hz=self.sampling_rate_hz,
+            sampling_rate_hz=self.source.sampling_rate_hz,
             store_dir=self.store_dir,
         )
         flat = store.find_flat_leads()
@@ -279,71 +263,15 @@ class PTBXLDataModule(pl.LightningDataModule):
     def describe(self) -> dict[str, Any]:
         """Return what the data are and what was left out, ready for JSON."""
         return {
-            "root": str(self.root),
-            "sampling_rate_hz": self.sampling_rate_hz,
+            "root": str(self.source.root),
+            "sampling_rate_hz": self.source.sampling_rate_hz,
             "n_samples": self.n_samples,
             "lead_names": list(self.lead_names),
             "n_records_with_a_flat_lead": len(self.store.find_flat_leads()),
             **self.cohort.describe(),
             "n_copies_left_out": self.cohort.n_copies_left_out,
-            "fingerprint": {"signals": self.store.manifest["content_sha256"], **hash_tables(self.root)},
+            "fingerprint": {"signals": self.store.manifest["content_sha256"], **self.source.fingerprint()},
         }
-
-
-class SyntheticDataModule(PTBXLDataModule):
-    """One fold of a simulated data set, which is written to `root` first if it is not there.
-
-    Parameters
-    ----------
-    n_records
-        How many ECGs to simulate, 50 to 21,799.
-    synthetic_seed
-        Seed of the simulation; not the seed of the training.
-    root, task, folds, fold, sampling_rate_hz, copies, store_dir, batch_size, seed
-        As for `PTBXLDataModule`.
-    """
-
-    def __init__(
-        self,
-        *,
-        root: str,
-        task: Task,
-        folds: FoldTable,
-        fold: int,
-        n_records: int = 1000,
-        synthetic_seed: int = 0,
-        sampling_rate_hz: Literal[100, 500] = 100,
-        copies: Literal["error", "drop"] = "error",
-        store_dir: str | None = None,
-        batch_size: int = 16,
-        seed: int = 0,
-    ) -> None:
-        super().__init__(
-            root=root,
-            task=task,
-            folds=folds,
-            fold=fold,
-            sampling_rate_hz=sampling_rate_hz,
-            copies=copies,
-            store_dir=store_dir,
-            batch_size=batch_size,
-            seed=seed,
-        )
-        self.n_records = n_records
-        self.synthetic_seed = synthetic_seed
-
-    def prepare_data(self) -> None:
-        """Write the simulated data set, then go the way of a real one."""
-        if "cohort" in self.__dict__:
-            return  # done; a trainer asks again for each of fit, test and predict
-        log.warning("data=synthetic: simulated ECGs, not patients'; no number from them says anything about patients")
-        write_synthetic(
-            self.root,
-            n_records=self.n_records,
-            seed=self.synthetic_seed,
-            sampling_rate_hz=self.sampling_rate_hz,
-        )
-        super().prepare_data()
 
 
 class _PartDataset(Dataset[Batch]):
@@ -369,13 +297,12 @@ class _PartDataset(Dataset[Batch]):
 
     def __getitems__(self, indices: list[int]) -> Batch:
         return Batch(
-            # Converted by torch, not NumPy: its memory is always aligned alike, and so are the sums that follow.
-            signal=torch.from_numpy(self._store.signals_uv[self._store_rows[indices]]).float().mul_(1e-3),
+            signal=torch.from_numpy(self._store.read_mv(self._store_rows[indices])),
             target=self._target[indices],
             record=torch.from_numpy(self._rows[indices]),
         )
 
 
 def _keep_batch(batch: Any) -> Batch:
-    """Stand in for the collate function: `_PartDataset` hands out whole batches already."""
+    """Replace the collate function: `_PartDataset` returns whole batches."""
     return batch

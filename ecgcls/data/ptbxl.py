@@ -12,8 +12,10 @@ References
 
 import ast
 import hashlib
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import ClassVar, Literal
 
 import pandas as pd
 
@@ -23,6 +25,45 @@ DATABASE_CSV = "ptbxl_database.csv"
 STATEMENTS_CSV = "scp_statements.csv"
 
 _FILENAME_COLUMN = {100: "filename_lr", 500: "filename_hr"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PTBXL:
+    """PTB-XL, or a data set of the same layout: a source of records (`ecgcls.data.source.Source`).
+
+    Parameters
+    ----------
+    root
+        The folder with ``ptbxl_database.csv``.
+    sampling_rate_hz
+        Which signals: those of ``records100`` or ``records500``.
+    missing_records
+        What to do with a row whose signal file is missing: ``error`` refuses, ``drop`` leaves the record out and
+        counts it.
+    """
+
+    root: Path
+    sampling_rate_hz: Literal[100, 500] = 100
+    missing_records: Literal["error", "drop"] = "error"
+    is_synthetic: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "root", Path(self.root))  # a configuration has it as text
+
+    def prepare(self) -> None:
+        """Do nothing: the files are there, or reading reports what is missing."""
+
+    def read_records(self) -> pd.DataFrame:
+        """Read ``ptbxl_database.csv``."""
+        return read_database(self.root, sampling_rate_hz=self.sampling_rate_hz)
+
+    def read_statements(self) -> pd.DataFrame:
+        """Read ``scp_statements.csv``."""
+        return read_statements(self.root)
+
+    def fingerprint(self) -> dict[str, str]:
+        """Return the SHA-256 of both tables, by file name."""
+        return hash_tables(self.root)
 
 
 def read_database(root: Path, *, sampling_rate_hz: int) -> pd.DataFrame:

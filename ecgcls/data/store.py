@@ -6,9 +6,9 @@ A store is a folder ``signals_<rate>hz-<fingerprint>/`` with
 - ``records.npz``: the ecg_ids, and the exact sum and sum of squares of every record and lead;
 - ``manifest.json``: what it was built from.
 
-The fingerprint covers the name, size, modification and change time of every file beside the records, so a changed,
-added or replaced file leads to another store, never to stale signals. A store is built under a lock into a temporary
-folder, which is then renamed: it is there as a whole or not at all, and every process maps the same pages.
+The fingerprint covers the name, size, modification and change time of every file in the records' folders, so that a
+changed, added or replaced file leads to another store, never to stale signals. A store is built under a lock in a
+temporary folder, which is then renamed: it exists as a whole or not at all, and all processes map the same pages.
 """
 
 import hashlib
@@ -18,7 +18,6 @@ import os
 import shutil
 import sys
 import tempfile
-from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
@@ -31,19 +30,20 @@ from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
-from filelock import AcquireReturnProxy, FileLock, Timeout
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 from tqdm import tqdm
 
-from ecgcls.data.signals import LEADS, read_record
+from ecgcls.data.record_files import describe_folders
+from ecgcls.data.signals import LEADS, read_record, to_millivolt
 from ecgcls.errors import DataError
+from ecgcls.files import lock
 
 log = logging.getLogger(__name__)
 
 _LAYOUT_VERSION = 2
 _CHUNK = 128  # records read, then written, at a time
-_RECORDS_A_PROCESS = 1000  # fewer are not worth starting another
+_RECORDS_PER_PROCESS = 1000  # with fewer, another process costs more time than it saves
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class SignalStore:
     sums_uv, squares_uv
         ``(record, lead)`` int64: the exact sum and sum of squares of the samples.
     manifest
-        What the store was built from; ``content_sha256`` identifies the signals wherever they lie.
+        What the store was built from; ``content_sha256`` identifies the signals wherever they are stored.
     """
 
     signals_uv: NDArray[np.int16]
@@ -81,6 +81,10 @@ class SignalStore:
         """Return the rows that hold these records."""
         return self._row_of.loc[list(ecg_ids)].to_numpy()
 
+    def read_mv(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the signals of these rows, ``(record, lead, sample)`` in mV, as `ecgcls.data.signals.to_millivolt`."""
+        return to_millivolt(self.signals_uv[rows])
+
     def mean_sd_mv(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return each lead's mean and standard deviation over all samples of these records, ``(lead,)`` in mV.
 
@@ -93,7 +97,7 @@ class SignalStore:
         return mean / 1e3, np.sqrt(variance.clip(min=0)) / 1e3
 
     def find_flat_leads(self) -> dict[int, list[str]]:
-        """Return the leads that never change, by ecg_id."""
+        """Return the flat leads of each record that has one, by ecg_id."""
         energy = _energy(self.sums_uv, self.squares_uv, self.n_samples)
         return {
             int(self.ecg_ids[row]): [LEADS[lead] for lead in np.flatnonzero(energy[row] == 0)]
@@ -101,29 +105,10 @@ class SignalStore:
         }
 
 
-def find_missing(root: Path, filenames: pd.Series) -> pd.Series:
-    """Return those of the records (path below `root`, by ecg_id) that lack their header or a signal file."""
-    found = {prefix + name for prefix, folder in _list_folders(root, filenames) for name in _list_names(folder)}
-    n_files = Counter(name.rpartition(".")[0] for name in found)
-    doubtful = [n_files[name] < 2 or f"{name}.hea" not in found for name in filenames]
-    missing = [is_so and not _has_named_files(root / name) for is_so, name in zip(doubtful, filenames, strict=True)]
-    return filenames[missing]
-
-
-def _has_named_files(path: Path) -> bool:
-    """Whether a header is there and every signal file that it names, whatever those are called."""
-    try:
-        lines = path.with_name(path.name + ".hea").read_text().splitlines()
-    except (OSError, UnicodeDecodeError):
-        return False
-    names = [line.split()[0] for line in lines if line.strip() and line[0] != "#"][1:]
-    return bool(names) and all((path.parent / name).is_file() for name in names)
-
-
 def open_store(
     root: Path, filenames: pd.Series, *, sampling_rate_hz: int, store_dir: Path | None = None
 ) -> SignalStore:
-    """Open the store of these records, building it first where there is none or the files have changed.
+    """Open the store of these records; build it first if there is none, or if the files have changed.
 
     Parameters
     ----------
@@ -132,63 +117,67 @@ def open_store(
     filenames
         Each record's path below `root` without an extension, indexed by ecg_id.
     sampling_rate_hz
-        What the records must have been sampled at.
+        The sampling rate that the records must have.
     store_dir
-        Where stores lie; by default ``.ecgcls`` in `root`, or the user's cache folder if that cannot be written.
+        Where stores are written; by default ``.ecgcls`` in `root`, or the user's cache folder if that is read-only.
 
     Raises
     ------
     DataError
         If a record cannot be read, is damaged, lacks samples, is flat in all leads, or has another sampling rate or
-        length than asked; if there is no space; if the files change while they are read.
+        length than expected; if there is no space; if the files change while they are read.
     """
     fingerprint = _fingerprint(root, filenames, sampling_rate_hz)
     own = f"{root.resolve().name}-{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:12]}"
     folders = [store_dir / own] if store_dir else [root / ".ecgcls", user_cache_path("ecgcls") / own]
-    name = f"signals_{sampling_rate_hz}hz-{fingerprint[:16]}"
+    stem = f"signals_{sampling_rate_hz}hz"
+    name = f"{stem}-{fingerprint[:16]}"
     for folder in folders:
-        if (folder / name / "manifest.json").is_file():
-            store = _load(folder / name, fingerprint)
-            if store:
-                return store
-    folder = _first_writable(folders)
-    with _locked(folder / f"signals_{sampling_rate_hz}hz.lock"):
-        store = _load(folder / name, fingerprint)
-        if store:  # another process has built it while this one waited
+        if store := _load(folder / name, fingerprint):
             return store
-        for leftover in folder.glob(f"signals_{sampling_rate_hz}hz-*.building"):
-            shutil.rmtree(leftover)  # of a process that was killed: the lock is ours
-        building = folder / f"{name}.building"
+    folder = _first_writable(folders)
+    with lock(folder / f"{stem}.lock", busy="Another process is building the signal store"):
+        if store := _load(folder / name, fingerprint):  # another process built it while this one waited
+            return store
+        for leftover in folder.glob(f"{stem}-*.building"):
+            shutil.rmtree(leftover)  # of a process that was killed: this one has the lock
         try:
-            _build(building, root, filenames, sampling_rate_hz, fingerprint)
-            if _fingerprint(root, filenames, sampling_rate_hz) != fingerprint:
-                raise DataError(f"{root}: files changed while they were read; run the command again")
-            if (folder / name).exists():
-                shutil.rmtree(folder / name)  # incomplete or damaged, else it had been loaded
-            building.rename(folder / name)
+            _build(folder / name, root, filenames, sampling_rate_hz, fingerprint)
         except OSError as error:
             raise DataError(
                 f"{folder}: the signal store cannot be written ({error.strerror}); it takes "
                 f"{_expected_bytes(len(filenames), sampling_rate_hz) / 1e6:,.0f} MB: make room or set "
                 "data.store_dir=PATH"
             ) from error
-        finally:
-            shutil.rmtree(building, ignore_errors=True)
-        for outdated in folder.glob(f"signals_{sampling_rate_hz}hz-*"):
+        for outdated in folder.glob(f"{stem}-*"):
             if outdated.name != name:
                 shutil.rmtree(outdated, ignore_errors=True)
         store = _load(folder / name, fingerprint)
-        if store is None:
-            raise DataError(f"{folder / name}: the signal store was written but cannot be read back")
-        return store
+    if store is None:
+        raise DataError(f"{folder / name}: the signal store was written but cannot be read back")
+    return store
 
 
 def _build(folder: Path, root: Path, filenames: pd.Series, sampling_rate_hz: int, fingerprint: str) -> None:
+    """Read every record into a store that appears as a whole or not at all."""
+    building = folder.with_name(f"{folder.name}.building")
+    try:
+        _write(building, root, filenames, sampling_rate_hz, fingerprint)
+        if _fingerprint(root, filenames, sampling_rate_hz) != fingerprint:
+            raise DataError(f"{root}: files changed while they were read; run the command again")
+        if folder.exists():
+            shutil.rmtree(folder)  # incomplete or damaged: else it would have been loaded
+        building.rename(folder)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def _write(folder: Path, root: Path, filenames: pd.Series, sampling_rate_hz: int, fingerprint: str) -> None:
     """Read every record and write a store into `folder`."""
     folder.mkdir(parents=True)
     log.info("Reading %d records from %s into %s", len(filenames), root, folder.parent)
     paths = [root / name for name in filenames]
-    n_samples = read_record(paths[0]).signal_uv.shape[1]  # and of all others, or they are refused
+    n_samples = read_record(paths[0]).signal_uv.shape[1]  # all others must have as many
     shape = (len(paths), len(LEADS), n_samples)
     with (folder / "signals.npy").open("wb") as file:
         np.lib.format.write_array_header_1_0(file, {"descr": "<i2", "fortran_order": False, "shape": shape})
@@ -236,14 +225,14 @@ def _build(folder: Path, root: Path, filenames: pd.Series, sampling_rate_hz: int
 
 
 def _count_processes(n_records: int) -> int:
-    """Say how many processes read; one where a process cannot be forked, or would cost more than it saves."""
+    """Return how many processes read; one where processes cannot be forked, or cost more time than they save."""
     if sys.platform != "linux":
         return 1
-    return min(len(os.sched_getaffinity(0)), 8, n_records // _RECORDS_A_PROCESS)
+    return min(len(os.sched_getaffinity(0)), 8, n_records // _RECORDS_PER_PROCESS)
 
 
 class _StoredChunk(NamedTuple):
-    """What is known of some records that stand in ``signals.npy``."""
+    """What is known about some records that are in ``signals.npy``."""
 
     sums_uv: NDArray[np.int64]
     squares_uv: NDArray[np.int64]
@@ -254,7 +243,7 @@ class _StoredChunk(NamedTuple):
 def _store_chunk(
     signals_path: Path, offset: int, paths: list[Path], *, sampling_rate_hz: int, n_samples: int, first: str
 ) -> _StoredChunk:
-    """Read some records and write their signals into a file from an offset, in bytes, on."""
+    """Read some records and write their signals into a file, starting at an offset in bytes."""
     records = [read_record(path) for path in paths]
     for path, record in zip(paths, records, strict=True):
         if record.sampling_rate_hz != sampling_rate_hz:
@@ -268,7 +257,7 @@ def _store_chunk(
             )
     signals_uv = np.stack([record.signal_uv for record in records], dtype="<i2")
     sums_uv = signals_uv.sum(axis=2, dtype=np.int64)
-    # Whole numbers below 2**53 are exact in float64, and NumPy is faster in it than in int64.
+    # Integers below 2**53 are exact in float64, which is faster in NumPy than int64.
     squares_uv = np.einsum("rls,rls->rl", signals_uv, signals_uv, dtype=np.float64).astype(np.int64)
     flat = (_energy(sums_uv, squares_uv, n_samples) == 0).all(axis=1)
     if flat.any():
@@ -286,15 +275,15 @@ def _energy(sums_uv: NDArray[np.int64], squares_uv: NDArray[np.int64], n_samples
 
 
 def _load(folder: Path, fingerprint: str) -> SignalStore | None:
-    """Map a finished store, or return None where there is none, or not a whole one."""
+    """Map a finished store; None if there is none, or if it is incomplete or damaged."""
     try:
         manifest = json.loads((folder / "manifest.json").read_text())
-        whole = (
+        is_intact = (
             manifest["fingerprint"] == fingerprint
             and manifest["layout_version"] == _LAYOUT_VERSION
             and manifest["signals_file"] == _stamp(folder / "signals.npy")
         )
-        if not whole:
+        if not is_intact:
             return None
         with np.load(folder / "records.npz") as records:
             arrays = {name: records[name] for name in ("ecg_ids", "sums_uv", "squares_uv")}
@@ -306,46 +295,22 @@ def _load(folder: Path, fingerprint: str) -> SignalStore | None:
 
 
 def _stamp(path: Path) -> list[int]:
-    """Return a file's size and modification time (ns): a store that somebody touched is built anew."""
+    """Return a file's size and modification time (ns): a store that was modified is built again."""
     stat = path.stat()
     return [stat.st_size, stat.st_mtime_ns]
 
 
-def _list_folders(root: Path, filenames: pd.Series) -> list[tuple[str, Path]]:
-    """Return the folders that hold the records, each with what stands before a file's name below `root`."""
-    prefixes = sorted({name.rpartition("/")[0] for name in filenames})
-    return [(prefix and f"{prefix}/", root / prefix) for prefix in prefixes]
-
-
-def _list_names(folder: Path) -> list[str]:
-    """Return the names of what lies in a folder; of a missing one nothing."""
-    try:
-        with os.scandir(folder) as entries:
-            return [entry.name for entry in entries]
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-
-
 def _fingerprint(root: Path, filenames: pd.Series, sampling_rate_hz: int) -> str:
-    """Hash which records are wanted, and size, modification and change time (ns) of every file in their folders."""
+    """Hash which records are wanted, and the state of every file in their folders."""
     content = hashlib.sha256(json.dumps([_LAYOUT_VERSION, sampling_rate_hz]).encode())
     content.update(json.dumps([filenames.index.tolist(), filenames.tolist()]).encode())
-    for prefix, folder in _list_folders(root, filenames):
-        try:
-            with os.scandir(folder) as entries:
-                files = sorted(_describe_file(entry.name, entry.stat()) for entry in entries if entry.is_file())
-        except (FileNotFoundError, NotADirectoryError):
-            continue  # all of this folder's records are missing
-        content.update("\n".join([prefix, *files, ""]).encode())
+    for text in describe_folders(root, filenames):
+        content.update(text.encode())
     return content.hexdigest()
 
 
-def _describe_file(name: str, stat: os.stat_result) -> str:
-    return f"{name}/{stat.st_size}/{stat.st_mtime_ns}/{stat.st_ctime_ns}"
-
-
 def _first_writable(folders: list[Path]) -> Path:
-    """Return the first of these folders in which a file can be made."""
+    """Return the first of these folders in which a file can be created."""
     reasons = []
     for folder in folders:
         try:
@@ -357,16 +322,6 @@ def _first_writable(folders: list[Path]) -> Path:
     raise DataError(
         f"no place for the signal store: {' and '.join(reasons)} cannot be written; set data.store_dir=PATH"
     )
-
-
-def _locked(path: Path) -> AcquireReturnProxy:
-    """Take the lock, saying so if another process has it."""
-    lock = FileLock(path)
-    try:
-        return lock.acquire(timeout=0)
-    except Timeout:
-        log.info("Another process is building the signal store; waiting for it (%s)", path)
-        return lock.acquire()
 
 
 def _expected_bytes(n_records: int, sampling_rate_hz: int) -> int:

@@ -66,7 +66,7 @@ def predict_data_set(
         If the data set cannot be read, or its signals have another length than the net takes.
     """
     net, config = load_configuration(one, device=device), one.runs[0].read_config()
-    source = PTBXL(str(root), config["data"]["sampling_rate_hz"], missing_records)
+    source = PTBXL(root=root, sampling_rate_hz=config["data"]["sampling_rate_hz"], missing_records=missing_records)
     every = source.read_records()
     database = leave_out_missing(source, every)
     known = (*net.class_names, *one.info.data["absent_classes"])

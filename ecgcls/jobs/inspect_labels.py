@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ecgcls.data.audit import Audit, audit_labels, format_lost_kinds
-from ecgcls.data.folds import assign_strat_folds
+from ecgcls.data.audit import Audit, audit_labels, say_lost_kinds
+from ecgcls.data.folds import complete_strat_folds
 from ecgcls.data.source import Source, split_settings
 from ecgcls.figures.panels import draw_likelihoods
 from ecgcls.figures.style import save_figure
@@ -30,9 +30,7 @@ def inspect_labels(*, data: Mapping[str, Any], task: Mapping[str, Any], folds: M
     """
     source: Source = build_part("data", split_settings(data)[0])
     source.prepare()
-    records = source.read_records()
-    if "strat_fold" not in records:
-        records["strat_fold"] = assign_strat_folds(records["patient_id"], records["scp_codes"])
+    records = complete_strat_folds(source.read_records())
     statements = source.read_statements()
     return audit_labels(records, statements, task=build_part("task", task), folds=build_part("folds", folds))
 
@@ -63,7 +61,7 @@ def format_audit(audit: Audit) -> str:
         lines.append(f"\n{title}\n{table.head(_N_SHOWN).to_string()}")
         if len(table) > _N_SHOWN:
             lines.append(f"... and {len(table) - _N_SHOWN} more rows")
-    lines += ["", *format_lost_kinds(audit)]
+    lines += ["", *say_lost_kinds(audit)]
     lines.append(f"{audit.n_labelled:,} of {audit.n_records:,} records have a label in the task.")
     lines.append(f"Fingerprint of the labels: {audit.labels_sha256}")
     return "\n".join(lines)

@@ -9,6 +9,7 @@ import pytest
 
 from ecgcls.data.cohort import Cohort, select_cohort
 from ecgcls.data.folds import FoldTable
+from ecgcls.data.ptbxl import PTBXL
 from ecgcls.data.tasks import Task
 from ecgcls.errors import ConfigError, DataError
 
@@ -51,15 +52,9 @@ def write(tmp_path):
     return write_dataset
 
 
-def select(root: Path, **changed) -> Cohort:
-    arguments = {
-        "task": Task(statements="diagnostic"),
-        "folds": FoldTable(val=[[9]], test=[[10]]),
-        "fold": 0,
-        "sampling_rate_hz": 100,
-        "missing_records": "error",
-    }
-    return select_cohort(root, **(arguments | changed))
+def select(root: Path, *, missing_records="error", **changed) -> Cohort:
+    arguments = {"task": Task(statements="diagnostic"), "folds": FoldTable(val=[[9]], test=[[10]]), "fold": 0}
+    return select_cohort(PTBXL(root=root, missing_records=missing_records), **(arguments | changed))
 
 
 # --- who takes part

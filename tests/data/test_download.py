@@ -1,4 +1,4 @@
-"""Downloads from a real server on loopback that gets wrong what servers and networks get wrong."""
+"""Downloads from a real server on loopback that fails in the ways in which servers and networks fail."""
 
 import signal
 import subprocess
@@ -14,18 +14,19 @@ from types import SimpleNamespace
 
 import pytest
 
-from ecgcls.data.download import WebSource, ZipSource, download, parse_sums
+from ecgcls.data.download import download
+from ecgcls.data.mirrors import WebMirror, ZipMirror, parse_sums
 from ecgcls.errors import ConfigError, DataError
 from tests.commands import ecgcls
 from tests.mirrors import SUMS, hash_file, list_files, write_mirror, write_zip
 
 
 class _Server(ThreadingHTTPServer):
-    """Serves the files of a folder; `faults` says by path what the next requests get instead."""
+    """Serves the files of a folder; `faults` lists by path what the next requests get instead."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.folder, self.asked = folder, Counter()
+        self.folder, self.requested = folder, Counter()
         self.faults: dict[str, list[str]] = {}
         self.delay_s = 0.0
         self.at_once = self.most_at_once = 0
@@ -42,14 +43,14 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         name = self.path.lstrip("/")
         with self.server.counting:
-            self.server.asked[name] += 1
+            self.server.requested[name] += 1
             self.server.at_once += 1
             self.server.most_at_once = max(self.server.at_once, self.server.most_at_once)
             fault = self.server.faults[name].pop(0) if self.server.faults.get(name) else ""
         threading.Event().wait(self.server.delay_s)
         with self.server.counting:
             self.server.at_once -= 1  # before the client can ask for more
-        with suppress(BrokenPipeError, ConnectionResetError):  # the client had enough
+        with suppress(BrokenPipeError, ConnectionResetError):  # the client gave up
             self._answer(name, fault)
 
     def _answer(self, name: str, fault: str) -> None:
@@ -104,7 +105,7 @@ def fetch(server, tmp_path):
     """Download from the server into a folder, without long waits."""
 
     def fetch(root: Path = tmp_path / "data", *, url: str = server.url, **settings):
-        source = WebSource(url, timeout_s=1, backoff_s=0.01)
+        source = WebMirror(url, timeout_s=1, backoff_s=0.01)
         return download(source, root, **({"sampling_rates_hz": [100]} | settings))
 
     return fetch
@@ -122,30 +123,30 @@ def test_all_files_are_there_and_equal(fetch, mirror, tmp_path, server):
     assert 1 < server.most_at_once <= 4
 
 
-def test_again_fetches_only_what_is_missing_or_damaged(fetch, server, tmp_path):
+def test_a_second_download_fetches_only_what_is_missing_or_damaged(fetch, server, tmp_path):
     fetch()
-    server.asked.clear()
+    server.requested.clear()
     signals = sorted((tmp_path / "data").rglob("*.dat"))
     signals[0].unlink()
     content = bytearray(signals[1].read_bytes())
     content[7] ^= 1
     signals[1].write_bytes(content)
     assert fetch().n_fetched == 2
-    assert set(server.asked) == {SUMS, *(str(path.relative_to(tmp_path / "data")) for path in signals[:2])}
+    assert set(server.requested) == {SUMS, *(str(path.relative_to(tmp_path / "data")) for path in signals[:2])}
 
 
 @pytest.mark.parametrize(
     "faults", [["503", "503"], ["429"], ["cut", "cut"], ["wrong"], ["trickle"], ["500", "cut", "wrong"]]
 )
-def test_what_passes_is_tried_again(fetch, server, mirror, tmp_path, faults):
+def test_temporary_failures_are_retried(fetch, server, mirror, tmp_path, faults):
     name = "ptbxl_database.csv"
     server.faults[name] = list(faults)
     fetch()
     assert (tmp_path / "data" / name).read_bytes() == (mirror / name).read_bytes()
-    assert server.asked[name] == len(faults) + 1
+    assert server.requested[name] == len(faults) + 1
 
 
-def test_a_server_that_asks_for_a_pause_gets_it(fetch, server):
+def test_a_server_that_asks_for_a_pause_is_given_one(fetch, server):
     server.faults["ptbxl_database.csv"] = ["429"]  # Retry-After: 1
     start = time.monotonic()
     fetch()
@@ -157,11 +158,11 @@ def test_a_server_that_asks_for_a_pause_gets_it(fetch, server):
     [
         ("404", r"ptbxl_database\.csv: the server says 404 .*the same command fetches the rest"),
         ("503", r"the server says 503"),
-        ("wrong", r"damaged: .* SHA-256 .* it came so 6 times"),
+        ("wrong", r"damaged: .* SHA-256 .* it arrived so 6 times"),
         ("cut", r"IncompleteRead|Connection broken"),
     ],
 )
-def test_what_does_not_pass_is_one_line(fetch, server, tmp_path, fault, message):
+def test_a_lasting_failure_is_one_line(fetch, server, tmp_path, fault, message):
     server.faults["ptbxl_database.csv"] = [fault] * 20
     with pytest.raises(DataError, match=message) as raised:
         fetch()
@@ -169,7 +170,7 @@ def test_what_does_not_pass_is_one_line(fetch, server, tmp_path, fault, message)
     assert not (tmp_path / "data" / "ptbxl_database.csv").exists()
 
 
-def test_one_lost_file_does_not_keep_the_others(fetch, server, mirror, tmp_path):
+def test_one_missing_file_does_not_stop_the_others(fetch, server, mirror, tmp_path):
     lost = next(name for name in sorted(list_files(mirror)) if name.endswith(".dat"))
     server.faults[lost] = ["404"]
     with pytest.raises(DataError, match=lost.replace(".", r"\.")):
@@ -178,18 +179,18 @@ def test_one_lost_file_does_not_keep_the_others(fetch, server, mirror, tmp_path)
     assert fetch().n_fetched == 1
 
 
-def test_many_lost_files_end_it(fetch, server, mirror):
+def test_many_missing_files_stop_the_download(fetch, server, mirror):
     for name in list_files(mirror):
         if name.startswith("records100"):
             server.faults[name] = ["404"]
     with pytest.raises(DataError, match=r"of 120 files are missing"):
         fetch(n_connections=1)
-    assert sum(server.asked.values()) < 40
+    assert sum(server.requested.values()) < 40
 
 
-def test_a_server_that_is_not_there_is_told(tmp_path):
+def test_an_unreachable_server_is_an_error(tmp_path):
     with pytest.raises(DataError, match=r"127\.0\.0\.1:9/SHA256SUMS\.txt: .*refused"):
-        download(WebSource("http://127.0.0.1:9/", timeout_s=1, backoff_s=0.01), tmp_path, sampling_rates_hz=[100])
+        download(WebMirror("http://127.0.0.1:9/", timeout_s=1, backoff_s=0.01), tmp_path, sampling_rates_hz=[100])
 
 
 @pytest.mark.parametrize(
@@ -202,7 +203,7 @@ def test_a_path_that_leads_out_is_refused(tmp_path, path):
         archive.writestr(SUMS, "")
         archive.writestr(path, "outside")
     with pytest.raises(DataError, match="leads out of the data set's folder"):
-        ZipSource(tmp_path / "a.zip")
+        ZipMirror(tmp_path / "a.zip")
 
 
 def test_a_malformed_list_is_refused():
@@ -211,26 +212,26 @@ def test_a_malformed_list_is_refused():
 
 
 @pytest.mark.parametrize("folder", ["", "ptb-xl-1.0.3/"])
-def test_a_zip_gives_the_samelist_files(mirror, tmp_path, folder):
+def test_a_zip_gives_the_same_files(mirror, tmp_path, folder):
     archive = write_zip(tmp_path / "ptbxl.zip", mirror, folder)
-    summary = download(ZipSource(archive), tmp_path / "data", sampling_rates_hz=[100])
+    summary = download(ZipMirror(archive), tmp_path / "data", sampling_rates_hz=[100])
     assert summary.n_fetched == 122
     assert list_files(tmp_path / "data") == list_files(mirror) - {"README.txt"}
 
 
-def test_a_damaged_zip_is_told(mirror, tmp_path):
+def test_a_damaged_zip_is_an_error(mirror, tmp_path):
     archive = write_zip(tmp_path / "ptbxl.zip", mirror)
     content = bytearray(archive.read_bytes())
     place = content.index(b"ptbxl_database.csv") + 200
     content[place] ^= 0xFF
     archive.write_bytes(content)
     with pytest.raises(DataError, match=r"ptbxl_database\.csv: (the archive is )?damaged"):
-        download(ZipSource(archive), tmp_path / "data", sampling_rates_hz=[100])
+        download(ZipMirror(archive), tmp_path / "data", sampling_rates_hz=[100])
     (tmp_path / "no.zip").write_bytes(b"<html>")
-    with pytest.raises(DataError, match="no zip archive"):
-        ZipSource(tmp_path / "no.zip")
+    with pytest.raises(DataError, match="not a zip archive"):
+        ZipMirror(tmp_path / "no.zip")
     with pytest.raises(DataError, match="there is no file"):
-        ZipSource(tmp_path / "none.zip")
+        ZipMirror(tmp_path / "none.zip")
 
 
 def test_other_data_in_the_folder_are_left_alone(fetch, synthetic_root, tmp_path, server):
@@ -243,26 +244,26 @@ def test_other_data_in_the_folder_are_left_alone(fetch, synthetic_root, tmp_path
     assert list_files(tmp_path / "other") == {SUMS}
 
 
-def test_a_source_without_the_records_is_told(fetch):
+def test_a_source_without_the_records_is_an_error(fetch):
     with pytest.raises(DataError, match="lists nothing in records500/"):
         fetch(sampling_rates_hz=[100, 500])
 
 
-def test_a_disk_that_is_too_small_is_told_first(fetch, server, monkeypatch):
+def test_a_disk_that_is_too_small_is_reported_first(fetch, server, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=10))
     with pytest.raises(DataError, match=r"has 0\.00 GB free, 0\.02 GB are needed"):
         fetch()
-    assert set(server.asked) == {SUMS}
+    assert set(server.requested) == {SUMS}
 
 
-def test_wrong_arguments_are_told(fetch):
+def test_wrong_arguments_are_errors(fetch):
     with pytest.raises(ConfigError, match=r"connections must be in 1\.\.16, got 17"):
         fetch(n_connections=17)
     with pytest.raises(ConfigError, match="source must be physionet or bucket or an address"):
-        WebSource("ptbxl.zip")
+        WebMirror("ptbxl.zip")
 
 
-def test_the_command_fetches_builds_the_store_and_names_the_licence(server, tmp_path):
+def test_the_command_fetches_builds_the_store_and_prints_the_license(server, tmp_path):
     done = ecgcls(tmp_path, f"source={server.url}", "root=data", command="download")
     assert done.returncode == 0, done.stderr
     assert "122 files" in done.stdout and "60 records" in done.stdout
@@ -271,7 +272,7 @@ def test_the_command_fetches_builds_the_store_and_names_the_licence(server, tmp_
     assert again.returncode == 1 and again.stderr.count("\n") == 1
 
 
-def test_a_kill_leaves_whole_files_and_the_next_one_goes_on(server, mirror, tmp_path):
+def test_a_kill_leaves_whole_files_and_the_next_download_resumes(server, mirror, tmp_path):
     root = tmp_path / "data"
     command = [sys.executable, "-m", "ecgcls.download", f"source={server.url}", f"root={root}", "connections=2"]
     server.delay_s = 0.05
@@ -284,9 +285,9 @@ def test_a_kill_leaves_whole_files_and_the_next_one_goes_on(server, mirror, tmp_
     whole = list_files(root)
     assert 10 <= len(whole) < 123
     assert all((root / name).read_bytes() == (mirror / name).read_bytes() for name in whole)
-    (root / "records100" / ".left.dat.1.tmp").write_bytes(b"half")  # as a kill in the midst of writing would leave
+    (root / "records100" / ".left.dat.1.tmp").write_bytes(b"half")  # as left by a kill while a file is written
     server.delay_s = 0
-    server.asked.clear()
+    server.requested.clear()
     assert subprocess.run(command, capture_output=True, timeout=120).returncode == 0
-    assert set(server.asked) == {SUMS} | (list_files(mirror) - whole - {"README.txt"})
+    assert set(server.requested) == {SUMS} | (list_files(mirror) - whole - {"README.txt"})
     assert not list(root.rglob(".*.tmp"))

@@ -13,8 +13,11 @@ import wfdb
 
 from ecgcls.data import store
 from ecgcls.data.folds import FoldTable
-from ecgcls.data.module import PTBXLDataModule, SyntheticDataModule
+from ecgcls.data.module import ECGDataModule
+from ecgcls.data.ptbxl import PTBXL
 from ecgcls.data.signals import LEADS
+from ecgcls.data.source import Source
+from ecgcls.data.synthetic import Synthetic
 from ecgcls.data.tasks import Task
 from ecgcls.errors import ConfigError, DataError
 
@@ -22,15 +25,15 @@ SUPERCLASSES = ("NORM", "MI", "STTC", "CD", "HYP")
 PART_OF_STRAT_FOLD = dict.fromkeys(range(1, 9), "train") | {9: "val", 10: "test"}
 
 
-def arguments(root: Path, store_dir: Path, **changed) -> dict:
+def build(source: Source, store_dir: Path, **changed) -> ECGDataModule:
     task = Task(statements="diagnostic", classes="diagnostic_class", class_order=SUPERCLASSES)
-    folds = FoldTable(val=[[9]], test=[[10]])
-    return {"root": str(root), "task": task, "folds": folds, "fold": 0, "store_dir": str(store_dir)} | changed
+    arguments = {"task": task, "folds": FoldTable(val=[[9]], test=[[10]]), "fold": 0, "store_dir": str(store_dir)}
+    return ECGDataModule(source, **(arguments | changed))
 
 
-def make(root: Path, store_dir: Path, **changed) -> PTBXLDataModule:
+def make(root: Path, store_dir: Path, *, missing_records="error", **changed) -> ECGDataModule:
     """A data module that is ready to use."""
-    data = PTBXLDataModule(**arguments(root, store_dir, **changed))
+    data = build(PTBXL(root=root, missing_records=missing_records), store_dir, **changed)
     data.prepare_data()
     data.setup()
     return data
@@ -66,7 +69,7 @@ def record_order(loader, epoch: int | None = None) -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def data(synthetic_root, tmp_path_factory) -> PTBXLDataModule:
+def data(synthetic_root, tmp_path_factory) -> ECGDataModule:
     return make(synthetic_root, tmp_path_factory.mktemp("stores"), batch_size=7)
 
 
@@ -92,7 +95,7 @@ def test_every_batch_holds_what_the_files_say(request, tmp_path, name):
     root = request.getfixturevalue(name)
     data, truth = make(root, tmp_path, batch_size=16), read_truth(root)
     assert data.class_names == SUPERCLASSES and data.lead_names == LEADS
-    assert data.n_samples == 1000 and data.sampling_rate_hz == 100
+    assert data.n_samples == 1000
     loaders = {"train": data.train_dataloader(), "val": data.val_dataloader(), "test": data.test_dataloader()}
     for part, loader in loaders.items():
         n_seen = 0
@@ -133,13 +136,13 @@ def test_a_batch_may_be_changed_without_harm(data):
 @pytest.mark.parametrize("part", ["val", "test"])
 def test_validation_and_test_are_complete_and_in_the_order_of_the_data_set(data, part):
     loader = {"val": data.val_dataloader, "test": data.test_dataloader}[part]
-    rows = [row for row, member in enumerate(read_truth(data.root)) if member["part"] == part]
+    rows = [row for row, member in enumerate(read_truth(data.source.root)) if member["part"] == part]
     assert record_order(loader()) == record_order(loader()) == rows
     assert record_order(data.predict_dataloader()[["val", "test"].index(part)]) == rows
 
 
 def test_the_training_order_depends_on_seed_and_epoch_alone(data, synthetic_root, tmp_path):
-    rows = [row for row, member in enumerate(read_truth(data.root)) if member["part"] == "train"]
+    rows = [row for row, member in enumerate(read_truth(data.source.root)) if member["part"] == "train"]
     orders = {epoch: record_order(data.train_dataloader(), epoch) for epoch in range(3)}
     for order in orders.values():
         assert sorted(order) == rows and order != rows  # each record exactly once, shuffled
@@ -195,7 +198,7 @@ def test_a_trainer_gives_each_epoch_its_own_order(synthetic_root, tmp_path):
 
 
 def test_pos_weight_is_negatives_over_positives_of_train(data):
-    train = np.array([member["target"] for member in read_truth(data.root) if member["part"] == "train"])
+    train = np.array([member["target"] for member in read_truth(data.source.root) if member["part"] == "train"])
     expected = [(column == 0).sum() / (column == 1).sum() for column in train.T]
     assert data.pos_weight.dtype == torch.float32
     np.testing.assert_allclose(data.pos_weight.numpy(), expected, rtol=1e-6)
@@ -243,8 +246,8 @@ def test_prepared_twice_nothing_is_read_again(synthetic_root, tmp_path, reads):
 
 def test_the_description_is_strict_json(data):
     description = json.loads(json.dumps(data.describe(), allow_nan=False))
-    truth = read_truth(data.root)
-    assert description["root"] == str(data.root) and description["sampling_rate_hz"] == 100
+    truth = read_truth(data.source.root)
+    assert description["root"] == str(data.source.root) and description["sampling_rate_hz"] == 100
     assert description["n_samples"] == 1000 and description["lead_names"] == list(LEADS)
     assert description["n_records"] == len(truth) and description["n_without_label"] == 60 - len(truth)
     for part in ("train", "val", "test"):
@@ -280,14 +283,14 @@ def test_a_flat_lead_is_reported(copied_root, tmp_path, write_record, caplog):
 
 def test_the_constructor_touches_no_file(tmp_path):
     root, store_dir = tmp_path / "nowhere", tmp_path / "stores"
-    data = PTBXLDataModule(**arguments(root, store_dir))
+    data = build(PTBXL(root=root), store_dir)
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(DataError, match="there is no folder"):
         data.prepare_data()
 
 
 def test_a_split_that_cannot_be_is_refused_before_a_signal_is_read(synthetic_root, tmp_path, reads):
-    data = PTBXLDataModule(**arguments(synthetic_root, tmp_path, fold=7))
+    data = build(PTBXL(root=synthetic_root), tmp_path, fold=7)
     with pytest.raises(ConfigError, match=r"fold must be 0, got 7"):
         data.prepare_data()
     assert reads == []
@@ -296,7 +299,7 @@ def test_a_split_that_cannot_be_is_refused_before_a_signal_is_read(synthetic_roo
 @pytest.mark.parametrize("batch_size", [0, -1])
 def test_batch_size_below_one(tmp_path, batch_size):
     with pytest.raises(ConfigError, match=rf"data\.batch_size must be at least 1, got {batch_size}"):
-        PTBXLDataModule(**arguments(tmp_path, tmp_path, batch_size=batch_size))
+        build(PTBXL(root=tmp_path), tmp_path, batch_size=batch_size)
 
 
 # --- the simulated data set
@@ -304,7 +307,7 @@ def test_batch_size_below_one(tmp_path, batch_size):
 
 def test_the_simulated_data_set_is_written_then_read(tmp_path, synthetic_root, caplog, reads):
     root, store_dir = tmp_path / "ecgs", tmp_path / "stores"
-    data = SyntheticDataModule(**arguments(root, store_dir, n_records=60, synthetic_seed=0))
+    data = build(Synthetic(root=root, n_records=60), store_dir)
     assert not root.exists()
     data.prepare_data()
     assert "simulated ECGs, not patients'" in caplog.text
@@ -313,7 +316,7 @@ def test_the_simulated_data_set_is_written_then_read(tmp_path, synthetic_root, c
 
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
     data.prepare_data()
-    again = SyntheticDataModule(**arguments(root, store_dir, n_records=60, synthetic_seed=0))
+    again = build(Synthetic(root=root, n_records=60), store_dir)
     again.prepare_data()
     again.setup()
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
@@ -324,7 +327,7 @@ def test_the_simulated_data_set_is_written_then_read(tmp_path, synthetic_root, c
 
 
 def test_simulated_patients_are_announced_once(tmp_path, caplog):
-    data = SyntheticDataModule(**arguments(tmp_path / "ecgs", tmp_path / "stores", n_records=50))
+    data = build(Synthetic(root=tmp_path / "ecgs", n_records=50), tmp_path / "stores")
     for _ in range(2):  # a trainer prepares the data again for fit, test and predict
         data.prepare_data()
     (said,) = [record for record in caplog.records if "data=synthetic" in record.getMessage()]
@@ -351,7 +354,9 @@ def test_a_copy_in_another_part_is_refused_or_left_out(copied_root, tmp_path, wr
     signal_uv = (1000 * read_mv(trained["path"])).round().T  # (sample, lead)
     write_record(tested["path"], change(signal_uv).astype(int))
     ids = [int(member["path"].name.partition("_")[0]) for member in (trained, tested)]
-    expected = rf"two parts: ecg_id {ids[0]} \(train\) and ecg_id {ids[1]} \(test\), {how}; 1 such pairs.*copies=drop"
+    expected = (
+        rf"val and test: ecg_id {ids[0]} \(train\) and ecg_id {ids[1]} \(test\), {how}; 1 such pairs.*copies=drop"
+    )
     with pytest.raises(DataError, match=expected):
         make(copied_root, tmp_path)
     data = make(copied_root, tmp_path, copies="drop")

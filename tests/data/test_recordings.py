@@ -1,11 +1,10 @@
 import numpy as np
-import pandas as pd
 import pytest
 import wfdb
 
-from ecgcls.data.recordings import Recording, find_recordings, prepare, read_recording
+from ecgcls.data.recordings import Recording, prepare, read_recording
 from ecgcls.data.signals import LEADS, read_record
-from ecgcls.errors import ConfigError, DataError
+from ecgcls.errors import DataError
 
 WANTED = {"lead_names": LEADS, "sampling_rate_hz": 100, "n_samples": 1000}
 
@@ -60,7 +59,7 @@ def test_limb_leads_are_derived_as_by_hand(signal_mv):
 
 @pytest.mark.parametrize("kept", [("I", "II"), ("I", "III"), ("II", "III")])
 def test_derived_leads_are_those_that_were_recorded(ptbxl_root, kept):
-    """PTB-XL's own limb leads obey Einthoven and Goldberger, but for the rounding to 5 microvolt steps."""
+    """PTB-XL's own limb leads obey Einthoven and Goldberger, except for rounding to steps of 5 microvolts."""
     for header in sorted(ptbxl_root.glob("records100/*/*.hea"))[:20]:
         signal_mv = read_record(header.with_suffix("")).signal_uv * 1e-3
         names = (*kept, *LEADS[6:])
@@ -68,7 +67,7 @@ def test_derived_leads_are_those_that_were_recorded(ptbxl_root, kept):
         assert np.abs(prepared.windows_mv[0] - signal_mv).max() <= 0.0051
 
 
-def test_leads_that_nobody_asked_for_are_left_out_whatever_they_hold(tmp_path, signal_mv):
+def test_signals_that_are_not_ecg_leads_are_left_out_whatever_they_hold(tmp_path, signal_mv):
     pressure = np.where(np.arange(1000) < 500, np.nan, 80.0)
     samples = np.concatenate([signal_mv, pressure[None]]).T
     wfdb.wrsamp(
@@ -104,7 +103,7 @@ def test_resampling_keeps_a_sine(rate_hz):
     assert prepared.repairs == (f"resampled from {rate_hz:g} to 100 Hz",)
 
 
-def test_what_would_alias_is_filtered_out():
+def test_resampling_filters_out_what_would_alias():
     times_s = np.arange(5000) / 500
     tone = np.tile(np.sin(2 * np.pi * 80 * times_s), (12, 1))  # would appear at 20 Hz
     prepared = prepare(recording(tone, rate_hz=500.0), **WANTED)
@@ -136,7 +135,7 @@ def test_long_recordings_are_cut_without_leaving_a_sample_out(n_samples, starts_
     [
         (lambda s: recording(s[:11], LEADS[:11]), "the lead V6 is missing, got I, II"),
         (lambda s: recording(take(s, ("I", *LEADS[3:])), ("I", *LEADS[3:])), "the lead II, III is missing"),
-        (lambda s: recording(s, ("I", "i", *LEADS[2:])), "the lead I is there twice"),
+        (lambda s: recording(s, ("I", "i", *LEADS[2:])), "the lead I is given twice"),
         (lambda s: recording(s[:, :999]), r"too short: 9\.99 s, the net needs 10 s"),
         (lambda s: recording(np.where(np.arange(1000) == 3, np.nan, s)), r"missing samples .* in I \(1\), II \(1\)"),
         (lambda s: recording(s * 1000), "are the values microvolts"),
@@ -150,72 +149,3 @@ def test_long_recordings_are_cut_without_leaving_a_sample_out(n_samples, starts_
 def test_what_cannot_be_repaired_is_refused(signal_mv, change, message):
     with pytest.raises(DataError, match=message):
         prepare(change(signal_mv), **WANTED)
-
-
-@pytest.fixture
-def folder(tmp_path, path):
-    """Three records, one of them below another folder, and a file that is none."""
-    for name in ("a_lr", "b_lr", "deep/c_hr"):
-        target = tmp_path / "my ecgs, new" / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        for suffix in (".hea", ".dat"):
-            target.with_name(target.name + suffix).write_bytes(path.with_name(path.name + suffix).read_bytes())
-    (tmp_path / "my ecgs, new" / "notes.txt").write_text("none")
-    return tmp_path / "my ecgs, new"
-
-
-@pytest.mark.parametrize(
-    ("source", "names"),
-    [
-        ("", ["a_lr", "b_lr", "deep/c_hr"]),
-        ("a_lr", ["a_lr"]),
-        ("a_lr.hea", ["a_lr"]),
-        ("a_lr.dat", ["a_lr"]),
-        ("*", ["a_lr", "b_lr", "deep/c_hr"]),
-        ("**/*_hr.hea", ["deep/c_hr"]),
-        ("?_lr.hea", ["a_lr", "b_lr"]),
-    ],
-)
-def test_records_are_found_however_they_are_named(folder, source, names):
-    found = find_recordings(str(folder / source), sampling_rate_hz=100)
-    assert [str(path.relative_to(folder)) for path in found] == names
-
-
-@pytest.mark.parametrize("source", ["nothing", "*.edf", "notes.txt"])
-def test_nothing_found_is_told(folder, source):
-    with pytest.raises(ConfigError, match=r"input=.*: no WFDB record, folder or CSV file"):
-        find_recordings(str(folder / source), sampling_rate_hz=100)
-
-
-def test_a_folder_without_a_header_is_told(tmp_path):
-    with pytest.raises(ConfigError, match="a folder without a WFDB header"):
-        find_recordings(str(tmp_path), sampling_rate_hz=100)
-
-
-def test_a_csv_list_keeps_its_order_and_what_does_not_exist(folder):
-    table = folder / "list.csv"
-    table.write_text("who,path\nx,b_lr.hea\ny,gone\nz,a_lr\nx,b_lr\n")
-    assert find_recordings(str(table), sampling_rate_hz=100) == [folder / "b_lr", folder / "gone", folder / "a_lr"]
-    table.write_text("whatever\ndeep/c_hr\n")
-    assert find_recordings(str(table), sampling_rate_hz=100) == [folder / "deep" / "c_hr"]
-    table.write_text("who,where\na,b\n")
-    with pytest.raises(ConfigError, match="expected a column path"):
-        find_recordings(str(table), sampling_rate_hz=100)
-
-
-@pytest.mark.parametrize(("rate_hz", "column"), [(100, "filename_lr"), (500, "filename_hr")])
-def test_ptbxls_own_table_is_a_list(synthetic_root, rate_hz, column):
-    found = find_recordings(str(synthetic_root / "ptbxl_database.csv"), sampling_rate_hz=rate_hz)
-    expected = pd.read_csv(synthetic_root / "ptbxl_database.csv")[column]
-    assert found == [synthetic_root / name for name in expected]
-
-
-def test_segments_of_a_record_are_no_records_of_their_own(tmp_path, write_record):
-    rng = np.random.default_rng(0)
-    halves = [rng.integers(-500, 500, size=(500, 12)) for _ in range(2)]
-    for name, half in zip(("s1", "s2"), halves, strict=True):
-        write_record(tmp_path / name, half)
-    (tmp_path / "whole.hea").write_text("whole/2 12 100 1000\ns1 500\ns2 500\n")
-    assert find_recordings(str(tmp_path), sampling_rate_hz=100) == [tmp_path / "whole"]
-    prepared = prepare(read_recording(tmp_path / "whole"), **WANTED)
-    np.testing.assert_allclose(prepared.windows_mv[0], np.concatenate(halves).T / 1000, rtol=1e-6)

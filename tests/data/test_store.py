@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import wfdb
 
 from ecgcls.data import store
-from ecgcls.data.store import find_missing, open_store
+from ecgcls.data.store import open_store
 from ecgcls.errors import DataError
 
 ECG_IDS = [7, 3, 11, 20, 5]
@@ -115,6 +116,21 @@ def test_a_data_set_equals_wfdb_bit_for_bit(request, tmp_path, name, column, rat
     }
     assert opened.find_flat_leads() == flat
     assert sorted(root.rglob("*")) == files_before  # nothing is written there when told to write elsewhere
+
+
+def test_signals_in_mv_are_single_precision_in_aligned_memory(root, signals_uv):
+    opened = open_100hz(root)
+    signals_mv = opened.read_mv(np.array([3, 0]))
+    assert signals_mv.dtype == np.float32 and signals_mv.ctypes.data % 64 == 0
+    assert np.array_equal(signals_mv, signals_uv[[3, 0]].astype(np.float32) * np.float32(1e-3))
+    assert np.array_equal(signals_mv, torch.from_numpy(opened.signals_uv[[3, 0]]).float().mul_(1e-3).numpy())
+    assert torch.from_numpy(signals_mv).data_ptr() == signals_mv.ctypes.data  # not copied on the way to a net
+
+
+def test_records_beside_the_tables(tmp_path, pristine):
+    root = Path(shutil.copytree(pristine / "records100", tmp_path / "flat"))
+    filenames = FILENAMES.str.removeprefix("records100/")
+    assert open_100hz(root, filenames=filenames).ecg_ids.tolist() == ECG_IDS
 
 
 def test_rows_are_found_by_ecg_id(root, signals_uv):
@@ -371,7 +387,7 @@ def test_several_processes_write_the_same_store(root, signals_uv, reads, monkeyp
     alone = open_100hz(root)
     n_reads = len(reads)
     monkeypatch.setattr(store, "_CHUNK", 2)
-    monkeypatch.setattr(store, "_RECORDS_A_PROCESS", 2)
+    monkeypatch.setattr(store, "_RECORDS_PER_PROCESS", 2)
     together = open_100hz(root, store_dir=tmp_path / "other")
     if len(os.sched_getaffinity(0)) > 1:
         assert len(reads) == n_reads + 1  # all but the first were read elsewhere
@@ -411,6 +427,7 @@ CHILD = """
 import json, logging, resource, sys
 from pathlib import Path
 import pandas as pd
+from ecgcls import files
 from ecgcls.data import store
 
 root, filenames, stop_at_first, max_bytes = json.loads(sys.argv[1])
@@ -424,14 +441,14 @@ def read(path):
         sys.stdin.readline()
     return read_record(path)
 
-class Tell(logging.Handler):
+class Report(logging.Handler):
     def emit(self, record):
-        if record.getMessage().startswith("Another process is building"):
+        if record.getMessage().startswith("Another process is building the signal store; waiting for it"):
             print("waiting", flush=True)
 
 store.read_record = read
-store.log.setLevel(logging.INFO)
-store.log.addHandler(Tell())
+files.log.setLevel(logging.INFO)
+files.log.addHandler(Report())
 if max_bytes:
     resource.setrlimit(resource.RLIMIT_FSIZE, (max_bytes, max_bytes))
 series = pd.Series(list(filenames.values()), index=[int(ecg_id) for ecg_id in filenames])
@@ -491,42 +508,3 @@ def test_a_full_disk_is_said_in_one_line_and_leaves_nothing(root, start, signals
     assert "the signal store cannot be written (File too large); it takes 0 MB: make room or set data.store_dir" in last
     assert stores(root / ".ecgcls") == []
     assert np.array_equal(open_100hz(root).signals_uv, signals_uv)
-
-
-# --- what is not there
-
-
-def test_missing_files_are_found(root):
-    assert find_missing(root, FILENAMES).empty
-    (root / f"{FILENAMES[3]}.hea").unlink()
-    (root / f"{FILENAMES[5]}.dat").unlink()
-    (root / f"{FILENAMES[20]}.hea").unlink()
-    (root / f"{FILENAMES[20]}.dat").unlink()
-    (root / f"{FILENAMES[3]}.atr").touch()  # two files, but no header
-    filenames = pd.concat([FILENAMES, pd.Series({99: "records200/00099_lr"})])
-    missing = find_missing(root, filenames)
-    assert missing.to_dict() == {ecg_id: filenames[ecg_id] for ecg_id in (3, 20, 5, 99)}
-
-
-def test_signal_files_of_other_names_count_as_there(root):
-    header, dat = root / f"{FILENAMES[3]}.hea", root / f"{FILENAMES[3]}.dat"
-    header.write_text(header.read_text().replace(dat.name, "elsewhere.dat"))
-    assert find_missing(root, FILENAMES).empty  # two files of its name
-    dat.rename(dat.with_name("elsewhere.dat"))
-    assert find_missing(root, FILENAMES).empty
-    dat.with_name("elsewhere.dat").unlink()
-    assert find_missing(root, FILENAMES).to_dict() == {3: FILENAMES[3]}
-
-
-def test_a_file_in_place_of_the_records_folder(root):
-    shutil.rmtree(root / "records100")
-    (root / "records100").write_text("<html>404 Not Found</html>")
-    assert find_missing(root, FILENAMES).equals(FILENAMES)
-
-
-def test_records_beside_the_tables(tmp_path, pristine):
-    root = Path(shutil.copytree(pristine / "records100", tmp_path / "flat"))
-    filenames = FILENAMES.str.removeprefix("records100/")
-    assert find_missing(root, filenames).empty
-    assert find_missing(root, pd.Series({1: "00001_lr"})).to_dict() == {1: "00001_lr"}
-    assert open_100hz(root, filenames=filenames).ecg_ids.tolist() == ECG_IDS

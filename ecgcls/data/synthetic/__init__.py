@@ -26,6 +26,7 @@ References
 - WFDB header format: https://physionet.org/physiotools/wag/header-5.htm
 """
 
+from ecgcls.data.synthetic.source import Synthetic
 from ecgcls.data.synthetic.write import GENERATOR_VERSION, MAX_RECORDS, MIN_RECORDS, write_synthetic
 
-__all__ = ["GENERATOR_VERSION", "MAX_RECORDS", "MIN_RECORDS", "write_synthetic"]
+__all__ = ["GENERATOR_VERSION", "MAX_RECORDS", "MIN_RECORDS", "Synthetic", "write_synthetic"]

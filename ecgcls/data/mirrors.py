@@ -1,0 +1,261 @@
+"""Where the files of a data set can be read from: a server or a zip archive, each file checked against its SHA-256.
+
+The list of files is the data set's own ``SHA256SUMS.txt``, one line ``<sha256> <path>`` per file.
+
+References
+----------
+.. [1] The data set: https://doi.org/10.13026/kfzx-aw45
+"""
+
+import hashlib
+import re
+import threading
+import time
+import urllib.request
+import zipfile
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+from urllib.parse import quote, urlsplit
+
+import urllib3
+from urllib3.exceptions import HTTPError, MaxRetryError
+from urllib3.util import Retry
+
+from ecgcls import __version__
+from ecgcls.errors import ConfigError, DataError
+
+MIRRORS = {
+    "physionet": "https://physionet.org/files/ptb-xl/1.0.3/",
+    "bucket": "https://physionet-open.s3.amazonaws.com/ptb-xl/1.0.3/",
+}
+"""Where PTB-XL 1.0.3 is published, by name: PhysioNet's own server, and its open-data bucket."""
+
+MAX_CONNECTIONS = 16
+
+SUMS = "SHA256SUMS.txt"
+"""The list of files."""
+
+_LINE = re.compile(r"([0-9a-fA-F]{64})\s+\*?(\S.*)")
+_TRIES = 6
+_MAX_WAIT_S = 300
+_MIN_BYTES_PER_S = 1000  # of a file that takes longer than the timeout
+
+
+class Mirror(Protocol):
+    """Something that holds the files of a data set."""
+
+    def read(self, path: str, sha256: str | None = None) -> bytes:
+        """Return a file's bytes.
+
+        Raises
+        ------
+        DataError
+            If there is no such file, it cannot be read, or its SHA-256 differs.
+        """
+
+
+class WebMirror:
+    """The files of a server, by HTTP or HTTPS.
+
+    Temporary failures (429, 5xx, a timeout, a broken connection, a damaged byte) are retried, at growing intervals;
+    all connections wait as long as the server asks them to. Proxies are taken from the environment.
+
+    Parameters
+    ----------
+    url
+        The address of the folder that holds ``SHA256SUMS.txt``.
+    timeout_s
+        How long to wait for data; a file that takes longer must arrive at 1 kB/s or more.
+    backoff_s
+        The wait before the second attempt; it doubles with each further one.
+    """
+
+    def __init__(self, url: str, *, timeout_s: float = 60, backoff_s: float = 1) -> None:
+        if urlsplit(url).scheme not in ("http", "https"):
+            raise ConfigError(
+                f"source must be {' or '.join(MIRRORS)} or an address that begins with https://, got {url!r}; for a "
+                "zip that you have, archive=FILE.zip"
+            )
+        self._url = url.rstrip("/") + "/"
+        self._timeout_s = timeout_s
+        self._retries = Retry(
+            _TRIES - 1, backoff_factor=backoff_s, backoff_max=60, backoff_jitter=backoff_s / 2, status_forcelist=[429]
+        )
+        self._pool = _open_pool(self._url, timeout_s)
+        self._quiet_until = 0.0
+        self._is_closed = threading.Event()
+
+    def close(self) -> None:
+        """Make whatever waits for another attempt give up."""
+        self._is_closed.set()
+
+    def read(self, path: str, sha256: str | None = None) -> bytes:
+        """Return a file's bytes, after as many attempts as it takes."""
+        url = self._url + quote(path)
+        retries = self._retries
+        while True:
+            self._is_closed.wait(max(0.0, self._quiet_until - time.monotonic()))
+            if self._is_closed.is_set():
+                raise DataError(f"{url}: given up")
+            response: urllib3.BaseHTTPResponse | None = None
+            try:
+                response = self._pool.request(
+                    "GET", url, preload_content=False, retries=Retry(0, redirect=5, raise_on_status=False)
+                )
+                if response.status == 200:
+                    content = self._receive(response)
+                    _check_sum(content, sha256, url)
+                    return content
+                problem: Exception = _Refused(response.status, response.reason)
+            except (HTTPError, DataError) as error:
+                problem = error.reason if isinstance(error, MaxRetryError) and error.reason else error
+            finally:
+                if response is not None:
+                    response.close()
+            if isinstance(problem, _Refused) and not problem.is_temporary:
+                raise DataError(_format_problem(url, problem))
+            try:
+                retries = retries.increment("GET", url, error=HTTPError(str(problem)))
+            except HTTPError:
+                raise DataError(_format_problem(url, problem)) from problem
+            self._wait(retries, response, url)
+
+    def _wait(self, retries: Retry, response: urllib3.BaseHTTPResponse | None, url: str) -> None:
+        """Wait for the next attempt; if the server says how long, all connections wait."""
+        wait_s = retries.get_retry_after(response) if response is not None else None
+        if wait_s:
+            if wait_s > _MAX_WAIT_S:
+                raise DataError(f"{url}: the server asks to come back in {wait_s:,.0f} s; run the command again then")
+            self._quiet_until = max(self._quiet_until, time.monotonic() + wait_s)
+        else:
+            self._is_closed.wait(retries.get_backoff_time() or self._retries.backoff_factor)
+
+    def _receive(self, response: urllib3.BaseHTTPResponse) -> bytes:
+        start, content = time.monotonic(), bytearray()
+        while piece := response.read1(1 << 16):
+            content += piece
+            elapsed = time.monotonic() - start
+            if elapsed > self._timeout_s and len(content) < _MIN_BYTES_PER_S * elapsed:
+                raise HTTPError(f"only {len(content):,} bytes arrived in {elapsed:.0f} s")
+        return bytes(content)
+
+
+class ZipMirror:
+    """The files of a zip archive, such as PhysioNet's.
+
+    Parameters
+    ----------
+    path
+        The archive. The data set may be in a folder of it.
+
+    Raises
+    ------
+    DataError
+        If it is not a zip archive, has no ``SHA256SUMS.txt``, or one of its paths leads out of it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._archive = zipfile.ZipFile(path)
+        except FileNotFoundError:
+            raise DataError(f"archive: there is no file {path}") from None
+        except (OSError, zipfile.BadZipFile) as error:
+            raise DataError(f"archive: {path} is not a zip archive ({error})") from error
+        names = [_check_path(name.rstrip("/"), str(path)) for name in self._archive.namelist()]
+        lists = sorted((name for name in names if PurePosixPath(name).name == SUMS), key=lambda name: name.count("/"))
+        if not lists:
+            raise DataError(f"archive: {path} holds no {SUMS}; expected the zip of PTB-XL from PhysioNet")
+        self._folder = lists[0].removesuffix(SUMS)
+
+    def read(self, path: str, sha256: str | None = None) -> bytes:
+        """Return a file's bytes."""
+        where = f"{self._path}: {self._folder}{path}"
+        try:
+            content = self._archive.read(self._folder + path)
+        except KeyError:
+            raise DataError(f"{where}: there is no such file in the archive") from None
+        except (zipfile.BadZipFile, zipfile.zlib.error, EOFError, RuntimeError, NotImplementedError) as error:  # type: ignore[attr-defined]
+            raise DataError(f"{where}: the archive is damaged here ({error})") from error
+        _check_sum(content, sha256, where)
+        return content
+
+
+def parse_sums(text: str, *, source: str = SUMS) -> dict[str, str]:
+    """Parse a list of files as written by ``sha256sum``.
+
+    Parameters
+    ----------
+    text
+        One line ``<sha256> <path>`` per file.
+    source
+        The name of the list in an error message.
+
+    Returns
+    -------
+    dict
+        The SHA-256 by path.
+
+    Raises
+    ------
+    DataError
+        If a line is malformed, or a path leads out of the folder.
+
+    Examples
+    --------
+    >>> parse_sums("a" * 64 + "  records100/00000/00001_lr.dat")["records100/00000/00001_lr.dat"][:4]
+    'aaaa'
+    """
+    sums = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        found = _LINE.fullmatch(line.strip())
+        if not found:
+            raise DataError(f"{source}, line {number}: expected '<sha256> <path>', got {line[:80]!r}")
+        sums[_check_path(found[2].removeprefix("./"), source)] = found[1].lower()
+    return sums
+
+
+def _check_path(path: str, source: str) -> str:
+    """Reject a path that leads out of the folder that it is relative to, on any system."""
+    parts = PurePosixPath(path).parts
+    if not parts or path.startswith("/") or ".." in parts or re.search(r"[\\:\x00-\x1f]", path):
+        raise DataError(f"{source}: the path {path!r} leads out of the data set's folder; do not use this source")
+    return path
+
+
+class _Refused(Exception):
+    """A server's response that is not the file."""
+
+    def __init__(self, status: int, reason: str | None) -> None:
+        super().__init__(f"the server says {status} {reason or ''}".strip())
+        self.is_temporary = status == 429 or status >= 500
+
+
+def _check_sum(content: bytes, sha256: str | None, where: str) -> None:
+    found = hashlib.sha256(content).hexdigest()
+    if sha256 is not None and found != sha256:
+        raise DataError(
+            f"{where}: damaged: {len(content):,} bytes with SHA-256 {found[:12]}..., {SUMS} says {sha256[:12]}..."
+        )
+
+
+def _format_problem(url: str, problem: Exception) -> str:
+    if isinstance(problem, DataError):
+        return f"{problem}; it arrived so {_TRIES} times"
+    text = str(problem)
+    if isinstance(problem, HTTPError) and ": " in text and "object at 0x" in text:
+        text = text.partition(": ")[2]  # without the connection's address in memory
+    hint = "; is source= the folder that holds it?" if "404" in text and url.endswith(SUMS) else ""
+    return f"{url}: {text}{hint}"
+
+
+def _open_pool(url: str, timeout_s: float) -> urllib3.PoolManager:
+    """Open connections to a server, through the proxy that the environment names for it."""
+    parts = urlsplit(url)
+    timeout, agent = urllib3.Timeout(timeout_s), {"User-Agent": f"ecgcls/{__version__}", "Accept-Encoding": "identity"}
+    proxy = urllib.request.getproxies().get(parts.scheme)
+    if proxy and not urllib.request.proxy_bypass(parts.hostname or ""):
+        return urllib3.ProxyManager(proxy, headers=agent, timeout=timeout, maxsize=MAX_CONNECTIONS)
+    return urllib3.PoolManager(headers=agent, timeout=timeout, maxsize=MAX_CONNECTIONS)

@@ -1,0 +1,157 @@
+"""Which WFDB records are on disk: those that a data set's table lists, and those that a user names."""
+
+import glob
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from ecgcls.data.signals import read_file
+from ecgcls.errors import ConfigError
+
+_MULTI_SEGMENT = re.compile(rb"(?:(?:#[^\n]*|[^\S\n]*)\n)*\S+/\d+\s")  # record/segments, after comments
+
+
+def find_missing(root: Path, filenames: pd.Series) -> pd.Series:
+    """Return those of the records (path below `root`, by ecg_id) whose header or signal file is missing."""
+    found = {prefix + name for prefix, folder in _list_folders(root, filenames) for name in _list_names(folder)}
+    n_files = Counter(name.rpartition(".")[0] for name in found)
+    doubtful = [n_files[name] < 2 or f"{name}.hea" not in found for name in filenames]
+    missing = [is_so and not _has_named_files(root / name) for is_so, name in zip(doubtful, filenames, strict=True)]
+    return filenames[missing]
+
+
+def _has_named_files(path: Path) -> bool:
+    """Whether a header exists, and every signal file that it names."""
+    try:
+        lines = path.with_name(path.name + ".hea").read_text().splitlines()
+    except (OSError, UnicodeDecodeError):
+        return False
+    names = [line.split()[0] for line in lines if line.strip() and line[0] != "#"][1:]
+    return bool(names) and all((path.parent / name).is_file() for name in names)
+
+
+def describe_folders(root: Path, filenames: pd.Series) -> Iterator[str]:
+    """Yield a text for each folder of the records; it changes when any file in the folder does.
+
+    It holds name, size, modification and change time (ns) of every file. Folders that do not exist are left out.
+    """
+    for prefix, folder in _list_folders(root, filenames):
+        try:
+            with os.scandir(folder) as entries:
+                files = sorted(_describe_file(entry.name, entry.stat()) for entry in entries if entry.is_file())
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        yield "\n".join([prefix, *files, ""])
+
+
+def find_recordings(source: str, *, sampling_rate_hz: float) -> list[Path]:
+    """Find the WFDB records that a user asks for.
+
+    Parameters
+    ----------
+    source
+        A record (with or without its extension); a folder, all headers below which count; a glob such as
+        ``ecgs/**/*_hr.hea``; or a CSV file with a column ``path`` or ``record``, with a single column, or in the
+        layout of PTB-XL's own table. Paths in a CSV file are relative to its folder.
+    sampling_rate_hz
+        Of the net: selects one of PTB-XL's two files per record.
+
+    Returns
+    -------
+    list
+        Paths without an extension, each once: sorted, or in the order of the CSV file. A record listed in a CSV file
+        may not exist; reading it reports that.
+
+    Raises
+    ------
+    ConfigError
+        If nothing is found.
+    """
+    path = Path(source)
+    if path.is_dir():
+        found = _list_headers(path)
+        what = "a folder without a WFDB header (.hea)"
+    elif path.suffix.lower() == ".csv":
+        found = _read_list(path, sampling_rate_hz)
+        what = "a list without a record"
+    elif _has_header(path):
+        return [_strip(path)]
+    else:
+        names = sorted(glob.glob(source, recursive=True))  # noqa: PTH207 (pathlib's starts at a folder)
+        matched = [Path(name) for name in names]
+        found = [_strip(name) for name in matched if name.is_file() and _has_header(name)]
+        found += [record for name in matched if name.is_dir() for record in _list_headers(name)]
+        what = "no WFDB record, folder or CSV file, and no glob that matches a record's header (.hea)"
+    if not found:
+        raise ConfigError(f"input={source}: {what}")
+    return list(dict.fromkeys(found))
+
+
+def _list_folders(root: Path, filenames: pd.Series) -> list[tuple[str, Path]]:
+    """Return the folders of the records, each with the prefix of a file's path below `root`."""
+    prefixes = sorted({name.rpartition("/")[0] for name in filenames})
+    return [(prefix and f"{prefix}/", root / prefix) for prefix in prefixes]
+
+
+def _list_names(folder: Path) -> list[str]:
+    """Return the names of the entries of a folder; none if it does not exist."""
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.name for entry in entries]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _describe_file(name: str, stat: os.stat_result) -> str:
+    return f"{name}/{stat.st_size}/{stat.st_mtime_ns}/{stat.st_ctime_ns}"
+
+
+def _strip(path: Path) -> Path:
+    return path.with_suffix("") if path.suffix in (".hea", ".dat") else path
+
+
+def _has_header(path: Path) -> bool:
+    stripped = _strip(path)
+    return stripped.with_name(f"{stripped.name}.hea").is_file()
+
+
+def _list_headers(folder: Path) -> list[Path]:
+    """List the records below a folder, but not the segments of multi-segment records."""
+    headers = [
+        f"{where}{os.sep}{name}" for where, _, names in os.walk(folder) for name in names if name.endswith(".hea")
+    ]
+    segments = {segment for header in headers for segment in _list_segments(header)}
+    return sorted(Path(record) for header in headers if (record := header.removesuffix(".hea")) not in segments)
+
+
+def _list_segments(header: str) -> list[str]:
+    """List the segments that a header names; none if it is not a multi-segment header."""
+    try:
+        text = read_file(header)
+    except OSError:
+        return []  # reading the record reports what is wrong
+    if not _MULTI_SEGMENT.match(text):
+        return []
+    lines = [line for line in text.decode(errors="replace").splitlines() if line.strip() and line[0] != "#"]
+    return [os.path.join(os.path.dirname(header), line.split()[0]) for line in lines[1:]]  # noqa: PTH118, PTH120
+
+
+def _read_list(path: Path, sampling_rate_hz: float) -> list[Path]:
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"input={path}: not a readable CSV file ({str(error).splitlines()[0]})") from error
+    ptbxl = "filename_lr" if sampling_rate_hz <= 100 else "filename_hr"
+    known = [name for name in ("path", "record", ptbxl) if name in table]
+    if not known and table.shape[1] != 1:
+        raise ConfigError(
+            f"input={path}: expected a column path (or only one column), got {', '.join(map(str, table.columns))}"
+        )
+    names = table[known[0] if known else table.columns[0]].str.strip()
+    if (names == "").any():
+        raise ConfigError(f"input={path}: no path in row {int((names == '').to_numpy().argmax()) + 1}")
+    return [_strip(path.parent / name) for name in names]

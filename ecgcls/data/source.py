@@ -1,0 +1,101 @@
+"""What a source of records must provide, so that whatever reads one need not know which it is.
+
+A source is added in one file, a class with the members of `Source`, and one YAML file of the group ``data``, whose
+``_target_`` is that class. `ecgcls.data.ptbxl.PTBXL` and `ecgcls.data.synthetic.Synthetic` are two.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict
+
+if TYPE_CHECKING:  # checking a configuration imports this module, and pandas takes half a second
+    import pandas as pd
+
+
+class ModuleSettings(TypedDict, total=False):
+    """The keys of the group ``data`` that every source shares: settings of `ecgcls.data.module.ECGDataModule`."""
+
+    copies: Literal["error", "drop"]
+    store_dir: str | None
+    batch_size: int
+
+
+class Source(Protocol):
+    """A data set: which records there are, what is known about them, and where their signals are.
+
+    A source is made of settings alone: its constructor reads and writes nothing.
+    """
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether the ECGs are simulated, so that no number computed from them is about patients."""
+
+    @property
+    def root(self) -> Path:
+        """The data set's folder."""
+
+    @property
+    def sampling_rate_hz(self) -> int:
+        """The sampling rate of the signals, Hz."""
+
+    @property
+    def missing_records(self) -> Literal["error", "drop"]:
+        """What to do with a record whose signal file is missing: refuse, or leave the record out and count it."""
+
+    def prepare(self) -> None:
+        """Write or check what must exist before anything is read; quick when there is nothing to do."""
+
+    def read_records(self) -> "pd.DataFrame":
+        """Read the table of records, in the data set's order.
+
+        Returns
+        -------
+        DataFrame
+            Indexed by record id (int, named ``ecg_id``), one row per record, with ``patient_id`` (int), ``scp_codes``
+            (a dict from statement to likelihood in percent), ``filename`` (path of the signal below `root`, without
+            an extension), ``strat_fold`` (int, 1..10) if the data set assigns its records to folds, and whatever else
+            is known about a record, such as the columns of `ecgcls.data.groupings.GROUPINGS`.
+
+        Raises
+        ------
+        DataError
+            If the table is missing or malformed.
+        """
+
+    def read_statements(self) -> "pd.DataFrame":
+        """Read the table of statements, in the data set's order.
+
+        Returns
+        -------
+        DataFrame
+            Indexed by statement, with boolean columns ``diagnostic``, ``form`` and ``rhythm`` and the text columns
+            ``diagnostic_class`` and ``diagnostic_subclass`` (missing for statements that are not diagnostic).
+
+        Raises
+        ------
+        DataError
+            If the table is missing or malformed.
+        """
+
+    def fingerprint(self) -> dict[str, str]:
+        """Return the SHA-256 of each table, by name."""
+
+
+def split_settings(node: Mapping[str, Any]) -> tuple[dict[str, Any], ModuleSettings]:
+    """Split a node of the group ``data``, whose keys are flat.
+
+    Returns
+    -------
+    source
+        The settings of the source, ``_target_`` included.
+    module
+        The settings of `ecgcls.data.module.ECGDataModule`.
+
+    Examples
+    --------
+    >>> split_settings({"_target_": "ecgcls.data.ptbxl.PTBXL", "root": "data/ptbxl", "batch_size": 16})
+    ({'_target_': 'ecgcls.data.ptbxl.PTBXL', 'root': 'data/ptbxl'}, {'batch_size': 16})
+    """
+    source = {key: value for key, value in node.items() if key not in ModuleSettings.__annotations__}
+    module = ModuleSettings(**{key: value for key, value in node.items() if key in ModuleSettings.__annotations__})
+    return source, module
