@@ -8,17 +8,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from ecgcls.config import identify
 from ecgcls.cross_validation import read_folds
 from ecgcls.errors import ConfigError, DataError
-from ecgcls.evaluation.comparison import VERDICTS, Comparing, compare, compare_folds
-from ecgcls.evaluation.figures import COLORS, save_figure
+from ecgcls.evaluation.comparison import Comparing, compare, compare_folds
 from ecgcls.evaluation.metrics import OVERALL
-from ecgcls.evaluation.panels import Forest, draw_forest
 from ecgcls.evaluation.predictions import Predictions, pool, read_predictions
 from ecgcls.evaluation.results import score_split
+from ecgcls.figures.forest import draw_differences
+from ecgcls.figures.style import save_figure
 from ecgcls.files import write_atomically, write_json
 from ecgcls.runs import RunDirectory
 
@@ -157,20 +156,6 @@ def write_comparison(
         },
     )
     save_figure(draw_differences(by_class, a=a.name, b=b.name, level=settings.level), folder / "figures" / "forest.png")
-
-
-def draw_differences(by_class: pd.DataFrame, *, a: str, b: str, level: float) -> Figure:
-    """Draw the differences of PR-AUC and ROC-AUC, class by class, with their intervals."""
-    names = ["macro", *[name for name in by_class.index.get_level_values("class").unique() if name != OVERALL]]
-    columns = []
-    for metric in ("pr_auc", "roc_auc"):
-        rows = by_class.xs(metric, level="metric").rename(index={OVERALL: "macro"}).loc[names]
-        value, low, high = (rows[key].to_numpy(dtype=float) for key in ("difference", "low", "high"))
-        label = f"Difference of {_SHOWN[metric]}, a - b"
-        columns.append(Forest(label, value, low, high, kinds=[*map(str, rows["verdict"])], reference=0.0))
-    colors = dict(zip(VERDICTS, (COLORS[0], COLORS[1], "0.45"), strict=True))
-    title = f"a: {a}\nb: {b}\n{100 * level:g} % intervals from drawing patients"
-    return draw_forest(names, columns, title=title, colors=colors)
 
 
 def say_comparison(by_class: pd.DataFrame, over_runs: pd.DataFrame, *, level: float) -> str:

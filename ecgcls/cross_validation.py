@@ -21,11 +21,12 @@ import pandas as pd
 from hydra.utils import instantiate
 
 from ecgcls.errors import DataError
-from ecgcls.evaluation.figures import draw_training_curves, save_figure
 from ecgcls.evaluation.intervals import METRICS, Bootstrap, correct_folds
 from ecgcls.evaluation.metrics import Scores, summarise_folds
 from ecgcls.evaluation.predictions import Predictions, pool
 from ecgcls.evaluation.results import score_split, write_results
+from ecgcls.figures.curves import draw_training_curves
+from ecgcls.figures.style import save_figure
 from ecgcls.files import write_atomically
 from ecgcls.runs import RunDirectory
 

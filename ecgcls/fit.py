@@ -32,10 +32,11 @@ from ecgcls.data.module import PTBXLDataModule
 from ecgcls.data.subgroups import name_groups
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.decisions import learn_decisions
-from ecgcls.evaluation.figures import draw_training_curves, save_figure
 from ecgcls.evaluation.metrics import score
 from ecgcls.evaluation.predictions import Predictions
 from ecgcls.evaluation.results import check_prevalence, write_results
+from ecgcls.figures.curves import draw_training_curves
+from ecgcls.figures.style import save_figure
 from ecgcls.files import write_atomically, write_json
 from ecgcls.fingerprint import hash_records
 from ecgcls.gate import STANDARDIZED_ON, check_standardizer, describe_checks, log_official_test

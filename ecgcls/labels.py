@@ -45,8 +45,8 @@ def labels_job(config: DictConfig) -> None:
 
 
 def _write(audit: "Audit", output: Path, *, source: str) -> None:
-    from ecgcls.evaluation.figures import save_figure
-    from ecgcls.evaluation.panels import draw_likelihoods
+    from ecgcls.figures.panels import draw_likelihoods
+    from ecgcls.figures.style import save_figure
     from ecgcls.files import write_atomically, write_json
 
     for name in ("statements", "by_fold", "by_part", "likelihoods", "rules"):

@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
-from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 from omegaconf import OmegaConf
 
 from ecgcls.errors import DataError
-from ecgcls.evaluation.figures import COLORS, fix_layout, new_figure, save_figure
+from ecgcls.figures.panels import draw_search
+from ecgcls.figures.style import save_figure
 from ecgcls.files import write_atomically
 
 OBJECTIVE = "val_pr_auc"
@@ -94,43 +93,8 @@ def write_search(
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / "trials.csv", trials.to_csv(index=False).encode())
     shutil.copyfile(Path(str(search.best["run"])) / ".hydra" / "config.yaml", folder / "best.yaml")
-    save_figure(draw_search(trials, searched), folder / "search.png")
+    save_figure(draw_search(trials, searched, objective=OBJECTIVE), folder / "search.png")
     return search
-
-
-def draw_search(trials: pd.DataFrame, searched: Sequence[str]) -> Figure:
-    """Draw the objective by trial, with the best so far, and against each searched setting.
-
-    Parameters
-    ----------
-    trials
-        As in `Search`.
-    searched
-        The columns of the settings.
-    """
-    done = trials.dropna(subset=[OBJECTIVE])
-    figure = new_figure(3.6 * (1 + len(searched)), 3.9)
-    panels = figure.subplots(1, 1 + len(searched), sharey=True, squeeze=False)[0]
-    best = done.iloc[int(done[OBJECTIVE].to_numpy().argmax())]
-    for panel, column in zip(panels, ("trial", *searched), strict=True):
-        panel.scatter(done[column], done[OBJECTIVE], s=22, color=COLORS[0], label="a trial")
-        panel.scatter([best[column]], [best[OBJECTIVE]], s=110, marker="*", color=COLORS[1], label="the best", zorder=3)
-        panel.set_xlabel(column)
-        panel.grid(alpha=0.25)
-        values = done[column]
-        if pd.api.types.is_numeric_dtype(values) and column != "trial" and 0 < 10 * values.min() <= values.max():
-            panel.set_xscale("log")
-            panel.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
-            panel.xaxis.set_major_formatter(FormatStrFormatter("%g"))
-            panel.xaxis.set_minor_formatter(NullFormatter())
-    panels[0].step(
-        done["trial"], np.maximum.accumulate(done[OBJECTIVE]), where="post", color=COLORS[2], label="best so far"
-    )
-    panels[0].set_ylabel("Validation PR-AUC (macro, 0 to 1)")
-    panels[0].legend(fontsize=8)
-    figure.suptitle(f"Search of {', '.join(searched)}: {len(done)} of {len(trials)} trials finished", fontsize=11)
-    fix_layout(figure)
-    return figure
 
 
 def _describe(word: Mapping[str, Any], searched: Sequence[str]) -> dict[str, Any]:

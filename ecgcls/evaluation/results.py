@@ -15,21 +15,17 @@ from numpy.typing import ArrayLike
 
 from ecgcls.errors import ConfigError
 from ecgcls.evaluation.calibration import reliability_curve
-from ecgcls.evaluation.figures import (
-    draw_confusion_matrices,
-    draw_confusion_matrix,
-    draw_pr_curves,
-    draw_reliability_curves,
-    draw_roc_curves,
-    save_figure,
-)
 from ecgcls.evaluation.intervals import Bootstrap, bootstrap
 from ecgcls.evaluation.metrics import Scores, check_threshold, score
-from ecgcls.evaluation.panels import draw_calibration, draw_decision_curves, draw_subgroups
 from ecgcls.evaluation.predictions import SPLITS, Predictions
 from ecgcls.evaluation.recalibration import measure_calibration
 from ecgcls.evaluation.subgroups import Subgroups, find_worst, say_worst, score_subgroups
 from ecgcls.evaluation.thresholds import decision_curves, restate_predictive_values
+from ecgcls.figures.confusion import draw_confusion_matrices, draw_confusion_matrix
+from ecgcls.figures.curves import draw_pr_curves, draw_reliability_curves, draw_roc_curves
+from ecgcls.figures.forest import draw_subgroups
+from ecgcls.figures.panels import draw_calibration, draw_decision_curves
+from ecgcls.figures.style import save_figure
 from ecgcls.files import name_files, write_atomically, write_json
 
 log = logging.getLogger(__name__)

@@ -5,9 +5,9 @@ import pytest
 from ecgcls.errors import ConfigError
 from ecgcls.evaluation.intervals import Bootstrap, bootstrap
 from ecgcls.evaluation.metrics import score
-from ecgcls.evaluation.panels import draw_subgroups
 from ecgcls.evaluation.predictions import Predictions
 from ecgcls.evaluation.subgroups import Subgroups, find_worst, say_worst, score_subgroups
+from ecgcls.figures.forest import draw_subgroups
 
 
 @pytest.fixture(scope="module")

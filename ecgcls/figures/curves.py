@@ -1,58 +1,30 @@
-"""Figures of a run: training curves, precision-recall, ROC and reliability curves, confusion matrices.
+"""Curves: training, precision-recall, ROC and reliability, a curve per class in one pair of axes.
 
-Task
-    Draw what the numbers of `metrics` say, for 1 to 71 classes, in a form that can go into a paper.
-
-Conventions
-    Every function returns a new `matplotlib.figure.Figure` and leaves no global state behind: pyplot is not
-    used, so figures may be drawn in any thread and on a machine without a display. Classes keep the order of
-    `Predictions.class_names`. A class is told by colour and line style together, from a palette that
-    colour-blind readers can tell apart (Okabe & Ito, 2008, https://jfly.uni-koeln.de/color/, without its
-    yellow, plus two of P. Tol's muted colours); the combinations repeat after 72 classes. An undefined class
-    (no positive or no negative record) is named in the legend, and never drawn.
+Classes keep the order of `Predictions.class_names`. An undefined class (no positive or no negative record) is named in
+the legend, and never drawn.
 """
 
 from __future__ import annotations
 
-import io
 import math
-import textwrap
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from ecgcls.errors import ConfigError, DataError
+from ecgcls.errors import DataError
 from ecgcls.evaluation.calibration import reliability_curve
 from ecgcls.evaluation.metrics import Scores, score
 from ecgcls.evaluation.predictions import Predictions
-from ecgcls.files import write_atomically
+from ecgcls.figures.style import DASHES, DPI, FEW_CLASSES, fix_layout, new_figure, style_class
 
-DPI = 150
-COLORS = (
-    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#882255", "#999933",
-)  # fmt: skip
-_DASHES: tuple[str | tuple[int, tuple[float, ...]], ...] = (
-    "solid",
-    (0, (5, 1.6)),
-    (0, (5, 1.3, 1, 1.3)),
-    (0, (2.2, 1.2)),
-    (0, (10, 2)),
-    (0, (5, 1.2, 1, 1.2, 1, 1.2)),
-    (0, (9, 1.5, 2.5, 1.5)),
-    (0, (2.5, 1, 2.5, 1, 1, 1)),
-)
-_FEW = 12  # up to this many curves are drawn bold
 _HISTOGRAM_BORDERS = np.linspace(0.0, 1.0, 21)
 _METRICS = {
     "val/pr_auc": "PR-AUC (macro)",
@@ -121,7 +93,7 @@ def draw_pr_curves(predictions: Predictions, *, title: str) -> Figure:
         precision, recall, _ = precision_recall_curve(
             predictions.y_true[:, number], predictions.y_prob[:, number], drop_intermediate=True
         )
-        style = _style(number, len(scores.by_class))
+        style = style_class(number, len(scores.by_class))
         label = f"{name}  AP {row.pr_auc:.2f} (n+ = {row.n_positive:.0f})"
         faint = {"linestyle": ":", "linewidth": 0.9, "alpha": 0.5 * style["alpha"], "zorder": 1}
         axes.axhline(row.prevalence, color=style["color"], **faint)
@@ -152,7 +124,7 @@ def draw_roc_curves(predictions: Predictions, *, title: str) -> Figure:
             continue
         fpr, tpr, _ = roc_curve(predictions.y_true[:, number], predictions.y_prob[:, number])
         label = f"{name}  AUC {row.roc_auc:.2f} (n+ = {row.n_positive:.0f})"
-        handles += axes.plot(fpr, tpr, label=label, **_style(number, len(scores.by_class)))
+        handles += axes.plot(fpr, tpr, label=label, **style_class(number, len(scores.by_class)))
     chance = axes.plot([0, 1], [0, 1], color="0.4", linestyle=":", linewidth=1.0, label="chance", zorder=1)
     axes.set(xlabel="False positive rate (1 - specificity)", ylabel="True positive rate (sensitivity)")
     axes.set_title(f"{title}\n{_say_macro('ROC-AUC', scores.overall['roc_auc'], scores)}", parse_math=False)
@@ -178,7 +150,7 @@ def draw_reliability_curves(predictions: Predictions, *, title: str) -> Figure:
     names, n_records = predictions.class_names, len(predictions)
     scores = score(predictions.y_true, predictions.y_prob, names)
     bins = reliability_curve(predictions.y_true, predictions.y_prob, names)
-    few = len(names) <= _FEW
+    few = len(names) <= FEW_CLASSES
     figure, axes = _new_curve_figure(len(names), below=1.3)
     histogram = _add_lower_panel(figure, axes, height_inch=1.1)
     marker: dict[str, Any] = {"marker": "o", "markersize": 4.0 if few else 2.0}
@@ -187,7 +159,7 @@ def draw_reliability_curves(predictions: Predictions, *, title: str) -> Figure:
         if str(name) in scores.undefined:
             handles.append(_undefined_handle(str(name), scores.undefined[str(name)]))
             continue
-        style = _style(number, len(names))
+        style = style_class(number, len(names))
         curve = bins[bins["class"] == name]
         label = f"{name}  (n+ = {row.n_positive:.0f})"
         handles += axes.plot(curve["mean_prob"], curve["share_positive"], label=label, **marker, **style)
@@ -207,143 +179,11 @@ def draw_reliability_curves(predictions: Predictions, *, title: str) -> Figure:
     return figure
 
 
-def draw_confusion_matrices(
-    predictions: Predictions, *, threshold: float | Sequence[float] | None = None, title: str
-) -> Figure:
-    """Draw a 2 x 2 confusion matrix for each class: rows are the truth, columns the prediction.
-
-    Each cell gives the count and its share of the row, so the diagonal reads specificity and sensitivity; the
-    colour is that share. A row without a record has no share.
-
-    Parameters
-    ----------
-    predictions
-        The records of one split.
-    threshold
-        In [0, 1], one for all or one a class; a record is predicted positive where `y_prob >= threshold`. None: where
-        `y_pred` says so.
-    title
-        Stands above the grid.
-    """
-    scores = _score(predictions, threshold)
-    n_classes = len(scores.by_class)
-    thresholds = scores.threshold_by_class
-    same = len(set(thresholds.values())) <= 1
-    n_rows, n_columns = choose_grid(n_classes)
-    figure = new_figure(1.45 * n_columns + 1.4, (1.6 if same else 1.75) * n_rows + 0.9)
-    grid = figure.subplots(n_rows, n_columns, squeeze=False)
-    for axes in grid.flat[n_classes:]:
-        axes.set_axis_off()
-    drawn = grid.flat[:n_classes]
-    for number, (axes, (name, row)) in enumerate(zip(drawn, scores.by_class.iterrows(), strict=True)):
-        counts = np.array([[row.tn, row.fp], [row.fn, row.tp]], dtype=np.int64)  # (truth, prediction)
-        _draw_matrix(axes, counts)
-        heading = str(name) if same else f"{name}\n(threshold {thresholds[str(name)]:.3g})"
-        axes.set_title(heading, fontsize=9, parse_math=False)
-        axes.set_yticks([0, 1], ["no", "yes"] if number % n_columns == 0 else ["", ""], fontsize=8)
-        lowest = number + n_columns >= n_classes
-        axes.set_xticks([0, 1], ["no", "yes"] if lowest else ["", ""], fontsize=8)
-    _add_share_bar(figure, grid, shrink=min(1, 3 / n_rows))
-    least = f"{next(iter(thresholds.values())):g}" if same and thresholds else "the threshold"
-    of_fold = "" if thresholds else " of its fold"
-    figure.supxlabel(f"Predicted (probability at least {least}{of_fold})", fontsize=10)
-    figure.supylabel("True", fontsize=10)
-    figure.suptitle(title, fontsize=12, parse_math=False)
-    fix_layout(figure)
-    return figure
-
-
-def draw_confusion_matrix(
-    predictions: Predictions, class_name: str, *, threshold: float | None = None, title: str
-) -> Figure:
-    """Draw the 2 x 2 confusion matrix of one class, and below it what follows from its counts.
-
-    The matrix is that of `draw_confusion_matrices`, larger. Below it stand sensitivity, specificity and the positive
-    and negative predictive value (PPV, NPV); one whose denominator is 0 is called undefined.
-
-    Parameters
-    ----------
-    predictions
-        The records of one split.
-    class_name
-        One of `predictions.class_names`.
-    threshold
-        In [0, 1]; a record is predicted positive where `y_prob >= threshold`. None: where `y_pred` says so.
-    title
-        Stands above the matrix, after the class.
-
-    Raises
-    ------
-    ConfigError
-        There is no such class, or `threshold` is out of its range.
-    """
-    if class_name not in predictions.class_names:
-        raise ConfigError(f"class_name must be one of {', '.join(predictions.class_names)}, got {class_name!r}")
-    column = [predictions.class_names.index(class_name)]
-    y_true, y_prob = predictions.y_true[:, column], predictions.y_prob[:, column]
-    if threshold is None:
-        scores = score(y_true, y_prob, [class_name], y_pred=predictions.y_pred[:, column])
-    else:
-        scores = score(y_true, y_prob, [class_name], threshold=threshold)
-    row = scores.by_class.loc[class_name].to_dict()
-    heading = f"{class_name}\n{textwrap.fill(title, 55)}"
-    figure = new_figure(5.0, 4.4 + 0.2 * heading.count("\n"))
-    axes = figure.subplots()
-    _draw_matrix(axes, np.array([[row["tn"], row["fp"]], [row["fn"], row["tp"]]], dtype=np.int64), fontsize=13)
-    axes.set_xticks([0, 1], ["no", "yes"], fontsize=11)
-    axes.set_yticks([0, 1], ["no", "yes"], fontsize=11)
-    least = "the threshold of its fold" if threshold is None else f"{threshold:.3g}"
-    axes.set_xlabel(f"Predicted (probability at least {least})", fontsize=11)
-    axes.set_ylabel("True", fontsize=11)
-    _add_share_bar(figure, axes, shrink=0.75)
-    labels = {"sensitivity": "sensitivity", "specificity": "specificity", "precision": "PPV", "npv": "NPV"}
-    rates = "   ".join(f"{label} {_say_rate(row[name])}" for name, label in labels.items())
-    figure.supxlabel(rates, fontsize=10)
-    figure.suptitle(heading, fontsize=11, parse_math=False)
-    fix_layout(figure)
-    return figure
-
-
-def _score(predictions: Predictions, threshold: float | Sequence[float] | None) -> Scores:
-    names = predictions.class_names
-    if threshold is None:
-        return score(predictions.y_true, predictions.y_prob, names, y_pred=predictions.y_pred)
-    return score(predictions.y_true, predictions.y_prob, names, threshold=threshold)
-
-
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG at 150 dpi; equal figures give equal bytes, the file appears whole or not at all.
-
-    Parameters
-    ----------
-    figure
-        Any figure.
-    path
-        The PNG file; its folder is made, an older file is replaced.
-    """
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=DPI, metadata={"Software": None})
-    write_atomically(path, content.getvalue())
-
-
-def new_figure(width_inch: float, height_inch: float) -> Figure:
-    """Make a figure with a constrained layout, without pyplot."""
-    figure = Figure(figsize=(width_inch, height_inch), dpi=DPI, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def fix_layout(figure: Figure) -> None:
-    """Lay the figure out once: left to itself, the layout shifts a little with every drawing."""
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
-
-
 def _new_curve_figure(n_classes: int, *, below: float = 0.0) -> tuple[Figure, Axes]:
     """Make a figure with square axes, and below them as many free inches as are asked for."""
     figure = Figure(dpi=DPI)
     FigureCanvasAgg(figure)
-    side = 4.8 if n_classes <= _FEW else 6.0 if n_classes <= 30 else 7.2
+    side = 4.8 if n_classes <= FEW_CLASSES else 6.0 if n_classes <= 30 else 7.2
     left, bottom, top = 0.7, 0.6 + below, 0.65  # inch
     figure.set_size_inches(left + side + 0.15, bottom + side + top)
     width, height = figure.get_size_inches()
@@ -368,23 +208,13 @@ def _add_lower_panel(figure: Figure, axes: Axes, *, height_inch: float) -> Axes:
     return panel
 
 
-def _style(number: int, n_classes: int) -> dict:
-    few = n_classes <= _FEW
-    return {
-        "color": COLORS[number % len(COLORS)],
-        "linestyle": _DASHES[number // len(COLORS) % len(_DASHES)],
-        "linewidth": 1.8 if few else 1.1,
-        "alpha": 1.0 if few else 0.8,
-    }
-
-
 def _undefined_handle(name: str, reason: str) -> Line2D:
     return Line2D([], [], linestyle="none", label=f"{name}  undefined: {reason}")
 
 
 def _interval_handle(n_classes: int) -> Line2D:
-    if n_classes > _FEW:
-        return Line2D([], [], linestyle="none", label=f"no intervals (more than {_FEW} classes)")
+    if n_classes > FEW_CLASSES:
+        return Line2D([], [], linestyle="none", label=f"no intervals (more than {FEW_CLASSES} classes)")
     bar: dict[str, Any] = {"color": "0.4", "alpha": 0.5, "linestyle": "none", "marker": "|", "markersize": 12}
     return Line2D([], [], label="95 % Wilson interval", **bar)
 
@@ -420,45 +250,6 @@ def _say_macro(what: str, value: float, scores: Scores) -> str:
     return f"macro {what} {value:.3f} over {n_defined} of {n_classes} classes"
 
 
-def choose_grid(n_panels: int) -> tuple[int, int]:
-    """Rows and columns of a grid a little wider than high, with as few empty places as can be."""
-    if n_panels <= 5:
-        return 1, n_panels
-    root = math.sqrt(n_panels)
-    columns = range(int(root), math.ceil(1.3 * root) + 1)
-    n_columns = min(columns, key=lambda count: (-n_panels % count, -count))
-    return math.ceil(n_panels / n_columns), n_columns
-
-
-def _draw_matrix(axes: Axes, counts: np.ndarray, *, fontsize: float = 8) -> None:
-    totals = counts.sum(axis=1, keepdims=True)
-    shares = np.divide(counts, totals, out=np.full((2, 2), np.nan), where=totals > 0)
-    axes.imshow(shares, cmap=colormaps["Blues"].with_extremes(bad="0.93"), vmin=0.0, vmax=1.0)
-    axes.axhline(0.5, color="white", linewidth=1.5)
-    axes.axvline(0.5, color="white", linewidth=1.5)
-    for (row, column), count in np.ndenumerate(counts):
-        share = shares[row, column]
-        text = f"{count}\n{share:.1%}" if np.isfinite(share) else f"{count}\nno share"
-        axes.text(column, row, text, ha="center", va="center", fontsize=fontsize, color=_text_color(share))
-    axes.tick_params(length=0)
-
-
-def _add_share_bar(figure: Figure, axes: Axes | np.ndarray, *, shrink: float) -> None:
-    shading = ScalarMappable(cmap="Blues")
-    shading.set_clim(0.0, 1.0)
-    bar = figure.colorbar(shading, ax=axes, format=PercentFormatter(1.0), pad=0.01, aspect=25, shrink=shrink)
-    bar.set_label("Share of the row", fontsize=9)
-    bar.ax.tick_params(labelsize=8)
-
-
-def _say_rate(rate: float) -> str:
-    return f"{rate:.3f}" if np.isfinite(rate) else "undefined"
-
-
-def _text_color(share: float) -> str:
-    return "white" if share > 0.55 else "black"
-
-
 def _check_history(history: pd.DataFrame, best_epoch: int | None) -> None:
     if "epoch" not in history.columns:
         raise DataError(f"the history must have a column 'epoch', got {', '.join(map(str, history.columns))}")
@@ -477,7 +268,7 @@ def _check_history(history: pd.DataFrame, best_epoch: int | None) -> None:
 def _draw_columns(axes: Axes, history: pd.DataFrame, names: dict[str, str], best_epoch: int | None) -> None:
     for number, (column, label) in enumerate(names.items()):
         if column in history.columns:
-            style = {**_style(number, len(names)), "linestyle": _DASHES[number]}
+            style = {**style_class(number, len(names)), "linestyle": DASHES[number]}
             axes.plot(history["epoch"], history[column], marker="o", markersize=3.5, label=label, **style)
     if not axes.lines:
         axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center", color="0.4")

@@ -3,9 +3,9 @@ import pandas as pd
 import pytest
 
 from ecgcls.evaluation.calibration import reliability_curve
-from ecgcls.evaluation.panels import draw_calibration, draw_decision_curves, draw_likelihoods
 from ecgcls.evaluation.predictions import Predictions
 from ecgcls.evaluation.thresholds import decision_curves
+from ecgcls.figures.panels import draw_calibration, draw_decision_curves, draw_likelihoods
 
 
 @pytest.fixture(scope="module", params=[1, 5, 71])
