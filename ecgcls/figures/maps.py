@@ -1,4 +1,4 @@
-"""What holds over many records: each lead's share of the attribution, and the attribution around the R peak."""
+"""Attributions over many records: the share of each lead, and the mean around the R peak."""
 
 import math
 from collections.abc import Sequence
@@ -6,28 +6,27 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
 from ecgcls.errors import DataError
 from ecgcls.explanation.beats import PHASES_S
-from ecgcls.figures.attribution import Layer, check_attribution
-from ecgcls.figures.style import DPI, INK, wrap_title
+from ecgcls.figures.overlay import Overlay, check_attribution
+from ecgcls.figures.style import INK, finish_figure, new_figure, show_verbatim
 
 
 def draw_lead_shares(shares: pd.DataFrame, *, title: str, label: str) -> Figure:
-    """Draw which share of the attribution lies in which lead, a row a class.
+    """Draw each lead's share of the attribution, one row per class.
 
     Parameters
     ----------
     shares
-        Classes by leads, 0 to 1; each row sums to 1.
+        ``(class, lead)``, 0 to 1; each row sums to 1.
     title
-        Stands above.
+        Goes above the figure.
     label
-        Of the colour bar.
+        Of the color bar.
 
     Raises
     ------
@@ -35,7 +34,7 @@ def draw_lead_shares(shares: pd.DataFrame, *, title: str, label: str) -> Figure:
         There is no class or no lead, or a share is not within 0..1.
     """
     if shares.empty:
-        raise DataError("there is no class whose shares could be drawn")
+        raise DataError("shares has no class to draw")
     values = shares.to_numpy(dtype=np.float64)
     if not ((values >= 0) & (values <= 1)).all():
         row, column = np.argwhere(~((values >= 0) & (values <= 1)))[0]
@@ -43,24 +42,21 @@ def draw_lead_shares(shares: pd.DataFrame, *, title: str, label: str) -> Figure:
             f"shares must be within 0..1, got {values[row, column]:g} for {shares.index[row]}, {shares.columns[column]}"
         )
     n_classes, n_leads = values.shape
-    figure = Figure(figsize=(2.4 + 0.55 * n_leads, max(2.6, 1.6 + 0.36 * n_classes)), dpi=DPI, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(2.4 + 0.55 * n_leads, max(2.6, 1.6 + 0.36 * n_classes))
     axes = figure.add_subplot()
     top = max(float(values.max()), 2 / n_leads)
     image = axes.imshow(values, cmap="Purples", vmin=0, vmax=top, aspect="auto")
     axes.set_xticks(range(n_leads), [str(name) for name in shares.columns])
     axes.set_yticks(range(n_classes), [str(name) for name in shares.index])
-    for text in (*axes.get_xticklabels(), *axes.get_yticklabels()):
-        text.set_parse_math(False)
+    show_verbatim([*axes.get_xticklabels(), *axes.get_yticklabels()])
     axes.tick_params(length=0)
     axes.set(xlabel="Lead", ylabel="Class")
-    axes.set_title(wrap_title(title, figure, 11), fontsize=11, parse_math=False)
     for (row, column), share in np.ndenumerate(values):
-        colour = "white" if share > 0.6 * top else "black"
-        axes.text(column, row, f"{share:.0%}", ha="center", va="center", fontsize=8, color=colour)
+        color = "white" if share > 0.6 * top else "black"
+        axes.text(column, row, f"{share:.0%}", ha="center", va="center", fontsize=8, color=color)
     bar = figure.colorbar(image, ax=axes, format=lambda value, _: f"{value:.0%}", pad=0.01, aspect=12)
-    bar.set_label(f"{label}\n(even: {1 / n_leads:.1%} each)", fontsize=8, parse_math=False)
-    return figure
+    bar.set_label(f"{label}\n(all leads equal: {1 / n_leads:.1%})", fontsize=8, parse_math=False)
+    return finish_figure(figure, title)
 
 
 def draw_beat(
@@ -73,7 +69,7 @@ def draw_beat(
     label: str,
     is_signed: bool,
 ) -> Figure:
-    """Draw the mean beat of each lead over the mean attribution around the R peak.
+    """Draw each lead's mean beat on the mean attribution around the R peak.
 
     Parameters
     ----------
@@ -82,11 +78,11 @@ def draw_beat(
     attribution, signal_mv
         ``(lead, sample)``: means over beats.
     lead_names
-        One a row.
+        ``(lead,)``.
     title
-        Stands above.
+        Goes above the figure.
     label
-        Of the colour bar, with the unit.
+        Of the color bar, with the unit.
     is_signed
         As in `draw_ecg`.
 
@@ -104,19 +100,18 @@ def draw_beat(
     if not np.isfinite(signal).all():
         raise DataError("signal_mv has a value that is not finite")
     step_s = float(times[-1] - times[0]) / (len(times) - 1)
-    layer = Layer.of(check_attribution(attribution, signal.shape), is_signed=is_signed, label=label)
+    overlay = Overlay.of(check_attribution(attribution, signal.shape), is_signed=is_signed, label=label)
     n_rows = math.ceil(len(signal) / 4)
-    figure = Figure(figsize=(10.0, 1.4 + 1.75 * n_rows), dpi=DPI, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(10.0, 1.4 + 1.75 * n_rows)
     grid = figure.subplots(n_rows, 4, sharex=True, sharey=True, squeeze=False)
     pad = 0.08 * float(np.ptp(signal)) or 0.1
     low, high = float(signal.min()) - 2.4 * pad, float(signal.max()) + 2.4 * pad
     extent = (float(times[0]) - step_s / 2, float(times[-1]) + step_s / 2, low, high)
-    panels = list(grid.T.flat)  # down the columns, as the leads of the paper
+    panels = list(grid.T.flat)  # down the columns, like the leads on paper
     for axes in panels[len(signal) :]:
         axes.set_axis_off()
-    for axes, name, trace, values in zip(panels, lead_names, signal, layer.values, strict=False):
-        layer.draw(axes, values[None], extent)
+    for axes, name, trace, values in zip(panels, lead_names, signal, overlay.values, strict=False):
+        overlay.draw(axes, values[None], extent)
         axes.plot(times, trace, color=INK, linewidth=1.1)
         axes.text(0.02, 0.95, name, transform=axes.transAxes, fontweight="bold", fontsize=9, va="top", parse_math=False)
         _mark_phases(axes, (float(times[0]), float(times[-1])), low + 0.3 * pad)
@@ -125,20 +120,18 @@ def draw_beat(
     for axes in grid[-1]:
         axes.set_xlabel("Time from the R peak (s)", fontsize=8)
     figure.supylabel("Mean beat (mV)", fontsize=9)
-    figure.suptitle(wrap_title(title, figure, 11), fontsize=11, parse_math=False)
-    bar = figure.colorbar(layer.key, ax=grid, extend=layer.extend, pad=0.01, aspect=40)
-    bar.set_label(layer.label, fontsize=8, parse_math=False)
+    bar = figure.colorbar(overlay.mappable, ax=grid, extend=overlay.extend, pad=0.01, aspect=40)
+    bar.set_label(overlay.label, fontsize=8, parse_math=False)
     bar.ax.tick_params(labelsize=7)
     handles = [
         Line2D([], [], color=INK, linewidth=1.1, label="mean beat"),
-        Line2D([], [], color="0.5", linewidth=0.7, linestyle=":", label="limits of P, QRS and ST-T: nominal windows"),
+        Line2D([], [], color="0.5", linewidth=0.7, linestyle=":", label="nominal windows of P, QRS and ST-T"),
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=8)
-    return figure
+    return finish_figure(figure, title, handles=handles)
 
 
 def _mark_phases(axes: Axes, shown_s: tuple[float, float], y: float) -> None:
-    """Mark the windows of the waves, as far as they are shown, and name them at a height of `y`."""
+    """Mark the windows of the waves as far as they are shown, and name them at height `y`."""
     for border in sorted({border for window in PHASES_S.values() for border in window}):
         if shown_s[0] < border < shown_s[1]:
             axes.axvline(border, color="0.5", linewidth=0.7, linestyle=":")

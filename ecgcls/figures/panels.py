@@ -1,4 +1,8 @@
-"""A panel per class or setting: decision curves, calibration before and after, likelihoods, a search's trials."""
+"""Figures with one panel per class, per kind of statement, or per searched setting.
+
+Drawn are decision curves, calibration before and after recalibration, the likelihoods of statements, and the trials of
+a search.
+"""
 
 from __future__ import annotations
 
@@ -6,95 +10,98 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
+from matplotlib.patches import Patch
+from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from ecgcls.evaluation.calibration import reliability_curve
 from ecgcls.evaluation.predictions import Predictions
-from ecgcls.figures.style import COLORS, finish_panels, fix_layout, new_figure, new_panels
+from ecgcls.figures.style import COLORS, add_grid, choose_grid, finish_figure, new_figure
 
-_MODEL, _ALL, _NONE = COLORS[0], COLORS[1], "0.35"
+_MODEL, _OTHER, _NEUTRAL = COLORS[0], COLORS[1], "0.35"
 
 
 def draw_decision_curves(curves: pd.DataFrame, *, title: str) -> Figure:
-    """Draw the net benefit of each class against the probability from which one would act.
+    """Draw each class's net benefit against the threshold probability.
 
     Parameters
     ----------
     curves
-        What `ecgcls.evaluation.thresholds.decision_curves` gives.
+        The table of `ecgcls.evaluation.thresholds.decision_curves`.
     title
-        Stands above the panels.
+        Goes above the panels.
     """
     names = list(dict.fromkeys(curves["class"]))
-    figure, panels = new_panels(len(names), height_inch=2.3)
-    for axes, name in zip(panels, names, strict=False):
+    figure, panels = _new_panels(names, height_inch=2.3)
+    for axes, name in zip(panels, names, strict=True):
         of_class = curves[curves["class"] == name]
         at = of_class["threshold"]
-        axes.plot(at, of_class["net_benefit"], color=_MODEL, linewidth=1.7, label="acting on the model")
-        axes.plot(at, of_class["treat_all"], color=_ALL, linewidth=1.2, linestyle="--", label="acting on all")
-        axes.axhline(0, color=_NONE, linewidth=1.2, linestyle=":", label="acting on none")
+        axes.plot(at, of_class["net_benefit"], color=_MODEL, linewidth=1.7, label="treat as the model predicts")
+        axes.plot(at, of_class["treat_all"], color=_OTHER, linewidth=1.2, linestyle="--", label="treat all")
+        axes.axhline(0, color=_NEUTRAL, linewidth=1.2, linestyle=":", label="treat none")
         highest = max(of_class["net_benefit"].max(), of_class["treat_all"].max(), 0.01)
         axes.set(xlim=(0, 1), ylim=(-0.15 * highest, 1.1 * highest))
-        axes.set_title(str(name), fontsize=10, parse_math=False)
-    figure.supxlabel("Probability from which one would act", fontsize=10)
-    figure.supylabel("Net benefit (true positives a record)", fontsize=10)
-    return finish_panels(figure, panels[0], title)
+    figure.supxlabel("Threshold probability", fontsize=10)
+    figure.supylabel("Net benefit (true positives per record)", fontsize=10)
+    return _finish(figure, panels, title)
 
 
 def draw_calibration(before: Predictions, after: Predictions, *, title: str) -> Figure:
-    """Draw the reliability of each class before and after recalibration, in bins of equal mass.
+    """Draw each class's reliability before and after recalibration, in bins with equal numbers of records.
 
-    Upright lines are 95 % Wilson intervals; the diagonal is perfect calibration.
+    Vertical lines are 95% Wilson intervals; the diagonal is perfect calibration.
 
     Parameters
     ----------
     before, after
         The same records of one split.
     title
-        Stands above the panels.
+        Goes above the panels.
     """
-    figure, panels = new_panels(len(after.class_names), height_inch=2.6)
-    styles = ((before, "before", _ALL, "s", "--"), (after, "after recalibration", _MODEL, "o", "-"))
+    names = after.class_names
+    figure, panels = _new_panels(names, height_inch=2.35)
+    styles = (
+        (before, "before recalibration", _OTHER, "s", "--"),
+        (after, "after recalibration", _MODEL, "o", "-"),
+    )
     for predictions, label, color, marker, line in styles:
-        bins = reliability_curve(predictions.y_true, predictions.y_prob, predictions.class_names)
-        for axes, name in zip(panels, predictions.class_names, strict=False):
+        bins = reliability_curve(predictions.y_true, predictions.y_prob, names)
+        for axes, name in zip(panels, names, strict=True):
             curve = bins[bins["class"] == name]
             at = curve["mean_prob"]
-            axes.vlines(at, curve["share_low"], curve["share_high"], color=color, linewidth=1, alpha=0.45)
             axes.plot(
                 at, curve["share_positive"], color=color, marker=marker, markersize=3.5, linestyle=line, label=label
             )
-            axes.set_title(str(name), fontsize=10, parse_math=False)
-    for axes in panels[: len(after.class_names)]:
+            axes.vlines(at, curve["share_low"], curve["share_high"], color=color, linewidth=1, alpha=0.45)
+    for axes in panels:
         axes.plot([0, 1], [0, 1], color="0.4", linestyle=":", linewidth=1, label="perfect calibration", zorder=1)
-        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+        axes.vlines([], [], [], color="0.4", linewidth=1, alpha=0.6, label="95% Wilson interval")
+        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
     figure.supxlabel("Mean predicted probability", fontsize=10)
-    figure.supylabel("Share of positive records", fontsize=10)
-    return finish_panels(figure, panels[0], title)
+    figure.supylabel("Fraction of positive records", fontsize=10)
+    return _finish(figure, panels, title)
 
 
 def draw_likelihoods(likelihoods: pd.DataFrame) -> Figure:
-    """Draw how often each likelihood is given, a panel a kind of statement.
+    """Draw how often each likelihood is given, in one panel per kind of statement.
 
     Parameters
     ----------
     likelihoods
-        A row a kind, a column a likelihood in percent.
+        Counts: one row per kind, one column per likelihood in percent.
     """
-    figure, panels = new_panels(len(likelihoods), height_inch=2.8)
+    figure, panels = _new_panels([f"{kind} statements" for kind in likelihoods.index], height_inch=2.8)
     at = np.arange(likelihoods.shape[1])
-    for axes, (kind, row) in zip(panels, likelihoods.iterrows(), strict=False):
-        colors = ["0.6" if value == 0 else _MODEL for value in likelihoods.columns]
-        bars = axes.bar(at, row, color=colors)
+    for axes, (_, row) in zip(panels, likelihoods.iterrows(), strict=True):
+        bars = axes.bar(at, row, color=["0.6" if value == 0 else _MODEL for value in likelihoods.columns])
         axes.bar_label(bars, fontsize=7)
+        axes.margins(y=0.1)
         axes.set_xticks(at, [f"{value:g}" for value in likelihoods.columns])
-        axes.set_title(f"{kind} statements", fontsize=10)
-    for color, label in (("0.6", "0: unknown"), (_MODEL, "stated")):
-        panels[0].bar([0], [0], color=color, label=label)
     figure.supxlabel("Likelihood (%)", fontsize=10)
-    figure.supylabel("Statements", fontsize=10)
-    return finish_panels(figure, panels[0], "Likelihoods of the statements")
+    figure.supylabel("Number of statements", fontsize=10)
+    handles = [Patch(color="0.6", label="0: unknown"), Patch(color=_MODEL, label="stated")]
+    return finish_figure(figure, "Likelihoods of the statements", handles=handles, place="right")
 
 
 def draw_search(trials: pd.DataFrame, searched: Sequence[str], *, objective: str) -> Figure:
@@ -103,32 +110,63 @@ def draw_search(trials: pd.DataFrame, searched: Sequence[str], *, objective: str
     Parameters
     ----------
     trials
-        A row a trial: ``trial``, the searched settings and the objective, nan where it failed.
+        One row per trial: ``trial``, the searched settings and the objective, nan where the trial failed.
     searched
         The columns of the settings.
     objective
-        The column of the score.
+        The column of the objective: the validation set's macro PR-AUC.
     """
     done = trials.dropna(subset=[objective])
     figure = new_figure(3.6 * (1 + len(searched)), 3.9)
     panels = figure.subplots(1, 1 + len(searched), sharey=True, squeeze=False)[0]
     best = done.iloc[int(done[objective].to_numpy().argmax())]
     for panel, column in zip(panels, ("trial", *searched), strict=True):
-        panel.scatter(done[column], done[objective], s=22, color=COLORS[0], label="a trial")
-        panel.scatter([best[column]], [best[objective]], s=110, marker="*", color=COLORS[1], label="the best", zorder=3)
-        panel.set_xlabel(column)
-        panel.grid(alpha=0.25)
-        values = done[column]
-        if pd.api.types.is_numeric_dtype(values) and column != "trial" and 0 < 10 * values.min() <= values.max():
-            panel.set_xscale("log")
-            panel.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
-            panel.xaxis.set_major_formatter(FormatStrFormatter("%g"))
-            panel.xaxis.set_minor_formatter(NullFormatter())
-    panels[0].step(
-        done["trial"], np.maximum.accumulate(done[objective]), where="post", color=COLORS[2], label="best so far"
-    )
+        panel.scatter(done[column], done[objective], s=22, color=COLORS[0], label="trial")
+        star = {"s": 110, "marker": "*", "color": COLORS[1], "zorder": 3}
+        panel.scatter([best[column]], [best[objective]], label="best trial", **star)
+        panel.set_xlabel(column.capitalize() if column == "trial" else column)
+        panel.tick_params(labelsize=8)
+        add_grid(panel)
+        _scale_setting(panel, done[column])
+    best_so_far = np.maximum.accumulate(done[objective])
+    panels[0].step(done["trial"], best_so_far, where="post", color=COLORS[2], label="best so far")
     panels[0].set_ylabel("Validation PR-AUC (macro, 0 to 1)")
-    panels[0].legend(fontsize=8)
-    figure.suptitle(f"Search of {', '.join(searched)}: {len(done)} of {len(trials)} trials finished", fontsize=11)
-    fix_layout(figure)
-    return figure
+    title = f"Search over {', '.join(searched)}: {len(done)} of {len(trials)} trials finished"
+    return finish_figure(figure, title, handles=panels[0].get_legend_handles_labels()[0])
+
+
+def _scale_setting(axes: Axes, values: pd.Series) -> None:
+    """Scale the x axis, logarithmically where a setting spans a decade, with ticks whose labels do not overlap."""
+    if not pd.api.types.is_numeric_dtype(values):
+        axes.margins(x=0.3)
+        return
+    low, high = values.min(), values.max()
+    if pd.api.types.is_integer_dtype(values) and values.nunique() <= 5:
+        axes.set_xticks(sorted(values.unique()))
+    elif values.name != "trial" and 0 < 10 * low <= high:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0) if high < 300 * low else (1.0,), numticks=7))
+        axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=pd.api.types.is_integer_dtype(values)))
+
+
+def _new_panels(titles: Sequence[str], *, height_inch: float) -> tuple[Figure, list[Axes]]:
+    """Create a figure with a grid of panels, one per title."""
+    n_rows, n_columns = choose_grid(len(titles))
+    figure = new_figure(max(6.0, 2.3 * n_columns + 2.4), height_inch * n_rows + 0.9)
+    grid = list(figure.subplots(n_rows, n_columns, squeeze=False).flat)
+    for axes in grid[len(titles) :]:
+        axes.set_axis_off()
+    panels = grid[: len(titles)]
+    for axes, title in zip(panels, titles, strict=True):
+        add_grid(axes)
+        axes.tick_params(labelsize=8)
+        axes.set_title(title, fontsize=10, parse_math=False)
+    return figure, panels
+
+
+def _finish(figure: Figure, panels: Sequence[Axes], title: str) -> Figure:
+    handles, _ = panels[0].get_legend_handles_labels()
+    return finish_figure(figure, title, handles=handles, place="right")

@@ -1,4 +1,4 @@
-"""A figure as SVG that can stand in an HTML page beside others."""
+"""A figure as an SVG element of an HTML page that holds others as well."""
 
 import io
 import re
@@ -10,22 +10,22 @@ from ecgcls.errors import ConfigError
 
 
 def to_svg(figure: Figure, *, prefix: str) -> str:
-    """Return a figure as an SVG element that can stand in an HTML page.
+    """Return a figure as an SVG element to embed in an HTML page.
 
-    Text stays text, pictures are embedded, coordinates are rounded to 0.01 pt (4 micrometres), and no style leaves
-    the element. Equal figures and prefixes give equal text.
+    Text stays text, images are embedded, coordinates are rounded to 0.01 pt (4 micrometers), and no style affects the
+    rest of the page. Equal figures and prefixes give equal text.
 
     Parameters
     ----------
     figure
         Any figure.
     prefix
-        Begins every id, so that several pictures can stand in one page: a letter, then letters, digits, '_' and '-'.
+        Starts every id, so that one page can hold several figures: a letter, then letters, digits, '_' and '-'.
 
     Raises
     ------
     ConfigError
-        The prefix is none.
+        The prefix has another form.
     """
     if not re.fullmatch(r"[A-Za-z][\w-]*", prefix, re.ASCII):
         raise ConfigError(f"prefix must be a letter, then letters, digits, '_' and '-', got {prefix!r}")
@@ -34,7 +34,7 @@ def to_svg(figure: Figure, *, prefix: str) -> str:
         figure.savefig(content, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     text = content.getvalue()
     text = text[text.index("<svg") :].strip()
-    # Matplotlib's style sheet would hold for the whole page; the element itself hands the same on to its content.
+    # Matplotlib's style sheet would apply to the whole page; on the element itself, its content inherits the same.
     text = re.sub(r"\s*<defs>\s*<style[^>]*>.*?</style>\s*</defs>", "", text, count=1, flags=re.DOTALL)
     text = text.replace("<svg", '<svg style="stroke-linejoin: round; stroke-linecap: butt; white-space: pre"', 1)
     text = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}-\1"', text)

@@ -1,4 +1,4 @@
-"""Predictions, histories and signals to draw, and what a drawn figure says."""
+"""Predictions and histories to draw, and readers of drawn figures."""
 
 import numpy as np
 import pandas as pd
@@ -51,8 +51,8 @@ RATE_HZ = 100
 
 
 def draw(signal_mv, **changed):
-    told = {"sampling_rate_hz": RATE_HZ, "lead_names": LEADS, "title": "ecg_id 7"}
-    return draw_ecg(signal_mv, **(told | changed))
+    settings = {"sampling_rate_hz": RATE_HZ, "lead_names": LEADS, "title": "ecg_id 7"}
+    return draw_ecg(signal_mv, **(settings | changed))
 
 
 def lines(figure):

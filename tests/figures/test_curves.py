@@ -56,7 +56,7 @@ def test_the_area_under_each_roc_curve_is_the_roc_auc():
     assert np.array_equal(chance.get_data(), ([0, 1], [0, 1]))
 
 
-def test_pr_curves_show_each_prevalence_in_the_colour_of_its_class():
+def test_pr_curves_show_each_prevalence_in_the_color_of_its_class():
     predictions = make()
     figure = draw_pr_curves(predictions, title="")
     dotted = [line for line in figure.axes[0].lines if line.get_linestyle() == ":"]
@@ -66,7 +66,7 @@ def test_pr_curves_show_each_prevalence_in_the_colour_of_its_class():
 
 
 @pytest.mark.parametrize(("draw", "metric"), [(draw_pr_curves, "pr_auc"), (draw_roc_curves, "roc_auc")])
-def test_undefined_classes_are_named_never_drawn(draw, metric):
+def test_undefined_classes_are_named_but_not_drawn(draw, metric):
     predictions = make(undefined=[1, 4])
     figure = draw(predictions, title="cnn1d")
     assert list(curves(figure, predictions)) == ["C0_", "C2_", "C3_"]
@@ -78,7 +78,7 @@ def test_undefined_classes_are_named_never_drawn(draw, metric):
 
 
 @pytest.mark.parametrize("draw", CURVES)
-def test_nothing_defined_is_said_in_the_title(draw):
+def test_the_title_says_when_no_class_is_defined(draw):
     predictions = make(2, undefined=[0, 1])
     figure = draw(predictions, title="t")
     assert "undefined for all 2 classes" in figure.axes[0].get_title()
@@ -112,10 +112,10 @@ def test_the_legend_is_outside_the_axes_and_inside_the_figure(draw, n_classes):
         assert (foot.x0, foot.x1) == pytest.approx((inside.x0, inside.x1)) and foot.y1 < inside.y0
 
 
-def test_curve_axes_are_labelled():
+def test_curve_axes_are_labeled():
     pr, roc = (draw(make(), title="").axes[0] for draw in CURVES)
     assert pr.get_xlabel() == "Recall (sensitivity)" and pr.get_ylabel() == "Precision (positive predictive value)"
-    assert roc.get_xlabel() == "False positive rate (1 - specificity)"
+    assert roc.get_xlabel() == "False positive rate (1 \N{MINUS SIGN} specificity)"
     assert roc.get_ylabel() == "True positive rate (sensitivity)"
 
 
@@ -135,19 +135,19 @@ def test_reliability_curves_show_the_bins_and_their_intervals():
         np.testing.assert_array_equal(ends, expected[["share_low", "share_high"]])
     texts = legend_texts(figure)
     assert texts[1] == "C1_  undefined: no positive record"
-    assert texts[-2:] == ["perfect calibration", "95 % Wilson interval"]
+    assert texts[-2:] == ["perfect calibration", "95% Wilson interval"]
     (diagonal,) = [line for line in figure.axes[0].lines if line.get_label() == "perfect calibration"]
     assert np.array_equal(diagonal.get_data(), ([0, 1], [0, 1]))
     most = bins["class"].value_counts().max()
-    assert figure.axes[0].get_title() == f"cnn1d\n300 records; bins of equal mass, at most {most} a class"
+    assert figure.axes[0].get_title() == f"cnn1d\n300 records; at most {most} equal-mass bins per class"
 
 
 def test_the_panel_below_counts_every_record_of_a_drawn_class():
     predictions = make(undefined=[1])
     axes, panel = draw_reliability_curves(predictions, title="").axes
     assert axes.get_shared_x_axes().joined(axes, panel)
-    assert panel.get_xlabel() == "Predicted probability" and panel.get_ylabel() == "Records"
-    assert axes.get_ylabel() == "Share of positive records"
+    assert panel.get_xlabel() == "Predicted probability" and panel.get_ylabel() == "Records (log scale)"
+    assert axes.get_ylabel() == "Fraction of positive records"
     assert len(panel.patches) == 4
     for number, steps in zip([0, 2, 3, 4], panel.patches, strict=True):
         counts, borders, _ = steps.get_data()
@@ -160,15 +160,15 @@ def test_the_panel_below_counts_every_record_of_a_drawn_class():
 
 def test_intervals_are_left_out_for_more_than_twelve_classes_and_the_legend_says_so():
     twelve, thirteen = (draw_reliability_curves(make(n_classes), title="") for n_classes in (12, 13))
-    assert len(twelve.axes[0].collections) == 12 and legend_texts(twelve)[-1] == "95 % Wilson interval"
+    assert len(twelve.axes[0].collections) == 12 and legend_texts(twelve)[-1] == "95% Wilson interval"
     assert len(thirteen.axes[0].collections) == 0
     assert legend_texts(thirteen)[-1] == "no intervals (more than 12 classes)"
 
 
-def test_reliability_of_few_records_and_of_nothing_defined():
+def test_reliability_of_few_records_and_of_undefined_classes():
     predictions = make(2, n_records=12)
     line = curves(draw_reliability_curves(predictions, title=""), predictions)["C0_"]
-    assert len(line.get_xdata()) == 1 and line.get_marker() == "o"  # a line of one point is not seen
+    assert len(line.get_xdata()) == 1 and line.get_marker() == "o"  # a line of one point is invisible
     predictions = make(2, undefined=[0, 1])
     figure = draw_reliability_curves(predictions, title="")
     assert curves(figure, predictions) == {} and not figure.axes[1].patches
@@ -193,7 +193,7 @@ def test_training_curves_draw_the_history_and_mark_the_best_epoch():
     ]
 
 
-def test_training_curves_of_part_of_the_columns():
+def test_training_curves_of_some_columns():
     losses, metrics = draw_training_curves(make_history()[["epoch", "val/pr_auc"]], best_epoch=None, title="cnn1d").axes
     assert len(metrics.lines) == 1 and len(losses.lines) == 0
     assert [text.get_text() for text in losses.texts] == ["not recorded"]
@@ -211,7 +211,7 @@ def test_training_curves_of_one_epoch_show_it_whole():
     [
         (make_history().drop(columns="epoch"), 0, "must have a column 'epoch', got train/loss"),
         (make_history().iloc[:0], None, "no epoch to draw"),
-        (pd.concat([make_history(2)] * 2), 0, r"one row an epoch, got epochs \[0, 1, 0, 1\]"),
+        (pd.concat([make_history(2)] * 2), 0, r"one row per epoch, got epochs \[0, 1, 0, 1\]"),
         (make_history()[["epoch"]], 0, "nothing to draw, expected any of train/loss, val/loss"),
         (make_history(), 6, r"best_epoch must be in 0\.\.5, got 6"),
     ],

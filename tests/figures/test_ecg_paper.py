@@ -10,8 +10,8 @@ from ecgcls.figures.svg import to_svg
 from tests.figures.examples import draw, lines
 
 
-def say(figure):
-    """Return everything that is written on the page, outside of its axes."""
+def read_texts(figure):
+    """Return all texts of the page outside of its axes."""
     return " ".join(text.get_text() for text in figure.texts)
 
 
@@ -39,12 +39,12 @@ def test_a_second_is_25_mm_and_a_millivolt_10_mm(rate_hz, n_samples):
 def test_each_column_shows_its_quarter_of_its_leads(signal_mv):
     figure = draw(signal_mv)
     columns = [("I", "II", "III"), ("aVR", "aVL", "aVF"), ("V1", "V2", "V3"), ("V4", "V5", "V6")]
-    centred = signal_mv - np.median(signal_mv, axis=1, keepdims=True)
+    centered = signal_mv - np.median(signal_mv, axis=1, keepdims=True)
     for quarter, names in enumerate(columns):
         start, stop = 250 * quarter, 250 * (quarter + 1)
         for name in names:
             x, y = lines(figure)[f"{name}-{start}-{stop}"].get_data()
-            expected = centred[LEADS.index(name), start:stop]
+            expected = centered[LEADS.index(name), start:stop]
             np.testing.assert_allclose((y - y[0]) / 10, expected - expected[0], atol=1e-9)
             assert x[0] == pytest.approx(10 + 62.5 * quarter)
     assert "II-0-1000" in lines(figure)
@@ -85,10 +85,10 @@ def test_paper_is_ruled_in_small_and_large_squares(signal_mv):
 
 
 def test_the_page_says_its_scale_and_what_it_is_not(signal_mv):
-    written = say(draw(signal_mv, subtitle="a $b$"))
+    written = read_texts(draw(signal_mv, subtitle="a $b$"))
     assert "25 mm/s   10 mm/mV   100 Hz" in written
     assert "Research software, not a medical device." in written
-    assert "Each lead's median lies on the line of its row" in written
+    assert "Each lead's median lies on the baseline of its row" in written
     assert "a $b$" in written
     assert "layout shows" not in written
 
@@ -118,7 +118,7 @@ def test_long_titles_and_narrow_pages_cut_nothing_off(signal_mv):
     boxes = [text.get_window_extent() for text in figure.texts]
     assert min(box.x0 for box in boxes) > 0 and max(box.x1 for box in boxes) < width
     assert min(box.y0 for box in boxes) > 0 and max(box.y1 for box in boxes) < height
-    assert " ".join(say(figure).split()).count("title of many words") == 24
+    assert " ".join(read_texts(figure).split()).count("title of many words") == 24
     assert not any(one.overlaps(other) for n, one in enumerate(boxes) for other in boxes[:n])
 
 
@@ -135,13 +135,13 @@ def test_the_foot_note_says_how_much_the_layout_hides(signal_mv):
     attribution[0, 249], attribution[0, 250] = -3.0, 1.0
     attribution[11, 750], attribution[11, 749] = 2.0, -4.0
     figure = draw(signal_mv, attribution=attribution, label="x (logit)")
-    assert "shows 50% of the attribution's magnitude" in say(figure)
+    assert "shows 50% of the attribution's magnitude" in read_texts(figure)
     shuffled = draw(signal_mv[::-1], lead_names=LEADS[::-1], attribution=attribution[::-1], label="x (logit)")
-    assert "shows 50% of the attribution's magnitude" in say(shuffled)
+    assert "shows 50% of the attribution's magnitude" in read_texts(shuffled)
 
 
 @pytest.mark.parametrize(("rate_hz", "width"), [(100, 4), (500, 20), (20, 1)])
-def test_colours_are_means_over_small_squares_of_the_paper(rate_hz, width):
+def test_colors_are_means_over_small_squares_of_the_paper(rate_hz, width):
     rng = np.random.default_rng(0)
     attribution = rng.normal(size=(12, 10 * rate_hz))
     figure = draw(np.zeros_like(attribution), sampling_rate_hz=rate_hz, attribution=attribution, label="x (logit)")
@@ -161,10 +161,10 @@ def test_colours_are_means_over_small_squares_of_the_paper(rate_hz, width):
         assert (left, right) == pytest.approx((line.get_xdata()[0] - half, line.get_xdata()[-1] + half))
         assert low < line.get_ydata()[0] < high  # behind the trace
         assert bands[number].get_zorder() < line.get_zorder()
-    assert f"means over {1000 * width / rate_hz:g} ms" in say(figure)
+    assert f"means over {1000 * width / rate_hz:g} ms" in read_texts(figure)
 
 
-def test_colours_are_symmetric_where_the_sign_counts(signal_mv):
+def test_colors_are_symmetric_where_the_sign_counts(signal_mv):
     attribution = np.where(np.arange(1000) < 500, -2.0, 1.0) * np.ones((12, 1))
     signed = draw(signal_mv, attribution=attribution, label="x (logit)").axes[0].images
     assert {image.norm.vmin for image in signed} == {-2.0}
@@ -183,7 +183,7 @@ def test_colours_are_symmetric_where_the_sign_counts(signal_mv):
     ("highest", "is_signed", "extend"),
     [(1.0, True, "neither"), (9.0, True, "max"), (-9.0, True, "min"), (-9.0, False, "max")],
 )
-def test_arrows_of_the_colour_bar_say_what_lies_beyond_it(signal_mv, highest, is_signed, extend):
+def test_arrows_of_the_color_bar_say_what_lies_beyond_it(signal_mv, highest, is_signed, extend):
     """Of 12 x 250 columns, 12 lie beyond the others: less than one in 200."""
     attribution = np.where(np.arange(1000) < 500, -1.0, 1.0) * np.ones((12, 1))
     attribution[:, :4] = highest
@@ -191,13 +191,13 @@ def test_arrows_of_the_colour_bar_say_what_lies_beyond_it(signal_mv, highest, is
     (bar,) = [axes for axes in figure.axes if hasattr(axes, "_colorbar")]
     assert bar._colorbar.extend == extend
     assert bar._colorbar.vmax == 1.0
-    assert "x (logit)" in say(figure)
+    assert "x (logit)" in read_texts(figure)
 
 
 def test_an_attribution_of_nothing_can_be_drawn(signal_mv, tmp_path):
     figure = draw(signal_mv, attribution=np.zeros_like(signal_mv), label="x")
     save_figure(figure, tmp_path / "a.png")
-    assert "The attribution is 0 everywhere." in say(figure)
+    assert "The attribution is 0 everywhere." in read_texts(figure)
 
 
 @pytest.mark.parametrize(
@@ -210,18 +210,18 @@ def test_an_attribution_of_nothing_can_be_drawn(signal_mv, tmp_path):
         ({"attribution": np.full((12, 1000), np.nan)}, "the attribution has a value that is not finite"),
     ],
 )
-def test_what_cannot_be_drawn_is_told(signal_mv, changed, message):
+def test_wrong_input_is_reported(signal_mv, changed, message):
     with pytest.raises(DataError, match=message):
         draw(signal_mv, **changed)
 
 
-def test_a_missing_sample_is_told(signal_mv):
+def test_a_missing_sample_is_reported(signal_mv):
     signal_mv[3, 5] = np.nan
     with pytest.raises(DataError, match="not finite in lead aVR, sample 5"):
         draw(signal_mv)
 
 
-def test_signals_and_rates_that_make_no_picture_are_told(signal_mv):
+def test_wrong_shapes_and_rates_are_reported(signal_mv):
     with pytest.raises(DataError, match=r"12 leads and 8 samples or more, got \(11, 1000\)"):
         draw(signal_mv[:11])
     with pytest.raises(DataError, match="8 samples or more"):

@@ -16,7 +16,7 @@ def test_lead_shares_are_written_as_percentages():
 
 
 @pytest.mark.parametrize("share", [np.nan, -0.1, 1.1])
-def test_a_share_beyond_0_to_1_is_told(share):
+def test_a_share_beyond_0_to_1_is_reported(share):
     shares = pd.DataFrame([[0.25, 0.75], [share, 0.5]], index=["MI", "CD"], columns=["I", "V1"])
     with pytest.raises(DataError, match=f"within 0..1, got {share:g} for CD, I"):
         draw_lead_shares(shares, title="t", label="x")
@@ -44,14 +44,14 @@ def test_beats_of_all_leads_share_their_scales():
     assert "mean beat" in legend and "nominal windows" in legend
 
 
-def test_beats_that_do_not_fit_together_are_told():
+def test_beats_that_do_not_fit_together_are_reported():
     times_s, signal_mv = np.linspace(-0.3, 0.5, 81), np.zeros((12, 81))
-    told = {"lead_names": LEADS, "title": "t", "label": "x", "is_signed": True}
+    settings = {"lead_names": LEADS, "title": "t", "label": "x", "is_signed": True}
     with pytest.raises(DataError, match="signal_mv must be"):
-        draw_beat(times_s[1:], signal_mv, signal_mv, **told)
+        draw_beat(times_s[1:], signal_mv, signal_mv, **settings)
     with pytest.raises(DataError, match="signal_mv must be"):
-        draw_beat(np.empty(0), np.empty((0, 0)), np.empty((0, 0)), **told)
+        draw_beat(np.empty(0), np.empty((0, 0)), np.empty((0, 0)), **settings)
     with pytest.raises(DataError, match="the attribution must have the signal's shape"):
-        draw_beat(times_s, signal_mv[:, 1:], signal_mv, **told)
+        draw_beat(times_s, signal_mv[:, 1:], signal_mv, **settings)
     with pytest.raises(DataError, match="signal_mv has a value that is not finite"):
-        draw_beat(times_s, signal_mv, signal_mv * np.nan, **told)
+        draw_beat(times_s, signal_mv, signal_mv * np.nan, **settings)

@@ -12,11 +12,11 @@ from ecgcls.figures.style import choose_grid
 from tests.figures.examples import make, make_history, png
 
 
-@pytest.mark.parametrize("n_classes", range(1, 72))
-def test_the_grid_has_room_for_every_class_and_no_empty_row(n_classes):
-    n_rows, n_columns = choose_grid(n_classes)
-    assert n_columns * (n_rows - 1) < n_classes <= n_columns * n_rows
-    assert n_rows <= n_columns + 1
+def test_the_grid_has_room_for_every_class_and_no_empty_row():
+    for n_classes in range(1, 72):
+        n_rows, n_columns = choose_grid(n_classes)
+        assert n_columns * (n_rows - 1) < n_classes <= n_columns * n_rows
+        assert n_rows <= n_columns + 1
 
 
 @pytest.mark.parametrize(
