@@ -29,13 +29,15 @@ from ecgcls.config import suggest
 from ecgcls.data.ptbxl import hash_tables, read_database
 from ecgcls.data.signals import read_record, to_millivolt
 from ecgcls.errors import ConfigError, DataError
-from ecgcls.evaluation.figures import save_figure
 from ecgcls.evaluation.predictions import Predictions
-from ecgcls.explanation import figures
 from ecgcls.explanation.attribution import METHODS, Attribution, attribute
 from ecgcls.explanation.beats import align_beats, find_r_peaks, phase_shares
 from ecgcls.explanation.scorecard import score_method
 from ecgcls.explanation.selection import OUTCOMES, Example, check_classes, choose_examples, examine
+from ecgcls.figures.ecg_paper import draw_ecg
+from ecgcls.figures.maps import draw_beat, draw_lead_shares
+from ecgcls.figures.scorecard import draw_scorecard
+from ecgcls.figures.style import save_figure
 from ecgcls.files import name_files, write_atomically, write_json
 from ecgcls.inference import LoadedRun, load_run
 from ecgcls.rescoring import parse_records
@@ -236,7 +238,7 @@ def _draw_examples(explained: _Explained, examples: Sequence[Example], output: P
                     y_prob=example.y_prob,
                     logit=found.logit[number],
                 )
-                figure = figures.draw_ecg(
+                figure = draw_ecg(
                     signal,
                     sampling_rate_hz=run.sampling_rate_hz,
                     lead_names=run.lead_names,
@@ -300,7 +302,7 @@ def _summarise(explained: _Explained, class_names: Sequence[str], n_asked: int, 
             | {f"{phase}_time": share for phase, share in summary.phase_times.items()}
         )
         if summary.n_beats:
-            figure = figures.draw_beat(
+            figure = draw_beat(
                 summary.times_s,
                 summary.attribution,
                 summary.signal_mv,
@@ -318,7 +320,7 @@ def _summarise(explained: _Explained, class_names: Sequence[str], n_asked: int, 
         if of_method.empty or np.ptp(of_method["share"]) < 1e-6:
             continue  # a method that gives every lead the same
         shares = of_method.pivot(index="class", columns="lead", values="share")
-        figure = figures.draw_lead_shares(
+        figure = draw_lead_shares(
             shares.loc[[name for name in class_names if name in shares.index], list(explained.run.lead_names)],
             title=f"{explained.title}: where the attribution lies",
             label=f"Share of |{METHODS[method].label}|",
@@ -407,7 +409,7 @@ def _write_scorecard(explained: _Explained, examples: Sequence[Example], output:
     content = {"methods": card, "records": records}
     write_json(output / "scorecard.json", content)
     save_figure(
-        figures.draw_scorecard(content, title=f"{explained.title}: can the maps be believed?"),
+        draw_scorecard(content, title=f"{explained.title}: can the maps be believed?"),
         output / "figures" / "scorecard.png",
     )
     return [warning for scores in card.values() for warning in scores["warnings"]]

@@ -5,7 +5,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from ecgcls.errors import DataError
-from ecgcls.search import draw_search, write_search
+from ecgcls.search import write_search
 from tests.commands import QUICK, ecgcls, succeed
 
 
@@ -35,9 +35,7 @@ def test_the_best_trial_is_the_one_with_the_highest_validation_score(words, tmp_
     command = "python -m ecgcls.run -m model=cnn1d callbacks=early_stopping optimizer.lr=0.001 model.image=b"
     assert f"{command} fold=0,1,2,3,4" in said
     assert [line.split()[0] for line in said.splitlines()[1:4]] == ["1", "0", "2"]  # best first, the failed last
-    figure = draw_search(trials, search.searched)
-    assert [axes.get_xlabel() for axes in figure.axes] == ["trial", "optimizer.lr", "model.image"]
-    assert figure.axes[1].get_xscale() == "log"
+    assert (tmp_path / "search" / "search.png").stat().st_size > 10_000
 
 
 def test_a_search_without_a_finished_trial_is_an_error(words, tmp_path):

@@ -14,7 +14,7 @@ from ecgcls.evaluation.comparison import Comparing, compare, compare_folds
 from ecgcls.evaluation.metrics import LEADERBOARD, METRICS, OVERALL
 from ecgcls.evaluation.predictions import Predictions
 from ecgcls.evaluation.settings import Bootstrap
-from ecgcls.figures.panels import draw_differences
+from ecgcls.figures.forest import draw_differences
 from ecgcls.figures.style import save_figure
 from ecgcls.files import write_atomically, write_json
 from ecgcls.identity import identify

@@ -23,8 +23,9 @@ from ecgcls.evaluation.settings import EvaluationSettings
 from ecgcls.evaluation.subgroups import find_worst, format_worst, score_subgroups
 from ecgcls.evaluation.thresholds import decision_curves, restate_predictive_values
 from ecgcls.figures.confusion import draw_confusion_matrices, draw_confusion_matrix
-from ecgcls.figures.curves import draw_decision_curves, draw_pr_curves, draw_reliability_curves, draw_roc_curves
-from ecgcls.figures.panels import draw_calibration, draw_subgroups
+from ecgcls.figures.curves import draw_pr_curves, draw_reliability_curves, draw_roc_curves
+from ecgcls.figures.forest import draw_subgroups
+from ecgcls.figures.panels import draw_calibration, draw_decision_curves
 from ecgcls.figures.style import save_figure
 from ecgcls.files import name_files, write_atomically, write_json
 

@@ -14,7 +14,7 @@ from ecgcls.reporting.curves import Curves
 from ecgcls.runs.configuration import Configuration
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#C76DA2", "#B87A00", "#2C8EC9", "#767676", "#AA4499", "#8B8B2B")
-"""Of the models in order: those of `ecgcls.evaluation.figures`, the light ones darkened and the black one lightened
+"""Of the models in order: those of `ecgcls.figures.style`, the light ones darkened and the black one lightened
 until each stands out from a light and a dark ground by 3 to 1 (WCAG 2.2, 1.4.11)."""
 DASHES = ("solid", "7px,3px", "2px,2px", "8px,3px,2px,3px", "12px,4px")
 """Of the models in order; with the colours, they tell 45 models apart."""

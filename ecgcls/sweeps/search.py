@@ -92,7 +92,7 @@ def write_search(reports: Sequence[Report], sweep_folder: Path, folder: Path, *,
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / "trials.csv", trials.to_csv(index=False).encode())
     shutil.copyfile(Path(str(search.best["run"])) / ".hydra" / "config.yaml", folder / "best.yaml")
-    save_figure(draw_search(trials, searched), folder / "search.png")
+    save_figure(draw_search(trials, searched, objective=OBJECTIVE), folder / "search.png")
     return search
 
 

@@ -6,10 +6,11 @@ import pytest
 
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.calibration import reliability_curve
-from ecgcls.evaluation.figures import draw_confusion_matrix, draw_reliability_curves
 from ecgcls.evaluation.intervals import Bootstrap
 from ecgcls.evaluation.predictions import Predictions
 from ecgcls.evaluation.results import write_confusion_matrices, write_results
+from ecgcls.figures.confusion import draw_confusion_matrix
+from ecgcls.figures.curves import draw_reliability_curves
 
 CLASSES = ("NORM", "LAFB/LPFB", "LAFB:LPFB")
 

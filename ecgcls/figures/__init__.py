@@ -1,0 +1,1 @@
+"""All drawing: arrays, tables and predictions in, Matplotlib figures out."""

@@ -1,0 +1,314 @@
+"""A 12-lead ECG on clinical paper, with or without an attribution.
+
+Conventions: arrays are ``(lead, sample)``, voltages in mV, times in s. The paper has its true scale, 25 mm/s and
+10 mm/mV, when printed at 100%.
+"""
+
+import math
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, PathPatch, Rectangle
+from matplotlib.path import Path
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike, NDArray
+
+from ecgcls.data.signals import LEADS
+from ecgcls.errors import ConfigError, DataError
+from ecgcls.figures.overlay import Overlay, check_attribution
+from ecgcls.figures.style import INK, new_figure
+
+MM_PER_S, MM_PER_MV = 25.0, 10.0
+LAYOUT = (("I", "aVR", "V1", "V4"), ("II", "aVL", "V2", "V5"), ("III", "aVF", "V3", "V6"))
+"""Rows and columns of the paper; column k shows the k-th quarter of its leads."""
+RHYTHM = "II"
+"""The lead of the rhythm strip, drawn in full below the others."""
+_MARGIN, _PULSE_ZONE = 8.0, 10.0  # mm: around the paper; left of the traces
+_ABOVE, _BELOW = 14.0, 14.0  # mm: least space of a row above and below its baseline; rows are 30 mm high
+_MIN_WIDTH = 120.0  # mm: space for the texts; the paper of a short record ends in blank squares
+_BAND = 4.0  # mm: how far the color band extends above and below the baseline
+_BAND_S = 0.04  # s: a column of the band, 1 mm of paper, over which the attribution is averaged
+_MAP, _MAP_ROW = 51.0, 3.0  # mm: the map of all leads with its axis; one of its rows
+_BAR = 10.0  # mm: the color bar with its label, and the legend
+_PAPER, _FINE, _HEAVY = "#fffaf9", "#dc504838", "#d8443c78"
+_FRAME: dict[str, Any] = {"edgecolor": "0.45", "linewidth": 0.6}
+_DISCLAIMER = "Research software, not a medical device."
+
+
+def draw_ecg(
+    signal_mv: ArrayLike,
+    *,
+    sampling_rate_hz: float,
+    lead_names: Sequence[str],
+    title: str,
+    subtitle: str = "",
+    attribution: ArrayLike | None = None,
+    label: str = "",
+    is_signed: bool = True,
+) -> Figure:
+    """Draw a 12-lead ECG on paper, 25 mm/s and 10 mm/mV, with an attribution as a band behind each trace.
+
+    The layout is the standard one of 3 x 4 leads, a quarter of the time each, with a rhythm strip of lead II. Each
+    lead's median lies on the baseline of its row. Rows are 30 mm high, and higher where a trace needs it. Since the
+    layout shows only a quarter of most leads, the whole attribution is below it as a map of leads and time. Its colors,
+    there and in the bands, are means over 40 ms, one small square of the paper: single samples, whose signs often
+    alternate, are narrower than the trace.
+
+    Parameters
+    ----------
+    signal_mv
+        ``(lead, sample)``, mV.
+    sampling_rate_hz
+        Of the signal, in Hz.
+    lead_names
+        The twelve standard leads in any order and case.
+    title, subtitle
+        Go above the paper.
+    attribution
+        ``(lead, sample)``; None draws the ECG alone.
+    label
+        Of the color bar, with the unit.
+    is_signed
+        Whether the sign of the attribution means for or against the class; if not, its magnitude is drawn.
+
+    Raises
+    ------
+    DataError
+        The leads are not the twelve standard ones, the shapes differ, or a value is not finite.
+    ConfigError
+        The sampling rate is not positive.
+    """
+    signal = _check_ecg(signal_mv, lead_names, sampling_rate_hz)  # leads in the order of LEADS
+    signal = signal - np.median(signal, axis=1, keepdims=True)
+    rows = [_Row(names, signal, sampling_rate_hz) for names in (*LAYOUT, (RHYTHM,))]
+    notes = [_DISCLAIMER, "Each lead's median lies on the baseline of its row."]
+    notes.append("Calibration pulse: 1 mV, 0.2 s.")
+    overlay = None
+    if attribution is not None:
+        values = check_attribution(attribution, np.shape(signal_mv))[_order(lead_names)]
+        n_averaged = max(1, round(_BAND_S * sampling_rate_hz))
+        overlay = Overlay.of(values, is_signed=is_signed, label=label, n_averaged=n_averaged)
+        notes.append(_format_shown(values, rows[:-1], n_averaged / sampling_rate_hz))
+    width = max(_PULSE_ZONE + 5 * math.ceil(signal.shape[1] / sampling_rate_hz * MM_PER_S / 5), _MIN_WIDTH)
+    height = sum(row.height for row in rows)
+    scale = f"25 mm/s   10 mm/mV   {sampling_rate_hz:g} Hz"
+    page = _Page.of(width, height, title, subtitle, scale, notes, below=0.0 if overlay is None else _MAP + _BAR)
+    paper = _add_paper(page, width, height)
+    top = float(height)
+    for row in rows:
+        _draw_row(paper, row, top - row.above)
+        if overlay is not None:
+            _draw_band(paper, row, top - row.above, overlay)
+        top -= row.height
+    if overlay is not None:
+        _draw_map(page, rows[:-1], overlay)
+        _add_legend(page)
+        _add_color_bar(page, overlay)
+    return page.figure
+
+
+class _Row:
+    """One row of the paper: which samples of which leads, side by side, and how much space they need."""
+
+    def __init__(self, names: Sequence[str], signal: NDArray[np.float64], rate_hz: float) -> None:
+        edges = np.linspace(0, signal.shape[1], len(names) + 1).round().astype(int).tolist()
+        self.rate_hz = rate_hz
+        self.pieces = [(name, LEADS.index(name), *edges[k : k + 2]) for k, name in enumerate(names)]
+        self.traces_mm = [MM_PER_MV * signal[lead, start:stop] for _, lead, start, stop in self.pieces]
+        self.labels_mm = [
+            _place_label(trace[: math.ceil((2 + 2.2 * len(name)) / MM_PER_S * rate_hz)])
+            for name, trace in zip(names, self.traces_mm, strict=True)
+        ]
+        highest = max(*(float(trace.max()) for trace in self.traces_mm), *(y + 3 for y in self.labels_mm), _ABOVE)
+        lowest = min(*(float(trace.min()) for trace in self.traces_mm), *self.labels_mm, -_BELOW)
+        self.above = 5 * math.ceil((highest + 1) / 5)  # mm; the baseline lies on the grid
+        self.height = self.above + 5 * math.ceil((1 - lowest) / 5)
+
+    def x_mm(self, sample: ArrayLike) -> Any:
+        return _PULSE_ZONE + MM_PER_S * np.asarray(sample) / self.rate_hz
+
+
+def _place_label(trace_mm: NDArray[np.float64]) -> float:
+    """Find where a lead's name does not touch the start of its trace: mm from the baseline to the foot of the name."""
+    above = max(8.0, float(trace_mm.max()) + 1)
+    is_free_below = float(trace_mm.min()) > -8
+    return -12.0 if above > _ABOVE - 3 and is_free_below else above
+
+
+@dataclass(frozen=True)
+class _Page:
+    """A figure laid out in mm from its lower left corner."""
+
+    figure: Figure
+    width: float
+    height: float
+    paper_bottom: float
+    foot: float  # height of the notes
+
+    @classmethod
+    def of(
+        cls,
+        width: float,
+        height: float,
+        title: str,
+        subtitle: str,
+        scale: str,
+        notes: Sequence[str],
+        *,
+        below: float,
+    ) -> "_Page":
+        """Create the page for a paper of this size, with the texts above and below it."""
+        titles = textwrap.wrap(title, int(width / 2.75))
+        subtitles = textwrap.wrap(subtitle, int((width - 50) / 1.75))
+        feet = textwrap.wrap(" ".join(notes), int(width / 1.4))
+        head = 5 + 5.5 * len(titles) + 4.2 * max(1, len(subtitles))
+        foot = 4.5 + 3.2 * len(feet)
+        size = (width + 2 * _MARGIN, head + height + below + foot)
+        figure = new_figure(size[0] / 25.4, size[1] / 25.4, layout=None)
+        page = cls(figure, *size, paper_bottom=foot + below, foot=foot)
+        y = size[1] - 3.0
+        for line in titles:
+            y -= 5.5
+            page.write(_MARGIN, y + 1.2, line, fontsize=11, fontweight="bold")
+        page.write(size[0] - _MARGIN, y - 3.6, scale, fontsize=8.5, color="0.3", ha="right")
+        for line in subtitles:
+            y -= 4.2
+            page.write(_MARGIN, y + 0.6, line, fontsize=8.5, color="0.3")
+        for number, line in enumerate(reversed(feet)):
+            page.write(_MARGIN, 3.0 + 3.2 * number, line, fontsize=6.5, color="0.35")
+        return page
+
+    def write(self, x: float, y: float, text: str, **style: Any) -> None:
+        self.figure.text(x / self.width, y / self.height, text, parse_math=False, **style)
+
+    def add_axes(self, left: float, bottom: float, width: float, height: float) -> Axes:
+        place = (left / self.width, bottom / self.height, width / self.width, height / self.height)
+        return self.figure.add_axes(place)
+
+
+def _order(lead_names: Sequence[str]) -> list[int]:
+    """Return the position of each of `LEADS`."""
+    folded = [name.casefold() for name in lead_names]
+    return [folded.index(lead.casefold()) for lead in LEADS]
+
+
+def _check_ecg(signal_mv: ArrayLike, lead_names: Sequence[str], sampling_rate_hz: float) -> NDArray[np.float64]:
+    signal = np.asarray(signal_mv, dtype=np.float64)
+    if sorted(name.casefold() for name in lead_names) != sorted(lead.casefold() for lead in LEADS):
+        raise DataError(
+            f"ECG paper needs the twelve standard leads, {', '.join(LEADS)} (in any order), got {', '.join(lead_names)}"
+        )
+    if signal.ndim != 2 or len(signal) != len(LEADS) or signal.shape[1] < 8:
+        raise DataError(f"signal_mv must be (lead, sample) with 12 leads and 8 samples or more, got {signal.shape}")
+    if not np.isfinite(signal).all():
+        lead, sample = np.argwhere(~np.isfinite(signal))[0]
+        raise DataError(f"signal_mv is not finite in lead {lead_names[lead]}, sample {sample}")
+    if not (math.isfinite(sampling_rate_hz) and sampling_rate_hz > 0):
+        raise ConfigError(f"sampling_rate_hz must be positive, got {sampling_rate_hz}")
+    return signal[_order(lead_names)]
+
+
+def _add_paper(page: _Page, width: float, height: float) -> Axes:
+    """Add the pink paper: axes in mm with the origin at the lower left corner of the paper."""
+    axes = page.add_axes(_MARGIN, page.paper_bottom, width, height)
+    axes.set(xlim=(0, width), ylim=(0, height), facecolor=_PAPER, xticks=[], yticks=[], autoscale_on=False)
+    for spine in axes.spines.values():
+        spine.set(color=_HEAVY, linewidth=0.6)
+    for step, color, line_width in ((1, _FINE, 0.3), (5, _HEAVY, 0.55)):
+        vertices: list[tuple[float, float]] = []
+        for x in range(step, int(width), step):
+            vertices += [(x, 0.0), (x, height)]
+        for y in range(step, int(height), step):
+            vertices += [(0.0, y), (width, y)]
+        codes = [Path.MOVETO, Path.LINETO] * (len(vertices) // 2)
+        grid = PathPatch(Path(vertices, codes), fill=False, edgecolor=color, linewidth=line_width, zorder=1.8)
+        grid.set_gid(f"grid-{step}-mm")
+        axes.add_patch(grid)
+    return axes
+
+
+def _draw_row(axes: Axes, row: _Row, base: float) -> None:
+    """Draw the calibration pulse, the traces, their names and the separators between them."""
+    pulse_x = np.array([1, 2, 2, 7, 7, 8])
+    pulse_y = base + MM_PER_MV * np.array([0, 0, 1, 1, 0, 0])
+    axes.plot(pulse_x, pulse_y, color=INK, linewidth=0.8, solid_joinstyle="miter", gid=f"calibration-{base:g}")
+    for (name, _, start, stop), trace, label in zip(row.pieces, row.traces_mm, row.labels_mm, strict=True):
+        x = row.x_mm(np.arange(start, stop))
+        axes.plot(
+            x, base + trace, color=INK, linewidth=0.8, solid_joinstyle="round", zorder=3, gid=f"{name}-{start}-{stop}"
+        )
+        left = float(row.x_mm(start))
+        if start:
+            marks = [base - 5, base - 3, np.nan, base + 3, base + 5]
+            axes.plot([left] * 5, marks, color=INK, linewidth=0.8, zorder=2)
+        axes.text(left + 1, base + label, name, fontsize=8, fontweight="bold", zorder=4)
+    axes.text(4.5, base + MM_PER_MV + 0.8, "1 mV", fontsize=5.5, ha="center")
+
+
+def _draw_band(axes: Axes, row: _Row, base: float, overlay: Overlay) -> None:
+    for _, lead, start, stop in row.pieces:
+        left, right = row.x_mm(np.array([start, stop]) - 0.5)
+        extent = (float(left), float(right), base - _BAND, base + _BAND)
+        overlay.draw(axes, overlay.values[lead : lead + 1, start:stop], extent, zorder=1.5)
+
+
+def _draw_map(page: _Page, rows: Sequence[_Row], overlay: Overlay) -> None:
+    """Draw the whole attribution, one row per lead, on the time scale of the paper, and frame what the paper shows."""
+    rate_hz = rows[0].rate_hz
+    duration_s, half_s = overlay.values.shape[1] / rate_hz, 0.5 / rate_hz
+    left, bottom, height = _MARGIN + _PULSE_ZONE, page.foot + _BAR + 8, _MAP_ROW * len(LEADS)
+    axes = page.add_axes(left, bottom, duration_s * MM_PER_S, height)
+    overlay.draw(axes, overlay.values, (-half_s, duration_s - half_s, len(LEADS), 0))
+    axes.set_xlim(0, duration_s)
+    axes.set_yticks(np.arange(len(LEADS)) + 0.5, LEADS)
+    axes.tick_params(length=0, labelsize=6.5)
+    axes.set_xlabel("Time (s)", fontsize=7, labelpad=1)
+    for pieces in zip(*(row.pieces for row in rows), strict=True):
+        leads, (_, _, start, stop) = [lead for _, lead, _, _ in pieces], pieces[0]
+        corner, size = (start / rate_hz, min(leads)), ((stop - start) / rate_hz, len(leads))
+        axes.add_patch(Rectangle(corner, *size, fill=False, **_FRAME))
+    for line in range(1, len(LEADS)):
+        axes.axhline(line, color="0.9", linewidth=0.3, zorder=0.5)
+    for spine in axes.spines.values():
+        spine.set(color="0.7", linewidth=0.5)
+    page.write(left, bottom + height + 1.2, "Attribution of all leads over the whole record", fontsize=7)
+
+
+def _add_legend(page: _Page) -> None:
+    handles = [
+        Line2D([], [], color=INK, linewidth=0.8, label="ECG"),
+        Patch(fill=False, label="part drawn above", **_FRAME),
+    ]
+    corner = (_MARGIN / page.width, (page.foot + 1.5) / page.height)
+    page.figure.legend(
+        handles=handles, loc="lower left", bbox_to_anchor=corner, fontsize=6.5, frameon=False, borderaxespad=0
+    )
+
+
+def _add_color_bar(page: _Page, overlay: Overlay) -> None:
+    axes = page.add_axes(page.width - _MARGIN - 70, page.foot + 3.5, 70, 2.2)
+    bar = page.figure.colorbar(overlay.mappable, cax=axes, orientation="horizontal", extend=overlay.extend)
+    bar.locator = MaxNLocator(5, steps=[1, 2, 5, 10])
+    bar.update_ticks()
+    bar.ax.tick_params(labelsize=6, length=2, pad=1)
+    bar.ax.xaxis.get_offset_text().set_fontsize(6)
+    bar.outline.set_linewidth(0.5)
+    page.write(page.width - _MARGIN, page.foot + 7, overlay.label, fontsize=6.5, ha="right")
+
+
+def _format_shown(values: NDArray[np.float64], rows: Sequence[_Row], column_s: float) -> str:
+    """Return which share of the attribution the quarters of the 3 x 4 layout show, and what is averaged."""
+    magnitude = np.abs(values)
+    if not magnitude.any():
+        return "The attribution is 0 everywhere."
+    shown = sum(float(magnitude[lead, start:stop].sum()) for row in rows for _, lead, start, stop in row.pieces)
+    return (
+        f"The 3 \N{MULTIPLICATION SIGN} 4 layout shows {shown / magnitude.sum():.0%} of the attribution's magnitude. "
+        f"Colors are means over {1000 * column_s:.3g} ms."
+    )

@@ -1,0 +1,49 @@
+import numpy as np
+import pandas as pd
+
+from ecgcls.figures.forest import Forest, draw_differences, draw_forest, draw_subgroups
+
+
+def read_legend(figure):
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_each_row_has_its_value_and_interval_in_the_color_of_its_kind():
+    value, low, high = np.array([0.5, np.nan, 0.7]), np.array([0.4, np.nan, 0.6]), np.array([0.6, np.nan, 0.9])
+    column = Forest("x", value, low, high, kinds=["one", "two", "three"])
+    figure = draw_forest(["r0", "r1", "r2"], [column], title="t", colors={"one": "C0", "two": "C1", "three": "C2"})
+    (axes,) = figure.axes
+    points = [(line.get_xdata().tolist(), line.get_ydata().tolist()) for line in axes.lines]
+    assert points == [([0.5], [0]), ([], []), ([0.7], [2])]
+    ends = [segment.tolist() for bars in axes.collections for segment in bars.get_segments()]
+    assert ends == [[[0.4, 0], [0.6, 0]], [[0.6, 2], [0.9, 2]]]
+    assert read_legend(figure) == ["one", "three"]  # an empty row is not listed
+
+
+def test_subgroups_mark_the_worst_and_leave_out_small_ones():
+    table = pd.DataFrame(
+        [("sex", "female", metric, 60, False, 0.8, 0.7, 0.9) for metric in ("roc_auc", "pr_auc")]
+        + [("sex", "male", metric, 50, False, 0.6, 0.5, 0.7) for metric in ("roc_auc", "pr_auc")]
+        + [("age", "90", metric, 3, True, np.nan, np.nan, np.nan) for metric in ("roc_auc", "pr_auc")],
+        columns=["grouping", "group", "metric", "n_records", "is_too_small", "value", "low", "high"],
+    ).assign(**{"class": "overall"})
+    figure = draw_subgroups(table, table.iloc[2], title="t")
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == [
+        "sex: female (n = 60)", "sex: male (n = 50)",
+    ]  # fmt: skip
+    assert [axes.get_xlabel() for axes in figure.axes] == ["Macro ROC-AUC (0 to 1)", "Macro PR-AUC (0 to 1)"]
+    usual, worst = figure.axes[0].lines
+    assert (list(usual.get_xdata()), list(worst.get_xdata())) == ([0.8], [0.6])
+    assert usual.get_color() != worst.get_color()
+    assert read_legend(figure) == ["subgroup", "lowest ROC-AUC"]
+
+
+def test_differences_are_drawn_by_class_with_their_verdicts():
+    index = pd.MultiIndex.from_product([["overall", "MI"], ["pr_auc", "roc_auc", "f1"]], names=["class", "metric"])
+    by_class = pd.DataFrame({"difference": 0.1, "low": -0.1, "high": 0.2, "verdict": "a better"}, index=index)
+    figure = draw_differences(by_class, a="cnn1d", b="cnn2d", level=0.9)
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["macro", "MI"]
+    labels = [axes.get_xlabel() for axes in figure.axes]
+    assert labels == [f"Difference in {name} (a \N{MINUS SIGN} b)" for name in ("PR-AUC", "ROC-AUC")]
+    assert figure.get_suptitle() == "a: cnn1d\nb: cnn2d\n90% intervals from resampling patients"
+    assert read_legend(figure) == ["a better", "no difference"]
