@@ -43,12 +43,10 @@ def interpret_job(config: DictConfig) -> None:
     from ecgcls.runs import choose_folder
 
     folder = choose_folder(settings)
-    from ecgcls.explaining import explain_run  # heavy: only once the run is found
+    from ecgcls.jobs.explain import ExplainSettings, explain_run  # heavy: only once the run is found
 
     output = Path(settings["output"] or folder / "interpret")
-    table, warnings = explain_run(
-        folder,
-        output,
+    requested = ExplainSettings(
         methods=_split(settings["method"]),
         class_names=_split(settings["classes"]) if settings["classes"] else None,
         records=settings["records"],
@@ -59,6 +57,7 @@ def interpret_job(config: DictConfig) -> None:
         data_root=Path(settings["data.root"]) if settings["data.root"] else None,
         device=settings["device"],
     )
+    table, warnings = explain_run(folder, output, requested)
     columns = ["ecg_id", "class", "outcome", "y_true", "y_prob", "method", "figure"]
     print(f"\n{table[columns].to_string(index=False, float_format='{:.3f}'.format)}\n\n{output}")
     for warning in warnings:

@@ -562,7 +562,7 @@ def _to_floats(values: Sequence[float | None]) -> NDArray[np.float64]:
 
 def _draw_randomisation(axes: Axes, methods: Mapping[str, Any], styles: Mapping[str, Mapping[str, Any]]) -> None:
     """Draw how like itself each map stays while the net's weights are shuffled."""
-    found = {name: scores["randomisation"] for name, scores in methods.items() if scores.get("randomisation")}
+    found = {name: scores["randomization"] for name, scores in methods.items() if scores.get("randomization")}
     _head_panel(axes, "Does the map change with the weights?", list(found.values()), "must fall below the limit")
     drawn = {name: _to_floats(check["similarity"]) for name, check in found.items()}
     if not any(np.isfinite(values).any() for values in drawn.values()):

@@ -366,7 +366,7 @@ def test_beats_that_do_not_fit_together_are_told():
 def make_scores(**changed):
     curve = {"share": [0, 0.5, 1], "probability": [0.9, 0.2, 0.1], "random": [0.9, 0.6, 0.1], "passes": True}
     scores = {
-        "randomisation": {"layers": ["head", "conv"], "similarity": [0.7, None], "limit": 0.5, "passes": False},
+        "randomization": {"layers": ["head", "conv"], "similarity": [0.7, None], "limit": 0.5, "passes": False},
         "deletion": curve,
         "insertion": curve | {"probability": [0.1, None, 0.9], "random": [0.1, 0.3, 0.9], "passes": False},
         "completeness": None,
@@ -376,7 +376,7 @@ def make_scores(**changed):
 
 def find_panels(figure):
     """Return a scorecard's panels by the first word that tells them apart."""
-    words = {"map change": "randomisation", "Deletion": "deletion", "Insertion": "insertion", "add up": "completeness"}
+    words = {"map change": "randomization", "Deletion": "deletion", "Insertion": "insertion", "add up": "completeness"}
     return {
         name: axes for axes in figure.axes for word, name in words.items() if word in axes.get_title().splitlines()[0]
     }
@@ -387,12 +387,12 @@ def test_a_scorecard_draws_what_was_found():
     methods = {"grad_cam": make_scores(), "integrated_gradients": make_scores(completeness=completeness)}
     figure = draw_scorecard({"methods": methods}, title="t")
     panels = find_panels(figure)
-    first, second, limit = panels["randomisation"].lines
+    first, second, limit = panels["randomization"].lines
     np.testing.assert_array_equal(first.get_ydata(), [0.7, np.nan])
     assert first.get_color() != second.get_color()
     assert (limit.get_ydata()[0], limit.get_linestyle()) == (0.5, "--")
-    assert [text.get_text() for text in panels["randomisation"].get_xticklabels()] == ["head", "conv"]
-    assert "0 of 2 pass" in panels["randomisation"].get_title()
+    assert [text.get_text() for text in panels["randomization"].get_xticklabels()] == ["head", "conv"]
+    assert "0 of 2 pass" in panels["randomization"].get_title()
     for kind, of_map, of_chance in (
         ("deletion", [0.9, 0.2, 0.1], [0.9, 0.6, 0.1]),
         ("insertion", [0.1, np.nan, 0.9], [0.1, 0.3, 0.9]),
@@ -413,11 +413,11 @@ def test_a_scorecard_draws_what_was_found():
 
 def test_a_scorecard_says_what_was_not_found():
     undefined = {"layers": ["head"], "similarity": [None], "limit": 0.5, "passes": False}
-    figure = draw_scorecard({"methods": {"grad_cam": make_scores(randomisation=undefined, deletion=None)}}, title="t")
+    figure = draw_scorecard({"methods": {"grad_cam": make_scores(randomization=undefined, deletion=None)}}, title="t")
     panels = find_panels(figure)
     said = {name: " ".join(text.get_text() for text in axes.texts) for name, axes in panels.items()}
     assert "was not among the methods" in said["completeness"]
-    assert "no rank correlation is defined" in said["randomisation"]
+    assert "no rank correlation is defined" in said["randomization"]
     assert "no deletion was measured" in said["deletion"]
     assert not said["insertion"]
     with pytest.raises(DataError, match="no method"):
@@ -426,5 +426,5 @@ def test_a_scorecard_says_what_was_not_found():
 
 def test_eight_methods_can_be_told_apart():
     methods = {f"method_{number}_": make_scores() for number in range(8)}
-    lines_ = find_panels(draw_scorecard({"methods": methods}, title="t"))["randomisation"].lines[:8]
+    lines_ = find_panels(draw_scorecard({"methods": methods}, title="t"))["randomization"].lines[:8]
     assert len({line.get_color() for line in lines_}) == len({line.get_marker() for line in lines_}) == 8
