@@ -38,13 +38,13 @@ def interpret(
     for name, value in {"n_summary": n_summary, "n_scorecard": n_scorecard, "seed": seed}.items():
         if value < 0:
             raise ConfigError(f"{name} must be 0 or more, got {value}")
-    from ecgcls.runs.find import choose_configuration, open_run
+    from ecgcls.runs.find import choose_configuration
 
     which = {"experiment": experiment, "model": model, "fold": fold, "variant": variant}
-    run = open_run(choose_configuration(output_dir=output_dir, run_dir=run_dir, **which).folder)
+    one = choose_configuration(output_dir=output_dir, run_dir=run_dir, **which, is_single_run=True)
     from ecgcls.jobs.explain import ExplainSettings, explain_run  # heavy: only once the run is found
 
-    folder = output or run.path / "interpret"
+    folder = output or one.folder / "interpret"
     settings = ExplainSettings(
         methods=_split(method),
         class_names=_split(classes) if classes else None,
@@ -56,7 +56,7 @@ def interpret(
         data_root=data["root"],
         device=device,
     )
-    table, warnings = explain_run(run.path, folder, settings)
+    table, warnings = explain_run(one, folder, settings)
     columns = ["ecg_id", "class", "outcome", "y_true", "y_prob", "method", "figure"]
     print(f"\n{table[columns].to_string(index=False, float_format='{:.3f}'.format)}\n\n{folder}")
     for warning in warnings:

@@ -1,4 +1,4 @@
-"""Which records are worth looking at: for each class a hit, a false alarm and a miss."""
+"""Which records to explain: per class a true positive, a false positive and a false negative, or chosen ones."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,10 +17,8 @@ class Example:
 
     Attributes
     ----------
-    row
-        Of the predictions.
-    class_index
-        Column of the predictions.
+    row, class_index
+        Of the predictions: row and column.
     outcome
         'TP', 'FP', 'FN' or 'TN' at the class's threshold.
     """
@@ -44,16 +42,16 @@ def choose_examples(
     predictions
         Of one split.
     thresholds
-        By class: from what probability on it is predicted.
+        By class: the lowest probability at which it is predicted.
     class_names
         The classes to choose for.
 
     Returns
     -------
     examples
-        At most three a class; equal probabilities are decided by the order of the records.
+        At most three per class; equal probabilities are decided by the order of the records.
     absent
-        A plain sentence for each class and outcome that no record has.
+        An entry for each class and outcome that no record has.
     """
     examples, absent = [], []
     for class_name in class_names:
@@ -67,21 +65,21 @@ def choose_examples(
         ):
             rows = np.flatnonzero(where)
             if len(rows):
-                examples.append(_example(predictions, int(rows[confidence[rows].argmax()]), column, thresholds))
+                examples.append(_make_example(predictions, int(rows[confidence[rows].argmax()]), column, thresholds))
             else:
                 absent.append(f"{class_name}: no {OUTCOMES[outcome]}")
     return examples, absent
 
 
-def examine(
+def list_examples(
     predictions: Predictions, *, thresholds: Mapping[str, float], class_names: Sequence[str] | None
 ) -> list[Example]:
-    """Take every record of the predictions, with the classes asked for.
+    """Take every record of the predictions, with the requested classes.
 
     Parameters
     ----------
     class_names
-        None: for each record the classes that it has or is predicted to have, or the most probable one.
+        None: for each record the classes that it has or is predicted to have, or else the most probable one.
     """
     examples = []
     for row in range(len(predictions)):
@@ -91,8 +89,19 @@ def examine(
             at = np.array([thresholds[name] for name in predictions.class_names])
             columns = np.flatnonzero((predictions.y_true[row] == 1) | (predictions.y_prob[row] >= at)).tolist()
             columns = columns or [int(predictions.y_prob[row].argmax())]
-        examples += [_example(predictions, row, column, thresholds) for column in columns]
+        examples += [_make_example(predictions, row, column, thresholds) for column in columns]
     return examples
+
+
+def draw_sample(
+    predictions: Predictions, *, class_name: str, thresholds: Mapping[str, float], n_records: int, seed: int
+) -> list[Example]:
+    """Draw at most `n_records` records that have a class, those that are predicted to have it first."""
+    column = predictions.class_names.index(class_name)
+    rows = np.random.default_rng(seed).permutation(np.flatnonzero(predictions.y_true[:, column] == 1))
+    is_missed = predictions.y_prob[rows, column] < thresholds[class_name]
+    rows = rows[np.argsort(is_missed, kind="stable")][:n_records]
+    return [_make_example(predictions, int(row), column, thresholds) for row in rows]
 
 
 def check_classes(class_names: Sequence[str], known: Sequence[str]) -> None:
@@ -105,10 +114,10 @@ def check_classes(class_names: Sequence[str], known: Sequence[str]) -> None:
     """
     unknown = [name for name in class_names if name not in known]
     if unknown:
-        raise ConfigError(f"classes: {', '.join(unknown)} is no class of this run; it has {', '.join(known)}")
+        raise ConfigError(f"classes: this run has no class {', '.join(unknown)}; it has {', '.join(known)}")
 
 
-def _example(predictions: Predictions, row: int, column: int, thresholds: Mapping[str, float]) -> Example:
+def _make_example(predictions: Predictions, row: int, column: int, thresholds: Mapping[str, float]) -> Example:
     class_name = predictions.class_names[column]
     y_prob, is_true = float(predictions.y_prob[row, column]), predictions.y_true[row, column] == 1
     is_right = is_true == (y_prob >= thresholds[class_name])

@@ -35,14 +35,14 @@ def draw_scorecard(card: Mapping[str, Any], *, title: str) -> Figure:
         raise DataError("the scorecard has no method to draw")
     figure = new_figure(13.0, 6.0)
     grid = figure.add_gridspec(2, 3, width_ratios=(1.1, 1.1, 0.85))
-    randomisation, completeness = figure.add_subplot(grid[:, 0]), figure.add_subplot(grid[:, 2])
+    randomization, completeness = figure.add_subplot(grid[:, 0]), figure.add_subplot(grid[:, 2])
     deletion = figure.add_subplot(grid[0, 1])
     insertion = figure.add_subplot(grid[1, 1], sharex=deletion)
     styles: dict[str, dict[str, Any]] = {
         name: {"color": COLORS[number % len(COLORS)], "marker": MARKERS[number % len(MARKERS)], "markersize": 4.5}
         for number, name in enumerate(methods)
     }
-    _draw_randomisation(randomisation, methods, styles)
+    _draw_randomization(randomization, methods, styles)
     _draw_curves(deletion, methods, styles, kind="deletion")
     _draw_curves(insertion, methods, styles, kind="insertion")
     deletion.tick_params(labelbottom=False)
@@ -61,9 +61,9 @@ def _to_floats(values: Sequence[float | None]) -> NDArray[np.float64]:
     return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
 
 
-def _draw_randomisation(axes: Axes, methods: Mapping[str, Any], styles: Mapping[str, Mapping[str, Any]]) -> None:
+def _draw_randomization(axes: Axes, methods: Mapping[str, Any], styles: Mapping[str, Mapping[str, Any]]) -> None:
     """Draw how similar each attribution stays while the net's weights are shuffled."""
-    found = {name: scores["randomisation"] for name, scores in methods.items() if scores.get("randomisation")}
+    found = {name: scores["randomization"] for name, scores in methods.items() if scores.get("randomization")}
     _head_panel(axes, "Randomization: do the weights matter?", list(found.values()), "must end below the limit")
     drawn = {name: _to_floats(check["similarity"]) for name, check in found.items()}
     if not any(np.isfinite(values).any() for values in drawn.values()):

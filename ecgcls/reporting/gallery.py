@@ -18,7 +18,7 @@ from ecgcls.runs.configuration import Configuration
 _COLUMNS = ("ecg_id", "class", "outcome", "method", "y_true", "y_prob", "attribution")
 _OUTCOMES = {"TP": "true positive", "FP": "false positive", "FN": "false negative", "TN": "true negative", "": ""}
 _CHECKS = {
-    "randomisation": "changes when the weights are shuffled",
+    "randomization": "changes when the weights are shuffled",
     "deletion": "deleting what it names lowers the probability more than chance",
     "insertion": "inserting what it names raises the probability more than chance",
     "completeness": "adds up to the difference it explains",

@@ -27,6 +27,7 @@ def choose_configuration(
     fold: int | Literal["all"],
     variant: str | None,
     run_dir: Path | None,
+    is_single_run: bool = False,
 ) -> Configuration:
     """Open what a command's settings name: one finished run or, with ``fold=all``, all folds of a configuration.
 
@@ -42,6 +43,8 @@ def choose_configuration(
         What differs from the defaults, as in the folder's name. None means the run of the defaults, or the only one.
     run_dir
         The folder itself, of a run or of a configuration; the others are then ignored.
+    is_single_run
+        Whether `run_dir` must be a run's.
 
     Raises
     ------
@@ -51,7 +54,7 @@ def choose_configuration(
     if run_dir is not None:
         if not run_dir.is_dir():
             raise ConfigError(f"run_dir: there is no folder {run_dir}")
-        return open_configuration(run_dir)
+        return read_single(open_run(run_dir)) if is_single_run else open_configuration(run_dir)
     wanted = None if fold == "all" else fold
     folder = find_configuration(output_dir, experiment=experiment, model=model, variant=variant, fold=wanted)
     return open_configuration(folder if wanted is None else folder / f"fold_{wanted}")

@@ -8,7 +8,7 @@ from ecgcls.figures.scorecard import draw_scorecard
 def make_scores(**changed):
     curve = {"share": [0, 0.5, 1], "probability": [0.9, 0.2, 0.1], "random": [0.9, 0.6, 0.1], "passes": True}
     scores = {
-        "randomisation": {"layers": ["head", "conv"], "similarity": [0.7, None], "limit": 0.5, "passes": False},
+        "randomization": {"layers": ["head", "conv"], "similarity": [0.7, None], "limit": 0.5, "passes": False},
         "deletion": curve,
         "insertion": curve | {"probability": [0.1, None, 0.9], "random": [0.1, 0.3, 0.9], "passes": False},
         "completeness": None,
@@ -52,7 +52,7 @@ def test_a_scorecard_shows_the_results():
 
 def test_a_scorecard_names_missing_results():
     undefined = {"layers": ["head"], "similarity": [None], "limit": 0.5, "passes": False}
-    figure = draw_scorecard({"methods": {"grad_cam": make_scores(randomisation=undefined, deletion=None)}}, title="t")
+    figure = draw_scorecard({"methods": {"grad_cam": make_scores(randomization=undefined, deletion=None)}}, title="t")
     panels = find_panels(figure)
     texts = {name: " ".join(text.get_text() for text in axes.texts) for name, axes in panels.items()}
     assert "was not among the methods" in texts["completeness"]

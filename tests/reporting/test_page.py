@@ -159,7 +159,7 @@ def explained(tmp_path, write_configuration, synthetic_root, database):
         )
     pd.DataFrame(rows).to_csv(run / "interpret" / "records.csv", index=False)
     (run / "interpret" / "scorecard.json").write_text(
-        '{"methods": {"saliency": {"randomisation": {"passes": false}, "deletion": {"passes": true}, '
+        '{"methods": {"saliency": {"randomization": {"passes": false}, "deletion": {"passes": true}, '
         '"insertion": {"passes": true}, "completeness": null, "warnings": ["saliency: do not believe it"]}}}'
     )
     return folder

@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -8,26 +9,17 @@ import torch
 
 from ecgcls.data.signals import LEADS, read_record
 from ecgcls.errors import ConfigError
-from ecgcls.explaining import explain_run
 from ecgcls.inference import load_run
+from ecgcls.jobs.explain import ExplainSettings, explain_run
 
-ASKED = {
-    "methods": ["integrated_gradients", "grad_cam"],
-    "class_names": None,
-    "records": None,
-    "layer": None,
-    "n_summary": 3,
-    "n_scorecard": 3,
-    "seed": 0,
-    "device": "cpu",
-}
+REQUESTED = ExplainSettings(methods=["integrated_gradients", "grad_cam"], n_summary=3, n_scorecard=3)
 
 
 @pytest.fixture(scope="module")
 def explained(configuration, synthetic_root, tmp_path_factory):
     """What was written for a default call, and the table that came back."""
     output = tmp_path_factory.mktemp("interpret")
-    table, _ = explain_run(configuration / "fold_0", output, data_root=synthetic_root, **ASKED)
+    table, _ = explain_run(configuration / "fold_0", output, replace(REQUESTED, data_root=synthetic_root))
     return output, table
 
 
@@ -48,9 +40,9 @@ def test_every_picture_has_its_numbers(explained, configuration, synthetic_root)
 
 def test_outcomes_are_those_of_the_runs_predictions(explained, configuration):
     _, table = explained
-    said = pd.read_csv(configuration / "fold_0" / "predictions.csv").set_index("ecg_id")
+    predictions = pd.read_csv(configuration / "fold_0" / "predictions.csv").set_index("ecg_id")
     for row in table.to_dict("records"):
-        truth, prob, decided = said.loc[
+        truth, prob, decided = predictions.loc[
             row["ecg_id"], [f"{key}_{row['class']}" for key in ("y_true", "y_prob", "y_pred")]
         ]
         assert row["y_prob"] == prob
@@ -86,13 +78,19 @@ def test_summaries_and_scorecard_are_written(explained):
 
 
 def test_chosen_records_replace_what_was_there(configuration, synthetic_root, tmp_path):
-    said = pd.read_csv(configuration / "fold_0" / "predictions.csv")
-    ecg_id = int(said.loc[said["split"] == "test", "ecg_id"].iloc[0])
+    predictions = pd.read_csv(configuration / "fold_0" / "predictions.csv")
+    ecg_id = int(predictions.loc[predictions["split"] == "test", "ecg_id"].iloc[0])
     (tmp_path / "figures" / "old").mkdir(parents=True)
     (tmp_path / "kept.txt").touch()
-    asked = ASKED | {"methods": ["saliency"], "class_names": ["MI"], "records": str(ecg_id)}
-    asked |= {"n_summary": 0, "n_scorecard": 0}
-    table, warnings = explain_run(configuration / "fold_0", tmp_path, data_root=synthetic_root, **asked)
+    settings = ExplainSettings(
+        methods=["saliency"],
+        class_names=["MI"],
+        records=str(ecg_id),
+        n_summary=0,
+        n_scorecard=0,
+        data_root=synthetic_root,
+    )
+    table, warnings = explain_run(configuration / "fold_0", tmp_path, settings)
     assert table[["ecg_id", "class", "method"]].to_numpy().tolist() == [[ecg_id, "MI", "saliency"]]
     assert not (tmp_path / "figures" / "old").exists()
     assert (tmp_path / "kept.txt").exists()
@@ -106,7 +104,7 @@ def test_another_data_set_is_refused(configuration, synthetic_root, tmp_path):
     table = other / "ptbxl_database.csv"
     table.write_text(table.read_text().replace("1", "2", 1))
     with pytest.raises(ConfigError, match=r"is not the table that .* was trained on; .*data\.root=PATH"):
-        explain_run(configuration / "fold_0", tmp_path / "out", data_root=other, **ASKED)
+        explain_run(configuration / "fold_0", tmp_path / "out", replace(REQUESTED, data_root=other))
 
 
 @pytest.mark.parametrize(
@@ -114,10 +112,10 @@ def test_another_data_set_is_refused(configuration, synthetic_root, tmp_path):
     [
         ({"methods": ["salience"]}, "method: there is no 'salience'; did you mean saliency"),
         ({"methods": []}, "method is empty"),
-        ({"class_names": ["AFIB"]}, "classes: AFIB is no class of this run"),
+        ({"class_names": ["AFIB"]}, "classes: this run has no class AFIB"),
     ],
 )
-def test_what_cannot_be_explained_is_told(configuration, synthetic_root, tmp_path, changed, message):
+def test_what_cannot_be_explained_is_reported(configuration, synthetic_root, tmp_path, changed, message):
     with pytest.raises(ConfigError, match=message):
-        explain_run(configuration / "fold_0", tmp_path, data_root=synthetic_root, **(ASKED | changed))
+        explain_run(configuration / "fold_0", tmp_path, replace(REQUESTED, data_root=synthetic_root, **changed))
     assert list(tmp_path.iterdir()) == []
