@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from ecgcls.inference import LoadedRun, predict_files
 
 from benchmarks.findings import Finding, Setting
 from benchmarks.interleave import median_ratio, take_turns
 from ecgcls import load_run
 from ecgcls.data.record_files import find_recordings
 from ecgcls.data.recordings import read_recording
-from ecgcls.inference import LoadedRun, predict_files
 from ecgcls.training.memory import keep_freed_memory
 
 _N_RECORDS, _BATCH_SIZE, _N_CALLS = 2000, 256, 100

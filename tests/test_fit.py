@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from ecgcls.fit import train
+from ecgcls.rescoring import read_run
 from hydra import compose
 from omegaconf import OmegaConf
 from sklearn.metrics import average_precision_score, f1_score, log_loss, roc_auc_score
@@ -19,8 +21,6 @@ from ecgcls.data.module import ECGDataModule
 from ecgcls.data.synthetic import write_synthetic
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.decisions import learn_decisions
-from ecgcls.fit import train
-from ecgcls.rescoring import read_run
 from ecgcls.runs import RunDirectory
 
 EPOCHS = 3

@@ -1,7 +1,6 @@
 import errno
 
 import pytest
-
 from ecgcls.interruption import is_disk_full
 
 

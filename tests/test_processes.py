@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from ecgcls.processes import count_started, must_start, read_rank
 
 from ecgcls.errors import ConfigError
-from ecgcls.processes import count_started, must_start, read_rank
 from tests.commands import QUICK, ecgcls, succeed, write_third_party
 
 TWO = ("trainer.devices=2", "trainer.strategy=ddp")

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from ecgcls.rescoring import parse_records, predict_data_set, read_cross_validation, read_run
 
 from ecgcls.data.synthetic import write_synthetic
 from ecgcls.errors import ConfigError
-from ecgcls.rescoring import parse_records, predict_data_set, read_cross_validation, read_run
 
 TOLD = {"split": "test", "missing_records": "error", "device": "cpu"}
 

@@ -6,7 +6,6 @@ import subprocess
 import sys
 
 import pytest
-
 from ecgcls.sweep import make_plan
 
 CLAIM = """

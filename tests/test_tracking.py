@@ -4,10 +4,10 @@ import json
 import sqlite3
 
 import pytest
+from ecgcls.tracking import check_installed
 from omegaconf import OmegaConf
 
 from ecgcls.errors import ConfigError
-from ecgcls.tracking import check_installed
 from tests.commands import QUICK, succeed
 
 

@@ -23,7 +23,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from ecgcls.data.signals import read_record
+from ecgcls.data.signals import read_record, to_millivolt
 from ecgcls.data.source import Source, split_settings
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.predictions import Predictions
@@ -166,7 +166,7 @@ class _Subject:
         assert isinstance(standardizer, Standardizer)
         return make_query(
             net,
-            torch.from_numpy(np.stack(signals)).float().mul_(1e-3),
+            torch.from_numpy(to_millivolt(np.stack(signals))),
             [example.class_index for example in examples],
             baseline_mv=standardizer.mean_mv,
             sd_mv=standardizer.sd_mv,

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from ecgcls.evaluation.results import score_split, write_json
 from omegaconf import OmegaConf
 
 from ecgcls.data.ptbxl import hash_tables
 from ecgcls.evaluation.predictions import Predictions
-from ecgcls.evaluation.results import score_split, write_json
 from ecgcls.runs import RunDirectory
 
 CLASSES = ("NORM", "LAFB/LPFB", "<b>&\"HYP'")

@@ -1,10 +1,10 @@
 import json
 
 import pytest
+from ecgcls.reporting.collect import collect
 from sklearn.metrics import average_precision_score
 
 from ecgcls.reporting import charts
-from ecgcls.reporting.collect import collect
 from ecgcls.reporting.curves import trace_all
 
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
+from ecgcls.reporting.collect import collect
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from ecgcls.reporting.collect import collect
 from ecgcls.reporting.curves import thin, trace_all, trace_curves
 
 
