@@ -29,10 +29,10 @@ def compare_job(config: DictConfig) -> None:
         if settings[name] is None:
             raise ConfigError(f"{name}=PATH is missing: a run's folder, that of a configuration, or a predictions file")
     from ecgcls.comparing import compare_sides, read_side, say_comparison, write_comparison
-    from ecgcls.evaluation.comparison import Comparing
+    from ecgcls.evaluation.comparison import ComparisonSettings
     from ecgcls.runs import name_output
 
-    how = Comparing(**{name: settings[name] for name in ("n_resamples", "level", "min_positives", "seed")})
+    how = ComparisonSettings(**{name: settings[name] for name in ("n_resamples", "level", "min_positives", "seed")})
     a, b = (read_side(settings[name], output_dir=Path(settings["output_dir"])) for name in ("a", "b"))
     by_class, over_runs = compare_sides(a, b, how)
     beside = a.path.with_name(f"{a.path.stem}_compare") if a.path.is_file() else a.path / "compare"

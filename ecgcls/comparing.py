@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 from ecgcls.config import identify
 from ecgcls.cross_validation import read_folds
 from ecgcls.errors import ConfigError, DataError
-from ecgcls.evaluation.comparison import VERDICTS, Comparing, compare, compare_folds
+from ecgcls.evaluation.comparison import VERDICTS, ComparisonSettings, compare
 from ecgcls.evaluation.figures import COLORS, save_figure
+from ecgcls.evaluation.folds import compare_folds
 from ecgcls.evaluation.metrics import OVERALL
 from ecgcls.evaluation.panels import Forest, draw_forest
 from ecgcls.evaluation.predictions import Predictions, pool, read_predictions
@@ -99,7 +100,7 @@ def read_side(text: str, *, output_dir: Path) -> Side:
     return Side(name, path, by_seed, by_run, n_train, n_test)
 
 
-def compare_sides(a: Side, b: Side, settings: Comparing) -> tuple[pd.DataFrame, pd.DataFrame]:
+def compare_sides(a: Side, b: Side, settings: ComparisonSettings) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Compare two sides.
 
     Returns
@@ -107,7 +108,7 @@ def compare_sides(a: Side, b: Side, settings: Comparing) -> tuple[pd.DataFrame, 
     by_class
         What `ecgcls.evaluation.comparison.compare` gives.
     over_runs
-        Indexed by metric: what `ecgcls.evaluation.comparison.compare_folds` gives over the runs that both have; empty
+        Indexed by metric: what `ecgcls.evaluation.folds.compare_folds` gives over the runs that both have; empty
         with fewer than two.
 
     Raises
@@ -134,7 +135,7 @@ def compare_sides(a: Side, b: Side, settings: Comparing) -> tuple[pd.DataFrame, 
 
 
 def write_comparison(
-    folder: Path, a: Side, b: Side, by_class: pd.DataFrame, over_runs: pd.DataFrame, settings: Comparing
+    folder: Path, a: Side, b: Side, by_class: pd.DataFrame, over_runs: pd.DataFrame, settings: ComparisonSettings
 ) -> None:
     """Write ``comparison.csv``, ``over_runs.csv``, ``comparison.json`` and ``figures/forest.png``."""
     write_atomically(folder / "comparison.csv", by_class.to_csv().encode())

@@ -22,8 +22,9 @@ from hydra.utils import instantiate
 
 from ecgcls.errors import DataError
 from ecgcls.evaluation.figures import draw_training_curves, save_figure
-from ecgcls.evaluation.intervals import METRICS, Bootstrap, correct_folds
-from ecgcls.evaluation.metrics import Scores, summarise_folds
+from ecgcls.evaluation.folds import correct_folds, summarize_folds
+from ecgcls.evaluation.intervals import Bootstrap
+from ecgcls.evaluation.metrics import METRICS, Scores
 from ecgcls.evaluation.predictions import Predictions, pool
 from ecgcls.evaluation.results import score_split, write_results
 from ecgcls.files import write_atomically
@@ -103,11 +104,11 @@ def cross_validate(folder: Path) -> CrossValidation:
         return found
     tested, left_out = read_folds(list(runs.values()), split="test")
     by_fold = [score_split(predictions) for predictions in tested]
-    over_folds = summarise_folds(by_fold)
+    over_folds = summarize_folds(by_fold)
     parts = [run.read_info()["data"]["parts"] for run in runs.values()]
     n_train, n_test = (float(np.mean([part[name]["n_records"] for part in parts])) for name in ("train", "test"))
     low, high = correct_folds(over_folds["mean"], over_folds["sd"], over_folds["n"], n_train=n_train, n_test=n_test)
-    is_metric = over_folds.index.get_level_values("metric").isin(METRICS)  # the others count records
+    is_metric = over_folds.index.get_level_values("metric").isin(list(METRICS))  # the others count records
     over_folds["low"], over_folds["high"] = np.where(is_metric, low, np.nan), np.where(is_metric, high, np.nan)
     cv = folder / "cv"
     pooled_predictions = pool(tested)

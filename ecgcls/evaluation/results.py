@@ -14,7 +14,8 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from ecgcls.errors import ConfigError
-from ecgcls.evaluation.calibration import reliability_curve
+from ecgcls.evaluation.calibration import measure_calibration, reliability_curve
+from ecgcls.evaluation.checks import check_threshold
 from ecgcls.evaluation.figures import (
     draw_confusion_matrices,
     draw_confusion_matrix,
@@ -24,11 +25,10 @@ from ecgcls.evaluation.figures import (
     save_figure,
 )
 from ecgcls.evaluation.intervals import Bootstrap, bootstrap
-from ecgcls.evaluation.metrics import Scores, check_threshold, score
+from ecgcls.evaluation.metrics import Scores, score
 from ecgcls.evaluation.panels import draw_calibration, draw_decision_curves, draw_subgroups
 from ecgcls.evaluation.predictions import SPLITS, Predictions
-from ecgcls.evaluation.recalibration import measure_calibration
-from ecgcls.evaluation.subgroups import Subgroups, find_worst, say_worst, score_subgroups
+from ecgcls.evaluation.subgroups import Subgroups, find_worst, format_worst, score_subgroups
 from ecgcls.evaluation.thresholds import decision_curves, restate_predictive_values
 from ecgcls.files import name_files, write_atomically, write_json
 
@@ -191,7 +191,7 @@ def _write_subgroups(
     worst = find_worst(table)
     if worst is None:
         return
-    log.info("Worst subgroup: %s", say_worst(worst, str(worst["grouping"])))
+    log.info("Worst subgroup: %s", format_worst(worst, str(worst["grouping"])))
     save_figure(draw_subgroups(table, worst, title=title), folder / "figures" / "subgroups.png")
 
 

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from ecgcls.cross_validation import read_folds
 from ecgcls.errors import ConfigError, DataError
-from ecgcls.evaluation.metrics import Scores, summarise_folds
+from ecgcls.evaluation.folds import summarize_folds
+from ecgcls.evaluation.metrics import Scores
 from ecgcls.evaluation.predictions import Predictions, pool
 from ecgcls.evaluation.results import score_split
 from ecgcls.runs import RunDirectory, read_thresholds
@@ -93,7 +94,7 @@ class Configuration:
     @cached_property
     def over_folds(self) -> pd.DataFrame:
         """Mean and sd over the finished folds, by class and metric."""
-        return summarise_folds([self._score(fold) for fold in self._tested[0]])
+        return summarize_folds([self._score(fold) for fold in self._tested[0]])
 
     @cached_property
     def histories(self) -> list[pd.DataFrame]:

@@ -7,11 +7,11 @@ import numpy as np
 
 from ecgcls.cross_validation import read_folds
 from ecgcls.errors import DataError
-from ecgcls.evaluation.comparison import Comparing, compare
+from ecgcls.evaluation.calibration import measure_calibration
+from ecgcls.evaluation.comparison import ComparisonSettings, compare
 from ecgcls.evaluation.intervals import Bootstrap, bootstrap
 from ecgcls.evaluation.metrics import OVERALL
 from ecgcls.evaluation.predictions import pool
-from ecgcls.evaluation.recalibration import measure_calibration
 from ecgcls.reporting.collect import SHOWN, Configuration
 
 _COMPARED = ("pr_auc", "roc_auc")
@@ -51,7 +51,7 @@ def compare_with_best(configurations: Sequence[Configuration]) -> list[dict[str,
     lines = []
     for other in others:
         try:
-            found = compare([best.pooled], [other.pooled], Comparing()).to_dict(orient="index")
+            found = compare([best.pooled], [other.pooled], ComparisonSettings()).to_dict(orient="index")
         except DataError as error:
             lines.append({"name": other.name, "reason": str(error), "metrics": {}})
             continue
