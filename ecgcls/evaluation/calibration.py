@@ -2,30 +2,39 @@ r"""Calibration: whether a class is true as often as its probability says.
 
 Task
     Of the records to which a model gives a class with probability 0.3, three in ten should have it.
-    `reliability_curve` puts records of like probability into a bin and sets their mean probability beside the
-    share of them that is positive.
+    `reliability_curve` puts records of similar probability into a bin and compares their mean probability with the
+    share of them that is positive; `measure_calibration` gives the numbers.
 
 Conventions
     - Arrays are `(record, class)`; `y_true` is 0 or 1, `y_prob` in [0, 1]. Each class is binned by itself,
       whatever else the record has.
     - A curve is the mean probability of a bin against its share of positives, as in a reliability diagram [1]_; a
-      perfectly calibrated class lies on the diagonal. Below it the model promises too much, above it too little [2]_.
+      perfectly calibrated class lies on the diagonal. Below it the probabilities are too high, above it too low [2]_.
       Some papers draw the middle of a bin instead of its mean probability, which is wrong by up to half a bin.
     - Records are few and the share of a bin is uncertain, so each comes with Wilson's 95 % score interval [3]_,
-      which stays in [0, 1] and keeps a width where no record or every record is positive. It speaks of one bin at
+      which stays in [0, 1] and keeps a width where no record or every record is positive. It is of one bin at
       a time, and takes records as independent (two ECGs of a patient are not quite).
     - Bins are counted from 0. The class order is that of `class_names`; a class without positives has a curve as
       well, flat at 0.
+    - The expected calibration error (ECE) is the mean distance between a bin's mean probability and its share of
+      positive records, weighted by its records, with bins of equal width or equal mass [4]_. It is never below 0 and
+      grows with the number of bins, so it has no interval here: compare it at equal numbers only.
+    - Brier score = reliability - resolution + uncertainty + within bins [5]_, with bins of equal mass: reliability is
+      the squared distance from the diagonal, resolution how far the bins' shares are from the prevalence, uncertainty
+      the variance of the truth; the last is what lies within the bins.
+    - Calibration slope: of a logistic regression of the truth on the logit, 1 at best; below 1 the probabilities are
+      too extreme. Intercept: what must be added to all logits for the mean probability to be the prevalence, 0 at best;
+      below 0 the probabilities are too high [6]_. nan where the probabilities separate the class perfectly.
 
 How many bins
     `n_bins` is the most there may be. No more are made than `n_records // 10`, and at least one.
 
-    'equal_mass' walks up the probabilities: each bin takes an equal share of the records that are left, rounded
+    'equal_mass' goes up the probabilities: each bin takes an equal share of the records that are left, rounded
     up. Records of equal probability stay together, so a bin grows until its last tie ends; where fewer than 10
     records would be left over, it takes them too. So every bin has at least 10 records (or there is one bin, of
     all of them), and a class whose probabilities are all alike has one.
 
-    'equal_width' cuts [0, 1] into bins of one width, each `(low, high]`, the first with 0. That leaves 10 records a
+    'equal_width' cuts [0, 1] into bins of one width, each `(low, high]`, the first with 0. That leaves 10 records per
     bin on average, but any one of them may be sparse, which its interval shows, or empty, which leaves it out.
 
 References
@@ -36,24 +45,37 @@ References
        doi:10.1145/1102351.1102430.
 .. [3] E. B. Wilson, "Probable inference, the law of succession, and statistical inference", Journal of the
        American Statistical Association 22(158), 1927, doi:10.1080/01621459.1927.10502953.
+.. [4] M. P. Naeini, G. F. Cooper, M. Hauskrecht, "Obtaining well calibrated probabilities using Bayesian binning",
+       AAAI 2015, doi:10.1609/aaai.v29i1.9602.
+.. [5] D. B. Stephenson, C. A. S. Coelho, I. T. Jolliffe, "Two extra components in the Brier score decomposition",
+       Weather and Forecasting 23(4), 2008, doi:10.1175/2007WAF2006116.1.
+.. [6] B. Van Calster et al., "Calibration: the Achilles heel of predictive analytics", BMC Medicine 17, 2019,
+       doi:10.1186/s12916-019-1466-7.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import brentq
+from scipy.special import expit, logit
+from sklearn.linear_model import LogisticRegression
 
 from ecgcls.errors import ConfigError
 from ecgcls.evaluation.checks import check_arrays
+from ecgcls.evaluation.metrics import OVERALL
+from ecgcls.evaluation.weighted import Array, cross_entropy
 
 MIN_RECORDS = 10
 """Fewer records than this make no bin of their own."""
-_STRATEGIES = ("equal_mass", "equal_width")
+Strategy = Literal["equal_mass", "equal_width"]
 _Z = 1.959963984540054  # of a standard normal variable, 95 % lie within this
+_EPS = 1e-7  # of a probability before its logit; a float32 sigmoid rounds to 0 or 1 not far beyond
+_WIDEST = 40.0  # an offset of logits beyond this changes nothing more
 
 
 def reliability_curve(
@@ -62,9 +84,9 @@ def reliability_curve(
     class_names: Sequence[str],
     *,
     n_bins: int = 10,
-    strategy: Literal["equal_mass", "equal_width"] = "equal_mass",
+    strategy: Strategy = "equal_mass",
 ) -> pd.DataFrame:
-    """Compare what was promised with what was true, class by class and bin by bin.
+    """Compare probabilities with frequencies, class by class and bin by bin.
 
     Parameters
     ----------
@@ -73,7 +95,7 @@ def reliability_curve(
     y_prob
         Probabilities in [0, 1], same shape.
     class_names
-        One name a class.
+        One name per class.
     n_bins
         The most bins a class may have, at least 1; few records make fewer (see above).
     strategy
@@ -82,7 +104,7 @@ def reliability_curve(
     Returns
     -------
     pandas.DataFrame
-        One row a class and bin, of bins that hold a record: `class`, `bin`, `prob_low` and `prob_high` (equal mass:
+        One row per class and bin, of bins that hold a record: `class`, `bin`, `prob_low` and `prob_high` (equal mass:
         the lowest and the highest probability in the bin; equal width: its borders), `mean_prob`, `share_positive`,
         `share_low` and `share_high` (the 95 % Wilson interval of the share), `n_records`, `n_positive`.
 
@@ -105,8 +127,8 @@ def reliability_curve(
     """
     if n_bins < 1:
         raise ConfigError(f"n_bins must be at least 1, got {n_bins}")
-    if strategy not in _STRATEGIES:
-        raise ConfigError(f"strategy must be one of {', '.join(_STRATEGIES)}, got {strategy!r}")
+    if strategy not in get_args(Strategy):
+        raise ConfigError(f"strategy must be one of {', '.join(get_args(Strategy))}, got {strategy!r}")
     y_true, y_prob = check_arrays(y_true, y_prob, class_names)
     n_bins = max(1, min(n_bins, len(y_true) // MIN_RECORDS))
     tables = {}
@@ -120,7 +142,72 @@ def reliability_curve(
     return pd.concat(tables, names=["class"]).reset_index(level="class").reset_index(drop=True)
 
 
-def _cut_by_mass(prob: NDArray[np.float64], n_bins: int) -> NDArray[np.int64]:
+def measure_calibration(
+    y_true: ArrayLike, y_prob: ArrayLike, class_names: Sequence[str], *, n_bins: int = 10
+) -> pd.DataFrame:
+    """Measure how far probabilities are from frequencies.
+
+    Parameters
+    ----------
+    y_true, y_prob
+        0 or 1, and probabilities; ``(record, class)``.
+    class_names
+        One name per class.
+    n_bins
+        The most bins a class may have; see `reliability_curve`.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by class, and 'overall' for their mean: ``ece_width``, ``ece_mass``, ``brier``, ``reliability``,
+        ``resolution``, ``uncertainty``, ``within_bins``, ``slope``, ``intercept``, ``log_loss``.
+    """
+    y_true, y_prob = check_arrays(y_true, y_prob, class_names)
+    by_mass = reliability_curve(y_true, y_prob, class_names, n_bins=n_bins)
+    by_width = reliability_curve(y_true, y_prob, class_names, n_bins=n_bins, strategy="equal_width")
+    rows = []
+    for column, name in enumerate(class_names):
+        truth, prob = y_true[:, column], y_prob[:, column]
+        mass, width = (table[table["class"] == name] for table in (by_mass, by_width))
+        prevalence, share = truth.mean(), mass["n_records"] / len(truth)
+        brier = float(np.mean((prob - truth) ** 2))
+        reliability = float((share * (mass["mean_prob"] - mass["share_positive"]) ** 2).sum())
+        resolution = float((share * (mass["share_positive"] - prevalence) ** 2).sum())
+        uncertainty = float(prevalence * (1 - prevalence))
+        slope, intercept = _regress(truth, prob)
+        rows.append(
+            {
+                "ece_width": _mean_distance(width),
+                "ece_mass": _mean_distance(mass),
+                "brier": brier,
+                "reliability": reliability,
+                "resolution": resolution,
+                "uncertainty": uncertainty,
+                "within_bins": brier - (reliability - resolution + uncertainty),
+                "slope": slope,
+                "intercept": intercept,
+                "log_loss": float(cross_entropy(truth, prob).mean()),
+            }
+        )
+    table = pd.DataFrame(rows, index=pd.Index(list(class_names), name="class"))
+    table.loc[OVERALL] = table.mean()
+    return table
+
+
+def regress_logistic(logits: Array, truth: NDArray, weights: Array | None = None) -> tuple[float, float]:
+    """Return slope and intercept of an unpenalized logistic regression."""
+    model = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-10, max_iter=1000)
+    model.fit(logits[:, None], truth, sample_weight=weights)
+    return float(model.coef_[0, 0]), float(model.intercept_[0])
+
+
+def to_logits(y_prob: Array) -> Array:
+    """Return the logits of probabilities, which are kept 1e-7 away from 0 and 1."""
+    logits: Array = logit(np.clip(y_prob, _EPS, 1 - _EPS))
+    return logits
+
+
+def _cut_by_mass(prob: Array, n_bins: int) -> NDArray[np.int64]:
     """Choose where bins of sorted probabilities begin and end: 0, ..., n_records."""
     n_records = len(prob)
     ends = np.append(np.flatnonzero(np.diff(prob) > 0) + 1, n_records)  # where a run of equal probabilities ends
@@ -134,7 +221,7 @@ def _cut_by_mass(prob: NDArray[np.float64], n_bins: int) -> NDArray[np.int64]:
     return np.array(cuts)
 
 
-def _tabulate_by_width(truth: NDArray[np.int8], prob: NDArray[np.float64], n_bins: int) -> pd.DataFrame:
+def _tabulate_by_width(truth: NDArray[np.int8], prob: Array, n_bins: int) -> pd.DataFrame:
     borders = np.linspace(0.0, 1.0, n_bins + 1)
     cuts = np.concatenate([[0], np.searchsorted(prob, borders[1:], side="right")])
     filled = np.flatnonzero(np.diff(cuts))
@@ -142,7 +229,7 @@ def _tabulate_by_width(truth: NDArray[np.int8], prob: NDArray[np.float64], n_bin
     return table.assign(bin=filled, prob_low=borders[filled], prob_high=borders[filled + 1])
 
 
-def _tabulate(truth: NDArray[np.int8], prob: NDArray[np.float64], cuts: NDArray[np.int64]) -> pd.DataFrame:
+def _tabulate(truth: NDArray[np.int8], prob: Array, cuts: NDArray[np.int64]) -> pd.DataFrame:
     """Describe the bins between the cuts of records sorted by probability; none of them is empty."""
     begins = cuts[:-1]
     n_records = np.diff(cuts)
@@ -163,12 +250,32 @@ def _tabulate(truth: NDArray[np.int8], prob: NDArray[np.float64], cuts: NDArray[
     )
 
 
-def _wilson_interval(
-    n_positive: NDArray[np.int64], n_records: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _wilson_interval(n_positive: NDArray[np.int64], n_records: NDArray[np.int64]) -> tuple[Array, Array]:
     share = n_positive / n_records
     weight = _Z**2 / n_records
     middle = (share + weight / 2) / (1 + weight)
     half = np.sqrt(share * (1 - share) * weight + weight**2 / 4) / (1 + weight)
     # at a share of 0 or 1 the ends are 0 and 1, but for rounding
     return np.clip(middle - half, 0.0, share), np.clip(middle + half, share, 1.0)
+
+
+def _mean_distance(bins: pd.DataFrame) -> float:
+    distance = (bins["mean_prob"] - bins["share_positive"]).abs()
+    return float((distance * bins["n_records"]).sum() / bins["n_records"].sum())
+
+
+def _regress(truth: NDArray[np.int8], prob: Array) -> tuple[float, float]:
+    """Return calibration slope and intercept; nan where the probabilities separate the class, or it is undefined."""
+    is_true, logits = truth == 1, to_logits(prob)
+    if is_true.all() or not is_true.any():
+        return float("nan"), float("nan")
+    slope = float("nan")
+    overlaps = logits[is_true].min() <= logits[~is_true].max() and logits[~is_true].min() <= logits[is_true].max()
+    if overlaps and np.ptp(logits) > 0:
+        slope = regress_logistic(logits, truth)[0]
+    return slope, _find_offset(logits, float(truth.mean()))
+
+
+def _find_offset(logits: Array, mean: float) -> float:
+    """Return what must be added to the logits for the mean probability to be `mean`."""
+    return float(brentq(lambda offset: expit(logits + offset).mean() - mean, -_WIDEST, _WIDEST))

@@ -93,6 +93,39 @@ def check_whole_numbers(name: str, values: ArrayLike) -> NDArray[np.int64]:
     return array.astype(np.int64)
 
 
+def check_threshold(threshold: float | Sequence[float], class_names: Sequence[str]) -> NDArray[np.float64]:
+    """Refuse anything but one threshold in [0, 1], or one per class.
+
+    Raises
+    ------
+    ConfigError
+        If so.
+    """
+    thresholds = np.asarray(threshold, dtype=np.float64)
+    if thresholds.shape not in {(), (len(class_names),)}:
+        raise ConfigError(f"threshold must be one number or one per class ({len(class_names)}), got {thresholds.shape}")
+    outside = thresholds[~((thresholds >= 0) & (thresholds <= 1))]  # nan is outside
+    if outside.size:
+        raise ConfigError(f"threshold must be in [0, 1], got {outside.flat[0]:g}")
+    return thresholds
+
+
+def check_pos_weight(pos_weight: ArrayLike, n_classes: int) -> NDArray[np.float64]:
+    """Refuse anything but one finite weight above 0, or one per class; return an array of shape (1,) or (n_classes,).
+
+    Raises
+    ------
+    ConfigError
+        If so.
+    """
+    weights = np.atleast_1d(np.asarray(pos_weight, dtype=np.float64))
+    if weights.shape not in {(1,), (n_classes,)}:
+        raise ConfigError(f"pos_weight must be one number or one per class ({n_classes}), got {weights.shape}")
+    if not (np.isfinite(weights) & (weights > 0)).all():
+        raise ConfigError(f"pos_weight must be finite and above 0, got {weights.tolist()}")
+    return weights
+
+
 def check_settings(settings: Any, section: str = "", **least: float) -> None:
     """Refuse settings that are not among the choices of their annotation, or too small.
 

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from ecgcls.errors import ConfigError, DataError
-from ecgcls.evaluation.comparison import Comparing, compare, compare_folds
-from ecgcls.evaluation.metrics import LEADERBOARD, METRICS, OVERALL
+from ecgcls.evaluation.comparison import ComparisonSettings, compare
+from ecgcls.evaluation.folds import compare_folds
+from ecgcls.evaluation.metrics import OVERALL, class_metrics, overall_metrics
 from ecgcls.evaluation.predictions import Predictions
 from ecgcls.evaluation.settings import Bootstrap
 from ecgcls.figures.forest import draw_differences
@@ -76,13 +77,13 @@ class Comparison:
     by_class
         What `ecgcls.evaluation.comparison.compare` returns.
     over_runs
-        Indexed by metric: what `ecgcls.evaluation.comparison.compare_folds` returns over the runs that both have; empty
+        Indexed by metric: what `ecgcls.evaluation.folds.compare_folds` returns over the runs that both have; empty
         with fewer than two.
     """
 
     a: Side
     b: Side
-    settings: Comparing
+    settings: ComparisonSettings
     by_class: pd.DataFrame
     over_runs: pd.DataFrame
 
@@ -140,7 +141,7 @@ def compare_sides(a: Side, b: Side, *, overrides: Mapping[str, Any]) -> Comparis
     a, b
         What is compared.
     overrides
-        Fields of `Comparing`; None keeps what a's own intervals are computed with.
+        Fields of `ComparisonSettings`; None keeps what a's own intervals are computed with.
 
     Raises
     ------
@@ -150,7 +151,7 @@ def compare_sides(a: Side, b: Side, *, overrides: Mapping[str, Any]) -> Comparis
     if list(a.tested) != list(b.tested) and {len(a.tested), len(b.tested)} != {1}:
         raise DataError(f"a has the seeds {[*a.tested]}, b has {[*b.tested]}: train the missing ones")
     own = a.intervals
-    settings = Comparing(own.n_resamples, own.level, own.min_positives, own.seed)
+    settings = ComparisonSettings(own.n_resamples, own.level, own.min_positives, own.seed)
     settings = replace(settings, **{name: value for name, value in overrides.items() if value is not None})
     by_class = compare([*a.tested.values()], [*b.tested.values()], settings)
     return Comparison(a, b, settings, by_class, _compare_runs(a, b, level=settings.level))
@@ -163,10 +164,10 @@ def _compare_runs(a: Side, b: Side, *, level: float) -> pd.DataFrame:
         return pd.DataFrame()
     n_train, n_test = ((a.count_records(part) + b.count_records(part)) / 2 for part in ("train", "test"))
     rows = {
-        metric: compare_folds(
-            *[[one[run][metric] for run in shared] for one in scores], n_train=n_train, n_test=n_test, level=level
+        metric.key: compare_folds(
+            *[[one[run][metric.key] for run in shared] for one in scores], n_train=n_train, n_test=n_test, level=level
         )
-        for metric in OVERALL_METRICS
+        for metric in overall_metrics()
     }
     return pd.DataFrame(rows).T.rename_axis("metric")
 
@@ -200,8 +201,7 @@ def write_comparison(comparison: Comparison, folder: Path) -> None:
 def format_comparison(comparison: Comparison) -> str:
     """Return the result as text: the leaderboard's metrics by class, and over folds and seeds."""
     by_class, over_runs, level = comparison.by_class, comparison.over_runs, comparison.settings.level
-    shown = {METRICS[key].macro_source or key: METRICS[key].label for key in LEADERBOARD}
-    labels = {key: METRICS[key].label for key in LEADERBOARD} | shown
+    labels = {each.key: each.label for each in (*overall_metrics(headline=True), *class_metrics(headline=True))}
     rows = []
     for (name, metric), row in zip(by_class.index.tolist(), by_class.to_dict(orient="records"), strict=True):
         if metric not in labels:
@@ -230,7 +230,7 @@ def format_comparison(comparison: Comparison) -> str:
         n_runs = int(over_runs["n_runs"].max())
         text += f"\n\nOver {n_runs} folds and seeds (corrected resampled t-test); here each net\n"
         text += "ranks its own test records, above the records of all nets are ranked together:\n"
-        table = over_runs.loc[list(LEADERBOARD), ["mean", "sd", "low", "high", "p"]]
+        table = over_runs.loc[[each.key for each in overall_metrics(headline=True)], ["mean", "sd", "low", "high", "p"]]
         text += table.rename(index=labels).to_string(float_format="{:.3f}".format)
     return text
 

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ecgcls.evaluation.intervals import correct_folds
-from ecgcls.evaluation.metrics import LEADERBOARD, METRICS
+from ecgcls.evaluation.folds import correct_folds
+from ecgcls.evaluation.metrics import METRICS, overall_metrics
 from ecgcls.figures.curves import draw_training_curves
 from ecgcls.figures.style import save_figure
 from ecgcls.files import write_atomically
@@ -87,7 +87,7 @@ def add_corrected_intervals(one: Configuration) -> pd.DataFrame:
         n_test=one.count_records("test"),
         level=one.evaluation.intervals.level,
     )
-    is_metric = table.index.get_level_values("metric").isin(METRICS)  # the others count records
+    is_metric = table.index.get_level_values("metric").isin(list(METRICS))  # the others count records
     return table.assign(low=np.where(is_metric, low, np.nan), high=np.where(is_metric, high, np.nan))
 
 
@@ -97,8 +97,8 @@ def format_configurations(found: Sequence[Configuration]) -> str:
     for one in found:
         name = f"{one.info.model} {one.info.variant}".strip()
         row = {"model": name, "parameters": f"{one.info.n_parameters:,}", "folds": f"{len(one.runs)}/{one.n_folds}"}
-        for key in LEADERBOARD:
-            label = METRICS[key].label
+        for metric in overall_metrics(headline=True):
+            key, label = metric.key, metric.label
             row |= {f"{label} pooled": "", f"{label} folds": ""}
             if one.is_complete:
                 mean, sd = one.over_folds.loc[("overall", key), ["mean", "sd"]].to_numpy(dtype=float)

@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from ecgcls.evaluation.calibration import reliability_curve
+from ecgcls.evaluation.calibration import measure_calibration, reliability_curve
+from ecgcls.evaluation.checks import check_threshold
 from ecgcls.evaluation.intervals import Bootstrap, bootstrap
-from ecgcls.evaluation.metrics import OVERALL, Scores, check_threshold
+from ecgcls.evaluation.metrics import OVERALL, RANKING, Scores, class_metrics, find_macro
 from ecgcls.evaluation.predictions import SPLITS, Predictions
-from ecgcls.evaluation.recalibration import measure_calibration
 from ecgcls.evaluation.scoring import score_predictions
 from ecgcls.evaluation.settings import EvaluationSettings
 from ecgcls.evaluation.subgroups import find_worst, format_worst, score_subgroups
@@ -140,14 +140,16 @@ def tabulate(folder: Path, split: str) -> pd.DataFrame:
         The split that was drawn.
     """
     scores = json.loads((folder / "metrics.json").read_text())[split]
-    columns = {"n_positive": "positives", "pr_auc": "PR-AUC", "roc_auc": "ROC-AUC", "f1": "F1"}
+    shown = class_metrics(headline=True)
+    columns = {"n_positive": "positives"} | {metric.key: metric.label for metric in shown}
     table = pd.DataFrame(scores["by_class"]).T[list(columns)].rename(columns=columns)
-    overall = scores["overall"]
-    table.loc["macro"] = [overall["n_positive"], overall["pr_auc"], overall["roc_auc"], overall["f1_macro"]]
+    macros = [find_macro(metric.key) for metric in shown]
+    overall = {None: float("nan")} | scores["overall"]
+    table.loc["macro"] = [overall["n_positive"], *(overall[macro.key if macro else None] for macro in macros)]
     table = table.astype(float).astype({"positives": int})
     intervals = read_intervals(folder)
     if intervals is not None:
-        for metric in ("roc_auc", "pr_auc"):
+        for metric in reversed(RANKING):
             of_metric = intervals.xs(metric, level="metric").rename(index={OVERALL: "macro"})
             texts = [_format_interval(of_metric.loc[name]) for name in table.index]
             label = f"{100 * float(of_metric['level'].iloc[0]):g} %"

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ecgcls.evaluation.metrics import LEADERBOARD, METRICS
+from ecgcls.evaluation.metrics import METRICS, overall_metrics
 from ecgcls.files import write_atomically
 from ecgcls.identity import flatten
 from ecgcls.runs.configuration import Configuration
@@ -226,9 +226,9 @@ def _describe_evaluation(
     info: RunInfo, one: Configuration, intervals: Mapping[str, tuple[float, float] | None]
 ) -> dict[str, str]:
     performance = ", ".join(
-        f"{METRICS[key].label} {one.scores.overall[key]:.3f}"
-        + ("" if not (limits := intervals[key]) else f" [{limits[0]:.3f}, {limits[1]:.3f}]")
-        for key in LEADERBOARD
+        f"{metric.label} {one.scores.overall[metric.key]:.3f}"
+        + ("" if not (limits := intervals[metric.key]) else f" [{limits[0]:.3f}, {limits[1]:.3f}]")
+        for metric in overall_metrics(headline=True)
     )
     learned, thresholds = info.decisions, ", ".join(f"{name} {at:.3g}" for name, at in info.thresholds.items())
     return {

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from ecgcls import __version__
-from ecgcls.evaluation.metrics import LEADERBOARD, METRICS
+from ecgcls.evaluation.metrics import METRICS
 from ecgcls.files import write_atomically
 from ecgcls.reporting import charts
 from ecgcls.reporting.cards import write_cards
@@ -26,6 +26,7 @@ from ecgcls.reporting.facts import compare_versions, describe_data, list_checks,
 from ecgcls.reporting.gallery import collect_galleries
 from ecgcls.reporting.statistics import (
     CALIBRATION,
+    LEADERBOARD,
     compare_with_best,
     describe_calibration,
     summarize_configuration,
@@ -103,7 +104,7 @@ def _collect_content(experiment: Experiment, *, data_root: Path | None) -> dict[
         "version": __version__,
         "n_records": len(widest),
         "n_patients": len(np.unique(widest.patient_id)),
-        "shown": {key: METRICS[key].label for key in LEADERBOARD},
+        "shown": LEADERBOARD,
         "columns": {"n_positive": "Positives", "prevalence": "Prevalence"}
         | {key: METRICS[key].label for key in _BY_CLASS},
         "board": [summarize_configuration(one) for one in configurations],

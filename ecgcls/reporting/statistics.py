@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 
 from ecgcls.errors import DataError
-from ecgcls.evaluation.comparison import Comparing, compare
+from ecgcls.evaluation.calibration import measure_calibration
+from ecgcls.evaluation.comparison import ComparisonSettings, compare
 from ecgcls.evaluation.intervals import bootstrap
-from ecgcls.evaluation.metrics import LEADERBOARD, OVERALL
-from ecgcls.evaluation.recalibration import measure_calibration
+from ecgcls.evaluation.metrics import OVERALL, RANKING, overall_metrics
 from ecgcls.runs.configuration import Configuration
 
-_COMPARED = ("pr_auc", "roc_auc")
+LEADERBOARD = {metric.key: metric.label for metric in overall_metrics(headline=True)}
+"""Metrics of the leaderboard, with their labels."""
 CALIBRATION = {
     "ece_mass": "ECE (equal mass)",
     "ece_width": "ECE (equal width)",
@@ -68,7 +69,7 @@ def compare_with_best(configurations: Sequence[Configuration]) -> list[dict[str,
     """
     best, *others = configurations
     own = best.evaluation.intervals
-    settings = Comparing(own.n_resamples, own.level, own.min_positives, own.seed)
+    settings = ComparisonSettings(own.n_resamples, own.level, own.min_positives, own.seed)
     lines: list[dict[str, Any]] = []
     for other in others:
         try:
@@ -80,7 +81,7 @@ def compare_with_best(configurations: Sequence[Configuration]) -> list[dict[str,
         metrics = {
             metric: {key: float(row[key]) for key in ("difference", "low", "high", "p", "detectable")}
             | {"verdict": verdicts.get(str(row["verdict"]), "no difference shown")}
-            for metric in _COMPARED
+            for metric in RANKING
             for row in [table[OVERALL, metric]]
         }
         lines.append({"name": other.name, "reason": "", "metrics": metrics})

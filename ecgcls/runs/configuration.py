@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from ecgcls.errors import ConfigError, DataError
-from ecgcls.evaluation.metrics import Scores, summarize_folds
+from ecgcls.evaluation.folds import summarize_folds
+from ecgcls.evaluation.metrics import Scores
 from ecgcls.evaluation.predictions import THRESHOLD, Predictions, pool
 from ecgcls.evaluation.scoring import score_predictions, select_classes
 from ecgcls.evaluation.settings import EvaluationSettings

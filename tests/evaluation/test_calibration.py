@@ -1,15 +1,25 @@
 import numpy as np
 import pytest
+import statsmodels.api as sm
+from scipy.special import expit, logit
 from scipy.stats import binomtest
 from sklearn.calibration import calibration_curve
 
 from ecgcls.errors import ConfigError
-from ecgcls.evaluation.calibration import reliability_curve
+from ecgcls.evaluation.calibration import measure_calibration, reliability_curve
+
+
+def simulate(n_records, seed):
+    """Labels, and probabilities that are too extreme and too high."""
+    generator = np.random.default_rng(seed)
+    y_prob = expit(generator.normal(0, 2, (n_records, 1)))
+    true_prob = expit(0.5 * logit(y_prob) - 1.5)
+    return (generator.random((n_records, 1)) < true_prob).astype(int), y_prob
 
 
 @pytest.fixture
 def drawn():
-    """Labels drawn with the very probabilities that are told."""
+    """Labels drawn with the very probabilities that are predicted."""
     rng = np.random.default_rng(0)
     y_prob = rng.random((2000, 2))
     return (rng.random((2000, 2)) < y_prob).astype(int), y_prob
@@ -42,7 +52,7 @@ def test_intervals_are_wilsons(drawn):
         assert (row.share_low, row.share_high) == pytest.approx((interval.low, interval.high), abs=1e-9)
 
 
-def test_equal_probabilities_are_never_parted():
+def test_equal_probabilities_stay_in_one_bin():
     y_prob = np.repeat([0.1, 0.2, 0.9], [35, 5, 20])[:, None]
     curve = reliability_curve(np.zeros((60, 1)), y_prob, ["A"])
     assert curve["n_records"].sum() == 60
@@ -114,6 +124,45 @@ def test_whatever_the_ties_no_record_is_lost_and_no_bin_of_equal_mass_is_sparse(
     ("changed", "message"),
     [({"n_bins": 0}, "n_bins must be at least 1, got 0"), ({"strategy": "mass"}, "strategy must be one of")],
 )
-def test_what_is_no_curve_is_told(drawn, changed, message):
+def test_wrong_settings_of_a_curve_are_refused(drawn, changed, message):
     with pytest.raises(ConfigError, match=message):
         reliability_curve(*drawn, ["A", "B"], **changed)
+
+
+def test_slope_and_intercept_are_those_of_statsmodels():
+    y_true, y_prob = simulate(600, 13)
+    found = measure_calibration(y_true, y_prob, ["MI"]).loc["MI"]
+    logits = logit(y_prob[:, 0])
+    slope = sm.GLM(y_true[:, 0], sm.add_constant(logits), family=sm.families.Binomial()).fit().params[1]
+    intercept = sm.GLM(y_true[:, 0], np.ones(600), family=sm.families.Binomial(), offset=logits).fit().params[0]
+    assert (found["slope"], found["intercept"]) == (pytest.approx(slope, abs=1e-5), pytest.approx(intercept, abs=1e-6))
+
+
+def test_the_brier_score_is_the_sum_of_its_parts():
+    y_true, y_prob = simulate(500, 14)
+    found = measure_calibration(y_true, y_prob, ["MI"]).loc["MI"]
+    bins = reliability_curve(y_true, y_prob, ["MI"])
+    within = 0.0
+    for _, one in bins.iterrows():  # within-bin variance less twice the within-bin covariance (Stephenson et al.)
+        held = (y_prob[:, 0] >= one["prob_low"]) & (y_prob[:, 0] <= one["prob_high"])
+        prob, truth = y_prob[held, 0], y_true[held, 0]
+        within += ((prob - prob.mean()) ** 2).sum() - 2 * ((truth - truth.mean()) * (prob - prob.mean())).sum()
+    assert found["within_bins"] == pytest.approx(within / 500, abs=1e-12)
+    assert found["brier"] == pytest.approx(np.mean((y_prob - y_true) ** 2))
+
+
+def test_the_calibration_error_of_a_hand_worked_case():
+    # Ten records at 0.2, of which four are positive, and thirty at 0.7, of which 21 are: 10/40 * 0.2 + 30/40 * 0.
+    y_prob = np.array([[0.2]] * 10 + [[0.7]] * 30)
+    y_true = np.array([[1]] * 4 + [[0]] * 6 + [[1]] * 21 + [[0]] * 9)
+    found = measure_calibration(y_true, y_prob, ["MI"]).loc["MI"]
+    assert (found["ece_mass"], found["ece_width"]) == (pytest.approx(0.05), pytest.approx(0.05))
+
+
+def test_separated_or_undefined_classes_have_no_slope():
+    y_prob = np.array([[0.9, 0.5]] * 20 + [[0.1, 0.5]] * 20)
+    y_true = np.array([[1, 0]] * 20 + [[0, 0]] * 20)
+    found = measure_calibration(y_true, y_prob, ["MI", "HYP"])
+    assert np.isnan(found.loc["MI", "slope"])
+    assert found.loc["HYP", ["slope", "intercept"]].isna().all()
+    assert np.isfinite(found.loc["HYP", "brier"])

@@ -2,12 +2,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy import stats
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from ecgcls.errors import DataError
-from ecgcls.evaluation.comparison import Comparing, check_same_records, compare, compare_folds, delong, mcnemar
+from ecgcls.evaluation.comparison import ComparisonSettings, check_same_records, compare
 from ecgcls.evaluation.predictions import Predictions
+from ecgcls.evaluation.significance import delong
 
 CLASSES = ("NORM", "MI")
 
@@ -24,70 +24,24 @@ def say(strength, *, n_patients=300, seed=0, noise_seed=1):
     return Predictions(ids, patient, 0 * ids, np.full(len(ids), "test"), y_true, y_prob, CLASSES)
 
 
-def count_pairs(truth, y_prob):
-    """The placement of every record, pair by pair."""
-    pos, neg = y_prob[truth == 1], y_prob[truth == 0]
-    wins = (pos[:, None] > neg) + 0.5 * (pos[:, None] == neg)  # (positive, negative)
-    return wins.mean(axis=1), wins.mean(axis=0)
-
-
-def test_delong_of_single_records_is_the_sum_over_all_pairs():
-    said = say(1.0)
-    truth, other = said.y_true[:, 0], np.round(say(0.6, noise_seed=2).y_prob[:, 0], 2)
-    one = np.round(said.y_prob[:, 0], 2)  # ties
-    placed = [count_pairs(truth, prob) for prob in (one, other)]
-    pos, neg = placed[0][0] - placed[1][0], placed[0][1] - placed[1][1]
-    variance = pos.var(ddof=1) / len(pos) + neg.var(ddof=1) / len(neg)
-    difference, error, p = delong(truth, one, other, np.arange(len(truth)))
-    assert difference == pytest.approx(roc_auc_score(truth, one) - roc_auc_score(truth, other))
-    assert error == pytest.approx(np.sqrt(variance))
-    assert p == pytest.approx(2 * stats.norm.sf(abs(difference) / np.sqrt(variance)))
-
-
-def test_delong_knows_that_a_patients_copies_tell_nothing_new():
-    said, other = say(1.0), say(0.6, noise_seed=2)
-    rows = np.arange(0, 600, 2)  # one record a patient
-    arguments = [said.y_true[rows, 0], said.y_prob[rows, 0], other.y_prob[rows, 0]]
-    single = delong(*arguments, rows)
-    copied = delong(*(np.repeat(each, 5) for each in arguments), np.repeat(rows, 5))
-    naive = delong(*(np.repeat(each, 5) for each in arguments), np.arange(5 * len(rows)))
-    assert copied[1] == pytest.approx(single[1], rel=0.01)
-    assert naive[1] == pytest.approx(single[1] / np.sqrt(5), rel=0.02)
-
-
-def test_delong_of_the_same_probabilities_finds_nothing():
-    said = say(1.0)
-    same = delong(said.y_true[:, 0], said.y_prob[:, 0], said.y_prob[:, 0], said.patient_id)
-    assert same == (0.0, 0.0, 1.0)
-    assert np.isnan(delong([1, 0, 0], [0.5, 0.2, 0.1], [0.4, 0.3, 0.2], [1, 2, 3])[2])
-
-
-def test_mcnemar_is_a_sign_test_of_the_records_on_which_they_differ():
-    truth = np.ones(30, dtype=int)
-    a, b = np.ones(30, dtype=int), np.ones(30, dtype=int)
-    a[:3], b[3:15] = 0, 0  # a alone is wrong in 3, b alone in 12
-    assert mcnemar(truth, a, b) == pytest.approx(stats.binomtest(3, 15).pvalue)
-    assert mcnemar(truth, a, a) == 1.0
-
-
 def test_a_better_model_is_told_and_an_equal_one_is_not():
     good, poor = say(2.0), say(0.5)
-    found = compare([good], [poor], Comparing(n_resamples=400))
+    found = compare([good], [poor], ComparisonSettings(n_resamples=400))
     for metric in ("pr_auc", "roc_auc"):
         assert (found.xs(metric, level="metric")["verdict"] == "a better").all()
     assert found.loc[("overall", "log_loss"), "difference"] < 0
     assert found.loc[("overall", "log_loss"), "verdict"] == "a better"  # lower
-    assert (compare([poor], [good], Comparing(n_resamples=400)).loc[("MI", "pr_auc"), "verdict"]) == "b better"
-    equal = compare([say(1.0)], [say(1.0, noise_seed=3)], Comparing(n_resamples=400))
+    assert (compare([poor], [good], ComparisonSettings(n_resamples=400)).loc[("MI", "pr_auc"), "verdict"]) == "b better"
+    equal = compare([say(1.0)], [say(1.0, noise_seed=3)], ComparisonSettings(n_resamples=400))
     assert (equal.loc["overall", "verdict"] == "cannot be told").all()
-    itself = compare([good], [good], Comparing(n_resamples=50))
+    itself = compare([good], [good], ComparisonSettings(n_resamples=50))
     assert (itself["difference"] == 0).all()
     assert (itself["p_holm"] == 1).all()
 
 
 def test_values_intervals_and_detectable_differences():
     a, b = say(1.2), say(0.9, noise_seed=2)
-    found = compare([a], [b], Comparing(n_resamples=2000))
+    found = compare([a], [b], ComparisonSettings(n_resamples=2000))
     row = found.loc[("MI", "pr_auc")]
     expected = [average_precision_score(said.y_true[:, 1], said.y_prob[:, 1]) for said in (a, b)]
     assert row[["a", "b"]].tolist() == pytest.approx(expected)
@@ -109,7 +63,7 @@ def test_values_intervals_and_detectable_differences():
 
 
 def test_holm_adjusts_over_the_classes_only():
-    found = compare([say(1.2)], [say(1.0, noise_seed=2)], Comparing(n_resamples=500))
+    found = compare([say(1.2)], [say(1.0, noise_seed=2)], ComparisonSettings(n_resamples=500))
     smaller, larger = sorted(found.loc[[("NORM", "pr_auc"), ("MI", "pr_auc")], "p"])
     adjusted = sorted(found.loc[[("NORM", "pr_auc"), ("MI", "pr_auc")], "p_holm"])
     assert adjusted == pytest.approx([min(1, 2 * smaller), max(min(1, 2 * smaller), larger)])
@@ -119,19 +73,9 @@ def test_holm_adjusts_over_the_classes_only():
 
 def test_seeds_are_averaged():
     a, b = [say(1.2), say(1.2, noise_seed=5)], [say(0.9, noise_seed=2), say(0.9, noise_seed=6)]
-    found = compare(a, b, Comparing(n_resamples=200)).loc[("MI", "roc_auc")]
+    found = compare(a, b, ComparisonSettings(n_resamples=200)).loc[("MI", "roc_auc")]
     assert found["a"] == pytest.approx(np.mean([roc_auc_score(one.y_true[:, 1], one.y_prob[:, 1]) for one in a]))
     assert np.isnan(found["delong_p"])
-
-
-def test_the_corrected_t_test_by_hand():
-    found = compare_folds([0.80, 0.78, 0.83, 0.79, 0.80], [0.76, 0.77, 0.78, 0.77, 0.77], n_train=700, n_test=200)
-    differences = np.array([0.04, 0.01, 0.05, 0.02, 0.03])
-    t = 0.03 / (differences.std(ddof=1) * np.sqrt(1 / 5 + 200 / 700))
-    assert found["t"] == pytest.approx(t)
-    assert found["p"] == pytest.approx(2 * stats.t.sf(t, 4))
-    assert found["low"] == pytest.approx(0.03 - stats.t.ppf(0.975, 4) * 0.03 / t)
-    assert np.isnan(compare_folds([0.8], [0.7], n_train=7, n_test=2)["p"])
 
 
 def test_only_the_same_records_are_compared():

@@ -4,8 +4,9 @@ from scipy import stats
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from ecgcls.errors import ConfigError, DataError
-from ecgcls.evaluation.intervals import Bootstrap, _Column, bootstrap, correct_folds
-from ecgcls.evaluation.metrics import score
+from ecgcls.evaluation.intervals import Bootstrap, bootstrap
+from ecgcls.evaluation.metrics import METRICS, score
+from ecgcls.evaluation.weighted import Records, measure
 
 CLASSES = ("NORM", "MI", "HYP")
 
@@ -22,14 +23,14 @@ def said():
 def test_weighted_records_score_as_repeated_ones(said):
     y_true, y_prob = said
     weights = np.random.default_rng(1).multinomial(150, np.full(150, 1 / 150), 20).T  # (record, resample)
-    for number, name in enumerate(CLASSES):
-        column = _Column.sort(y_true[:, number], y_prob[:, number], is_predicted=y_prob[:, number] >= 0.4)
-        found = column.measure(weights)
-        for resample in range(20):
-            rows = np.repeat(np.arange(150), weights[:, resample])
-            expected = score(y_true[rows][:, [number]], y_prob[rows][:, [number]], [name], threshold=0.4).by_class
-            names = ["pr_auc", "roc_auc", "f1", "mcc", "sensitivity", "specificity", "precision", "npv", "brier"]
-            np.testing.assert_allclose(found[:, resample], expected[names].to_numpy()[0], rtol=1e-12)
+    found = measure(Records.check(y_true, y_prob, CLASSES, threshold=0.4), weights.astype(float), METRICS)
+    for resample in range(20):
+        rows = np.repeat(np.arange(150), weights[:, resample])
+        expected = score(y_true[rows], y_prob[rows], CLASSES, threshold=0.4)
+        for key, values in found.by_class.items():
+            np.testing.assert_allclose(values[:, resample], expected.by_class[key], rtol=1e-12)
+        for key, values in found.average().items():
+            np.testing.assert_allclose(values[resample], expected.overall[key], rtol=1e-12)
 
 
 @pytest.mark.parametrize("method", ["percentile", "bca"])
@@ -157,13 +158,3 @@ def test_patients_are_needed(said):
         bootstrap(*said, np.arange(10), CLASSES)
     with pytest.raises(DataError, match="at least two patients, got 1"):
         bootstrap(*said, np.zeros(150, dtype=int), CLASSES)
-
-
-def test_folds_are_corrected_by_hand():
-    # mean 0.72, s^2 = 0.001 / 4; (1/5 + 2/7) s^2 = 0.000121; t(4) = 2.776
-    sd = float(np.std([0.70, 0.74, 0.72, 0.71, 0.73], ddof=1))
-    low, high = correct_folds(0.72, sd, 5, n_train=700, n_test=200)
-    assert (low, high) == pytest.approx((0.72 - 2.776 * 0.011019, 0.72 + 2.776 * 0.011019), abs=1e-5)
-    low, high = correct_folds([0.7, 0.6], [np.nan, 0.1], [1, 5], n_train=7, n_test=2)
-    assert np.isnan([low[0], high[0]]).all()
-    assert low[1] < 0.6 < high[1]

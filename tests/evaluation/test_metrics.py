@@ -10,7 +10,7 @@ import torch
 import torchmetrics.functional.classification as torchmetrics
 
 from ecgcls.errors import ConfigError, DataError
-from ecgcls.evaluation.metrics import score, summarise_folds
+from ecgcls.evaluation.metrics import score
 
 NAMES = ["NORM", "MI", "STTC", "CD", "HYP", "LAFB/LPFB", "ISC_"]
 
@@ -237,8 +237,8 @@ def test_score_refuses_broken_input(y_true, y_prob, message):
         ({"threshold": 1.5}, r"threshold must be in \[0, 1\], got 1.5"),
         ({"threshold": np.nan}, r"threshold must be in \[0, 1\], got nan"),
         ({"threshold": [0.5, -0.1]}, r"threshold must be in \[0, 1\], got -0.1"),
-        ({"threshold": [0.5] * 3}, r"threshold must be one number or one a class \(2\), got \(3,\)"),
-        ({"pos_weight": [1.0, 2.0, 3.0]}, r"pos_weight must be one number or one a class \(2\), got \(3,\)"),
+        ({"threshold": [0.5] * 3}, r"threshold must be one number or one per class \(2\), got \(3,\)"),
+        ({"pos_weight": [1.0, 2.0, 3.0]}, r"pos_weight must be one number or one per class \(2\), got \(3,\)"),
         ({"pos_weight": [1.0, 0.0]}, r"pos_weight must be finite and above 0, got \[1.0, 0.0\]"),
         ({"pos_weight": np.inf}, "pos_weight must be finite and above 0"),
     ],
@@ -246,45 +246,6 @@ def test_score_refuses_broken_input(y_true, y_prob, message):
 def test_score_refuses_what_cannot_be_asked(options, message):
     with pytest.raises(ConfigError, match=message):
         score([[0, 1]], [[0.5, 0.5]], ["A", "B"], **options)
-
-
-def test_summary_counts_the_folds_that_have_a_value():
-    folds = [score(*make(seed=seed), NAMES) for seed in range(3)]
-    y_true, y_prob = make(seed=3)
-    y_true[:, 1] = 0
-    folds.append(score(y_true, y_prob, NAMES))
-    summary = summarise_folds(folds)
-    values = [fold.overall["pr_auc"] for fold in folds]
-    row = summary.loc[("overall", "pr_auc")]
-    assert row["mean"] == pytest.approx(np.mean(values)) and row["sd"] == pytest.approx(np.std(values, ddof=1))
-    assert row["n"] == 4 and row["n_folds"] == 4
-    three = [fold.by_class.at["MI", "roc_auc"] for fold in folds[:3]]
-    row = summary.loc[("MI", "roc_auc")]
-    assert row["mean"] == pytest.approx(np.mean(three)) and row["sd"] == pytest.approx(np.std(three, ddof=1))
-    assert row["n"] == 3 and row["n_folds"] == 4
-    assert summary.loc["overall"].index.tolist() == list(folds[0].overall)
-    assert len(summary) == len(folds[0].overall) + folds[0].by_class.size
-
-
-def test_summary_of_nan_and_of_one_fold_is_nan_not_zero():
-    summary = summarise_folds([score(np.zeros((3, 1)), np.zeros((3, 1)), ["MI"])])
-    row = summary.loc[("MI", "pr_auc")]
-    assert row["n"] == 0 and math.isnan(row["mean"]) and math.isnan(row["sd"])
-    assert math.isnan(summary.at[("overall", "log_loss"), "sd"])
-    assert summary.at[("overall", "n_records"), "mean"] == 3
-
-
-def test_summary_refuses_folds_that_cannot_be_compared():
-    labels, probabilities = [[1], [0]], [[0.9], [0.2]]
-    one = score(labels, probabilities, ["MI"])
-    with pytest.raises(DataError, match="no scores to summarise"):
-        summarise_folds([])
-    with pytest.raises(DataError, match="scores of fold 1 differ from fold 0's: missing: MI n_positive"):
-        summarise_folds([one, score(labels, probabilities, ["HYP"])])
-    with pytest.raises(DataError, match="unexpected: overall loss"):
-        summarise_folds([one, score(labels, probabilities, ["MI"], pos_weight=2.0)])
-    with pytest.raises(DataError, match="no class may be called 'overall'"):
-        summarise_folds([score(labels, probabilities, ["overall"])])
 
 
 def test_by_class_is_indexed_by_class_name():

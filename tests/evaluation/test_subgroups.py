@@ -6,7 +6,7 @@ from ecgcls.errors import ConfigError
 from ecgcls.evaluation.intervals import Bootstrap, bootstrap
 from ecgcls.evaluation.metrics import score
 from ecgcls.evaluation.predictions import Predictions
-from ecgcls.evaluation.subgroups import Subgroups, find_worst, say_worst, score_subgroups
+from ecgcls.evaluation.subgroups import Subgroups, find_worst, format_worst, score_subgroups
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def test_the_worst_cell_is_named(said):
     table = score_subgroups(*said, settings=Subgroups(n_resamples=50))
     worst = find_worst(table)
     assert (worst["grouping"], worst["group"]) == ("device", "B")
-    assert say_worst(worst, "Device").startswith("Device: B, macro ROC-AUC 0.")
+    assert format_worst(worst, "Device").startswith("Device: B, macro ROC-AUC 0.")
     one_group = table[table["group"] == "female"]
     assert find_worst(one_group) is None
 
