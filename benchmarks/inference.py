@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from ecgcls.inference import LoadedRun, predict_files
+from ecgcls.jobs.apply import predict_files
+from ecgcls.jobs.load import LoadedRun
 
 from benchmarks.findings import Finding, Setting
 from benchmarks.interleave import median_ratio, take_turns

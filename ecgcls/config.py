@@ -16,7 +16,7 @@ from dataclasses import is_dataclass
 from functools import reduce
 from operator import or_
 from pathlib import Path
-from typing import Annotated, Any, NotRequired, TypedDict, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Annotated, Any, Literal, NotRequired, TypedDict, get_args, get_origin, get_type_hints, is_typeddict
 
 from hydra.utils import get_object
 
@@ -55,6 +55,28 @@ class RunConfig(TypedDict):
     logger: Group
     evaluation: Group
     preset: NotRequired[Group]
+
+
+class Place(TypedDict):
+    """Where the runs are that a command reads, and which configuration of them."""
+
+    output_dir: Path
+    experiment: Text
+    model: str | None
+    variant: Text | None
+    run_dir: Path | None
+
+
+class FoldChoice(Place):
+    """One run."""
+
+    fold: int
+
+
+class RunChoice(Place):
+    """One run, or all folds of a configuration."""
+
+    fold: int | Literal["all"]
 
 
 _INSTANTIATE_KEYS = {"_target_", "_partial_", "_args_", "_convert_", "_recursive_"}

@@ -1,12 +1,12 @@
 """Score a finished run again, or anybody's predictions: ``python -m ecgcls.evaluate --help``."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, TypedDict, Unpack
 
 from ecgcls.command.start import run_command
-from ecgcls.config import Text
+from ecgcls.config import RunChoice, Text
 from ecgcls.errors import ConfigError
-from ecgcls.evaluation.settings import Bootstrap, CalibrationRule, Prevalence, Subgroups, ThresholdRule
+from ecgcls.evaluation.settings import Bootstrap, CalibrationRule, Subgroups, ThresholdRule
 
 
 class ExternalData(TypedDict):
@@ -19,19 +19,13 @@ class ExternalData(TypedDict):
 
 def evaluate(
     *,
-    experiment: Text,
-    model: str | None,
-    fold: int | Literal["all"],
-    variant: Text | None,
-    run_dir: Path | None,
-    output_dir: Path,
     split: Literal["test", "val"],
     data: ExternalData,
     intervals: Annotated[dict[str, Any], Bootstrap],
     calibration: Annotated[dict[str, Any], CalibrationRule],
     thresholds: Annotated[dict[str, Any], ThresholdRule],
     subgroups: Annotated[dict[str, Any], Subgroups],
-    prevalence: Prevalence,
+    prevalence: float | dict[str, float] | None,
     records: Text | None,
     predictions: Path | None,
     y_true: Path | None,
@@ -41,6 +35,7 @@ def evaluate(
     values: Literal["probabilities", "logits"],
     device: str,
     output: Path | None,
+    **which: Unpack[RunChoice],
 ) -> None:
     """Score what the settings name, write the results and print the table."""
     overrides = {
@@ -67,22 +62,36 @@ def evaluate(
     from ecgcls.runs.find import choose_configuration
 
     if given:
-        more = {"class_names": class_names, "patient_id": patient_id, "values": values}
-        rescored = read_predictions_files(**files, **more, split=split, overrides=overrides)
-        source = predictions or y_prob
+        rescored, source = read_predictions_files(
+            predictions,
+            y_true,
+            y_prob,
+            class_names=class_names,
+            patient_id=patient_id,
+            values=values,
+            split=split,
+            overrides=overrides,
+        )
         folder = source.with_name(f"{source.stem}_evaluation")
     else:
-        which = {"experiment": experiment, "model": model, "fold": fold, "variant": variant}
-        one = choose_configuration(output_dir=output_dir, run_dir=run_dir, **which)
+        one = choose_configuration(**which)
         folder = one.folder / "evaluate" / name_folder(split, overrides, root=data["root"], records=records)
         if data["root"] is not None:
             from ecgcls.jobs.external import predict_data_set  # torch: stored predictions are scored without it
 
-            rescored = predict_data_set(one, **data, split=split, device=device, overrides=overrides)
+            rescored = predict_data_set(
+                one,
+                root=data["root"],
+                missing_records=data["missing_records"],
+                store_dir=data["store_dir"],
+                split=split,
+                device=device,
+                overrides=overrides,
+            )
         else:
             rescored = rescore(one, split=split, overrides=overrides)
             if split == "test":
-                log_official_tests(one, output_dir=output_dir, command="evaluate")
+                log_official_tests(one, output_dir=which["output_dir"], command="evaluate")
     if records is not None:
         rescored = rescored.narrow(parse_records(records))
     folder = output or folder

@@ -2,10 +2,10 @@
 
 import sys
 from pathlib import Path
-from typing import TypedDict
+from typing import TypedDict, Unpack
 
 from ecgcls.command.start import run_command
-from ecgcls.config import Text
+from ecgcls.config import FoldChoice, Text
 from ecgcls.errors import ConfigError
 
 
@@ -17,12 +17,6 @@ class DataPlace(TypedDict):
 
 def interpret(
     *,
-    experiment: Text,
-    model: str | None,
-    fold: int,
-    variant: Text | None,
-    run_dir: Path | None,
-    output_dir: Path,
     data: DataPlace,
     method: Text,
     classes: Text | None,
@@ -33,6 +27,7 @@ def interpret(
     seed: int,
     device: str,
     output: Path | None,
+    **which: Unpack[FoldChoice],
 ) -> None:
     """Explain what the settings name, write the results and print the table."""
     for name, value in {"n_summary": n_summary, "n_scorecard": n_scorecard, "seed": seed}.items():
@@ -40,8 +35,7 @@ def interpret(
             raise ConfigError(f"{name} must be 0 or more, got {value}")
     from ecgcls.runs.find import choose_configuration
 
-    which = {"experiment": experiment, "model": model, "fold": fold, "variant": variant}
-    one = choose_configuration(output_dir=output_dir, run_dir=run_dir, **which, is_single_run=True)
+    one = choose_configuration(**which, is_single_run=True)
     from ecgcls.jobs.explain import ExplainSettings, explain_run  # heavy: only once the run is found
 
     folder = output or one.folder / "interpret"

@@ -2,27 +2,16 @@
 
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Unpack
 
 from ecgcls.command.start import run_command
-from ecgcls.config import Text
+from ecgcls.config import RunChoice, Text
 from ecgcls.errors import ConfigError, DataError
 
 _FAILED = 2  # exit code if some records could not be used
 
 
-def predict(
-    *,
-    input: Text | None,
-    experiment: Text,
-    model: str | None,
-    fold: int | Literal["all"],
-    variant: Text | None,
-    run_dir: Path | None,
-    output_dir: Path,
-    output: Path | None,
-    device: str,
-) -> None:
+def predict(*, input: Text | None, output: Path | None, device: str, **which: Unpack[RunChoice]) -> None:
     """Predict what the settings name, write the results and print the table.
 
     Raises
@@ -34,8 +23,7 @@ def predict(
         raise ConfigError("input=PATH is missing: a WFDB record, a folder, a glob or a CSV list of records")
     from ecgcls.runs.find import choose_configuration, name_output
 
-    which = {"experiment": experiment, "model": model, "fold": fold, "variant": variant}
-    one = choose_configuration(output_dir=output_dir, run_dir=run_dir, **which)
+    one = choose_configuration(**which)
     from tqdm import tqdm
 
     from ecgcls.data.record_files import find_recordings

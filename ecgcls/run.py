@@ -23,12 +23,12 @@ def run(**config: Unpack[RunConfig]) -> tuple[Path, float]:
         The best validation PR-AUC, which a search maximizes.
     """
     from ecgcls.jobs.results import format_table, tabulate
+    from ecgcls.runs.directory import RunDirectory
     from ecgcls.runs.find import place_run
 
     check_run(config)
     model, variant = name_job()
-    names = {"model": model, "variant": variant, "fold": config["fold"]}
-    directory = place_run(config["output_dir"], config["experiment"], **names, run_dir=read_run_dir())
+    directory = RunDirectory(read_run_dir() or place_run(config, model=model, variant=variant))
     if directory.is_finished and not config["overwrite"]:
         from ecgcls.jobs.parts import check_repeated
 

@@ -6,7 +6,7 @@ A source is added in one file, a class with the members of `Source`, and one YAM
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, cast
 
 if TYPE_CHECKING:  # checking a configuration imports this module, and pandas takes half a second
     import pandas as pd
@@ -97,5 +97,5 @@ def split_settings(node: Mapping[str, Any]) -> tuple[dict[str, Any], ModuleSetti
     ({'_target_': 'ecgcls.data.ptbxl.PTBXL', 'root': 'data/ptbxl'}, {'batch_size': 16})
     """
     source = {key: value for key, value in node.items() if key not in ModuleSettings.__annotations__}
-    module = ModuleSettings(**{key: value for key, value in node.items() if key in ModuleSettings.__annotations__})
-    return source, module
+    module = {key: value for key, value in node.items() if key in ModuleSettings.__annotations__}
+    return source, cast(ModuleSettings, module)

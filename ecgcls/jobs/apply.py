@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ecgcls.data.record_files import read_recording
-from ecgcls.data.recordings import Prepared
+from ecgcls.data.recordings import Prepared, read_recording
 from ecgcls.errors import DataError
 from ecgcls.files import write_atomically, write_json
 from ecgcls.jobs.load import BATCH_SIZE, LoadedRun, Prediction

@@ -110,7 +110,6 @@ def build_job(
     evaluation: EvaluationSettings = build_part("evaluation", config["evaluation"])
     trackers = {name: build_part(f"logger.{name}", node) for name, node in config["logger"].items()}
     check_installed(trackers)
-    names = {"model": model, "variant": variant, "fold": config["fold"]}
     title = ", ".join(part for part in (model, variant, f"fold {config['fold']}") if part)
     trainer = build_trainer(config, run.path, title=title, shows_bar=shows_bar)
     starts_processes = must_start_processes(n_devices=trainer.num_devices, n_nodes=trainer.num_nodes)
@@ -125,6 +124,9 @@ def build_job(
     info = RunInfo(
         status="running",
         experiment=config["experiment"],
+        model=model,
+        variant=variant,
+        fold=config["fold"],
         seed=config["seed"],
         kind=fitter.kind,
         synthetic=data.source.is_synthetic,
@@ -133,7 +135,6 @@ def build_job(
         evaluation=evaluation,
         n_parameters=fitter.n_parameters,
         stages_s={"data": seconds},
-        **names,
         **describe_provenance(),
     )
     return Job(

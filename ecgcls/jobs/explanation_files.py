@@ -8,14 +8,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ecgcls.evaluation.figures import save_figure
-from ecgcls.explanation import figures
 from ecgcls.explanation.attribution import METHODS
 from ecgcls.explanation.method import Method
 from ecgcls.explanation.selection import OUTCOMES, Example
 from ecgcls.explanation.summary import ClassSummary, tabulate_beats, tabulate_leads
+from ecgcls.figures.ecg_paper import draw_ecg
+from ecgcls.figures.maps import draw_beat, draw_lead_shares
+from ecgcls.figures.scorecard import draw_scorecard
+from ecgcls.figures.style import save_figure
 from ecgcls.files import name_files, write_atomically, write_json
-from ecgcls.inference import LoadedRun
+from ecgcls.jobs.load import LoadedRun
 
 
 def write_example(
@@ -65,7 +67,7 @@ def write_example(
         logit=logit,
     )
     truth = ", ".join(example.true_classes) or "none"
-    figure = figures.draw_ecg(
+    figure = draw_ecg(
         signal_mv,
         sampling_rate_hz=run.sampling_rate_hz,
         lead_names=run.lead_names,
@@ -111,7 +113,7 @@ def write_summaries(
     file_names = name_files(run.class_names)
     for (name, class_name), summary in summaries.items():
         if summary.n_beats:
-            figure = figures.draw_beat(
+            figure = draw_beat(
                 summary.times_s,
                 summary.attribution,
                 summary.signal_mv,
@@ -125,7 +127,7 @@ def write_summaries(
         if np.ptp(of_method["share"]) < 1e-6:
             continue  # a method that gives every lead the same
         shares = of_method.pivot(index="class", columns="lead", values="share")
-        figure = figures.draw_lead_shares(
+        figure = draw_lead_shares(
             shares.loc[list(of_method["class"].unique()), list(run.lead_names)],
             title=f"{title}: where the attribution lies",
             label=f"Share of |{METHODS[str(method)].label}|",
@@ -140,7 +142,7 @@ def write_scorecard(
     records = [{"ecg_id": example.ecg_id, "class": example.class_name} for example in examples]
     content = {"methods": card, "records": records}
     write_json(output / "scorecard.json", content)
-    figure = figures.draw_scorecard(content, title=f"{title}: can the maps be believed?")
+    figure = draw_scorecard(content, title=f"{title}: can the maps be trusted?")
     save_figure(figure, output / "figures" / "scorecard.png")
 
 

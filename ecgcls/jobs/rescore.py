@@ -1,6 +1,7 @@
 """Score again: a run's stored predictions, the pooled folds, or predictions from anywhere."""
 
 import hashlib
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,16 +16,19 @@ from ecgcls.evaluation.metrics import Scores
 from ecgcls.evaluation.predictions import Predictions, pool
 from ecgcls.evaluation.scoring import select_classes
 from ecgcls.evaluation.settings import EvaluationSettings
-from ecgcls.files import hash_records
+from ecgcls.files import hash_records, name_file
 from ecgcls.identity import identify
 from ecgcls.jobs.results import write_confusion_matrices, write_results
 from ecgcls.runs.configuration import PARTS, Configuration
 from ecgcls.runs.directory import RunDirectory
+from ecgcls.runs.find import name_output
 from ecgcls.runs.info import RunInfo
 from ecgcls.runs.leaks import log_official_test
 from ecgcls.runs.predictions_csv import read_arrays, read_predictions, write_csv
 
 log = logging.getLogger(__name__)
+
+_LEARNED = ("calibration", "thresholds")  # settings that are learned on the validation set
 
 
 @dataclass(frozen=True)
@@ -152,16 +156,16 @@ def simplify(thresholds: list[float]) -> float | list[float]:
 
 
 def read_predictions_files(
-    *,
     predictions: Path | None,
     y_true: Path | None,
     y_prob: Path | None,
+    *,
     class_names: str | None,
     patient_id: Path | None,
     values: Literal["probabilities", "logits"],
     split: str,
     overrides: Mapping[str, Any],
-) -> Rescored:
+) -> tuple[Rescored, Path]:
     """Read predictions that were made elsewhere: a table, or arrays of truth and scores.
 
     Parameters
@@ -175,6 +179,13 @@ def read_predictions_files(
     overrides
         What differs from the default settings.
 
+    Returns
+    -------
+    Rescored
+        The predictions.
+    Path
+        The file that names them.
+
     Raises
     ------
     ConfigError
@@ -182,7 +193,7 @@ def read_predictions_files(
     DataError
         If a file is damaged.
     """
-    if any(value is not None for key in ("calibration", "thresholds") for value in overrides[key].values()):
+    if any(value is not None for key in _LEARNED for value in overrides[key].values()):
         raise ConfigError("calibration and thresholds are learned on a run's validation set, not on predictions files")
     if predictions is not None:
         path = predictions
@@ -198,7 +209,21 @@ def read_predictions_files(
     for assumption in assumptions:
         log.warning("%s: %s", path, assumption)
     settings = EvaluationSettings().replace_with(overrides)
-    return Rescored(read, path.name, {"predictions": str(path), "assumptions": assumptions}, settings)
+    return Rescored(read, path.name, {"predictions": str(path), "assumptions": assumptions}, settings), path
+
+
+def name_folder(split: str, overrides: Mapping[str, Any], *, root: Path | None, records: str | None) -> str:
+    """Name the folder of results after what is scored; what has other predictions, decisions or records has another."""
+    parts = [split]
+    if root is not None:
+        parts.append(name_output(root))
+    changed = {key: {name: value for name, value in overrides[key].items() if value is not None} for key in _LEARNED}
+    parts += [str(value) for of_key in changed.values() for value in of_key.values()]
+    if overrides["prevalence"] is not None:
+        parts.append(f"prevalence-{json.dumps(overrides['prevalence'])}")
+    if records is not None:
+        parts.append(f"records-{name_output(records)}")
+    return name_file("-".join(parts))
 
 
 def write_rescored(rescored: Rescored, folder: Path) -> Scores:

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Literal
 
+from ecgcls.config import RunConfig
 from ecgcls.errors import ConfigError
 from ecgcls.identity import suggest
 from ecgcls.runs.configuration import Configuration, read_configuration, read_single
@@ -12,11 +13,9 @@ from ecgcls.runs.directory import RunDirectory
 from ecgcls.runs.info import NAME
 
 
-def place_run(
-    output_dir: Path, experiment: str, *, model: str, variant: str, fold: int, run_dir: Path | None = None
-) -> RunDirectory:
-    """Return the folder of a run, whether it is there or not; `run_dir` places it elsewhere."""
-    return RunDirectory(run_dir or output_dir / experiment / model / variant / f"fold_{fold}")
+def place_run(config: RunConfig, *, model: str, variant: str) -> Path:
+    """Return the folder of a run, whether it is there or not."""
+    return config["output_dir"] / config["experiment"] / model / variant / f"fold_{config['fold']}"
 
 
 def choose_configuration(

@@ -29,7 +29,9 @@ Predicted = dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]
 class Fitter(Protocol):
     """Fits the training part of a data module, keeps what it fitted in a folder, and predicts from there."""
 
-    kind: Literal["net", "baseline"]
+    @property
+    def kind(self) -> Literal["net", "baseline"]:
+        """Which of the two it is."""
 
     @property
     def n_parameters(self) -> int:
