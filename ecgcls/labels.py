@@ -52,7 +52,7 @@ def _write(audit: "Audit", output: Path, *, source: str) -> None:
         {
             "data_root": source,
             "n_records": audit.n_records,
-            "n_labelled": audit.n_labelled,
+            "n_labeled": audit.n_labeled,
             "labels_sha256": audit.labels_sha256,
         },
     )
@@ -60,7 +60,7 @@ def _write(audit: "Audit", output: Path, *, source: str) -> None:
 
 
 def _print(audit: "Audit", output: Path) -> None:
-    from ecgcls.data.audit import say_lost_kinds
+    from ecgcls.data.audit import format_lost_kinds
 
     for title, table in (
         ("Statements and their classes", audit.statements[audit.statements["class"] != ""]),
@@ -72,9 +72,9 @@ def _print(audit: "Audit", output: Path) -> None:
         if len(table) > _N_SHOWN:
             print(f"... and {len(table) - _N_SHOWN} more rows")
     print()
-    for sentence in say_lost_kinds(audit):
+    for sentence in format_lost_kinds(audit):
         print(sentence)
-    print(f"{audit.n_labelled:,} of {audit.n_records:,} records have a label in the task.")
+    print(f"{audit.n_labeled:,} of {audit.n_records:,} records have a label in the task.")
     print(f"Fingerprint of the labels: {audit.labels_sha256}\n\n{output}")
 
 

@@ -199,10 +199,10 @@ def predict_data_set(
     database = leave_out_missing(source, database)
     known = (*run.class_names, *run.info["data"]["absent_classes"])
     labels = instantiate(config.task).label_as(known, database["scp_codes"], source.read_statements())
-    is_labelled = labels.y_true.any(axis=1)
+    has_label = labels.has_label
     y_true = labels.y_true[:, : len(run.class_names)]
     is_own = _is_own_data(run, database, y_true)
-    is_scored = is_labelled.copy()
+    is_scored = has_label.copy()
     if is_own:
         if len(run.nets) > 1:
             raise ConfigError(
@@ -216,8 +216,8 @@ def predict_data_set(
         raise ConfigError(f"split={split}: {root} is another data set than the run's own, all of it is test")
     if not is_scored.any():
         raise DataError(f"{root}: no record to score: none has a label in the run's task")
-    if not is_labelled.all():
-        log.info("Left out %d records without a label in the task", (~is_labelled).sum())
+    if not has_label.all():
+        log.info("Left out %d records without a label in the task", (~has_label).sum())
     store = open_store(root, database["filename"], sampling_rate_hz=config.data.sampling_rate_hz, store_dir=store_dir)
     if store.n_samples != run.n_samples:
         raise DataError(f"{root}: {store.n_samples} samples a lead, the net takes {run.n_samples}")
@@ -244,7 +244,7 @@ def predict_data_set(
             "split": split,
             "data_root": str(root),
             "is_own_data_set": is_own,
-            "n_without_label": int((~is_labelled).sum()),
+            "n_without_label": int((~has_label).sum()),
             "n_missing_files": n_rows - len(database),
             "signals_sha256": store.manifest["content_sha256"],
         },
