@@ -459,7 +459,7 @@ print(json.dumps([n_read, opened.signals_uv.tolist()]))
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., subprocess.Popen]]:
-    """Start a process that opens the store; with `stop_at_first` it prints a line before it reads, and waits for one."""
+    """Start a process that opens the store; with `stop_at_first` it prints a line and waits for one first."""
     processes = []
 
     def start_process(root: Path, *, stop_at_first: bool = False, max_bytes: int | None = None) -> subprocess.Popen:
