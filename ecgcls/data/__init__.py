@@ -1,1 +1,1 @@
-"""From WFDB files and CSV tables to batches of labelled, patient-split ECGs."""
+"""From WFDB files and CSV tables to batches of labeled ECGs, split by patient."""

@@ -1,4 +1,4 @@
-"""An audit of labels: what a task makes of a data set's statements, and what other rules would make of them."""
+"""An audit of labels: which labels a task derives from a data set's statements, and which other rules would."""
 
 from dataclasses import dataclass, replace
 
@@ -10,7 +10,7 @@ from ecgcls.data.tasks import Task
 from ecgcls.files import hash_labels
 
 RULES = {"any listed statement": 0.0, "likelihood >= 50": 50.0, "likelihood = 100": 100.0}
-"""Rules by which a statement could count, with their least likelihood in percent."""
+"""Rules by which a statement may count, with their least likelihood in percent."""
 _KINDS = ("diagnostic", "form", "rhythm")
 
 
@@ -21,21 +21,21 @@ class Audit:
     Attributes
     ----------
     statements
-        A row a statement that a record carries or the task counts: its class in the task (empty if it does not count),
-        which kinds it is of, and how many records carry it, in all and by likelihood.
+        One row per statement that occurs or that counts in the task: its class (empty if it does not count), its
+        kinds, and how many records have it, in total and by likelihood.
     by_fold
-        Positive records of each class in each strat_fold, and all records and those with a label.
+        Positive records of each class in each strat_fold, all records, and records with a label.
     by_part
-        The same by fold and part.
+        The same by fold and train, val, test.
     likelihoods
-        How often each likelihood stands in the data, in percent, by kind of statement.
+        How often each likelihood (in percent) occurs in the data, by kind of statement.
     rules
         By rule: records with a label, labels, positive records of each class, and the share of the labels that the
         first rule has.
-    n_records, n_labelled
-        In all, and with a label in the task.
+    n_records, n_labeled
+        In total, and with a label in the task.
     labels_sha256
-        Fingerprint of the labels of the labelled records.
+        Fingerprint of the labels of the records that have one.
     """
 
     statements: pd.DataFrame
@@ -44,7 +44,7 @@ class Audit:
     likelihoods: pd.DataFrame
     rules: pd.DataFrame
     n_records: int
-    n_labelled: int
+    n_labeled: int
     labels_sha256: str
 
 
@@ -65,10 +65,10 @@ def audit_labels(database: pd.DataFrame, statements: pd.DataFrame, *, task: Task
     """
     codes = database["scp_codes"]
     labels = task.label(codes, statements)
-    is_labelled = labels.y_true.any(axis=1)
+    has_label = labels.has_label
     listed = _list_statements(codes)
     counts = pd.DataFrame(labels.y_true, columns=list(labels.class_names), index=database.index).astype(int)
-    counts = counts.assign(records=1, labelled=is_labelled.astype(int))
+    counts = counts.assign(records=1, labeled=has_label.astype(int))
     by_part = {
         (fold, part): counts[folds.split(database["strat_fold"].to_numpy(), fold=fold) == part].sum()
         for fold in range(len(folds))
@@ -81,15 +81,15 @@ def audit_labels(database: pd.DataFrame, statements: pd.DataFrame, *, task: Task
         likelihoods=_tabulate_likelihoods(listed, statements),
         rules=_tabulate_rules(database, statements, task),
         n_records=len(database),
-        n_labelled=int(is_labelled.sum()),
+        n_labeled=int(has_label.sum()),
         labels_sha256=hash_labels(
-            database.index[np.flatnonzero(is_labelled)], labels.y_true[is_labelled], labels.class_names
+            database.index[np.flatnonzero(has_label)], labels.y_true[has_label], labels.class_names
         ),
     )
 
 
-def say_lost_kinds(audit: Audit) -> list[str]:
-    """Name the kinds of statements of which a rule of at least 50 percent would leave less than a tenth."""
+def format_lost_kinds(audit: Audit) -> list[str]:
+    """Describe the kinds of statements of which a rule of at least 50 percent would leave less than a tenth."""
     found = []
     for kind, row in audit.likelihoods.iterrows():
         total = row.sum()
@@ -103,7 +103,7 @@ def say_lost_kinds(audit: Audit) -> list[str]:
 
 
 def _list_statements(codes: pd.Series) -> pd.DataFrame:
-    """Return a row for each statement of each record."""
+    """Return one row per statement of each record."""
     rows = [(ecg_id, name, float(value)) for ecg_id, of_record in codes.items() for name, value in of_record.items()]
     return pd.DataFrame(rows, columns=["ecg_id", "statement", "likelihood"])
 
@@ -133,11 +133,11 @@ def _tabulate_rules(database: pd.DataFrame, statements: pd.DataFrame, task: Task
     class_names = task.label(database["scp_codes"], statements).class_names
     for name, least in RULES.items():
         labels = replace(task, min_likelihood=least).label_as(class_names, database["scp_codes"], statements)
-        n_labelled = int(labels.y_true.any(axis=1).sum())
+        n_labeled = int(labels.has_label.sum())
         rows[name] = {
-            "records, unlabelled dropped": n_labelled,
-            "records, unlabelled kept": len(database),
-            "without a label": len(database) - n_labelled,
+            "records, unlabeled dropped": n_labeled,
+            "records, unlabeled kept": len(database),
+            "without a label": len(database) - n_labeled,
             "labels": int(labels.y_true.sum()),
             **dict(zip(class_names, labels.y_true.sum(axis=0).tolist(), strict=True)),
         }

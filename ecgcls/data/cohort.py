@@ -1,7 +1,7 @@
-"""The cohort of a run: which records take part, what they are labelled with and which part each belongs to.
+"""The cohort of a run: its records, their labels, and which are trained, validated and tested on.
 
-Whoever is left out is left out by rule and counted: rows without a signal file (only if asked), records without a
-label in the task, classes that the training part cannot teach (only if asked).
+What is left out is left out by rule and counted: rows without a signal file (if requested), records without a label in
+the task, and classes that the training set cannot teach (if requested).
 """
 
 import logging
@@ -30,19 +30,19 @@ class Cohort:
     Attributes
     ----------
     records
-        One row a record that takes part, by ecg_id: the columns of the database and ``part``.
+        One row per record, by ecg_id: the columns of the source's table, and ``part``: train, val or test.
     y_true
         ``(record, class)`` multi-hot.
     class_names
         The classes, in the order of the columns of `y_true`.
     absent_classes
-        The classes that were left out because the training part cannot teach them.
+        The classes that were left out because the training set has no positive or no negative record.
     filenames
-        Path below the root of every record whose files are there, by ecg_id: also of those without a label.
+        Path below the root of every record whose files are there, by ecg_id; includes records without a label.
     n_missing_files
         Rows left out because their signal file is missing.
     n_copies_left_out
-        Records left out because their waveform stands in another part too.
+        Records left out because their waveform is in another of train, val and test, too.
     """
 
     records: pd.DataFrame
@@ -59,7 +59,7 @@ class Cohort:
         return len(self.filenames) - len(self.records) - self.n_copies_left_out
 
     def find_part(self, part: Part) -> NDArray[np.int64]:
-        """Return the row numbers of the records of a part."""
+        """Return the row numbers of the train, validation or test set."""
         return np.flatnonzero(self.records["part"] == part)
 
     def leave_out(self, ecg_ids: Collection[int]) -> "Cohort":
@@ -74,7 +74,7 @@ class Cohort:
 
     @property
     def labels_sha256(self) -> str:
-        """A fingerprint of who is labelled with what: ecg_ids, class names and label matrix."""
+        """A fingerprint of the labels: ecg_ids, class names and label matrix."""
         return hash_labels(self.records.index, self.y_true, self.class_names)
 
     def describe(self) -> dict[str, Any]:
@@ -113,17 +113,17 @@ def select_cohort(source: Source, *, task: Task, folds: FoldTable, fold: int) ->
     every_record = complete_strat_folds(source.read_records())
     database = leave_out_missing(source, every_record)
     labels = task.label(database["scp_codes"], source.read_statements())
-    is_labelled = labels.y_true.any(axis=1)
-    if not is_labelled.any():
+    has_label = labels.has_label
+    if not has_label.any():
         raise DataError(f"{source.root}: no record has a label in the task")
-    if not is_labelled.all():
-        log.info("Left out %d records without a label in the task", (~is_labelled).sum())
-    records, y_true = database[is_labelled].copy(), labels.y_true[is_labelled]
+    if not has_label.all():
+        log.info("Left out %d records without a label in the task", (~has_label).sum())
+    records, y_true = database[has_label].copy(), labels.y_true[has_label]
     part = folds.split(records["strat_fold"].to_numpy(), fold=fold)
     check_patients(records["patient_id"].to_numpy(), part)
     for name in PARTS:
         if name not in part:
-            raise DataError(f"{source.root}: no record in the {name} part of fold {fold}")
+            raise DataError(f"{source.root}: no record in the {name} set of fold {fold}")
     learnable = _find_learnable(y_true[part == "train"], labels.class_names, task, fold)
     class_names = np.array(labels.class_names)
     cohort = Cohort(
@@ -171,19 +171,19 @@ def leave_out_missing(source: Source, records: pd.DataFrame) -> pd.DataFrame:
 def _find_learnable(
     y_train: NDArray[np.bool_], class_names: tuple[str, ...], task: Task, fold: int
 ) -> NDArray[np.bool_]:
-    """Return which classes have both a positive and a negative record in the training part, ``(class,)``."""
+    """Return which classes have both a positive and a negative record in the training set, ``(class,)``."""
     n_positive = y_train.sum(axis=0)
     learnable = (n_positive > 0) & (n_positive < len(y_train))
     absent = ", ".join(np.array(class_names)[~learnable])
     if absent and task.absent_classes == "error":
         raise DataError(
-            f"the training part of fold {fold} has no positive (or no negative) record of {absent}; "
+            f"the training set of fold {fold} has no positive (or no negative) record of {absent}; "
             "task.absent_classes=drop leaves such classes out"
         )
     if absent:
-        log.warning("Left out the classes %s: the training part of fold %d cannot teach them", absent, fold)
+        log.warning("Left out the classes %s: the training set of fold %d cannot teach them", absent, fold)
     if not learnable.any():
-        raise DataError(f"the training part of fold {fold} has no class to learn")
+        raise DataError(f"the training set of fold {fold} has no class to learn")
     return learnable
 
 
@@ -193,7 +193,7 @@ def _name_unscored_classes(cohort: Cohort, fold: int) -> None:
         unscored = [name for name, count in zip(cohort.class_names, n_positive, strict=True) if not count]
         if unscored:
             log.warning(
-                "The %s part of fold %d has no positive record of %s: not scored there",
+                "The %s set of fold %d has no positive record of %s: not scored there",
                 part,
                 fold,
                 ", ".join(unscored),

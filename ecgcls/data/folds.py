@@ -1,7 +1,7 @@
-"""Which record is trained on, validated on or tested on.
+"""Which records are trained, validated and tested on.
 
-PTB-XL's authors put every record into one of ten ``strat_fold``s, patient-wise and stratified by diagnosis, sex and
-age; a fold table says which of the ten are validation and which are test, the others train.
+PTB-XL's authors assigned every record to one of ten ``strat_fold``s, by patient and stratified by diagnosis, sex and
+age; a fold table lists which of the ten are validation and which are test, the rest is training.
 """
 
 import logging
@@ -27,7 +27,7 @@ class FoldTable:
     Parameters
     ----------
     val, test
-        For each fold the strat_folds (1..10) of its validation and its test part; the rest is trained on.
+        For each fold the strat_folds (1..10) of its validation and of its test set; the rest is the training set.
 
     Examples
     --------
@@ -77,18 +77,18 @@ class FoldTable:
 
 
 def complete_strat_folds(records: pd.DataFrame) -> pd.DataFrame:
-    """Return a table of records that has a column ``strat_fold``; where there is none, ten are assigned.
+    """Return the records with a column ``strat_fold``: the data set's own, or ten that are assigned here.
 
     Pass all records of a data set: a record's fold then depends neither on the task nor on which files are there.
     """
     if "strat_fold" in records:
         return records
-    log.info("The data set has no strat_fold: assigned ten, patient-wise and stratified")
+    log.info("The data set has no strat_fold: assigned ten, by patient and stratified")
     return records.assign(strat_fold=assign_strat_folds(records["patient_id"], records["scp_codes"]))
 
 
 def assign_strat_folds(patient_id: pd.Series, scp_codes: pd.Series) -> NDArray[np.int64]:
-    """Give ten patient-wise strat_folds to a data set that has none.
+    """Assign ten strat_folds to a data set that has none, all records of a patient to one.
 
     Uses scikit-learn's `StratifiedGroupKFold`, grouped by patient and stratified by each record's first statement;
     the same records always get the same folds.
@@ -98,12 +98,12 @@ def assign_strat_folds(patient_id: pd.Series, scp_codes: pd.Series) -> NDArray[n
     ndarray
         ``(record,)``, 1..10.
     """
-    from sklearn.model_selection import StratifiedGroupKFold  # takes a second, and PTB-XL has its strat_folds
+    from sklearn.model_selection import StratifiedGroupKFold  # takes a second, and PTB-XL has strat_folds
 
     if patient_id.nunique() < N_STRAT_FOLDS:
         raise DataError(
             f"the data set has no strat_fold column and {patient_id.nunique()} patients; "
-            f"{N_STRAT_FOLDS} patient-wise folds need at least {N_STRAT_FOLDS}"
+            f"{N_STRAT_FOLDS} folds by patient need at least {N_STRAT_FOLDS}"
         )
     first_statement = scp_codes.map(lambda codes: next(iter(codes), ""))
     rare = first_statement.map(first_statement.value_counts()) < N_STRAT_FOLDS
@@ -118,19 +118,19 @@ def assign_strat_folds(patient_id: pd.Series, scp_codes: pd.Series) -> NDArray[n
 
 
 def check_patients(patient_id: NDArray[np.int64], part: NDArray[np.str_]) -> None:
-    """Refuse a split in which a patient stands in two parts.
+    """Check that no patient is in two of train, val and test.
 
     Raises
     ------
     DataError
-        Naming the first such patient and the parts.
+        Naming the first such patient.
     """
     pairs = pd.DataFrame({"patient_id": patient_id, "part": part}).drop_duplicates()
-    torn = pairs[pairs["patient_id"].duplicated(keep=False)]
-    if len(torn):
-        patient = torn["patient_id"].iloc[0]
-        parts = [name for name in PARTS if name in set(torn["part"][torn["patient_id"] == patient])]
+    in_two = pairs[pairs["patient_id"].duplicated(keep=False)]
+    if len(in_two):
+        patient = in_two["patient_id"].iloc[0]
+        parts = [name for name in PARTS if name in set(in_two["part"][in_two["patient_id"] == patient])]
         raise DataError(
-            f"patient {patient} has records in {' and '.join(parts)}; a patient must be in one part only "
-            f"({torn['patient_id'].nunique()} such patients): mend strat_fold"
+            f"patient {patient} has records in {' and '.join(parts)}; all records of a patient must be in one "
+            f"of them ({in_two['patient_id'].nunique()} such patients): correct strat_fold"
         )

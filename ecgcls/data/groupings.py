@@ -1,4 +1,4 @@
-"""Subgroups of records, from the columns of PTB-XL's table: who was recorded, on what, where and how cleanly."""
+"""Subgroups of records, from the columns of PTB-XL's table: by patient, device, site and noise."""
 
 import numpy as np
 import pandas as pd
@@ -14,13 +14,13 @@ GROUPINGS = {
     "burst_noise": "Burst noise",
     "electrodes_problems": "Electrode problems",
 }
-"""Columns of the table, and their titles."""
+"""Columns of the table by which records are grouped, and their titles."""
 _SEXES = {0: "male", 1: "female"}  # as PTB-XL codes it
-_NOISES = ("baseline_drift", "static_noise", "burst_noise", "electrodes_problems")  # a text where there is some
+_NOISES = ("baseline_drift", "static_noise", "burst_noise", "electrodes_problems")  # text if there is some, else empty
 
 
 def name_groups(records: pd.DataFrame) -> pd.DataFrame:
-    """Return the subgroup of each record in words.
+    """Return the subgroup of each record, by name.
 
     Parameters
     ----------
@@ -30,13 +30,13 @@ def name_groups(records: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        By ecg_id, a column of text for each grouping that the table has a column for.
+        By ecg_id, one column of names for each of `GROUPINGS` that the table has.
     """
     return pd.DataFrame({column: _name(records[column], column) for column in GROUPINGS if column in records})
 
 
 def order_groups(groups: pd.Series) -> list[str]:
-    """List the subgroups that occur: by number and name, the unknown last."""
+    """List the subgroups that occur, by number and name; ``unknown`` comes last."""
     return sorted(groups.dropna().unique(), key=lambda group: (group == "unknown", _leading_number(group), group))
 
 
@@ -57,7 +57,7 @@ def _name(values: pd.Series, column: str) -> pd.Series:
 def _name_decade(age: float) -> str:
     if np.isnan(age):
         return "unknown"
-    if age >= 90:  # PTB-XL writes 300 for patients older than 89, whose age would identify them
+    if age >= 90:  # PTB-XL writes 300 for patients older than 89, whose age could identify them
         return "90 or older"
     decade = int(age // 10) * 10
     return f"{decade} to {decade + 9}"

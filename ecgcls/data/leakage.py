@@ -1,14 +1,13 @@
-"""The same waveform in two parts: a record that is trained on and, under another number, tested.
+"""The same waveform in two of train, val and test: an ECG that is trained on and, under another ecg_id, tested.
 
-`find_copies` compares every record of one part with every record of the others in two steps. First by a signature that
-costs nothing: the variance of each lead, up to a common factor, which the signal store knows already. It stays nearly
-the same when an ECG is scaled, gets an offset or a little noise, or is cut out a moment later. Then, of the few pairs
-whose signatures are close, the signals themselves are compared: all leads together, at the shift of at most 2.5 s at
-which they fit best.
+`find_copies` compares every record of one set with every record of the others in two steps. The first uses a signature
+that costs nothing: the variance of each lead, up to a common factor, which the signal store already has. It is nearly
+unchanged when an ECG is scaled, gets an offset or a little noise, or is cut out a moment later. The second compares the
+signals of the few pairs whose signatures are close: all leads together, at the best shift of at most 2.5 s.
 
-A copy that was filtered (a wandering baseline taken out) may have another signature, and is then not found. Different
-ECGs are not mistaken for copies: of the 63,000 pairs of 356 records of PTB-XL all but three have a correlation below
-0.67, and those three are copies, of one patient each, with a correlation above 0.9999.
+A copy that was filtered (say, to remove baseline wander) may have another signature, and is then not found. Different
+ECGs are not mistaken for copies: of the 63,000 pairs among 356 records of PTB-XL all but three have a correlation below
+0.67, and those three are copies, each of one patient, with a correlation above 0.9999.
 """
 
 from collections.abc import Iterator
@@ -23,23 +22,23 @@ from ecgcls.data.folds import PARTS
 from ecgcls.data.store import SignalStore
 
 MIN_CORRELATION = 0.9
-"""From this on two signals are called copies."""
-_RADIUS = 0.1  # of signatures: sum of squared differences of log variances, its root
+"""Two signals with at least this correlation count as copies."""
+_RADIUS = 0.1  # of signatures: Euclidean distance of log variances
 _MAX_SHIFT_S = 2.5
 
 
 @dataclass(frozen=True)
 class Copy:
-    """Two records of different parts with the same waveform.
+    """Two records with the same waveform, in different ones of train, val and test.
 
     Attributes
     ----------
     ecg_id, other_id
         The records.
     part, other_part
-        Where they stand; `part` comes first in train, val, test.
+        Where they are; `part` comes first in train, val, test.
     correlation
-        Of the signals, all leads together; 1 where they are identical.
+        Of the signals, all leads together; 1 if they are identical.
     is_exact
         Whether every sample is the same.
     """
@@ -52,7 +51,7 @@ class Copy:
     is_exact: bool
 
     def __str__(self) -> str:
-        """Say it in words."""
+        """Describe the pair."""
         how = "every sample equal" if self.is_exact else f"correlation {self.correlation:.3f}"
         return f"ecg_id {self.ecg_id} ({self.part}) and ecg_id {self.other_id} ({self.other_part}), {how}"
 
@@ -60,7 +59,7 @@ class Copy:
 def find_copies(
     store: SignalStore, rows: NDArray[np.int64], part: NDArray[np.str_], *, sampling_rate_hz: float
 ) -> list[Copy]:
-    """Find the waveforms that stand in two parts.
+    """Find the waveforms that are in two of train, val and test.
 
     Parameters
     ----------
@@ -69,7 +68,7 @@ def find_copies(
     rows
         ``(record,)``: the store's row of each record.
     part
-        ``(record,)``: its part.
+        ``(record,)``: train, val or test.
     sampling_rate_hz
         Of the signals.
 
@@ -92,9 +91,9 @@ def find_copies(
 
 
 def correlate(one: NDArray[np.int16], other: NDArray[np.int16], *, max_shift: int) -> float:
-    """Return the correlation of two signals ``(lead, sample)``, all leads together, at the shift that fits best.
+    """Return the correlation of two signals ``(lead, sample)``, all leads together, at the best shift.
 
-    Each lead's mean is taken out first. A shifted pair is compared where both are, and its correlation is that part's.
+    Each lead's mean is subtracted first. A shifted pair is compared where the two overlap.
     """
     n_samples = one.shape[1]
     length = 2 * n_samples
@@ -116,16 +115,16 @@ def correlate(one: NDArray[np.int16], other: NDArray[np.int16], *, max_shift: in
 
 
 def _profile(store: SignalStore, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the signature of each record, ``(record, lead)``: its leads' log variances without their mean."""
+    """Return the signature of each record, ``(record, lead)``: its leads' log variances minus their mean."""
     n_samples = store.n_samples
     variance = store.squares_uv[rows] / n_samples - (store.sums_uv[rows] / n_samples) ** 2
     logs = np.log(variance.clip(min=0) + 1.0)  # a flat lead counts as 1 microvolt
-    centred: NDArray[np.float64] = logs - logs.mean(axis=1, keepdims=True)
-    return centred
+    centered: NDArray[np.float64] = logs - logs.mean(axis=1, keepdims=True)
+    return centered
 
 
 def _find_candidates(profile: NDArray[np.float64], part: NDArray[np.str_]) -> Iterator[tuple[int, int]]:
-    """Yield pairs of records of different parts with close signatures, the earlier part first."""
+    """Yield pairs of records with close signatures; the first is from an earlier one of train, val, test."""
     members = {name: np.flatnonzero(part == name) for name in PARTS}
     trees = {name: cKDTree(profile[rows]) for name, rows in members.items() if len(rows)}
     names = list(trees)

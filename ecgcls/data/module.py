@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 class Batch(TypedDict):
-    """What a loader hands out."""
+    """What a loader yields."""
 
     signal: Tensor
     """``(batch, lead, sample)`` float32, mV."""
@@ -40,14 +40,14 @@ class Batch(TypedDict):
 
 @dataclass(frozen=True, eq=False)
 class Standardization:
-    """Each lead's mean and standard deviation, ``(lead,)`` in mV, and of which records.
+    """Each lead's mean and standard deviation, ``(lead,)`` in mV, and the records they were computed from.
 
     Attributes
     ----------
     mean_mv, sd_mv
         Over all samples of the records.
     records_sha256
-        `ecgcls.files.hash_records` of the records they were computed from.
+        `ecgcls.files.hash_records` of these records.
     """
 
     mean_mv: Tensor
@@ -129,7 +129,7 @@ class ECGDataModule(pl.LightningDataModule):
 
     @cached_property
     def cohort(self) -> Cohort:
-        """The records of this fold, without copies of one another in different parts."""
+        """The records of this fold, without those left out as copies."""
         cohort, copies = self._selected, self._copies
         if not copies:
             return cohort
@@ -187,7 +187,7 @@ class ECGDataModule(pl.LightningDataModule):
 
     @property
     def standardization(self) -> Standardization:
-        """Each lead's mean and standard deviation over the training part."""
+        """Each lead's mean and standard deviation over the training set."""
         return self.fit_standardization(self.cohort.find_part("train"))
 
     def fit_standardization(self, rows: NDArray[np.int64]) -> Standardization:
@@ -201,16 +201,16 @@ class ECGDataModule(pl.LightningDataModule):
 
     @property
     def pos_weight(self) -> Tensor:
-        """Negatives over positives of each class in the training part, ``(class,)``."""
+        """Negatives over positives of each class in the training set, ``(class,)``."""
         y_train = self.cohort.y_true[self.cohort.find_part("train")]
         n_positive = y_train.sum(axis=0)
         return torch.from_numpy((len(y_train) - n_positive) / n_positive).float()
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Return the shuffled training part; the order depends on the seed and the epoch alone.
+        """Return the shuffled training set; the order depends on the seed and the epoch alone.
 
-        Of several processes each has its share of every batch. They do as many steps as one process and see the same
-        batches, but for the last one of an epoch, which a few records fill up a second time.
+        Each of several processes gets its share of every batch. They take as many steps as one process and see the same
+        batches, except for the last one of an epoch, which is filled up by repeating a few records.
         """
         dataset = self._dataset("train")
         rank, n_processes = self._share
@@ -219,26 +219,26 @@ class ECGDataModule(pl.LightningDataModule):
             num_replicas=n_processes,
             rank=rank,
             shuffle=True,
-            # The sampler adds the epoch to its seed: with 0 and 1 as they are, run 1 would repeat run 0 an epoch later.
+            # The sampler adds the epoch to its seed: with seeds 0 and 1, run 1 would repeat the orders of run 0.
             seed=int(np.random.SeedSequence(self.seed).generate_state(1)[0]),
         )
         return self._loader(dataset, sampler)
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """Return the validation part in the order of the data set; of several processes each has its share."""
+        """Return the validation set in the order of the data set; each of several processes gets its share."""
         return self._load_in_order("val")
 
     def test_dataloader(self) -> DataLoader[Batch]:
-        """Return the test part, like the validation part."""
+        """Return the test set, as the validation set."""
         return self._load_in_order("test")
 
     def predict_dataloader(self) -> list[DataLoader[Batch]]:
-        """Return the parts that a run predicts: validation, then test."""
+        """Return the sets that a run predicts: validation, then test."""
         return [self.val_dataloader(), self.test_dataloader()]
 
     @property
     def _share(self) -> tuple[int, int]:
-        """The number of this process among those that share the work, and how many there are."""
+        """The rank of this process, and the number of processes."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def _dataset(self, part: Part) -> "_PartDataset":
@@ -247,11 +247,11 @@ class ECGDataModule(pl.LightningDataModule):
     def _load_in_order(self, part: Part) -> DataLoader[Batch]:
         dataset = self._dataset(part)
         rank, n_processes = self._share
-        return self._loader(dataset, range(rank, len(dataset), n_processes))  # each record once, whatever remains
+        return self._loader(dataset, range(rank, len(dataset), n_processes))  # each record exactly once
 
     def _loader(self, dataset: "_PartDataset", sampler: Iterable[int]) -> DataLoader[Batch]:
         _, n_processes = self._share
-        # No worker processes: a batch is one copy out of mapped memory.
+        # No worker processes: a batch is a single copy from mapped memory.
         return DataLoader(
             dataset,
             batch_size=self.batch_size // n_processes,
@@ -261,7 +261,7 @@ class ECGDataModule(pl.LightningDataModule):
         )
 
     def describe(self) -> dict[str, Any]:
-        """Return what the data are and what was left out, ready for JSON."""
+        """Return the settings, counts and fingerprints of the data, ready for JSON."""
         return {
             "root": str(self.source.root),
             "sampling_rate_hz": self.source.sampling_rate_hz,
@@ -275,7 +275,7 @@ class ECGDataModule(pl.LightningDataModule):
 
 
 class _PartDataset(Dataset[Batch]):
-    """The records of one part; a loader asks for a whole batch at once."""
+    """The train, validation or test set; a loader requests a whole batch at once."""
 
     def __init__(
         self,

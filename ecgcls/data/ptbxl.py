@@ -1,7 +1,7 @@
-"""The tables of PTB-XL: one row a record, one row a statement.
+"""PTB-XL as a source of records, and its two tables.
 
-Every version from 1.0.1 to 1.0.3 has the same layout: ``ptbxl_database.csv`` (one row a record),
-``scp_statements.csv`` (one row a statement of the SCP-ECG standard), ``records100/`` and ``records500/``.
+Versions 1.0.1 to 1.0.3 have the same layout: ``ptbxl_database.csv`` (one row per record), ``scp_statements.csv`` (one
+row per statement of the SCP-ECG standard), ``records100/`` and ``records500/``.
 
 References
 ----------
@@ -51,7 +51,7 @@ class PTBXL:
         object.__setattr__(self, "root", Path(self.root))  # a configuration has it as text
 
     def prepare(self) -> None:
-        """Do nothing: the files are there, or reading reports what is missing."""
+        """Do nothing: reading reports what is missing."""
 
     def read_records(self) -> pd.DataFrame:
         """Read ``ptbxl_database.csv``."""
@@ -67,20 +67,20 @@ class PTBXL:
 
 
 def read_database(root: Path, *, sampling_rate_hz: int) -> pd.DataFrame:
-    """Read ``ptbxl_database.csv``: one row a record, in the file's order.
+    """Read ``ptbxl_database.csv``: one row per record, in the file's order.
 
     Parameters
     ----------
     root
         The data set's folder.
     sampling_rate_hz
-        100 or 500: which of the two files of a record is meant.
+        100 or 500: selects one of the two files of each record.
 
     Returns
     -------
     DataFrame
         Indexed by ``ecg_id`` (int), with the columns of the file. ``patient_id`` is int, ``scp_codes`` a dict from
-        statement to likelihood in percent, ``strat_fold`` int (absent where the file has none); ``filename`` is
+        statement to likelihood in percent, ``strat_fold`` int (absent if the file has none); ``filename`` is
         added: the record's path below `root`, without an extension.
 
     Raises
@@ -101,7 +101,7 @@ def read_database(root: Path, *, sampling_rate_hz: int) -> pd.DataFrame:
         table[column] = _to_int(table[column], path)
     repeated = table["ecg_id"][table["ecg_id"].duplicated()]
     if len(repeated):
-        raise DataError(f"{path}: ecg_id {repeated.iloc[0]} stands in more than one row")
+        raise DataError(f"{path}: ecg_id {repeated.iloc[0]} is in more than one row")
     table = table.set_index("ecg_id")
     if "strat_fold" in table.columns and not table["strat_fold"].between(1, 10).all():
         wrong = table["strat_fold"][~table["strat_fold"].between(1, 10)]
@@ -114,7 +114,7 @@ def read_database(root: Path, *, sampling_rate_hz: int) -> pd.DataFrame:
 
 
 def read_statements(root: Path) -> pd.DataFrame:
-    """Read ``scp_statements.csv``: one row a statement, in the file's order.
+    """Read ``scp_statements.csv``: one row per statement, in the file's order.
 
     Returns
     -------
@@ -169,7 +169,7 @@ def _read_csv(path: Path, *, required: tuple[str, ...], text: str | None = None)
 
 
 def _to_int(values: pd.Series, path: Path) -> pd.Series:
-    """Turn a column such as 15709.0 into whole numbers, or name the first row that is none."""
+    """Convert a column such as 15709.0 to integers; name the first row that is not a whole number."""
     numbers = pd.to_numeric(values, errors="coerce")
     wrong = numbers.isna() | (numbers % 1 != 0)
     if wrong.any():
@@ -189,7 +189,7 @@ def _parse_scp_codes(text: object, ecg_id: object, path: Path) -> dict[str, floa
 
 @lru_cache(maxsize=32768)
 def _parse_literal(text: str) -> dict[str, float]:
-    """Parse one cell; many of the records have the very same text."""
+    """Parse one cell; many records have the same text."""
     codes = ast.literal_eval(text)
     if not isinstance(codes, dict):
         raise ValueError("not a dict")

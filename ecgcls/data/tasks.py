@@ -1,8 +1,8 @@
 """From SCP statements to multi-hot labels.
 
-A task says which statements of ``scp_statements.csv`` count (its columns ``diagnostic``, ``form``, ``rhythm``) and
-what a class is: the statement itself, its diagnostic subclass or its diagnostic superclass. A statement counts when
-it is listed, whatever its likelihood: in PTB-XL a likelihood of 0 means 'unknown', not 'absent'.
+A task defines which statements of ``scp_statements.csv`` count (its columns ``diagnostic``, ``form``, ``rhythm``) and
+what a class is: the statement itself, its diagnostic subclass or its diagnostic superclass. A statement counts if it
+is listed, whatever its likelihood: in PTB-XL a likelihood of 0 means 'unknown', not 'absent'.
 
 References
 ----------
@@ -23,36 +23,42 @@ from ecgcls.errors import ConfigError, DataError
 
 @dataclass(frozen=True)
 class Labels:
-    """What every record is labelled with."""
+    """The labels of some records."""
 
     y_true: NDArray[np.bool_]
     """``(record, class)``, multi-hot."""
     class_names: tuple[str, ...]
 
+    @property
+    def has_label(self) -> NDArray[np.bool_]:
+        """Whether a record has any label, ``(record,)``."""
+        has_label: NDArray[np.bool_] = self.y_true.any(axis=1)
+        return has_label
+
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """Which statements count, and what they are classed as.
+    """Which statements count, and which class each belongs to.
 
     Parameters
     ----------
     statements
-        Which statements count: the diagnostic, form or rhythm ones, or all.
+        Which statements count: diagnostic, form or rhythm statements, or all.
     classes
         What a class is: the statement itself, or the diagnostic subclass or superclass it belongs to.
     class_order
-        Names of classes that come first, in this order; the others follow in the order of
-        ``scp_statements.csv``. It orders, it never adds or removes a class.
+        Names of classes that come first, in this order; the others follow in the order of ``scp_statements.csv``. It
+        never adds or removes a class.
     k
-        Keep only the `k` most frequent classes, most frequent first (ties in the order of
-        ``scp_statements.csv``), counted over all records; None keeps all.
+        Keep only the `k` most frequent classes, most frequent first (ties in the order of ``scp_statements.csv``),
+        counted over all records; None keeps all.
     min_likelihood
-        A statement counts from this likelihood on, in percent. 0 counts every listed one: 0 means 'unknown' in PTB-XL,
-        and rhythm and form statements have hardly another.
+        The least likelihood, in percent, with which a statement counts. 0 counts every listed one: 0 means 'unknown' in
+        PTB-XL, and rhythm and form statements rarely have any other.
     absent_classes
-        What to do with a class that the training part gives no example of (or nothing but examples):
-        ``error`` refuses, ``drop`` leaves the class out, by name. A record that had no other label stays, as a
-        negative of every class that is left: so all folds test the same records.
+        What to do with a class that has no positive (or no negative) record in the training set: ``error`` refuses,
+        ``drop`` leaves the class out and names it. A record that had no other label stays, as a negative of every
+        remaining class, so that all folds test the same records.
     """
 
     statements: Literal["diagnostic", "form", "rhythm", "all"]
@@ -66,7 +72,7 @@ class Task:
         if self.classes != "statement" and self.statements != "diagnostic":
             raise ConfigError(
                 f"task.classes={self.classes} needs task.statements=diagnostic, got {self.statements}: "
-                "other statements belong to no diagnostic class"
+                "other statements have no diagnostic class"
             )
         if self.k is not None and self.k < 1:
             raise ConfigError(f"task.k must be at least 1, got {self.k}")
@@ -86,9 +92,9 @@ class Task:
         Raises
         ------
         DataError
-            If a record carries a statement that the table does not have.
+            If a record has a statement that is not in the table.
         ConfigError
-            If `class_order` names a class that does not exist, or `k` asks for more than there are.
+            If `class_order` names a class that does not exist, or `k` exceeds their number.
         """
         class_of = self.class_of_statement(statements)
         class_names = self._order_classes(list(dict.fromkeys(class_of.values())))
@@ -101,15 +107,14 @@ class Task:
                     y_true[row, column[class_of[statement]]] |= likelihood >= self.min_likelihood
                 elif statement not in known:
                     raise DataError(
-                        f"scp_codes of ecg_id {ecg_id}: the statement {statement!r} does not stand in "
-                        "scp_statements.csv"
+                        f"scp_codes of ecg_id {ecg_id}: the statement {statement!r} is not in scp_statements.csv"
                     )
         return self._keep_most_frequent(Labels(y_true, tuple(class_names)))
 
     def label_as(self, class_names: Sequence[str], scp_codes: pd.Series, statements: pd.DataFrame) -> Labels:
         """Label records of another data set with the classes that a net was trained for.
 
-        As `label`, but the classes are given: which are most frequent in the other data set does not matter.
+        As `label`, but with given classes: which are most frequent in the other data set does not matter.
 
         Raises
         ------
@@ -134,7 +139,7 @@ class Task:
         unknown = [name for name in self.class_order if name not in names]
         if unknown:
             raise ConfigError(
-                f"task.class_order: {', '.join(unknown)} is no class of this task; it has {', '.join(names)}"
+                f"task.class_order: {', '.join(unknown)} is not a class of this task; it has {', '.join(names)}"
             )
         first = list(dict.fromkeys(self.class_order))
         return first + [name for name in names if name not in first]

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ecgcls.data.audit import audit_labels, say_lost_kinds
+from ecgcls.data.audit import audit_labels, format_lost_kinds
 from ecgcls.data.folds import FoldTable
 from ecgcls.data.ptbxl import read_database, read_statements
 from ecgcls.data.tasks import Task
@@ -32,26 +32,26 @@ def audit(**task):
     return audit_labels(DATABASE, STATEMENTS, task=Task(**{"statements": "diagnostic", **task}), folds=FOLDS)
 
 
-def test_a_hand_worked_audit():
+def test_an_audit_worked_by_hand():
     found = audit()
-    assert (found.n_records, found.n_labelled) == (4, 3)
+    assert (found.n_records, found.n_labeled) == (4, 3)
     assert found.statements.loc["IMI", ["class", "n_records", "n_at_35", "n_at_50"]].tolist() == ["IMI", 2, 1, 1]
-    assert found.statements.loc["SR", "class"] == ""  # carried, but not of the task
-    assert found.by_fold.loc[3].to_dict() == {"NORM": 1, "IMI": 1, "records": 2, "labelled": 1}
-    assert found.by_part.loc[(0, "train")].to_dict() == {"NORM": 1, "IMI": 0, "records": 1, "labelled": 1}
+    assert found.statements.loc["SR", "class"] == ""  # occurs, but does not count
+    assert found.by_fold.loc[3].to_dict() == {"NORM": 1, "IMI": 1, "records": 2, "labeled": 1}
+    assert found.by_part.loc[(0, "train")].to_dict() == {"NORM": 1, "IMI": 0, "records": 1, "labeled": 1}
     assert found.likelihoods.loc["rhythm", 0.0] == 3
     rules = found.rules
     assert rules["labels"].tolist() == [4, 2, 1]
     assert rules["IMI"].tolist() == [2, 1, 0]
     assert rules["without a label"].tolist() == [1, 2, 3]
     assert rules["share of labels"].tolist() == [1.0, 0.5, 0.25]
-    assert say_lost_kinds(found) == [
+    assert format_lost_kinds(found) == [
         "A rule 'likelihood >= 50' would delete 3 of 3 rhythm statements: their likelihood is mostly 0, which means "
         "unknown, not absent."
     ]
 
 
-def test_a_task_may_ask_for_a_likelihood():
+def test_a_task_may_require_a_likelihood():
     labels = Task(statements="diagnostic", min_likelihood=50.0).label(DATABASE["scp_codes"], STATEMENTS)
     np.testing.assert_array_equal(labels.y_true, [[1, 0], [0, 0], [0, 0], [0, 1]])
     assert audit(min_likelihood=50.0).labels_sha256 != audit().labels_sha256

@@ -57,7 +57,7 @@ def select(root: Path, *, missing_records="error", **changed) -> Cohort:
     return select_cohort(PTBXL(root=root, missing_records=missing_records), **(arguments | changed))
 
 
-# --- who takes part
+# --- which records
 
 
 def test_a_cohort_worked_by_hand(write, caplog):
@@ -94,7 +94,7 @@ def test_the_description_is_strict_json(write):
     }
 
 
-def test_everyone_labelled_is_not_logged_as_left_out(write, caplog):
+def test_nothing_is_logged_as_left_out_if_all_records_are_labeled(write, caplog):
     caplog.set_level("INFO")
     cohort = select(write([row for row in ROWS if row[0] not in (4, 9)]))
     assert cohort.n_without_label == 0 and len(cohort.records) == 7
@@ -167,18 +167,20 @@ def test_all_files_missing(write, missing_records, match):
         select(root, missing_records=missing_records)
 
 
-# --- parts
+# --- train, val and test
 
 
-def test_a_patient_in_two_parts_is_named(write):
+def test_a_patient_in_two_sets_is_named(write):
     rows = [*ROWS[:5], (6, 10, {"B": 100.0}, 9), *ROWS[6:]]
-    with pytest.raises(DataError, match=r"patient 10 has records in train and val; a patient must be in one part"):
+    with pytest.raises(
+        DataError, match=r"patient 10 has records in train and val; all records of a patient must be in one of them"
+    ):
         select(write(rows))
 
 
 @pytest.mark.parametrize(("part", "ecg_ids"), [("train", {1, 2, 3, 4}), ("val", {5, 6}), ("test", {7, 8, 9})])
-def test_an_empty_part_is_named(write, part, ecg_ids):
-    with pytest.raises(DataError, match=f"no record in the {part} part of fold 0"):
+def test_an_empty_set_is_named(write, part, ecg_ids):
+    with pytest.raises(DataError, match=f"no record in the {part} set of fold 0"):
         select(write([row for row in ROWS if row[0] not in ecg_ids]))
 
 
@@ -194,7 +196,7 @@ def test_without_strat_fold_ten_are_assigned(synthetic_root, tmp_path, caplog):
     table.to_csv(root / "ptbxl_database.csv", index=False)
     task = Task(statements="diagnostic", classes="diagnostic_class", absent_classes="drop")
     cohort = select(root, task=task)
-    assert "no strat_fold: assigned ten, patient-wise" in caplog.text
+    assert "no strat_fold: assigned ten, by patient" in caplog.text
     assert set(cohort.records["strat_fold"]) == set(range(1, 11))
     assert (cohort.records["part"] == "val").equals(cohort.records["strat_fold"] == 9)
     assert (cohort.records["part"] == "test").equals(cohort.records["strat_fold"] == 10)
@@ -214,7 +216,7 @@ C_IN_TEST = [*ROWS, (30, 20, {"A": 100.0, "C": 100.0}, 10)]
 
 def test_a_class_that_is_absent_in_train_is_refused_by_name(write):
     with pytest.raises(
-        DataError, match=r"the training part of fold 0 has no positive .* record of C; task\.absent_classes=drop"
+        DataError, match=r"the training set of fold 0 has no positive .* record of C; task\.absent_classes=drop"
     ):
         select(write(C_IN_TEST, STATEMENTS))
 
@@ -226,10 +228,10 @@ def test_a_class_that_is_absent_in_train_is_dropped_by_name(write, caplog):
     assert cohort.class_names == ("A", "B") and cohort.absent_classes == ("C",)
     assert cohort.describe()["absent_classes"] == ["C"]
     assert cohort.y_true.shape == (8, 2) and cohort.y_true[-1].tolist() == [True, False]
-    assert "Left out the classes C: the training part of fold 0 cannot teach them" in caplog.text
+    assert "Left out the classes C: the training set of fold 0 cannot teach them" in caplog.text
 
 
-def test_a_class_that_all_of_train_has_cannot_be_learnt_either(write):
+def test_a_class_that_all_training_records_have_cannot_be_learned(write):
     rows = [*ROWS[:2], (3, 11, {"A": 100.0, "B": 100.0}, 2), *ROWS[3:]]
     root = write(rows)
     with pytest.raises(DataError, match=r"no positive \(or no negative\) record of A;"):
@@ -240,7 +242,7 @@ def test_a_class_that_all_of_train_has_cannot_be_learnt_either(write):
 
 def test_no_class_left(write):
     root = write([(n, n, {"A": 100.0, "B": 100.0}, fold) for n, fold in ((1, 1), (2, 2), (3, 9), (4, 10))])
-    with pytest.raises(DataError, match="the training part of fold 0 has no class to learn"):
+    with pytest.raises(DataError, match="the training set of fold 0 has no class to learn"):
         select(root, task=Task(statements="diagnostic", absent_classes="drop"))
 
 
@@ -254,5 +256,5 @@ def test_a_class_without_a_positive_to_score_is_named(write, caplog, part, chang
     rows = [changed if row[0] == changed[0] else row for row in ROWS if row[0] != 7]
     cohort = select(write(rows))
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert warnings == [f"The {part} part of fold 0 has no positive record of B: not scored there"]
+    assert warnings == [f"The {part} set of fold 0 has no positive record of B: not scored there"]
     assert cohort.class_names == ("A", "B")

@@ -23,7 +23,7 @@ def database(ptbxl_root) -> pd.DataFrame:
     return read_database(ptbxl_root, sampling_rate_hz=100)
 
 
-# --- the tables that are shipped
+# --- the tables of the configuration
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_real_records_by_strat_fold(database):
     )
 
 
-def test_each_real_record_is_tested_exactly_once_and_no_patient_is_torn(database):
+def test_each_real_record_is_tested_exactly_once_and_no_patient_is_split(database):
     table = read_folds("cv5")
     patient_id, strat_fold = database["patient_id"].to_numpy(), database["strat_fold"].to_numpy()
     n_tested = np.zeros(len(database), dtype=int)
@@ -79,7 +79,7 @@ def test_real_records_by_part(database, fold, counts):
     assert tuple((part == name).sum() for name in ("train", "val", "test")) == counts
 
 
-# --- what is refused
+# --- errors
 
 
 @pytest.mark.parametrize("fold", [7, 5, -1])
@@ -100,12 +100,12 @@ def test_no_such_fold(fold):
         ([[9]], [[]], r"fold 0 must have distinct strat_folds for val and test, got \[9\] and \[\]"),
     ],
 )
-def test_a_table_that_is_none(val, test, match):
+def test_an_invalid_fold_table(val, test, match):
     with pytest.raises(ConfigError, match=match):
         FoldTable(val=val, test=test)
 
 
-def test_a_torn_patient_is_named_with_both_parts():
+def test_a_patient_in_two_sets_is_named_with_both():
     patient_id = np.array([5, 6, 6, 7, 8, 8])
     check_patients(patient_id, np.array(["train", "val", "val", "test", "train", "train"]))
     with pytest.raises(DataError, match=r"patient 6 has records in val and test; .*\(1 such patients\)"):
@@ -125,7 +125,7 @@ def test_assigned_strat_folds_of_real_records(database):
     strat_fold = assign_strat_folds(database["patient_id"], database["scp_codes"])
     assert set(strat_fold) == set(range(1, 11))
     assert pd.Series(strat_fold).groupby(database["patient_id"].to_numpy()).nunique().max() == 1
-    assert database["patient_id"].duplicated().any()  # else there were nothing to keep together
+    assert database["patient_id"].duplicated().any()  # else there is nothing to keep together
     n_records = count_by_strat_fold(strat_fold, np.ones(356, dtype=bool))
     assert n_records.min() >= 25 and n_records.max() <= 50  # 35.6 on average
     is_normal = np.array([next(iter(codes)) == "NORM" for codes in database["scp_codes"]])
@@ -144,12 +144,12 @@ def test_assigned_strat_folds_are_stratified():
 
 def test_assigned_strat_folds_are_always_the_same(database):
     first = assign_strat_folds(database["patient_id"], database["scp_codes"])
-    np.random.seed(1)  # the global generator has no say
+    np.random.seed(1)  # the global generator does not matter
     again = assign_strat_folds(database["patient_id"].copy(), database["scp_codes"].copy())
     assert np.array_equal(first, again)
 
 
-def test_the_fewest_patients_use_all_ten():
+def test_ten_patients_fill_all_ten_folds():
     patient_id = pd.Series([*range(10), 0, 0, 3])
     codes = pd.Series([{"A": 100.0}] * 5 + [{"B": 100.0}] * 5 + [{}] * 3)
     strat_fold = assign_strat_folds(patient_id, codes)

@@ -121,7 +121,7 @@ def test_the_last_batch_may_be_smaller(synthetic_root, tmp_path):
     assert len(loader) == 2
 
 
-def test_a_batch_may_be_changed_without_harm(data):
+def test_changing_a_batch_does_not_change_the_data(data):
     batch = next(iter(data.val_dataloader()))
     before = batch["signal"].clone()
     batch["signal"].add_(1)
@@ -148,7 +148,7 @@ def test_the_training_order_depends_on_seed_and_epoch_alone(data, synthetic_root
         assert sorted(order) == rows and order != rows  # each record exactly once, shuffled
     assert len({tuple(order) for order in orders.values()}) == 3
 
-    torch.manual_seed(123)  # the global generators have no say
+    torch.manual_seed(123)  # the global generators do not matter
     np.random.seed(123)
     again = make(synthetic_root, tmp_path, batch_size=16)
     assert {epoch: record_order(again.train_dataloader(), epoch) for epoch in (2, 0, 1)} == orders
@@ -157,7 +157,7 @@ def test_the_training_order_depends_on_seed_and_epoch_alone(data, synthetic_root
 
 
 class Probe(pl.LightningModule):
-    """Writes down which records it is trained on."""
+    """Records which ECGs it is trained on."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -194,7 +194,7 @@ def test_a_trainer_gives_each_epoch_its_own_order(synthetic_root, tmp_path):
     assert probe.seen == [record_order(data.train_dataloader(), epoch) for epoch in range(3)]
 
 
-# --- what is fitted on the training part
+# --- what is fitted on the training set
 
 
 def test_pos_weight_is_negatives_over_positives_of_train(data):
@@ -234,7 +234,7 @@ def test_only_training_records_change_mean_and_standard_deviation(
 # --- files
 
 
-def test_prepared_twice_nothing_is_read_again(synthetic_root, tmp_path, reads):
+def test_preparing_twice_reads_nothing_again(synthetic_root, tmp_path, reads):
     data = make(synthetic_root, tmp_path)
     assert len(reads) == 61
     data.prepare_data()
@@ -257,7 +257,7 @@ def test_the_description_is_strict_json(data):
     assert all(len(digest) == 64 and set(digest) <= set("0123456789abcdef") for digest in digests.values())
 
 
-def test_missing_records_are_dropped_when_asked(copied_root, tmp_path):
+def test_missing_records_are_dropped_on_request(copied_root, tmp_path):
     truth = read_truth(copied_root)
     gone = next(row for row, member in enumerate(truth) if member["part"] == "val")
     truth[gone]["path"].with_suffix(".dat").unlink()
@@ -289,7 +289,7 @@ def test_the_constructor_touches_no_file(tmp_path):
         data.prepare_data()
 
 
-def test_a_split_that_cannot_be_is_refused_before_a_signal_is_read(synthetic_root, tmp_path, reads):
+def test_an_impossible_split_is_an_error_before_a_signal_is_read(synthetic_root, tmp_path, reads):
     data = build(PTBXL(root=synthetic_root), tmp_path, fold=7)
     with pytest.raises(ConfigError, match=r"fold must be 0, got 7"):
         data.prepare_data()
@@ -328,13 +328,13 @@ def test_the_simulated_data_set_is_written_then_read(tmp_path, synthetic_root, c
 
 def test_simulated_patients_are_announced_once(tmp_path, caplog):
     data = build(Synthetic(root=tmp_path / "ecgs", n_records=50), tmp_path / "stores")
-    for _ in range(2):  # a trainer prepares the data again for fit, test and predict
+    for _ in range(2):  # a trainer calls this again for each of fit, test and predict
         data.prepare_data()
-    (said,) = [record for record in caplog.records if "data=synthetic" in record.getMessage()]
-    assert said.levelno == logging.WARNING
+    (warning,) = [record for record in caplog.records if "data=synthetic" in record.getMessage()]
+    assert warning.levelno == logging.WARNING
 
 
-# --- the same waveform in two parts
+# --- the same waveform in two of train, val and test
 
 
 @pytest.mark.parametrize(
@@ -347,7 +347,7 @@ def test_simulated_patients_are_announced_once(tmp_path, caplog):
     ],
     ids=["exact", "noise", "gain and offset", "shifted"],
 )
-def test_a_copy_in_another_part_is_refused_or_left_out(copied_root, tmp_path, write_record, change, how):
+def test_a_copy_in_another_set_is_an_error_or_left_out(copied_root, tmp_path, write_record, change, how):
     members = read_truth(copied_root)
     trained = next(member for member in members if member["part"] == "train")
     tested = next(member for member in members if member["part"] == "test")
@@ -367,13 +367,13 @@ def test_a_copy_in_another_part_is_refused_or_left_out(copied_root, tmp_path, wr
     assert described["n_records"] == len(members) - 1
 
 
-def test_copies_within_a_part_are_no_leak(copied_root, tmp_path, write_record):
+def test_copies_within_a_set_are_not_a_leak(copied_root, tmp_path, write_record):
     first, second = [member for member in read_truth(copied_root) if member["part"] == "train"][:2]
     write_record(second["path"], (1000 * read_mv(first["path"])).round().T.astype(int))
     assert make(copied_root, tmp_path).describe()["n_copies_left_out"] == 0
 
 
-def test_the_real_records_have_no_copy_across_patients(ptbxl_root, tmp_path):
+def test_the_real_records_have_no_copy_in_two_sets(ptbxl_root, tmp_path):
     folds = FoldTable(val=[[1], [3], [5], [7], [9]], test=[[2], [4], [6], [8], [10]])
     for fold in range(5):
         assert make(ptbxl_root, tmp_path, folds=folds, fold=fold).describe()["n_copies_left_out"] == 0

@@ -77,7 +77,7 @@ def test_the_real_database(ptbxl_root):
     assert read_database(ptbxl_root, sampling_rate_hz=500)["filename"].tolist() == [row["filename_hr"] for row in rows]
 
 
-def test_a_missing_folder_says_where_to_get_the_data_and_how_to_do_without(tmp_path):
+def test_a_missing_folder_is_reported_with_where_to_get_the_data(tmp_path):
     with pytest.raises(DataError, match=r"data\.root: there is no folder .*nowhere.*ecgcls\.download.*data=synthetic"):
         read_database(tmp_path / "nowhere", sampling_rate_hz=100)
 
@@ -114,7 +114,7 @@ def test_only_the_column_of_the_sampling_rate_must_be_there(tmp_path):
         ("31,7,{},2.5,a,b", r"strat_fold must be a whole number, got .*2\.5.* in line 4"),
         ("31,7,{},0,a,b", r"strat_fold must be in 1\.\.10, got 0 for ecg_id 31"),
         ("31,7,{},11,a,b", r"strat_fold must be in 1\.\.10, got 11 for ecg_id 31"),
-        ("10,7,{},1,a,b", r"ecg_id 10 stands in more than one row"),
+        ("10,7,{},1,a,b", r"ecg_id 10 is in more than one row"),
         ("31,7,{},1,,b", r"filename_lr is empty for ecg_id 31"),
         ("31,7,,1,a,b", r"scp_codes of ecg_id 31 must read like \{'NORM': 100\.0.*got"),
         ("31,7,NORM,1,a,b", r"scp_codes of ecg_id 31 must read like .*got 'NORM'"),
@@ -132,7 +132,7 @@ def test_a_malformed_row_is_named(tmp_path, capsys, row, match):
     with pytest.raises(DataError, match=r"ptbxl_database\.csv: " + match) as caught:
         read_database(tmp_path, sampling_rate_hz=100)
     assert "\n" not in str(caught.value)
-    assert capsys.readouterr().out == ""  # what stands in a cell is never run
+    assert capsys.readouterr().out == ""  # the content of a cell is never executed
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_a_malformed_row_is_named(tmp_path, capsys, row, match):
         (b"<html>404 Not Found</html>\n", "the column ecg_id, patient_id, scp_codes, filename_lr is missing"),
     ],
 )
-def test_a_file_that_is_no_table(tmp_path, content, match):
+def test_a_file_that_is_not_a_table(tmp_path, content, match):
     (tmp_path / "ptbxl_database.csv").write_bytes(content)
     with pytest.raises(DataError, match=rf"ptbxl_database\.csv: {match}"):
         read_database(tmp_path, sampling_rate_hz=100)

@@ -37,7 +37,7 @@ def test_missing_files_are_found(root):
     assert missing.to_dict() == {ecg_id: filenames[ecg_id] for ecg_id in (3, 20, 5, 99)}
 
 
-def test_signal_files_of_other_names_count_as_there(root):
+def test_signal_files_may_have_other_names(root):
     header, dat = root / f"{FILENAMES[3]}.hea", root / f"{FILENAMES[3]}.dat"
     header.write_text(header.read_text().replace(dat.name, "elsewhere.dat"))
     assert find_missing(root, FILENAMES).empty  # two files of its name

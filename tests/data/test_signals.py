@@ -77,12 +77,12 @@ def test_leads_are_found_by_name_in_any_order_and_case(tmp_path, samples, write_
     assert np.array_equal(record.signal_uv, samples[:, [5, 2, 8, 3, 6, 1, 4, 9, 7, 11, 10, 0]].T)
 
 
-def test_the_extremes_of_int16_survive(tmp_path, samples, write_record):
+def test_the_extremes_of_int16_are_kept(tmp_path, samples, write_record):
     samples[0], samples[1] = 32767, -32767
     assert np.array_equal(read_record(write_record(tmp_path / "r", samples)).signal_uv, samples.T)
 
 
-def test_comments_and_blank_lines_in_a_header_are_passed_over(tmp_path, samples, write_record):
+def test_comments_and_blank_lines_in_a_header_are_skipped(tmp_path, samples, write_record):
     path = write_record(tmp_path / "r", samples)
     header = tmp_path / "r.hea"
     header.write_text("# a comment\n\n" + header.read_text() + "# age: 56\n\n")
@@ -96,7 +96,7 @@ def test_comments_and_blank_lines_in_a_header_are_passed_over(tmp_path, samples,
     "changed",
     [
         pytest.param({"adc_gain": [200.0] * 12}, id="gain 200"),
-        pytest.param({"adc_gain": [212.5] * 12, "baseline": [7] * 12}, id="broken gain and baseline"),
+        pytest.param({"adc_gain": [212.5] * 12, "baseline": [7] * 12}, id="fractional gain and baseline"),
         pytest.param(
             {"adc_gain": [90.0 + lead for lead in range(12)], "baseline": list(range(-6, 6))}, id="each its own"
         ),
@@ -161,7 +161,7 @@ def test_a_signal_file_in_a_folder_below(tmp_path, samples, write_record):
 
 
 @pytest.mark.parametrize("fmt", ["16", "24"])
-def test_a_header_without_checksums_says_so(tmp_path, samples, write_record, fmt):
+def test_missing_checksums_are_reported(tmp_path, samples, write_record, fmt):
     path = write_record(tmp_path / "r", samples, fmt=[fmt] * 12)
     cut_signal_lines(path, n_fields=3)  # file, format, gain; then the name
     record = read_record(path)
@@ -193,7 +193,7 @@ def test_segments_are_joined_and_each_is_verified(tmp_path, samples, write_recor
         read_record(tmp_path / "r")
 
 
-# --- what is refused
+# --- errors
 
 
 def flip_bit(dat_path: Path) -> None:
@@ -327,7 +327,7 @@ def test_a_gain_of_zero_is_refused(tmp_path, samples, write_record):
         pytest.param(b"\xff\xfe\x00", id="not text"),
     ],
 )
-def test_a_header_that_is_none_is_refused(tmp_path, header):
+def test_a_file_that_is_not_a_header_is_refused(tmp_path, header):
     (tmp_path / "r.hea").write_bytes(header)
     with pytest.raises(DataError, match=r"r(\.hea)?: (the header cannot be read|not a WFDB record)") as caught:
         read_record(tmp_path / "r")

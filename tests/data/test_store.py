@@ -19,7 +19,7 @@ from ecgcls.errors import DataError
 ECG_IDS = [7, 3, 11, 20, 5]
 FILENAMES = pd.Series([f"records100/{ecg_id:05d}_lr" for ecg_id in ECG_IDS], index=ECG_IDS)
 N_SAMPLES = 120
-N_READS = len(FILENAMES) + 1  # of a build: the first record is asked for its length before all are read
+N_READS = len(FILENAMES) + 1  # of a build: the first record is read for its length before all are read
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def pristine(tmp_path_factory, signals_uv, write_record) -> Path:
 
 @pytest.fixture
 def root(tmp_path, pristine) -> Path:
-    """Five records of 1.2 s at 100 Hz, a copy of its own for each test."""
+    """Five records of 1.2 s at 100 Hz, a separate copy for each test."""
     return Path(shutil.copytree(pristine, tmp_path / "ecgs"))
 
 
@@ -60,7 +60,7 @@ def open_100hz(root: Path, **changed) -> store.SignalStore:
 
 
 def stores(folder: Path) -> list[str]:
-    """The names of what lies in a folder of stores, but for the locks."""
+    """The names of the entries of a folder of stores, except for locks."""
     return sorted(path.name for path in folder.iterdir() if path.suffix != ".lock")
 
 
@@ -115,7 +115,7 @@ def test_a_data_set_equals_wfdb_bit_for_bit(request, tmp_path, name, column, rat
         if (np.ptp(signal, axis=1) == 0).any()
     }
     assert opened.find_flat_leads() == flat
-    assert sorted(root.rglob("*")) == files_before  # nothing is written there when told to write elsewhere
+    assert sorted(root.rglob("*")) == files_before  # nothing is written there if it is to be written elsewhere
 
 
 def test_signals_in_mv_are_single_precision_in_aligned_memory(root, signals_uv):
@@ -296,7 +296,7 @@ def test_a_store_of_another_layout_is_built_again(root, reads):
     assert len(reads) == 2 * N_READS
 
 
-# --- where it lies
+# --- where it is
 
 
 def test_one_folder_holds_the_stores_of_two_data_sets(root, tmp_path, reads, signals_uv, write_record):
@@ -310,7 +310,7 @@ def test_one_folder_holds_the_stores_of_two_data_sets(root, tmp_path, reads, sig
     assert not (root / ".ecgcls").exists() and len(stores(together)) == 2
 
 
-def test_both_sampling_rates_lie_side_by_side(root, reads, signals_uv, write_record):
+def test_both_sampling_rates_are_side_by_side(root, reads, signals_uv, write_record):
     (root / "records500").mkdir()
     write_record(root / "records500/00007_hr", signals_uv[1].T, fs=500)
     fast = pd.Series({7: "records500/00007_hr"})
@@ -320,7 +320,7 @@ def test_both_sampling_rates_lie_side_by_side(root, reads, signals_uv, write_rec
     assert len(reads) == N_READS + 2
 
 
-def test_it_goes_to_the_cache_folder_where_the_data_cannot_be_written(root, tmp_path, monkeypatch, reads, signals_uv):
+def test_it_is_in_the_cache_folder_if_the_data_folder_is_read_only(root, tmp_path, monkeypatch, reads, signals_uv):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (root / ".ecgcls").write_text("in the way")
     for _ in range(2):
@@ -341,7 +341,7 @@ def test_no_place_for_it(root, tmp_path, monkeypatch):
         open_100hz(root)
 
 
-# --- what is refused
+# --- errors
 
 
 def damage_sample(root: Path, **_) -> None:
@@ -390,16 +390,16 @@ def test_several_processes_write_the_same_store(root, signals_uv, reads, monkeyp
     monkeypatch.setattr(store, "_RECORDS_PER_PROCESS", 2)
     together = open_100hz(root, store_dir=tmp_path / "other")
     if len(os.sched_getaffinity(0)) > 1:
-        assert len(reads) == n_reads + 1  # all but the first were read elsewhere
+        assert len(reads) == n_reads + 1  # all but the first were read by other processes
     assert np.array_equal(together.signals_uv, signals_uv)
     assert np.array_equal(together.sums_uv, alone.sums_uv) and np.array_equal(together.squares_uv, alone.squares_uv)
     damage_sample(root)
     with pytest.raises(DataError, match=r"00020_lr: damaged: the samples' checksums"):
         open_100hz(root)
-    assert len(stores(root / ".ecgcls")) == 1  # the one of before
+    assert len(stores(root / ".ecgcls")) == 1  # the previous one
 
 
-def test_a_record_that_is_refused_leaves_the_older_store(root, tmp_path, reads):
+def test_a_record_that_is_refused_leaves_the_previous_store(root, tmp_path, reads):
     open_100hz(root)
     kept = shutil.copytree(root, tmp_path / "kept")
     damage_sample(root)
@@ -459,7 +459,7 @@ print(json.dumps([n_read, opened.signals_uv.tolist()]))
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., subprocess.Popen]]:
-    """Start a process that opens the store; with `stop_at_first` it says so before it reads, and waits for a line."""
+    """Start a process that opens the store; with `stop_at_first` it prints a line and waits for one first."""
     processes = []
 
     def start_process(root: Path, *, stop_at_first: bool = False, max_bytes: int | None = None) -> subprocess.Popen:
@@ -475,7 +475,7 @@ def start() -> Iterator[Callable[..., subprocess.Popen]]:
         process.communicate()
 
 
-def test_of_two_processes_at_once_one_builds_and_both_have_it(root, start, signals_uv):
+def test_of_two_processes_at_once_one_builds_and_both_open_it(root, start, signals_uv):
     builder = start(root, stop_at_first=True)
     assert builder.stdout.readline() == "reading\n"
     waiter = start(root)
@@ -485,7 +485,7 @@ def test_of_two_processes_at_once_one_builds_and_both_have_it(root, start, signa
 
 
 @pytest.mark.parametrize("data_change", [False, True])
-def test_after_a_killed_builder_the_next_one_clears_up(root, start, signals_uv, data_change):
+def test_the_next_process_cleans_up_after_a_killed_one(root, start, signals_uv, data_change):
     builder = start(root, stop_at_first=True)
     assert builder.stdout.readline() == "reading\n"
     builder.kill()
@@ -500,7 +500,7 @@ def test_after_a_killed_builder_the_next_one_clears_up(root, start, signals_uv, 
 
 
 @pytest.mark.parametrize("max_bytes", [1000, len(ECG_IDS) * 12 * N_SAMPLES * 2])  # the header comes on top
-def test_a_full_disk_is_said_in_one_line_and_leaves_nothing(root, start, signals_uv, max_bytes):
+def test_a_full_disk_is_one_line_and_leaves_nothing(root, start, signals_uv, max_bytes):
     output, errors = start(root, max_bytes=max_bytes).communicate(timeout=60)
     assert output == ""
     last = errors.strip().splitlines()[-1]

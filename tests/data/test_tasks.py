@@ -101,7 +101,7 @@ def scp_codes() -> pd.Series:
             id="some classes first",
         ),
         pytest.param(Task(statements="diagnostic", k=1), ("C",), [[1], [1], [0], [0], [0]], id="the most frequent"),
-        pytest.param(  # A and B have one record each: the tie goes to the one that stands first in the file
+        pytest.param(  # A and B have one record each: the first in the file wins the tie
             Task(statements="diagnostic", k=2), ("C", "A"), [[1, 1], [1, 0], [0, 0], [0, 0], [0, 0]], id="a tie"
         ),
         pytest.param(  # C and R have two records each, the others one
@@ -180,13 +180,13 @@ def test_the_k_most_frequent_of_the_real_records(ptbxl_root, k):
     assert labels.y_true.sum(axis=0).tolist() == [count[statement] for statement in expected]
 
 
-# --- what is refused
+# --- errors
 
 
 def test_an_unknown_statement_is_named_with_its_record(statements, scp_codes):
     scp_codes[9] = {"B": 15.0, "ZZZ": 0.0}
-    with pytest.raises(DataError, match=r"scp_codes of ecg_id 9: the statement 'ZZZ' does not stand in"):
-        Task(statements="rhythm").label(scp_codes, statements)  # whichever statements count
+    with pytest.raises(DataError, match=r"scp_codes of ecg_id 9: the statement 'ZZZ' is not in scp_statements"):
+        Task(statements="rhythm").label(scp_codes, statements)  # even one that does not count
 
 
 @pytest.mark.parametrize("classes", ["diagnostic_class", "diagnostic_subclass"])
@@ -208,7 +208,7 @@ def test_k_above_the_number_of_classes(statements, scp_codes):
         Task(statements="diagnostic", k=4).label(scp_codes, statements)
 
 
-def test_class_order_names_a_class_that_is_none(statements, scp_codes):
+def test_class_order_must_name_classes_of_the_task(statements, scp_codes):
     task = Task(statements="diagnostic", class_order=["A", "R", "Q"])  # R is a rhythm, Q nothing
-    with pytest.raises(ConfigError, match=r"task\.class_order: R, Q is no class of this task; it has A, B, C"):
+    with pytest.raises(ConfigError, match=r"task\.class_order: R, Q is not a class of this task; it has A, B, C"):
         task.label(scp_codes, statements)

@@ -1,22 +1,23 @@
-"""Writes a data set of simulated ECGs in PTB-XL's shape, so that it takes the same path as the real one.
+"""Simulated ECGs, written as a data set in PTB-XL's layout and read like the real one.
 
-Task: ``data=synthetic`` must run end to end on a laptop without a download, and a net must have something to
-learn. What is written is what PTB-XL has: ``ptbxl_database.csv`` (28 columns), ``scp_statements.csv``, and
-WFDB records in ``records100/`` or ``records500/`` (format 16, 1000 per mV, so one unit is a microvolt; one
-folder a thousand records). Beside them stand ``SYNTHETIC.json``, which says what was asked, and a README.
+``data=synthetic`` runs every command on a laptop without a download, and gives a net something to learn. It has what
+PTB-XL has: ``ptbxl_database.csv`` (28 columns), ``scp_statements.csv``, and WFDB records in ``records100/`` or
+``records500/`` (format 16, 1000 per mV, so one unit is a microvolt; one folder per thousand records). Beside them are
+``SYNTHETIC.json``, with the settings, and a README.
 
-The rooms, in the order in which a record passes them:
+Modules, in the order in which a record passes them:
 
-- `plan`: who has which statements, records and strat_fold, from `statements` (PTB-XL's table) and `diagnosis`
-  (which of them a patient gets); a `spec.EcgSpec` says what one record shall show.
-- `beat`: lobes, a normal and an ectopic beat; `pathology`: what the statements change in the patient's beat.
-- `rhythm`: when the beats come; `noise`: what the electrodes add.
-- `signal`: all of it together, ten seconds of the leads in `leads`.
-- `records` and `tables`: WFDB files and CSV; `write`: the whole data set under a lock.
+- `source`: the data set as a source of records, which writes itself on first use;
+- `plan`: which patients, statements, records and strat_folds there are, from `statements` (PTB-XL's table) and
+  `diagnosis` (which of them a patient gets); a `spec.EcgSpec` defines what one record shows;
+- `beat`: lobes, a normal and an ectopic beat; `pathology`: what the statements change in the patient's beat;
+- `rhythm`: when beats occur; `noise`: what the electrodes add;
+- `signal`: all of this together, ten seconds of the leads in `leads`;
+- `records` and `tables`: WFDB files and CSV; `write`: the whole data set, under a lock.
 
-Conventions: a patient's records share diagnosis, heart and strat_fold, and differ in rate, rhythm and noise.
-The mix of superclasses follows PTB-XL (NORM 44 %, MI 25, STTC 24, CD 22, HYP 12, none 2), and so do the
-likelihoods: 0 for form and rhythm, 15 to 100 for diagnoses, lower where the change is subtle.
+Conventions: a patient's records share diagnosis, heart and strat_fold, and differ in rate, rhythm and noise. The mix of
+superclasses follows PTB-XL (NORM 44 %, MI 25, STTC 24, CD 22, HYP 12, none 2), and so do the likelihoods: 0 for form
+and rhythm, 15 to 100 for diagnoses, lower if the change is subtle.
 
 References
 ----------

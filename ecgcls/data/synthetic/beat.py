@@ -1,11 +1,10 @@
 """One beat as Gaussian lobes of the heart's dipole.
 
-The heart is one moving dipole ``(x, y, z)`` in mV: x to the left, y to the feet, z to the back (Frank's
-axes). Each wave is one or more lobes: a fixed direction times a Gaussian of the time from the beat's R peak,
-with its own rise and fall. A normal beat has ten: two P (right and left atrium), four QRS (septum, apex, free
-wall, base), an early and a late ST, T and U. The Gaussian waves follow McSharry et al., the dipole Sameni et
-al. The sizes and widths of the lobes were set by hand, until pictures and amplitudes looked like textbook and
-PTB-XL ECGs, and fitted to no patient.
+The heart is one moving dipole ``(x, y, z)`` in mV: x to the left, y to the feet, z to the back (Frank's axes). Each
+wave is one or more lobes: a fixed direction times a Gaussian of the time from the beat's R peak, with its own rise and
+fall. A normal beat has ten: two P (right and left atrium), four QRS (septum, apex, free wall, base), an early and a
+late ST, T and U. The Gaussian waves follow McSharry et al., the dipole Sameni et al. The sizes and widths of the lobes
+were set by hand until plots and amplitudes looked like textbook and PTB-XL ECGs; they are fitted to no patient.
 
 References
 ----------
@@ -28,7 +27,7 @@ Vector = NDArray[np.float64]
 
 @dataclass
 class Lobe:
-    """A direction times a Gaussian of time, with a standard deviation before its peak and one after it."""
+    """A direction times a Gaussian of time, with one standard deviation before its peak and one after it."""
 
     at_s: float
     rise_s: float
@@ -39,7 +38,7 @@ class Lobe:
     def from_ms(
         cls, at_ms: float, rise_ms: float, vector: tuple[float, float, float], fall_ms: float | None = None
     ) -> Lobe:
-        """Make a lobe with times in milliseconds; it falls as it rises where nothing else is said."""
+        """Make a lobe with times in milliseconds; by default it falls as it rises."""
         fall_ms = rise_ms if fall_ms is None else fall_ms
         return cls(at_ms / 1000, rise_ms / 1000, fall_ms / 1000, np.array(vector))
 
@@ -59,7 +58,7 @@ class Beat:
     j_s: float  # end of QRS, from R
     pr_s: float
     jt_s: float  # J point to the end of T at one beat a second
-    lead_gain: Vector  # (8,): where the electrodes sit on this chest
+    lead_gain: Vector  # (8,): depends on where the electrodes are on this chest
 
     def scale_qrs(self, gain: float) -> None:
         """Multiply the voltage of QRS."""
@@ -77,7 +76,7 @@ class Beat:
 
 
 def normal_beat(rng: np.random.Generator, age: float) -> Beat:
-    """A healthy beat of one patient: voltage, axis, widths and intervals vary from patient to patient."""
+    """Draw a healthy patient's beat: voltage, axis, widths and intervals vary between patients."""
     beat = _textbook_beat(rng)
     # Older hearts lie more horizontally: axis from about 60 degrees at 20 years to 30 at 80.
     lie = np.radians(-0.5 * (age - 45) + rng.normal(0, 13))
@@ -99,8 +98,8 @@ def normal_beat(rng: np.random.Generator, age: float) -> Beat:
 
 
 def ectopic_beat(rng: np.random.Generator, lead_gain: Vector) -> Beat:
-    """A ventricular ectopic beat: no P, QRS of about 150 ms from one wall to the other, T the other way."""
-    side = 1.0 if rng.random() < 0.6 else -1.0  # from the right ventricle to the left, or back
+    """Draw a ventricular ectopic beat: no P, QRS of about 150 ms from one wall to the other, T opposite."""
+    side = 1.0 if rng.random() < 0.6 else -1.0  # from the right ventricle to the left, or the reverse
     main = rng.uniform(0.9, 1.35) * np.array([0.75 * side, rng.uniform(-0.8, 0.8), 0.7 * side])
     early = 0.55 * main + rng.normal(0, 0.12, 3)
     qrs = {
@@ -113,7 +112,7 @@ def ectopic_beat(rng: np.random.Generator, lead_gain: Vector) -> Beat:
 
 
 def _textbook_beat(rng: np.random.Generator) -> Beat:
-    """The lobes of an average heart, with this patient's intervals."""
+    """Return the lobes of an average heart, with random intervals."""
     p = {
         "right_atrium": Lobe.from_ms(34, 17, (0.035, 0.085, -0.045)),
         "left_atrium": Lobe.from_ms(64, 18, (0.055, 0.050, 0.032)),
@@ -143,7 +142,7 @@ def _turn(lobes: Iterable[Lobe], rotation: Vector, gain: float) -> None:
 
 
 def _rotation(rng: np.random.Generator, sd_deg: tuple[float, float, float]) -> Vector:
-    """Rotation matrix with small random turns about x, y and z."""
+    """Draw a rotation matrix with small turns about x, y and z."""
     a, b, c = np.radians(rng.normal(0, sd_deg))
     turn_x = np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
     turn_y = np.array([[np.cos(b), 0, np.sin(b)], [0, 1, 0], [-np.sin(b), 0, np.cos(b)]])

@@ -1,8 +1,8 @@
-"""Which statements a patient gets for the superclasses he has, as often as in PTB-XL."""
+"""Which statements a patient gets, given the superclasses, as often as in PTB-XL."""
 
 import numpy as np
 
-# How often each statement is its patient's main one in the superclass, in per cent.
+# How often each statement is a patient's main one in the superclass, in percent.
 _MI = {"IMI": 38, "ASMI": 34, "ILMI": 8, "AMI": 6, "ALMI": 5, "INJAS": 5, "LMI": 4}
 _STTC = {"NDT": 37, "NST_": 17, "ISC_": 25, "ISCAL": 13, "ISCIN": 5, "LNGQT": 3}
 _CD = {"LAFB": 30, "IRBBB": 21, "1AVB": 14, "IVCD": 14, "CRBBB": 10, "CLBBB": 8, "LPFB": 3}
@@ -10,14 +10,14 @@ _HYP = {"LVH": 80, "LAO/LAE": 14, "RVH": 6}
 
 
 def diagnose(superclasses: tuple[str, ...], rng: np.random.Generator) -> list[str]:
-    """Diagnoses and forms that explain just these superclasses; none that hides or contradicts another."""
+    """Draw diagnoses and forms with exactly these superclasses, none of which hides or contradicts another."""
     found: list[str] = ["NORM"] if "NORM" in superclasses else []
     if "MI" in superclasses:
         found.append(_pick(_MI, rng))
         if found[-1] in ("IMI", "ASMI") and rng.random() < 0.1:
             found.append("ASMI" if found[-1] == "IMI" else "IMI")
     if "HYP" in superclasses:
-        # Conduction and infarction draw the QRS that right hypertrophy needs for itself.
+        # Conduction and infarction change the QRS complex by which right hypertrophy shows.
         alone = not {"MI", "CD"} & set(superclasses)
         found.append(_pick(_HYP, rng, without=() if alone else ("RVH",)))
         if found[-1] == "LVH":
@@ -44,7 +44,7 @@ def _conduction(superclasses: tuple[str, ...], rng: np.random.Generator) -> list
 
 
 def _forms(found: list[str], superclasses: tuple[str, ...], rng: np.random.Generator) -> list[str]:
-    """Form statements that go with the diagnoses found."""
+    """Draw form statements that go with the diagnoses."""
     normal = "NORM" in superclasses
     chances = {
         "ABQRS": 0.0 if normal else 0.25 if superclasses else 0.3,

@@ -1,6 +1,6 @@
 """From the heart's dipole and the nine electrodes to the twelve leads.
 
-A dipole ``(x, y, z)`` in mV points to the left, to the feet and to the back (Frank's axes). Eight leads are
+The axes of a dipole ``(x, y, z)`` in mV point to the left, to the feet and to the back (Frank's axes). Eight leads are
 independent: I, II and V1..V6. III and the augmented leads are computed from the *rounded* I and II, so that
 Einthoven's and Goldberger's relations hold in the file.
 
@@ -13,8 +13,10 @@ References
 import numpy as np
 from numpy.typing import NDArray
 
-LEADS = ("I", "II", "III", "AVR", "AVL", "AVF", "V1", "V2", "V3", "V4", "V5", "V6")
-"""The leads of a file, in its order and with PTB-XL's spelling."""
+from ecgcls.data import signals
+
+LEADS = tuple(lead.upper() for lead in signals.LEADS)
+"""The leads of a file, in its order and in PTB-XL's spelling."""
 ELECTRODES = ("RA", "LA", "LL", "V1", "V2", "V3", "V4", "V5", "V6")
 
 DOWER = np.array(
@@ -41,7 +43,7 @@ ELECTRODES_TO_LEADS[2:, 3:] = np.eye(6)
 
 
 def complete_leads(independent_mv: NDArray[np.float64]) -> NDArray[np.int16]:
-    """Round to microvolt and add III, AVR, AVL and AVF.
+    """Round to microvolts and add III, AVR, AVL and AVF.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
-"""What the electrodes add to the heart: muscle noise, bursts, wander and mains hum.
+"""What the electrodes add to the heart: muscle noise, bursts, baseline wander and mains hum.
 
-Noise is made at nine electrodes (RA, LA, LL, V1..V6), as in life: a bad left-arm electrode shows in I, III
-and AVL, and through Wilson's terminal a little in every chest lead. Muscle noise is drawn as a spectrum, and
-the 100 Hz record gets just the part of it below 50 Hz, so both rates show one and the same ECG.
+Noise is generated at nine electrodes (RA, LA, LL, V1..V6), as in reality: a bad left-arm electrode shows in I, III and
+AVL, and through Wilson's terminal a little in every chest lead. Muscle noise is drawn as a spectrum; the 100 Hz record
+gets what is below 50 Hz, so that both rates show the same ECG.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ _TREMOR_MV = np.array([1, 1, 1, 0.55, 0.55, 0.55, 0.55, 0.55, 0.55]) * 0.0028
 
 
 def draw_noise(spec: EcgSpec, *, seed: int, rng: np.random.Generator, t_s: Vector, breath_hz: float) -> Vector:
-    """Noise of one record in the eight independent leads, (8, samples), in mV.
+    """Draw the noise of one record in the eight independent leads, (8, sample), in mV.
 
     Parameters
     ----------
     spec
         Which electrodes are bad, and whether all are noisy.
     seed
-        The data set's seed, for the noise that only 500 Hz can show.
+        The data set's seed, for the noise above 50 Hz.
     rng
         The record's generator.
     t_s
         (sample,): time from the start of the record.
     breath_hz
-        The chest moves with it.
+        Breathing rate, which moves the chest.
     """
-    # All is drawn, whatever is used, so that a flag changes its own noise and nothing else.
+    # Everything is drawn, used or not, so that a flag changes its own noise and nothing else.
     sd = _TREMOR_MV * np.exp(rng.normal(0, 0.45, 9))
     louder = rng.uniform(3.5, 7)
     sd *= louder if spec.static_noise else 1.0
@@ -58,15 +58,15 @@ def _draw_muscle_noise(spec: EcgSpec, seed: int, rng: np.random.Generator, n_sam
     spectrum = np.zeros((9, n_samples // 2 + 1), np.complex64)
     spectrum[:, 1:_N_SLOW] = _complex_normal(rng, _N_SLOW - 1)
     hz = np.fft.rfftfreq(n_samples, DURATION_S / n_samples)
-    colour = np.sqrt((0.15 + (hz / 30) ** 2 / (1 + (hz / 30) ** 2)) / (1 + (hz / 110) ** 6))
-    colour /= np.sqrt(np.sum(colour[1:_N_SLOW] ** 2))
-    # Mains at 50 Hz is half the rate of a 100 Hz record, whose anti-aliasing filter takes it away.
+    color = np.sqrt((0.15 + (hz / 30) ** 2 / (1 + (hz / 30) ** 2)) / (1 + (hz / 110) ** 6))
+    color /= np.sqrt(np.sum(color[1:_N_SLOW] ** 2))
+    # Mains hum at 50 Hz is half the rate of a 100 Hz record: the anti-aliasing filter removes it there.
     if n_samples > 2 * _N_SLOW:
         fast = np.random.default_rng([seed, FAST_NOISE_STREAM, spec.ecg_id])
         spectrum[:, _N_SLOW:] = _complex_normal(fast, spectrum.shape[1] - _N_SLOW)
         hum = fast.uniform(0.4, 1.4, 9) * (6.0 if spec.static_noise else 0.8) * 0.0025
-        spectrum[:, _N_SLOW] = hum / (sd * colour[_N_SLOW]) * np.exp(2j * np.pi * fast.random())
-    return np.fft.irfft(spectrum * (colour * (n_samples / 2)), n_samples, axis=1) * sd[:, None]
+        spectrum[:, _N_SLOW] = hum / (sd * color[_N_SLOW]) * np.exp(2j * np.pi * fast.random())
+    return np.fft.irfft(spectrum * (color * (n_samples / 2)), n_samples, axis=1) * sd[:, None]
 
 
 def _complex_normal(rng: np.random.Generator, n: int) -> np.ndarray:

@@ -1,8 +1,7 @@
-"""What SCP-ECG statements do to a beat: they turn, scale, widen or add lobes.
+"""How SCP-ECG statements change a beat: they turn, scale, widen or add lobes.
 
-A statement's severity in 0..1 (0 is subtle, never absent) sets the size of its change. Statements are applied
-one after another in a fixed order, from the QRS that voltage and conduction make to the Q waves and the ST-T
-that infarction and ischaemia leave of it.
+A statement's severity in 0..1 (0 is subtle, never absent) sets the size of the change. Statements are applied in a
+fixed order: first what voltage and conduction do to QRS, then what infarction and ischemia do to Q waves and ST-T.
 """
 
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ from ecgcls.data.synthetic.spec import PATIENT_STREAM, EcgSpec
 
 Severity = Mapping[str, float]
 
-# Where the first 40 ms of QRS point once a territory is dead: away from it.
+# Where the first 40 ms of QRS point if a territory is dead: away from it.
 _INFARCTS: dict[str, tuple[float, float, float]] = {
     "IMI": (0.05, -0.50, 0.0),
     "ILMI": (-0.30, -0.45, -0.05),
@@ -23,8 +22,8 @@ _INFARCTS: dict[str, tuple[float, float, float]] = {
     "ALMI": (-0.50, 0.05, 0.22),
     "LMI": (-0.48, 0.20, -0.16),
 }
-# Where an ischaemic T points: (x, y, z) in mV at full severity.
-_ISCHAEMIC_T: dict[str, tuple[float, float, float]] = {
+# Where an ischemic T points: (x, y, z) in mV at full severity.
+_ISCHEMIC_T: dict[str, tuple[float, float, float]] = {
     "ISC_": (-0.30, -0.20, 0.02),
     "ISCAL": (-0.38, 0.04, 0.12),
     "ISCIN": (0.18, -0.36, -0.10),
@@ -33,7 +32,7 @@ _LATERAL = np.array([0.85, 0.5, 0.0])
 
 
 def patient_beat(spec: EcgSpec, *, seed: int) -> Beat:
-    """The patient's beat with all that his statements change; the same in each of his records."""
+    """Return the patient's beat as changed by all statements; it is the same in each of the patient's records."""
     rng = np.random.default_rng([seed, PATIENT_STREAM, spec.patient_id])
     beat = normal_beat(rng, spec.age)
     _change_voltage(beat, spec.severity)
@@ -46,7 +45,7 @@ def patient_beat(spec: EcgSpec, *, seed: int) -> Beat:
     _delay_av_conduction(beat, spec.severity)
     _infarct(beat, spec.severity, spec.infarction_stage, rng)
     _change_st_t(beat, spec.severity)
-    _make_ischaemic(beat, spec.severity)
+    _make_ischemic(beat, spec.severity)
     _change_t_and_qt(beat, spec.severity)
     _notch_qrs(beat, spec.severity, rng)
     if "AFIB" in spec.severity:
@@ -112,7 +111,7 @@ def _slow_conduction(beat: Beat, severity: Severity, rng: np.random.Generator) -
 
 
 def _block_right_bundle(beat: Beat, severity: Severity, size: float) -> None:
-    """The right ventricle comes last: r' to the right and front, and no left forces to hide it."""
+    """Delay the right ventricle: r' to the right and front, without left forces that hide it."""
     q = beat.qrs
     if (s := severity.get("IRBBB")) is not None:
         q["base"].vector = q["base"].vector * 0.5
@@ -131,7 +130,7 @@ def _block_right_bundle(beat: Beat, severity: Severity, size: float) -> None:
 
 
 def _block_left_bundle(beat: Beat, severity: Severity, size: float, rng: np.random.Generator) -> None:
-    """All of QRS goes slowly from right to left, and ST-T the other way."""
+    """Let QRS go slowly from right to left, and ST-T the other way."""
     if (s := severity.get("CLBBB")) is not None:
         y = rng.uniform(-0.35, 0.30)
         gain = size * float(np.exp(rng.normal(0, 0.12)))
@@ -175,9 +174,9 @@ def _infarct(beat: Beat, severity: Severity, stage: int, rng: np.random.Generato
 
 
 def _add_q_wave(beat: Beat, away: Vector, size: float, width_s: float, *, loss: float) -> None:
-    """Q wave: the first forces point away from the scar, and what pointed to it is lost.
+    """Add a Q wave: the first forces point away from the scar, and those that pointed to it are lost.
 
-    Septum and apex carry the small r of V1..V3: an anterior scar takes it and leaves one smooth QS.
+    Septum and apex make the small r of V1..V3: an anterior scar removes it and leaves a smooth QS.
     """
     unit = away / np.linalg.norm(away)
     for name in ("septum", "apex", "first"):
@@ -194,7 +193,7 @@ def _add_q_wave(beat: Beat, away: Vector, size: float, width_s: float, *, loss: 
 
 
 def _scar_st_t(beat: Beat, to_scar: Vector, extent: float, stage: int, rng: np.random.Generator) -> None:
-    """ST rises over an acute infarct (stage 1); then T turns from it (2) and partly comes back (3)."""
+    """Raise ST over an acute infarct (stage 1); later T turns away from it (2) and partly returns (3)."""
     t = beat.st_t["t"]
     if stage == 1:
         rise = 0.12 + 0.22 * extent
@@ -220,9 +219,9 @@ def _change_st_t(beat: Beat, severity: Severity) -> None:
         t.vector = t.vector * 0.75
 
 
-def _make_ischaemic(beat: Beat, severity: Severity) -> None:
+def _make_ischemic(beat: Beat, severity: Severity) -> None:
     early, late, t = beat.st_t["early_st"], beat.st_t["late_st"], beat.st_t["t"]
-    for name, target in _ISCHAEMIC_T.items():
+    for name, target in _ISCHEMIC_T.items():
         if (s := severity.get(name)) is not None:
             t.vector = t.vector * (0.15 - 0.15 * s) + (0.5 + 0.5 * s) * np.array(target)
             depression = (0.05 + 0.07 * s) if name == "ISC_" else (0.02 + 0.03 * s)

@@ -1,7 +1,7 @@
-"""The plan of a data set: which patients there are, what each record shows and in which strat_fold it is.
+"""The plan of a data set: which patients there are, what each record shows, and in which strat_fold it is.
 
-Superclasses and numbers of records are shuffled quotas, not draws, so that no superclass is ever missing. The
-strat_folds are patient-wise and balanced by superclass (Sechidis et al. 2011).
+Superclasses and numbers of records are shuffled quotas, not independent draws, so that no superclass is ever missing.
+All records of a patient are in one strat_fold; the strat_folds are balanced by superclass (Sechidis et al. 2011).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ecgcls.data.synthetic.spec import PLAN_STREAM, EcgSpec
 
 _N_STRAT_FOLDS = 10
 
-# Superclasses that occur together, and how many of a thousand patients have them.
+# Superclasses that occur together, and how many patients in a thousand have them.
 _PROFILES: tuple[tuple[tuple[str, ...], int], ...] = (
     (("NORM",), 410),
     ((), 20),
@@ -40,7 +40,7 @@ _PROFILES: tuple[tuple[tuple[str, ...], int], ...] = (
 
 @dataclass
 class Patient:
-    """Somebody with one to four records, all in the same strat_fold."""
+    """A patient with one to four records, all in the same strat_fold."""
 
     patient_id: int
     superclasses: tuple[str, ...]
@@ -50,7 +50,7 @@ class Patient:
 
 @dataclass(frozen=True)
 class PlannedRecord:
-    """What one record shows, whose it is and when it was made."""
+    """What one record shows, whose it is and when it was recorded."""
 
     spec: EcgSpec
     patient: Patient
@@ -59,7 +59,7 @@ class PlannedRecord:
 
 
 def plan_records(n_records: int, seed: int) -> list[PlannedRecord]:
-    """What every record shows, by ecg_id (from 1), which follows the date as in PTB-XL."""
+    """Plan every record, by ecg_id (from 1), which is in the order of the dates as in PTB-XL."""
     rng = np.random.default_rng([seed, PLAN_STREAM])
     patients = _plan_patients(n_records, rng)
     _assign_strat_folds(patients)
@@ -82,7 +82,7 @@ def _plan_patients(n_records: int, rng: np.random.Generator) -> list[Patient]:
 
 
 def _assign_strat_folds(patients: list[Patient]) -> None:
-    """Rarest superclass first, each patient goes where it has fewest records (Sechidis et al. 2011)."""
+    """Rarest superclass first, assign each patient where it has the fewest records (Sechidis et al. 2011)."""
     frequency: dict[str, int] = {}
     for patient in patients:
         for name in patient.superclasses or ("none",):
@@ -103,7 +103,7 @@ def _assign_strat_folds(patients: list[Patient]) -> None:
 
 
 def _plan_patient_records(patient: Patient, rng: np.random.Generator) -> list[PlannedRecord]:
-    """The patient's records in the order of their dates, as yet without an ecg_id."""
+    """Plan the patient's records in the order of their dates, without an ecg_id yet."""
     normal = "NORM" in patient.superclasses
     found = diagnose(patient.superclasses, rng)
     severity = _draw_severity(found, rng)

@@ -35,11 +35,11 @@ def write_records(
     sampling_rate_hz: Literal[100, 500],
     show_progress: bool,
 ) -> None:
-    """Simulate and write all records into `folder`, which stands for ``records100`` or ``records500``."""
+    """Simulate all records and write them into `folder`, a temporary ``records100`` or ``records500``."""
     folder.mkdir()
     progress = tqdm(records, desc="Writing synthetic ECGs", unit=" records", disable=None if show_progress else True)
     for record in progress:
-        # Drop 'records100/': the folder still has its temporary name.
+        # Without 'records100/': the folder still has its temporary name.
         stem = folder / name_record(record.spec.ecg_id, sampling_rate_hz).split("/", 1)[1]
         stem.parent.mkdir(exist_ok=True)
         ecg_uv = simulate_ecg(record.spec, seed=seed, sampling_rate_hz=sampling_rate_hz)
@@ -47,7 +47,7 @@ def write_records(
 
 
 def _write_wfdb(stem: Path, ecg_uv: NDArray[np.int16], sampling_rate_hz: int) -> None:
-    """``stem.dat`` (format 16, sample by sample) and ``stem.hea``; wfdb.wrsamp is ten times slower."""
+    """Write ``stem.dat`` (format 16, sample by sample) and ``stem.hea``; wfdb.wrsamp is ten times slower."""
     file = f"{stem.name}.dat"
     checksums = (ecg_uv.sum(axis=0, dtype=np.int64) % 65536).tolist()
     lines = [f"{stem.name} {len(LEADS)} {sampling_rate_hz} {len(ecg_uv)}"]

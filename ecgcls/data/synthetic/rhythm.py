@@ -1,4 +1,4 @@
-"""When the beats of a record come: heart rate, breathing, fibrillation and ectopic beats."""
+"""When the beats of a record occur: heart rate, breathing, fibrillation and ectopic beats."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Rhythm:
 
     @property
     def rr_before_s(self) -> Vector:
-        """(beat,): the RR interval by which QT goes, the mean and only a little the one before the beat."""
+        """(beat,): the RR interval that QT follows: mostly the mean, a little the one before the beat."""
         before_s = np.diff(self.r_s, prepend=self.r_s[0] - self.mean_rr_s)
         return np.clip(0.8 * self.mean_rr_s + 0.2 * before_s, 0.35, 1.6)
 
 
 def draw_rhythm(severity: Mapping[str, float], rng: np.random.Generator) -> Rhythm:
-    """Beats of about 13.5 s, the first up to 1.6 s before the record."""
+    """Draw the beats of about 13.5 s, the first up to 1.6 s before the record."""
     mean_rr_s = 60 / _rate_bpm(severity, rng)
     n_beats = int(13.5 / mean_rr_s) + 4
     breath_hz = rng.uniform(0.17, 0.3)
@@ -58,7 +58,7 @@ def _rate_bpm(severity: Mapping[str, float], rng: np.random.Generator) -> float:
 
 
 def _make_ectopic(r_s: Vector, ectopic: NDArray[np.bool_], severity: float, rng: np.random.Generator) -> None:
-    """Let one to three beats within the record come early; the next comes when it would have: a full pause."""
+    """Make one to three beats within the record early; the next one is on time: a full compensatory pause."""
     inside = np.flatnonzero((r_s > 1.2) & (r_s < 9.3))
     first = rng.integers(0, 3)
     n_ectopic = 1 + int(2.99 * severity * rng.random())
@@ -69,7 +69,7 @@ def _make_ectopic(r_s: Vector, ectopic: NDArray[np.bool_], severity: float, rng:
 
 
 def fibrillation(severity: float, rng: np.random.Generator, t_s: Vector) -> Vector:
-    """Fibrillatory waves, (8, samples) in mV: two wandering tones of 4 to 8 Hz, largest in V1."""
+    """Draw fibrillatory waves, (8, sample) in mV: two wandering tones of 4 to 8 Hz, largest in V1."""
     wave = np.zeros_like(t_s)
     for hz, size in ((rng.uniform(5, 7.5), 1.0), (rng.uniform(3.8, 5), 0.5)):
         wander = rng.uniform(0.8, 2.2) * np.sin(2 * np.pi * (rng.uniform(0.2, 0.7) * t_s + rng.random()))

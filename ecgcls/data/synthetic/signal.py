@@ -1,8 +1,8 @@
 """Ten seconds of a 12-lead ECG from a list of statements.
 
-Task: turn SCP-ECG statements with their severity (``{'IMI': 0.7, 'SBRAD': 0.4}``) into an ECG that a
-cardiologist would read that way, at 100 or 500 Hz. Nothing here is a patient. `pathology` makes the patient's
-beat, `rhythm` says when it comes, `leads.DOWER` projects it, `noise` is added.
+Task: turn SCP-ECG statements with their severity (``{'IMI': 0.7, 'SBRAD': 0.4}``) into an ECG that a cardiologist would
+read that way, at 100 or 500 Hz. Nothing here is from a patient. `pathology` makes the patient's beat, `rhythm` places
+it in time, `leads.DOWER` projects it, `noise` is added.
 """
 
 from typing import Literal
@@ -21,14 +21,14 @@ _MARGIN_S = 2  # before and after the record, for beats that reach into it
 
 
 def simulate_ecg(spec: EcgSpec, *, seed: int, sampling_rate_hz: Literal[100, 500]) -> NDArray[np.int16]:
-    """Ten seconds of a 12-lead ECG.
+    """Simulate ten seconds of a 12-lead ECG.
 
     Parameters
     ----------
     spec
-        What it shall show.
+        What it shows.
     seed
-        With ``spec.patient_id`` and ``spec.ecg_id`` it seeds the generators; 0 or more.
+        0 or more; seeds the generators, together with ``spec.patient_id`` and ``spec.ecg_id``.
     sampling_rate_hz
         100 and 500 give the same ECG.
 
@@ -54,7 +54,7 @@ def simulate_ecg(spec: EcgSpec, *, seed: int, sampling_rate_hz: Literal[100, 500
 
     n_samples, margin = DURATION_S * sampling_rate_hz, _MARGIN_S * sampling_rate_hz
     padded_mv = np.zeros((8, n_samples + 2 * margin))
-    premature = ectopic_beat(rng, beat.lead_gain)  # drawn whether or not it comes
+    premature = ectopic_beat(rng, beat.lead_gain)  # drawn whether or not it occurs
     for each, here in ((beat, ~rhythm.ectopic), (premature, rhythm.ectopic)):
         if here.any():
             r_s, rr_s = rhythm.r_s[here], rhythm.rr_before_s[here]
@@ -68,16 +68,16 @@ def simulate_ecg(spec: EcgSpec, *, seed: int, sampling_rate_hz: Literal[100, 500
 
 
 def frontal_axis_deg(spec: EcgSpec, *, seed: int) -> float:
-    """Mean QRS axis in the frontal plane, from the areas under QRS in I and AVF; -180..180 degrees."""
+    """Return the mean QRS axis in the frontal plane, from the areas under QRS in I and AVF; -180..180 degrees."""
     beat = patient_beat(spec, seed=seed)
     area = sum((lobe.vector * (lobe.rise_s + lobe.fall_s) for lobe in beat.qrs.values()), np.zeros(3))
     i, ii = DOWER[:2] @ area * beat.lead_gain[:2]
-    # AVF is an augmented lead: 2 / sqrt(3) brings it to the scale of I.
+    # AVF is an augmented lead: 2 / sqrt(3) scales it to lead I.
     return float(np.degrees(np.arctan2((ii - i / 2) * 2 / np.sqrt(3), i)))
 
 
 def _add_beats(leads_mv: Vector, beat: Beat, r_s: Vector, rr_s: Vector, gain: Vector, sampling_rate_hz: int) -> None:
-    """Add this beat at every R time to `leads_mv`, (8, margin + samples + margin), all of them at once."""
+    """Add this beat at every R time to `leads_mv`, (8, margin + samples + margin)."""
     window = int(1.45 * sampling_rate_hz)
     first = np.round(r_s * sampling_rate_hz).astype(int) - int(0.50 * sampling_rate_hz)
     t = (first[:, None] + np.arange(window)) / sampling_rate_hz - r_s[:, None]  # (beat, sample)
@@ -91,7 +91,7 @@ def _add_beats(leads_mv: Vector, beat: Beat, r_s: Vector, rr_s: Vector, gain: Ve
 
 
 def _lobes_over_time(beat: Beat, rr_s: Vector, t_s: Vector) -> Vector:
-    """The Gaussian of each lobe, QRS then P then ST-T, at these times from R: (beat, lobe, sample), 0..1."""
+    """Return the Gaussian of each lobe, QRS then P then ST-T, at these times from R: (beat, lobe, sample), 0..1."""
     lobes = [*beat.qrs.values(), *beat.p.values(), *beat.st_t.values()]
     p_start = beat.onset_s - beat.pr_s
     offset = np.array([0.0] * len(beat.qrs) + [p_start] * len(beat.p) + [beat.j_s] * len(beat.st_t))
@@ -103,9 +103,9 @@ def _lobes_over_time(beat: Beat, rr_s: Vector, t_s: Vector) -> Vector:
     stretch = np.ones((len(rr_s), len(lobes)))
     jt_stretch = np.maximum((qtc_s * np.cbrt(rr_s) - qrs_s) / beat.jt_s, 0.4)
     stretch[:, len(lobes) - len(beat.st_t) :] = jt_stretch[:, None]
-    centre = offset + at * stretch  # (beat, lobe)
+    center = offset + at * stretch  # (beat, lobe)
 
-    x = t_s[:, None, :] - centre[:, :, None]
+    x = t_s[:, None, :] - center[:, :, None]
     x /= np.where(x < 0, (rise * stretch)[:, :, None], (fall * stretch)[:, :, None])
     np.square(x, out=x)
     x *= -0.5

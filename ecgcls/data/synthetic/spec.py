@@ -1,7 +1,7 @@
-"""What one record shall show, and the streams of random numbers that fill in the rest.
+"""What one record shows, and the streams of random numbers that supply the rest.
 
-Every generator is seeded by the data set's seed, one of the streams below and an ecg_id or a patient_id, so
-that one record can be made again without the others and a change to one room leaves the others' draws alone.
+Every generator is seeded by the data set's seed, one of the streams below and an ecg_id or a patient_id, so that one
+record can be simulated without the others, and a change to one module does not change the draws of another.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ PLAN_STREAM, PATIENT_STREAM, RECORD_STREAM, FAST_NOISE_STREAM = range(4)
 
 @dataclass(frozen=True)
 class EcgSpec:
-    """What one record shall show; with the seed it fixes every sample.
+    """What one record shows; with the seed it determines every sample.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ class EcgSpec:
     infarction_stage
         1 acute (ST elevation), 2 subacute (T inversion), 3 old (Q waves alone, or nearly).
     drift_electrode, burst_electrode
-        Position in `leads.ELECTRODES` of the one with baseline wander or a burst of muscle noise, None without.
+        Position in `leads.ELECTRODES` of the electrode with baseline wander or a burst of muscle noise; None: no such.
     static_noise
         Whether muscle noise and mains hum are strong in every electrode.
     """

@@ -1,10 +1,10 @@
-"""The SCP-ECG statements that the simulated ECGs can have: the part of PTB-XL's scp_statements.csv we draw."""
+"""The SCP-ECG statements that the simulated ECGs can have: a selection from PTB-XL's scp_statements.csv."""
 
 from typing import NamedTuple
 
 
 class Statement(NamedTuple):
-    """One line of ``scp_statements.csv``, as PTB-XL has it."""
+    """One line of PTB-XL's ``scp_statements.csv``."""
 
     description: str
     kinds: str  # D diagnostic, F form, R rhythm
@@ -15,7 +15,7 @@ class Statement(NamedTuple):
 
 _ST_T = "other ST-T descriptive statements"
 _ST_T_ROOT = "Basic roots for coding ST-T changes and abnormalities"
-_ISCHAEMIA = "ischemic ST-T changes"
+_ISCHEMIA = "ischemic ST-T changes"
 _INJURY = "ischemic ST-T changes compatible with subendocardial injury"
 _INFARCTION = "Myocardial Infarction"
 _CONDUCTION = "Intraventricular and intra-atrial Conduction disturbances"
@@ -47,14 +47,14 @@ STATEMENTS: dict[str, Statement] = {
     "IRBBB": Statement("incomplete right bundle branch block", "D", "CD", "IRBBB", _CONDUCTION),
     "1AVB": Statement("first degree AV block", "D", "CD", "_AVB", _AV_CONDUCTION),
     "IVCD": Statement("non-specific intraventricular conduction disturbance (block)", "D", "CD", "IVCD", _CONDUCTION),
-    "ISCAL": Statement("ischemic in anterolateral leads", "D", "STTC", "ISCA", _ISCHAEMIA),
+    "ISCAL": Statement("ischemic in anterolateral leads", "D", "STTC", "ISCA", _ISCHEMIA),
     "CRBBB": Statement("complete right bundle branch block", "D", "CD", "CRBBB", _CONDUCTION),
     "CLBBB": Statement("complete left bundle branch block", "D", "CD", "CLBBB", _CONDUCTION),
     "ILMI": Statement("inferolateral myocardial infarction", "D", "MI", "IMI", _INFARCTION),
     "LAO/LAE": Statement("left atrial overload/enlargement", "D", "HYP", "LAO/LAE", "Atrial statements"),
     "AMI": Statement("anterior myocardial infarction", "D", "MI", "AMI", _INFARCTION),
     "ALMI": Statement("anterolateral myocardial infarction", "D", "MI", "AMI", _INFARCTION),
-    "ISCIN": Statement("ischemic in inferior leads", "D", "STTC", "ISCI", _ISCHAEMIA),
+    "ISCIN": Statement("ischemic in inferior leads", "D", "STTC", "ISCI", _ISCHEMIA),
     "INJAS": Statement("subendocardial injury in anteroseptal leads", "D", "MI", "AMI", _INJURY),
     "LMI": Statement("lateral myocardial infarction", "D", "MI", "LMI", _INFARCTION),
     "LPFB": Statement("left posterior fascicular block", "D", "CD", "LAFB/LPFB", _CONDUCTION),

@@ -33,7 +33,7 @@ _AXIS_EDGES_DEG = (-120, -30, 0, 30, 75, 95, 120)
 
 
 def format_database(records: list[PlannedRecord], seed: int) -> str:
-    """Return the text of ``ptbxl_database.csv``, a line a record."""
+    """Return the text of ``ptbxl_database.csv``, one line per record."""
     text = io.StringIO()
     table = csv.DictWriter(text, _COLUMNS, restval="", lineterminator="\n")
     table.writeheader()
@@ -42,7 +42,7 @@ def format_database(records: list[PlannedRecord], seed: int) -> str:
 
 
 def format_statements() -> str:
-    """Return the text of ``scp_statements.csv``, a line a statement."""
+    """Return the text of ``scp_statements.csv``, one line per statement."""
     text = io.StringIO()
     table = csv.DictWriter(text, _STATEMENT_COLUMNS, restval="", lineterminator="\n")
     table.writeheader()
@@ -64,7 +64,7 @@ def format_statements() -> str:
 
 
 def _describe(record: PlannedRecord, seed: int) -> dict[str, object]:
-    """One row of the database; what is not named stays empty. The order is that of the draws."""
+    """Return one row of the database; columns that are not listed stay empty. Listed in the order of the draws."""
     spec = record.spec
     rng = np.random.default_rng([seed, PLAN_STREAM, spec.ecg_id])
     names = sorted(spec.severity, key=lambda name: "DFR".index(STATEMENTS[name].kinds[0]))
@@ -102,7 +102,7 @@ def _describe(record: PlannedRecord, seed: int) -> dict[str, object]:
 
 
 def _draw_likelihood(name: str, severity: float, rng: np.random.Generator) -> float:
-    """0 for form and rhythm, which PTB-XL leaves open; else 15 to 100, lower where the change is subtle."""
+    """Draw a likelihood: 0 for form and rhythm, as in PTB-XL; else 15 to 100, lower if the change is subtle."""
     if "D" not in STATEMENTS[name].kinds:
         return 0.0
     seen = severity + rng.normal(0, 0.15)
@@ -120,6 +120,6 @@ def _name_axis(spec: EcgSpec, seed: int) -> str:
 
 
 def _name_leads(electrode: int) -> str:
-    """The leads in which PTB-XL would note the noise of this electrode."""
+    """Return the leads in which PTB-XL would note the noise of this electrode."""
     name = ELECTRODES[electrode]
     return _LEADS_OF_LIMB.get(name, name)

@@ -1,32 +1,29 @@
-"""The whole data set: written under a lock, each file and folder whole or not at all, others' data untouched."""
+"""Writes the data set under a lock: each file and folder as a whole or not at all, never over other data."""
 
 import json
 import logging
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from filelock import FileLock, Timeout
-
+from ecgcls.data.ptbxl import DATABASE_CSV, STATEMENTS_CSV
 from ecgcls.data.synthetic.leads import LEADS
 from ecgcls.data.synthetic.plan import plan_records
 from ecgcls.data.synthetic.records import write_records
 from ecgcls.data.synthetic.spec import DURATION_S
 from ecgcls.data.synthetic.tables import format_database, format_statements
 from ecgcls.errors import ConfigError, DataError
+from ecgcls.files import lock, write_atomically
 
 log = logging.getLogger(__name__)
 
-GENERATOR_VERSION = 1  # raise it whenever the same seed would write other files
+GENERATOR_VERSION = 1  # increase it whenever the same seed would write other files
 MIN_RECORDS, MAX_RECORDS = 50, 21_799
 
 _NOTE = "SYNTHETIC.json"
-# The note comes first: whatever a kill leaves behind is known to be ours.
-_TEXTS = (_NOTE, "README.txt", "scp_statements.csv", "ptbxl_database.csv")
-_DATA = ("ptbxl_database.csv", "scp_statements.csv", "records100", "records500")
+# The note comes first: it marks whatever a kill leaves behind as synthetic.
+_TEXTS = (_NOTE, "README.txt", STATEMENTS_CSV, DATABASE_CSV)
+_DATA = (DATABASE_CSV, STATEMENTS_CSV, "records100", "records500")
 _README = """\
 These are simulated ECGs, written by ecgcls (data=synthetic) in the layout of PTB-XL. They are not from
 patients, and nothing measured on them says anything about medicine: they are there to try out and to test the
@@ -38,18 +35,18 @@ others.
 def write_synthetic(
     root: Path, *, n_records: int, seed: int, sampling_rate_hz: Literal[100, 500], show_progress: bool = True
 ) -> None:
-    """Write a PTB-XL shaped data set of simulated ECGs, or what is missing of it.
+    """Write a data set of simulated ECGs in PTB-XL's layout, or what is missing of it.
 
-    The same arguments always write the same bytes, and 100 and 500 Hz show the same ECGs. What is there
-    already is left alone; when nothing is missing the call returns at once. It works under a lock beside
-    `root`, and each file and folder appears whole or not at all.
+    The same arguments always write the same bytes, and 100 and 500 Hz show the same ECGs. Existing files are kept; if
+    nothing is missing, the call returns at once. It holds a lock beside `root`, and each file and folder appears as a
+    whole or not at all.
 
     Parameters
     ----------
     root
-        Folder of the data set, made if absent. It must hold no other data set.
+        Folder of the data set, created if needed. It must hold no other data set.
     n_records
-        50..21799; every superclass has a record in any seven of the ten strat_folds.
+        50..21,799; every superclass has a record in any seven of the ten strat_folds.
     seed
         0 or more.
     sampling_rate_hz
@@ -60,19 +57,20 @@ def write_synthetic(
     Raises
     ------
     ConfigError
-        An argument out of its range, or `root` holds another data set, synthetic or not.
+        If an argument is out of range, or `root` holds another data set, synthetic or not.
     DataError
-        The files cannot be written, for instance because the disk is full.
+        If the files cannot be written, for instance because the disk is full.
     """
     _check_arguments(n_records, seed, sampling_rate_hz)
     root = Path(root).resolve()
-    asked = {"n_records": n_records, "seed": seed, "generator_version": GENERATOR_VERSION}
-    if _is_complete(root, asked, sampling_rate_hz):
+    wanted = {"n_records": n_records, "seed": seed, "generator_version": GENERATOR_VERSION}
+    if _is_complete(root, wanted, sampling_rate_hz):
         return
     try:
-        with _lock_beside(root):
-            if not _is_complete(root, asked, sampling_rate_hz):
-                _write_missing(root, asked, sampling_rate_hz, show_progress)
+        root.parent.mkdir(parents=True, exist_ok=True)
+        with lock(root.parent / f".{root.name}.lock", busy=f"Another process is writing {root}"):
+            if not _is_complete(root, wanted, sampling_rate_hz):
+                _write_missing(root, wanted, sampling_rate_hz, show_progress)
     except OSError as error:
         size_mb = n_records * DURATION_S * sampling_rate_hz * 2 * len(LEADS) / 1e6
         raise DataError(
@@ -90,8 +88,8 @@ def _check_arguments(n_records: int, seed: int, sampling_rate_hz: int) -> None:
         raise ConfigError(f"sampling_rate_hz must be 100 or 500, got {sampling_rate_hz}")
 
 
-def _is_complete(root: Path, asked: dict[str, int], sampling_rate_hz: int) -> bool:
-    """Whether all that was asked is there; ConfigError if something else is."""
+def _is_complete(root: Path, wanted: dict[str, int], sampling_rate_hz: int) -> bool:
+    """Whether all that is wanted is there; ConfigError if something else is."""
     if root.exists() and not root.is_dir():
         raise ConfigError(f"{root} is a file, expected a folder for synthetic ECGs: choose another")
     note = root / _NOTE
@@ -104,70 +102,51 @@ def _is_complete(root: Path, asked: dict[str, int], sampling_rate_hz: int) -> bo
             )
         return False
     try:
-        there = json.loads(note.read_text(encoding="utf-8"))
+        found = json.loads(note.read_text(encoding="utf-8"))
     except ValueError:
-        there = None
-    if there != asked:
-        was = _say(there) if isinstance(there, dict) else "something unreadable"
+        found = None
+    if found != wanted:
+        was = _format(found) if isinstance(found, dict) else "something unreadable"
         raise ConfigError(
-            f"{root} holds synthetic ECGs with {was}, asked for {_say(asked)}: delete it or choose another folder"
+            f"{root} holds synthetic ECGs with {was}, asked for {_format(wanted)}: delete it or choose another folder"
         )
     return all((root / name).exists() for name in (*_TEXTS, f"records{sampling_rate_hz}"))
 
 
-def _say(values: dict[str, int]) -> str:
+def _format(values: dict[str, int]) -> str:
     return ", ".join(f"{name}={value}" for name, value in values.items())
 
 
-@contextmanager
-def _lock_beside(root: Path) -> Iterator[None]:
-    """Hold the lock of `root`; wait for whoever has it."""
-    root.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(root.parent / f".{root.name}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        log.info("waiting for another process that is writing %s", root)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _write_missing(root: Path, asked: dict[str, int], sampling_rate_hz: Literal[100, 500], show_progress: bool) -> None:
+def _write_missing(
+    root: Path, wanted: dict[str, int], sampling_rate_hz: Literal[100, 500], show_progress: bool
+) -> None:
     root.mkdir(parents=True, exist_ok=True)
-    for leftover in [root / f".{name}.tmp" for name in (*_TEXTS, "records100", "records500")]:
-        _remove(leftover)  # of a run that was killed; no other is at work, we hold the lock
-    records = plan_records(asked["n_records"], asked["seed"])
-    make: dict[str, Callable[[], str]] = {
-        _NOTE: lambda: json.dumps(asked, indent=2) + "\n",
-        "README.txt": lambda: _README,
-        "scp_statements.csv": format_statements,
-        "ptbxl_database.csv": lambda: format_database(records, asked["seed"]),
+    for leftover in root.glob(".*.tmp"):  # of a process that was killed: this one has the lock
+        _remove(leftover)
+    records = plan_records(wanted["n_records"], wanted["seed"])
+    texts = {
+        _NOTE: json.dumps(wanted, indent=2) + "\n",
+        "README.txt": _README,
+        STATEMENTS_CSV: format_statements(),
+        DATABASE_CSV: format_database(records, wanted["seed"]),
     }
     for name in _TEXTS:
         if not (root / name).exists():
-            _put(root / name, partial(Path.write_bytes, data=make[name]().encode()))
+            write_atomically(root / name, texts[name].encode())
     folder = root / f"records{sampling_rate_hz}"
-    if not folder.exists():
-        log.info("Simulating %d ECGs at %d Hz into %s", len(records), sampling_rate_hz, root)
-        write = partial(
-            write_records,
-            records=records,
-            seed=asked["seed"],
+    if folder.exists():
+        return
+    log.info("Simulating %d ECGs at %d Hz into %s", len(records), sampling_rate_hz, root)
+    temporary = root / f".{folder.name}.tmp"
+    try:
+        write_records(
+            temporary,
+            records,
+            seed=wanted["seed"],
             sampling_rate_hz=sampling_rate_hz,
             show_progress=show_progress,
         )
-        _put(folder, write)
-
-
-def _put(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` make `path` under a temporary name beside it, then rename; a failure leaves nothing."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        write(temporary)
-        temporary.replace(path)
+        temporary.replace(folder)
     except BaseException:
         _remove(temporary)
         raise

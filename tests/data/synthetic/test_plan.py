@@ -7,7 +7,7 @@ SUPERCLASSES = ["NORM", "MI", "STTC", "CD", "HYP"]
 
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("n_records", [50, 53, 64])
-def test_few_records_still_train_every_superclass(n_records, seed):
+def test_with_few_records_every_superclass_is_in_training(n_records, seed):
     records = plan_records(n_records, seed)
     assert len(records) == n_records
     folds_of_patient: dict[int, set[int]] = {}

@@ -191,7 +191,7 @@ def t_extreme(ecg: np.ndarray, name: str) -> float:
         ("INVT", ["V5"]),
     ],
 )
-def test_ischaemia_inverts_t(statement, inverted):
+def test_ischemia_inverts_t(statement, inverted):
     for name in inverted:
         assert median_of(statement, lambda ecg, name=name: t_extreme(ecg, name)) < -0.04, name
         if name != "III":
@@ -215,7 +215,7 @@ def test_other_st_t_statements():
 
 
 def p_onset_ms(ecg: np.ndarray) -> float:
-    """Time from the steepest rise of P to the R peak in II; a stand-in for PR that needs no delineation."""
+    """Time from the steepest rise of P to the R peak in II; a proxy for PR that needs no delineation."""
     before = scipy.ndimage.gaussian_filter1d(lead(mean_beat(ecg, before_s=0.45), "II"), 4)[: 225 - 35]
     return 2.0 * float(225 - before.argmax())
 

@@ -15,7 +15,7 @@ def files(root: Path) -> dict[str, bytes]:
     return {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
 
 
-def test_same_seed_same_bytes_and_another_seed_others(root, tmp_path):
+def test_the_same_seed_writes_the_same_bytes_and_another_seed_others(root, tmp_path):
     for seed in (0, 1):
         write_synthetic(tmp_path / f"{seed}", n_records=60, seed=seed, sampling_rate_hz=100, show_progress=False)
     first, second = files(tmp_path / "0"), files(tmp_path / "1")
@@ -64,19 +64,19 @@ def test_a_real_data_set_is_never_touched(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "expected"),
     [({"n_records": 61}, "n_records=61"), ({"seed": 5}, "seed=5"), ({}, "generator_version=1")],
 )
-def test_other_synthetic_ecgs_are_never_overwritten(root, tmp_path, change, said):
+def test_other_synthetic_ecgs_are_never_overwritten(root, tmp_path, change, expected):
     before = files(root)
-    asked = {"n_records": 60, "seed": 0} | change
+    wanted = {"n_records": 60, "seed": 0} | change
     target = root
     if not change:  # the files of another version of the generator
         target = tmp_path
         note = {"n_records": 60, "seed": 0, "generator_version": 0}
         (tmp_path / "SYNTHETIC.json").write_text(json.dumps(note))
-    with pytest.raises(ConfigError, match=rf"n_records=60, seed=0.*asked for .*{said}.*delete"):
-        write_synthetic(target, sampling_rate_hz=100, show_progress=False, **asked)
+    with pytest.raises(ConfigError, match=rf"n_records=60, seed=0.*asked for .*{expected}.*delete"):
+        write_synthetic(target, sampling_rate_hz=100, show_progress=False, **wanted)
     assert files(root) == before
 
 
@@ -111,7 +111,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(tmp_path, monke
     assert len(list((tmp_path / "a" / "records100").rglob("*.dat"))) == 50
 
 
-def test_what_a_killed_process_left_is_cleaned_up(tmp_path, root):
+def test_leftovers_of_a_killed_process_are_removed(tmp_path, root):
     left = tmp_path / "a" / ".records500.tmp" / "00000"
     left.mkdir(parents=True)
     (left / "00001_hr.dat").write_bytes(b"half")
@@ -123,8 +123,8 @@ def test_what_a_killed_process_left_is_cleaned_up(tmp_path, root):
 
 def test_two_processes_at_once_write_one_data_set(tmp_path, root):
     context = multiprocessing.get_context("spawn")
-    asked = {"n_records": 60, "seed": 0, "sampling_rate_hz": 100, "show_progress": False}
-    processes = [context.Process(target=write_synthetic, args=(tmp_path / "a",), kwargs=asked) for _ in range(2)]
+    wanted = {"n_records": 60, "seed": 0, "sampling_rate_hz": 100, "show_progress": False}
+    processes = [context.Process(target=write_synthetic, args=(tmp_path / "a",), kwargs=wanted) for _ in range(2)]
     for process in processes:
         process.start()
     for process in processes:
