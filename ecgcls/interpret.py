@@ -43,7 +43,8 @@ def interpret_job(config: DictConfig) -> None:
     from ecgcls.runs import choose_folder
 
     folder = choose_folder(settings)
-    from ecgcls.jobs.explain import ExplainSettings, explain_run  # heavy: only once the run is found
+    from ecgcls.jobs.explain import explain_run  # heavy: only once the run is found
+    from ecgcls.jobs.explained_run import ExplainSettings
 
     output = Path(settings["output"] or folder / "interpret")
     requested = ExplainSettings(

@@ -10,7 +10,8 @@ import torch
 from ecgcls.data.signals import LEADS, read_record
 from ecgcls.errors import ConfigError
 from ecgcls.inference import load_run
-from ecgcls.jobs.explain import ExplainSettings, explain_run
+from ecgcls.jobs.explain import explain_run
+from ecgcls.jobs.explained_run import ExplainSettings
 
 REQUESTED = ExplainSettings(methods=["integrated_gradients", "grad_cam"], n_summary=3, n_scorecard=3)
 
