@@ -5,8 +5,8 @@ at P, QRS or ST-T.
 
 The beats come from WFDB's detector XQRS, run on the root mean square over the leads, so that no lead has to be a good
 one, and at 250 Hz: at 100 Hz, PTB-XL's lower rate, its matched filter has two humps and marks each beat 60 ms early.
-On 300 simulated ECGs, whose beats are known, it finds 99.6 % of the beats 0.3 s or more from the ends, and of those it
-names there 0.1 % are none (on lead II alone 98.2 % and 1.2 %; the detector GQRS finds less than 95 % on either, since
+On 300 simulated ECGs, whose beats are known, it finds 99.6 % of the beats 0.3 s or more from the ends, and 0.1 % of its
+detections there are false (on lead II alone 98.2 % and 1.2 %; the detector GQRS finds less than 95 % on either, since
 it misses the first beats). On 356 real ECGs one RR interval in 260 is longer than 1.7 or shorter than 0.6 times the
 record's median (on lead II alone one in 150).
 
@@ -29,8 +29,8 @@ PHASES_S: Mapping[str, tuple[float, float]] = {"P": (-0.20, -0.06), "QRS": (-0.0
 _COMPUTED_LEADS = {"iii", "avr", "avl", "avf"}  # from I and II, which they would make count four times
 
 _DETECTOR_HZ = 250
-_SEARCH_S = 0.06  # how far from XQRS's mark the peak is looked for
-_SHORTEST_S = 1.0  # no shorter signal is searched for beats
+_SEARCH_S = 0.06  # how far from XQRS's mark the peak is searched for
+_SHORTEST_S = 1.0  # a shorter signal is not searched for beats
 
 
 def find_r_peaks(signal_mv: ArrayLike, *, sampling_rate_hz: float, lead_names: Sequence[str]) -> NDArray[np.int64]:
@@ -54,7 +54,7 @@ def find_r_peaks(signal_mv: ArrayLike, *, sampling_rate_hz: float, lead_names: S
     Raises
     ------
     ConfigError
-        The signal is not ``(lead, sample)``, its leads are not as many as the names, or the sampling rate is too low.
+        The signal is not ``(lead, sample)``, the number of leads is not that of the names, or the sampling rate is too low.
     """
     signal = np.asarray(signal_mv, dtype=np.float64)
     if signal.ndim != 2 or len(signal) != len(lead_names) or not len(signal):
@@ -118,7 +118,7 @@ def align_beats(
 
 
 def phase_shares(values: ArrayLike, peaks: ArrayLike, *, sampling_rate_hz: float) -> dict[str, float]:
-    """Say which share of a record's attribution, in magnitude, falls on each phase of its beats.
+    """Measure which share of a record's attribution, in magnitude, falls on each phase of its beats.
 
     A share means little without the time that the phase takes: a map that is the same everywhere has half of itself in
     ST-T at a normal rate. ``phase_shares(numpy.ones_like(values), ...)`` gives those.
@@ -136,7 +136,7 @@ def phase_shares(values: ArrayLike, peaks: ArrayLike, *, sampling_rate_hz: float
     -------
     dict
         'P', 'QRS', 'ST-T' (`PHASES_S`) and 'rest', which sum to 1; nan, all of them, where the values are 0 everywhere.
-        A sample in the windows of two beats goes to QRS before P before ST-T: at a fast rate the next P stands on T.
+        A sample in the windows of two beats goes to QRS before P before ST-T: at a fast rate the next P lies on T.
 
     Examples
     --------

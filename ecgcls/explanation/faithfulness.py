@@ -24,6 +24,8 @@ from ecgcls.errors import ConfigError
 from ecgcls.explanation.cells import CELL_S, sum_cells
 from ecgcls.explanation.query import BATCH_SIZE, Query, count_samples
 
+_N_BOOTSTRAP = 2000  # how often the records are drawn for the interval
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -89,7 +91,6 @@ def delete_and_insert(
     cell_s: float = CELL_S,
     n_steps: int = 20,
     n_random: int = 5,
-    n_bootstrap: int = 2000,
     seed: int = 0,
 ) -> tuple[Curve, Curve]:
     """Take records apart, and put them together, in the order that their maps give.
@@ -111,8 +112,6 @@ def delete_and_insert(
         In how many steps about equal numbers of cells are replaced.
     n_random
         How many random orders a record is compared with; each record has its own.
-    n_bootstrap
-        How often the records are drawn for the interval.
     seed
         Of the ties, the random orders and the bootstrap.
 
@@ -143,7 +142,7 @@ def delete_and_insert(
             deleted[step, order] = _predict(query, torch.where(first, baseline, signal))
             inserted[step, order] = _predict(query, torch.where(first, signal, baseline))
     deletion, insertion = (
-        _make_curve(name, counts / n_cells, probability, n_bootstrap=n_bootstrap, seed=seed)
+        _make_curve(name, counts / n_cells, probability, seed=seed)
         for name, probability in (("deletion", deleted), ("insertion", inserted))
     )
     return deletion, insertion
@@ -167,14 +166,12 @@ def _predict(query: Query, signal_mv: Tensor) -> NDArray[np.float64]:
     return logits.gather(1, query.class_index[:, None])[:, 0].double().sigmoid().cpu().numpy()
 
 
-def _make_curve(
-    name: str, share: NDArray[np.float64], probability: NDArray[np.float64], *, n_bootstrap: int, seed: int
-) -> Curve:
+def _make_curve(name: str, share: NDArray[np.float64], probability: NDArray[np.float64], *, seed: int) -> Curve:
     """Make a curve of ``(step, order, record)``, whose first order is the map's."""
     by_map, by_chance = probability[:, 0].T, probability[:, 1:].mean(axis=1).T  # (record, step)
     advantage = _measure_advantage(name, share, by_map, by_chance)
     rng = np.random.default_rng(seed)
-    means = advantage[rng.integers(len(advantage), size=(n_bootstrap, len(advantage)))].mean(axis=1)
+    means = advantage[rng.integers(len(advantage), size=(_N_BOOTSTRAP, len(advantage)))].mean(axis=1)
     low, high = np.percentile(means, [2.5, 97.5]).tolist()
     return Curve(name, share, by_map, by_chance, (low, high))
 

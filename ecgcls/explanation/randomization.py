@@ -25,6 +25,7 @@ from ecgcls.errors import ConfigError
 from ecgcls.explanation.cells import CELL_S, sum_cells
 from ecgcls.explanation.query import count_samples
 
+_LIMIT = 0.5
 _HARDLY_CHANGED = 0.75  # rank correlation from which on a warning puts it that way
 
 
@@ -106,10 +107,8 @@ def randomize(
     *,
     is_signed: bool,
     sampling_rate_hz: float,
-    cell_s: float = CELL_S,
     n_seeds: int = 3,
     max_stages: int = 8,
-    limit: float = 0.5,
     seed: int = 0,
 ) -> Randomization:
     """Shuffle a net's weights layer after layer from the output down, and see whether its maps change.
@@ -127,27 +126,23 @@ def randomize(
         Whether the maps' signs mean something.
     sampling_rate_hz
         Of the maps.
-    cell_s
-        Length of a cell; a record's last one may be shorter.
     n_seeds
         How often the cascade is run.
     max_stages
         How many stages the layers are gathered into at most.
-    limit
-        See `Randomization`.
     seed
         Of the shuffles.
 
     Raises
     ------
     ConfigError
-        The net has no parameters, or a cell is shorter than a sample.
+        The net has no parameters.
     """
     layers = [name for name, module in net.named_modules() if list(module.parameters(recurse=False))][::-1]
     if not layers:
         raise ConfigError("the net has no parameters: there is nothing to shuffle")
     stages = [stage.tolist() for stage in np.array_split(np.array(layers), min(max_stages, len(layers)))]
-    cell = count_samples("cell_s", cell_s, sampling_rate_hz=sampling_rate_hz)
+    cell = count_samples("cell_s", CELL_S, sampling_rate_hz=sampling_rate_hz)
     trained = explain(net)
     similarity, sign_similarity = (np.empty((len(stages), n_seeds, len(trained))) for _ in range(2))
     for repeat in range(n_seeds):
@@ -160,7 +155,7 @@ def randomize(
             similarity[stage, repeat] = correlate_ranks(*(sum_cells(np.abs(maps), cell) for maps in (trained, found)))
             sign_similarity[stage, repeat] = correlate_ranks(*(sum_cells(maps, cell) for maps in (trained, found)))
     layers_reached = tuple(names[-1] for names in stages)
-    return Randomization(layers_reached, similarity, sign_similarity if is_signed else None, limit)
+    return Randomization(layers_reached, similarity, sign_similarity if is_signed else None, _LIMIT)
 
 
 def correlate_ranks(values: NDArray, others: NDArray) -> NDArray[np.float64]:

@@ -17,13 +17,12 @@ class Example:
 
     Attributes
     ----------
-    row, class_index
-        Of the predictions: row and column.
+    class_index
+        Column of the predictions.
     outcome
         'TP', 'FP', 'FN' or 'TN' at the class's threshold.
     """
 
-    row: int
     ecg_id: int
     class_index: int
     class_name: str
@@ -122,7 +121,6 @@ def _make_example(predictions: Predictions, row: int, column: int, thresholds: M
     y_prob, is_true = float(predictions.y_prob[row, column]), predictions.y_true[row, column] == 1
     is_right = is_true == (y_prob >= thresholds[class_name])
     return Example(
-        row=row,
         ecg_id=int(predictions.ecg_id[row]),
         class_index=column,
         class_name=class_name,

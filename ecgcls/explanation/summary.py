@@ -46,7 +46,7 @@ class ClassSummary:
 def summarize_maps(
     values: NDArray, signal_mv: NDArray, peaks: Sequence[NDArray[np.int64]], *, sampling_rate_hz: float
 ) -> ClassSummary:
-    """Summarize the maps of some records; empty ones, such as a Grad-CAM where nothing speaks for the class, count not.
+    """Summarize the maps of some records, without empty ones: a Grad-CAM is empty where nothing speaks for the class.
 
     Parameters
     ----------

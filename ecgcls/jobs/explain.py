@@ -13,74 +13,43 @@ The output folder holds
 
 import logging
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
+from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ecgcls.data.signals import read_record, to_millivolt
-from ecgcls.data.source import Source, split_settings
-from ecgcls.errors import ConfigError, DataError
-from ecgcls.evaluation.predictions import Predictions
+from ecgcls.errors import DataError
 from ecgcls.explanation.attribution import METHODS, attribute, choose_methods
 from ecgcls.explanation.beats import find_r_peaks
-from ecgcls.explanation.method import MethodSettings
-from ecgcls.explanation.query import Query, make_query
+from ecgcls.explanation.method import Method
 from ecgcls.explanation.scorecard import score_method
-from ecgcls.explanation.selection import Example, check_classes, choose_examples, draw_sample, list_examples
-from ecgcls.explanation.summary import ClassSummary, summarize_maps
-from ecgcls.files import write_json
-from ecgcls.jobs.explanation_files import write_example, write_scorecard, write_summaries, write_table
-from ecgcls.jobs.load import LoadedRun, load_configuration
-from ecgcls.jobs.parts import build_part
-from ecgcls.jobs.rescore import parse_records
+from ecgcls.explanation.selection import (
+    OUTCOMES,
+    Example,
+    check_classes,
+    choose_examples,
+    draw_sample,
+    list_examples,
+)
+from ecgcls.explanation.summary import ClassSummary, summarize_maps, tabulate_beats, tabulate_leads
+from ecgcls.figures.ecg_paper import draw_ecg
+from ecgcls.figures.maps import draw_beat, draw_lead_shares
+from ecgcls.figures.scorecard import draw_scorecard
+from ecgcls.figures.style import save_figure
+from ecgcls.files import write_atomically, write_json
+from ecgcls.jobs.subject import ExplainSettings, Subject, open_subject
 from ecgcls.runs.configuration import Configuration
-from ecgcls.training.standardizer import Standardizer
 
 log = logging.getLogger(__name__)
 
 _BATCH_SIZE = 16  # records that are attributed together
 _OUTPUTS = ("records.csv", "by_lead.csv", "by_beat.csv", "scorecard.json", "interpret.json", "attributions", "figures")
-
-
-@dataclass(frozen=True)
-class ExplainSettings:
-    """What to explain, and how.
-
-    Parameters
-    ----------
-    methods
-        Names of `ecgcls.explanation.attribution.METHODS`, or ``all``.
-    class_names
-        Which classes; None: all, or with `records` those that a record has or is predicted to have.
-    records
-        Which records, as typed; None: for each class a true positive, a false positive and a false negative.
-    layer
-        Grad-CAM's layer by its dotted name; None: the activation after the last convolution.
-    n_summary, n_scorecard
-        Records per class in the summaries, and records of the scorecard; 0 leaves them out.
-    seed
-        Of whatever is drawn at random.
-    data_root
-        Where the run's data set is now; None: where it was in training.
-    device
-        Where the net computes.
-    """
-
-    methods: Sequence[str]
-    class_names: Sequence[str] | None = None
-    records: str | None = None
-    layer: str | None = None
-    n_summary: int = 50
-    n_scorecard: int = 8
-    seed: int = 0
-    data_root: Path | None = None
-    device: str = "cpu"
 
 
 def explain_run(one: Configuration, output: Path, settings: ExplainSettings) -> tuple[pd.DataFrame, list[str]]:
@@ -105,35 +74,35 @@ def explain_run(one: Configuration, output: Path, settings: ExplainSettings) -> 
     Raises
     ------
     ConfigError
-        There is no such run, method, class, layer or device, or the data set is not the one the run was trained on.
+        There is no such run, method, class, layer or device, or the data set is not the one that the run was trained
+        on.
     DataError
         A requested record is not in the test set, or no record is left to show.
     """
-    methods = choose_methods(settings.methods)
-    subject = _open_subject(one, settings)
-    run = subject.run
+    settings = replace(settings, methods=choose_methods(settings.methods))
+    explained = open_subject(one, settings)
+    run = explained.run
     class_names = run.class_names if settings.class_names is None else tuple(settings.class_names)
     check_classes(class_names, run.class_names)
     if settings.records is None:
-        examples, absent = choose_examples(subject.test, thresholds=run.thresholds, class_names=class_names)
+        examples, absent = choose_examples(explained.test, thresholds=run.thresholds, class_names=class_names)
         for sentence in absent:
             log.info("Nothing to show for %s in the test set", sentence)
     else:
-        subject = replace(subject, test=subject.test.take(parse_records(settings.records)))
-        examples = list_examples(subject.test, thresholds=run.thresholds, class_names=settings.class_names)
+        examples = list_examples(explained.test, thresholds=run.thresholds, class_names=settings.class_names)
     if not examples:
         raise DataError(f"{one.folder}: the test set has no record to show for {', '.join(class_names)}")
     _clear(output)
-    table = _explain_examples(subject, methods, examples, output)
+    table = _explain_examples(explained, examples, output, settings)
     if settings.n_summary:
-        write_summaries(run, _summarize(subject, methods, class_names), output, title=subject.title)
+        _write_summaries(explained, _summarize(explained, class_names, settings), output)
     warnings = []
     if settings.n_scorecard:
         spread = np.linspace(0, len(examples) - 1, min(settings.n_scorecard, len(examples))).round().astype(int)
-        warnings = _score(subject, methods, [examples[number] for number in spread], output)
+        warnings = _write_scorecard(explained, [examples[number] for number in spread], output, settings)
     requested: dict[str, Any] = {
         "run": str(one.folder),
-        "methods": list(methods),
+        "methods": list(settings.methods),
         "class_names": list(class_names),
         "records": settings.records,
         "n_summary": settings.n_summary,
@@ -144,122 +113,158 @@ def explain_run(one: Configuration, output: Path, settings: ExplainSettings) -> 
     return table, warnings
 
 
-@dataclass(frozen=True)
-class _Subject:
-    """A run, its test predictions and the way to its signals."""
-
-    run: LoadedRun
-    title: str
-    test: Predictions
-    paths: pd.Series  # of each ecg_id's record
-    settings: ExplainSettings
-
-    @property
-    def method_settings(self) -> MethodSettings:
-        return MethodSettings(seed=self.settings.seed, layer=self.settings.layer)
-
-    def make_query(self, examples: Sequence[Example]) -> Query:
-        """Read the records of some examples, whose classes are to be explained."""
-        signals = [read_record(self.paths[example.ecg_id]).signal_uv for example in examples]
-        net = self.run.nets[0]
-        standardizer = net[0]
-        assert isinstance(standardizer, Standardizer)
-        return make_query(
-            net,
-            torch.from_numpy(to_millivolt(np.stack(signals))),
-            [example.class_index for example in examples],
-            baseline_mv=standardizer.mean_mv,
-            sd_mv=standardizer.sd_mv,
-            sampling_rate_hz=self.run.sampling_rate_hz,
-        )
-
-
-def _open_subject(one: Configuration, settings: ExplainSettings) -> _Subject:
-    node, _ = split_settings(one.runs[0].read_config()["data"])
-    root = settings.data_root or Path(node["root"])
-    source: Source = build_part("data", {**node, "root": str(root)})
-    filenames = source.read_records()["filename"]
-    trained_on = one.info.data["fingerprint"]
-    changed = [name for name, digest in source.fingerprint().items() if trained_on[name] != digest]
-    if changed:
-        raise ConfigError(
-            f"{root / changed[0]} is not the table that {one.folder} was trained on; where the data set has moved, set "
-            "data.root=PATH"
-        )
-    run = load_configuration(one, device=settings.device)
-    return _Subject(run, one.title, one.tested, filenames.map(lambda name: root / name), settings)
-
-
 def _explain_examples(
-    subject: _Subject, methods: Sequence[str], examples: Sequence[Example], output: Path
+    explained: Subject, examples: Sequence[Example], output: Path, settings: ExplainSettings
 ) -> pd.DataFrame:
     """Write the attribution and the picture of each example, by each method; return ``records.csv``."""
-    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in methods}
-    progress = tqdm(total=len(examples) * len(methods), desc="Explaining", unit=" maps", disable=None)
+    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in settings.methods}
+    progress = tqdm(total=len(examples) * len(rows), desc="Explaining", unit=" maps", disable=None)
     for start in range(0, len(examples), _BATCH_SIZE):
         batch = examples[start : start + _BATCH_SIZE]
-        query = subject.make_query(batch)
+        query = explained.make_query(batch)
         signals_mv = query.signal_mv.cpu().numpy()
-        for name in methods:
-            found = attribute(query, name, subject.method_settings)
-            for number, example in enumerate(batch):
-                row = write_example(
-                    subject.run,
-                    example,
-                    METHODS[name],
-                    output,
-                    title=subject.title,
-                    signal_mv=signals_mv[number],
-                    values=found.values[number],
-                    logit=found.logit[number],
+        for name in settings.methods:
+            found = attribute(query, name, settings.of_methods)
+            for example, signal_mv, values, logit in zip(batch, signals_mv, found.values, found.logit, strict=True):
+                files = _write_example(explained, example, METHODS[name], output, signal_mv, values, logit)
+                rows[name].append(
+                    {
+                        "ecg_id": example.ecg_id,
+                        "class": example.class_name,
+                        "outcome": example.outcome,
+                        "method": name,
+                        "y_true": " ".join(example.true_classes),
+                        "y_prob": example.y_prob,
+                        "threshold": explained.run.thresholds[example.class_name],
+                        "logit": float(logit),
+                        **files,
+                    }
                 )
-                rows[name].append(row)
                 progress.update()
     progress.close()
-    table = pd.DataFrame([row for name in methods for row in rows[name]])
-    write_table(table, output / "records.csv")
+    table = pd.DataFrame(list(chain(*rows.values())))
+    _write_table(table, output / "records.csv")
     return table
 
 
+def _write_example(
+    explained: Subject,
+    example: Example,
+    method: Method,
+    output: Path,
+    signal_mv: NDArray[np.float32],
+    values: NDArray[np.float32],
+    logit: np.float32,
+) -> dict[str, str]:
+    """Write one attribution ``(lead, sample)`` and its picture; return both files, relative to the output."""
+    run, name = explained.run, f"ecg_{example.ecg_id}_{explained.file_names[example.class_name]}"
+    arrays, picture = Path("attributions", method.name, f"{name}.npz"), Path("figures", method.name, f"{name}.png")
+    (output / arrays).parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(
+        output / arrays,
+        attribution=values,
+        signal_mv=signal_mv,
+        lead_names=np.array(run.lead_names),
+        sampling_rate_hz=run.sampling_rate_hz,
+        ecg_id=example.ecg_id,
+        class_name=example.class_name,
+        method=method.name,
+        unit=method.unit,
+        y_prob=example.y_prob,
+        logit=logit,
+    )
+    figure = draw_ecg(
+        signal_mv,
+        sampling_rate_hz=run.sampling_rate_hz,
+        lead_names=run.lead_names,
+        title=f"ecg_id {example.ecg_id}: why {example.class_name}? probability {example.y_prob:.2f} "
+        f"({OUTCOMES[example.outcome]}); true: {', '.join(example.true_classes) or 'none'}",
+        subtitle=f"{explained.title}; {method.label}",
+        attribution=values,
+        label=f"{method.label} ({method.unit})",
+        is_signed=method.is_signed,
+    )
+    save_figure(figure, output / picture)
+    return {"attribution": str(arrays), "figure": str(picture)}
+
+
 def _summarize(
-    subject: _Subject, methods: Sequence[str], class_names: Sequence[str]
+    explained: Subject, class_names: Sequence[str], settings: ExplainSettings
 ) -> dict[tuple[str, str], ClassSummary]:
     """Summarize each method's maps of records that have a class, by method and class."""
-    run, test, found = subject.run, subject.test, {}
-    rate_hz = run.sampling_rate_hz
-    progress = tqdm(total=len(methods) * len(class_names), desc="Summarizing", unit=" classes", disable=None)
-    for class_name in class_names:
+    run, test, rate_hz = explained.run, explained.test, explained.run.sampling_rate_hz
+    found: dict[tuple[str, str], ClassSummary] = {}
+    for class_name in tqdm(class_names, desc="Summarizing", unit=" classes", disable=None):
         sample = draw_sample(
             test,
             class_name=class_name,
             thresholds=run.thresholds,
-            n_records=subject.settings.n_summary,
-            seed=subject.settings.seed,
+            n_records=settings.n_summary,
+            seed=settings.seed,
         )
         if not sample:
             log.warning("%s: no test record has it, so there is no summary", class_name)
             continue
-        query = subject.make_query(sample)
+        query = explained.make_query(sample)
         signal_mv = query.signal_mv.cpu().numpy()
         peaks = [find_r_peaks(one, sampling_rate_hz=rate_hz, lead_names=run.lead_names) for one in signal_mv]
-        for name in methods:
-            maps = [attribute(batch, name, subject.method_settings).values for batch in query.split(_BATCH_SIZE)]
+        for name in settings.methods:
+            maps = [attribute(batch, name, settings.of_methods).values for batch in query.split(_BATCH_SIZE)]
             summary = summarize_maps(np.concatenate(maps), signal_mv, peaks, sampling_rate_hz=rate_hz)
             found[name, class_name] = summary
             if n_empty := len(sample) - summary.n_records:
                 log.warning("%s of %s: %d of %d maps are empty", name, class_name, n_empty, len(sample))
-            progress.update()
-    progress.close()
-    return {(name, one): found[name, one] for name in methods for one in class_names if (name, one) in found}
+    return {(name, one): found[name, one] for name in settings.methods for one in class_names if (name, one) in found}
 
 
-def _score(subject: _Subject, methods: Sequence[str], examples: Sequence[Example], output: Path) -> list[str]:
-    """Run the checks of every method on the examples; return the warnings."""
-    query = subject.make_query(examples)
-    progress = tqdm(methods, desc="Scoring the methods", unit=" methods", disable=None)
-    card = {name: score_method(query, name, subject.method_settings) for name in progress}
-    write_scorecard(card, examples, output, title=subject.title)
+def _write_summaries(explained: Subject, summaries: Mapping[tuple[str, str], ClassSummary], output: Path) -> None:
+    """Write each lead's share of the attribution, and the attribution around the R peak, as tables and figures."""
+    lead_names = list(explained.run.lead_names)
+    by_lead = tabulate_leads(summaries, lead_names)
+    _write_table(by_lead, output / "by_lead.csv")
+    _write_table(tabulate_beats(summaries), output / "by_beat.csv")
+    for (name, class_name), summary in summaries.items():
+        if summary.n_beats:
+            amount = f"{summary.n_beats} beats of {summary.n_records} records"
+            figure = draw_beat(
+                summary.times_s,
+                summary.attribution,
+                summary.signal_mv,
+                lead_names=lead_names,
+                title=f"{explained.title}: {class_name}, mean of {amount}",
+                label=f"{METHODS[name].label} ({METHODS[name].unit})",
+                is_signed=METHODS[name].is_signed,
+            )
+            save_figure(figure, output / "figures" / name / f"by_beat_{explained.file_names[class_name]}.png")
+    for method, of_method in by_lead.groupby("method", sort=False):
+        if np.ptp(of_method["share"]) < 1e-6:
+            continue  # a method that gives every lead the same
+        shares = of_method.pivot(index="class", columns="lead", values="share")
+        figure = draw_lead_shares(
+            shares.loc[list(of_method["class"].unique()), lead_names],
+            title=f"{explained.title}: where the attribution lies",
+            label=f"Share of |{METHODS[str(method)].label}|",
+        )
+        save_figure(figure, output / "figures" / str(method) / "by_lead.png")
+
+
+def _write_scorecard(
+    explained: Subject, examples: Sequence[Example], output: Path, settings: ExplainSettings
+) -> list[str]:
+    """Score every method on the examples; return the warnings."""
+    query = explained.make_query(examples)
+    progress = tqdm(settings.methods, desc="Scoring the methods", unit=" methods", disable=None)
+    card = {name: score_method(query, name, settings.of_methods) for name in progress}
+    records = [{"ecg_id": example.ecg_id, "class": example.class_name} for example in examples]
+    content = {"methods": card, "records": records}
+    write_json(output / "scorecard.json", content)
+    figure = draw_scorecard(content, title=f"{explained.title}: can the maps be trusted?")
+    save_figure(figure, output / "figures" / "scorecard.png")
     return [warning for scores in card.values() for warning in scores["warnings"]]
+
+
+def _write_table(table: pd.DataFrame, path: Path) -> None:
+    write_atomically(path, table.to_csv(index=False).encode())
 
 
 def _clear(output: Path) -> None:

@@ -71,7 +71,7 @@ def predict_data_set(
     database = leave_out_missing(source, every)
     known = (*net.class_names, *one.info.data["absent_classes"])
     labels = build_part("task", config["task"]).label_as(known, database["scp_codes"], source.read_statements())
-    is_labeled = labels.y_true.any(axis=1)
+    is_labeled = labels.has_label
     y_true = labels.y_true[:, : len(net.class_names)]
     is_own = _is_own_data(one.runs[0], database, y_true)
     is_scored = is_labeled.copy()

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ecgcls.data.audit import Audit, audit_labels, say_lost_kinds
+from ecgcls.data.audit import Audit, audit_labels, format_lost_kinds
 from ecgcls.data.folds import complete_strat_folds
 from ecgcls.data.source import Source, split_settings
 from ecgcls.figures.panels import draw_likelihoods
@@ -42,7 +42,7 @@ def write_audit(audit: Audit, folder: Path, *, source: str) -> None:
     content = {
         "data_root": source,
         "n_records": audit.n_records,
-        "n_labelled": audit.n_labelled,
+        "n_labeled": audit.n_labeled,
         "labels_sha256": audit.labels_sha256,
     }
     write_json(folder / "audit.json", content)
@@ -61,7 +61,7 @@ def format_audit(audit: Audit) -> str:
         lines.append(f"\n{title}\n{table.head(_N_SHOWN).to_string()}")
         if len(table) > _N_SHOWN:
             lines.append(f"... and {len(table) - _N_SHOWN} more rows")
-    lines += ["", *say_lost_kinds(audit)]
-    lines.append(f"{audit.n_labelled:,} of {audit.n_records:,} records have a label in the task.")
+    lines += ["", *format_lost_kinds(audit)]
+    lines.append(f"{audit.n_labeled:,} of {audit.n_records:,} records have a label in the task.")
     lines.append(f"Fingerprint of the labels: {audit.labels_sha256}")
     return "\n".join(lines)

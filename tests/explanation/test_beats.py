@@ -100,7 +100,7 @@ def test_computed_leads_are_left_out_unless_there_are_no_others():
     ],
     ids=["zero", "constant", "ramp", "short", "empty"],
 )
-def test_where_no_beat_is_none_is_found_and_nothing_said(signal_mv, capsys):
+def test_a_signal_without_beats_has_none_and_nothing_is_printed(signal_mv, capsys):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = find_r_peaks(signal_mv, sampling_rate_hz=100, lead_names=["I", "II"])
@@ -108,7 +108,7 @@ def test_where_no_beat_is_none_is_found_and_nothing_said(signal_mv, capsys):
     assert capsys.readouterr() == ("", "")
 
 
-def test_noise_makes_no_noise(capsys):
+def test_noise_causes_no_warning(capsys):
     rng = np.random.default_rng(0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -160,7 +160,7 @@ def test_windows_are_half_open_and_qrs_goes_before_p_before_st_t():
     ones = np.ones((1, 300))
     alone = phase_shares(ones, [100], sampling_rate_hz=100)
     assert {name: round(300 * share) for name, share in alone.items()} == {"P": 14, "QRS": 12, "ST-T": 34, "rest": 240}
-    # At 150 beats a minute, P (14 samples, from 20 after the last peak) and QRS (the last 6) stand on ST-T.
+    # At 150 beats a minute, P (14 samples, from 20 after the last peak) and QRS (the last 6) lie on ST-T.
     fast = phase_shares(ones, [100, 140], sampling_rate_hz=100)
     assert {name: round(300 * share) for name, share in fast.items()} == {"P": 28, "QRS": 24, "ST-T": 48, "rest": 200}
 
