@@ -18,9 +18,10 @@ from ecgcls.evaluation.figures import COLORS, save_figure
 from ecgcls.evaluation.folds import compare_folds
 from ecgcls.evaluation.metrics import OVERALL
 from ecgcls.evaluation.panels import Forest, draw_forest
-from ecgcls.evaluation.predictions import Predictions, pool, read_predictions
+from ecgcls.evaluation.predictions import Predictions, pool
 from ecgcls.evaluation.results import score_split
 from ecgcls.files import write_atomically, write_json
+from ecgcls.predictions_file import read_predictions
 from ecgcls.runs import RunDirectory
 
 log = logging.getLogger(__name__)

@@ -28,6 +28,7 @@ from ecgcls.evaluation.metrics import METRICS, Scores
 from ecgcls.evaluation.predictions import Predictions, pool
 from ecgcls.evaluation.results import score_split, write_results
 from ecgcls.files import write_atomically
+from ecgcls.predictions_file import write_csv
 from ecgcls.runs import RunDirectory
 
 log = logging.getLogger(__name__)
@@ -112,7 +113,7 @@ def cross_validate(folder: Path) -> CrossValidation:
     over_folds["low"], over_folds["high"] = np.where(is_metric, low, np.nan), np.where(is_metric, high, np.nan)
     cv = folder / "cv"
     pooled_predictions = pool(tested)
-    pooled_predictions.to_csv(cv / "predictions.csv")
+    write_csv(pooled_predictions, cv / "predictions.csv")
     title = f"{info['model']}, {n_folds} folds" + (" (simulated ECGs)" if info["synthetic"] else "")
     uncalibrated = None
     if all(run.read_decisions() for run in runs.values()):

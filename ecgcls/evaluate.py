@@ -71,13 +71,14 @@ def evaluate_job(config: DictConfig) -> None:
     output = Path(settings["output"] or output)
     from ecgcls.evaluation.intervals import Bootstrap
     from ecgcls.evaluation.results import write_confusion_matrices, write_results
+    from ecgcls.predictions_file import write_csv
     from ecgcls.runs import read_intervals, say_table, tabulate
 
     if given and (settings["calibration.method"] or settings["thresholds.rule"]):
         raise ConfigError("calibration and thresholds are learned on a run's validation part: not of predictions files")
     said = evaluated.predictions
     split = str(said.split[0])
-    said.to_csv(output / "predictions.csv")
+    write_csv(said, output / "predictions.csv")
     title, threshold = evaluated.title, evaluated.threshold
     more = {"source": evaluated.source}
     scores = write_results(
@@ -165,7 +166,7 @@ def _read_files(settings: dict[str, Any]) -> "tuple[Evaluated, Path]":
     absent = [key for key in ("y_true", "y_prob", "class_names") if settings[key] is None]
     if settings["predictions"] is None and absent:
         raise ConfigError(f"{absent[0]} is missing: y_true, y_prob and class_names go together")
-    from ecgcls.evaluation.predictions import from_arrays, read_predictions
+    from ecgcls.predictions_file import read_arrays, read_predictions
     from ecgcls.rescoring import Evaluated, narrow, parse_records
 
     if settings["predictions"] is not None:
@@ -175,7 +176,7 @@ def _read_files(settings: dict[str, Any]) -> "tuple[Evaluated, Path]":
     else:
         path = Path(settings["y_prob"])
         names = [name.strip() for name in settings["class_names"].strip("[]").split(",")]
-        predictions, assumptions = from_arrays(
+        predictions, assumptions = read_arrays(
             Path(settings["y_true"]),
             path,
             names,

@@ -40,6 +40,7 @@ from ecgcls.files import write_atomically, write_json
 from ecgcls.fingerprint import hash_records
 from ecgcls.gate import STANDARDIZED_ON, check_standardizer, describe_checks, log_official_test
 from ecgcls.interruption import was_told_to_stop
+from ecgcls.predictions_file import write_csv
 from ecgcls.processes import count_started, must_start, read_rank, run_processes
 from ecgcls.provenance import describe_provenance
 from ecgcls.runs import UNCALIBRATED, RunDirectory, say_title
@@ -181,7 +182,7 @@ def _train(
         epochs = _fit(run, trainer, classifier, data, resume=resume)
     with stages.time("test"):
         predictions = _predict(run, trainer, classifier, data)
-    predictions.to_csv(run.path / UNCALIBRATED)
+    write_csv(predictions, run.path / UNCALIBRATED)
     write_atomically(run.path / "history.csv", epochs.to_csv(index=False).encode())
     stored = torch.load(run.best_checkpoint, weights_only=True, map_location="cpu")
     check_standardizer(stored[STANDARDIZED_ON], data.describe())
@@ -204,7 +205,7 @@ def _fit_baseline(
         baseline.fit(cohort.records.iloc[rows["train"]], cohort.y_true[rows["train"]])
     with stages.time("test"):
         said = {part: baseline.predict(cohort.records.iloc[rows[part]]) for part in PARTS}
-    _tabulate([(part, rows[part], said[part]) for part in ("val", "test")], data).to_csv(run.path / UNCALIBRATED)
+    write_csv(_tabulate([(part, rows[part], said[part]) for part in ("val", "test")], data), run.path / UNCALIBRATED)
     scores = {part: score(cohort.y_true[rows[part]], said[part], data.class_names).overall for part in ("train", "val")}
     epoch = {"epoch": 0, "train/loss": scores["train"]["log_loss"], "val/loss": scores["val"]["log_loss"]}
     epoch |= {f"val/{name}": scores["val"][name] for name in ("pr_auc", "roc_auc", "f1_macro", "f1_micro")}
@@ -236,7 +237,7 @@ def _score(
         for name, why in decisions.not_tuned.items():
             log.info("Threshold of %s: %g, not tuned (%s in validation)", name, decisions.thresholds[name], why)
         predictions = decisions.apply(uncalibrated)
-        predictions.to_csv(run.path / "predictions.csv")
+        write_csv(predictions, run.path / "predictions.csv")
         groups = name_groups(data.cohort.records)
         test = write_results(
             run.path,

@@ -33,6 +33,7 @@ from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.decisions import Decisions
 from ecgcls.evaluation.predictions import THRESHOLD, Predictions
 from ecgcls.files import write_json
+from ecgcls.predictions_file import read_csv
 
 UNCALIBRATED = "predictions_uncalibrated.csv"
 """What the net itself said, before recalibration."""
@@ -81,12 +82,12 @@ class RunDirectory:
 
     def read_predictions(self) -> Predictions:
         """Return what the run says about the validation and the test part."""
-        return Predictions.from_csv(self.path / "predictions.csv")
+        return read_csv(self.path / "predictions.csv")
 
     def read_uncalibrated(self) -> Predictions:
         """Return what the best net itself said; runs of version 0.1.0 were not recalibrated."""
         path = self.path / UNCALIBRATED
-        return Predictions.from_csv(path) if path.is_file() else self.read_predictions()
+        return read_csv(path) if path.is_file() else self.read_predictions()
 
     def read_decisions(self) -> Decisions | None:
         """Return the run's calibrator and thresholds; None for runs of version 0.1.0."""
