@@ -11,6 +11,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.predictions import Predictions
+from ecgcls.predictions_file import write_csv
 from ecgcls.runs import RunDirectory
 
 N_FOLDS = 3
@@ -31,7 +32,7 @@ def write_fold(folder, fold, *, class_names=("NORM", "MI"), ecg_ids=None, data="
         class_names=tuple(class_names),
     )
     run = RunDirectory(folder / f"fold_{fold}")
-    predictions.to_csv(run.path / "predictions.csv")
+    write_csv(predictions, run.path / "predictions.csv")
     intervals = {"_target_": "ecgcls.evaluation.intervals.Bootstrap", "n_resamples": 100}
     config = {"fold": fold, "folds": {"test": [[1], [2], [3]]}, "optimizer": {"lr": lr}}
     config |= {"evaluation": {"intervals": intervals}}

@@ -222,10 +222,11 @@ class Records:
             The classes in order, one at a time; and the sums over all classes.
         """
         sums = self._quantities @ weights  # (quantity, class, resample)
+        tp, fp, fn, tn, error, entropy = sums
         columns = zip(self.y_true.T, self.y_pred.T, self.y_prob.T, self._rankings, strict=True)
         by_class = (
-            Weighted(*sums[:, number], y_true=y_true, y_pred=y_pred, y_prob=y_prob, weights=weights, ranking=ranking)
-            for number, (y_true, y_pred, y_prob, ranking) in enumerate(columns)
+            Weighted(tp[at], fp[at], fn[at], tn[at], error[at], entropy[at], y_true, y_pred, y_prob, weights, ranking)
+            for at, (y_true, y_pred, y_prob, ranking) in enumerate(columns)
         )
         return by_class, Totals(*sums.sum(axis=1))
 

@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from ecgcls.evaluation.results import score_split, write_json
 from omegaconf import OmegaConf
 
 from ecgcls.data.ptbxl import hash_tables
 from ecgcls.evaluation.predictions import Predictions
+from ecgcls.evaluation.results import score_split, write_json
+from ecgcls.predictions_file import write_csv
 from ecgcls.runs import RunDirectory
 
 CLASSES = ("NORM", "LAFB/LPFB", "<b>&\"HYP'")
@@ -52,7 +53,7 @@ def write_configuration(synthetic_root, database) -> Callable[..., Path]:
                 y_prob[rows],
                 CLASSES,
             )
-            predictions.to_csv(run.path / "predictions.csv")
+            write_csv(predictions, run.path / "predictions.csv")
             scores = score_split(predictions, pos_weight=[2.0, 2.0, 2.0] if model == "cnn1d" else None)
             write_json(run.path / "metrics.json", {"test": scores.to_dict()})
             config = {

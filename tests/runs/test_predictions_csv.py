@@ -1,0 +1,333 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from ecgcls.errors import ConfigError, DataError
+from ecgcls.evaluation.predictions import Predictions
+from ecgcls.predictions_file import read_arrays, read_csv, read_predictions, write_csv
+
+AWKWARD = ("NORM", "LAFB/LPFB", "ISC_", "PRC(S)", 'a "b", c', "y_prob_X", "2AVB", "É")
+ARRAYS = ("ecg_id", "patient_id", "strat_fold", "split", "y_true", "y_prob")
+
+
+def make(ecg_id=(3, 1, 2), split=("val", "test", "test"), class_names=("NORM", "MI"), seed=0, **changed):
+    rng = np.random.default_rng(seed)
+    n_records = len(ecg_id)
+    values = {
+        "ecg_id": np.array(ecg_id),
+        "patient_id": np.arange(n_records) + 100,
+        "strat_fold": np.full(n_records, 9),
+        "split": np.array(split),
+        "y_true": rng.integers(0, 2, (n_records, len(class_names))),
+        "y_prob": rng.random((n_records, len(class_names)), dtype=np.float32),
+        "class_names": class_names,
+    }
+    return Predictions(**(values | changed))
+
+
+def assert_same(left, right):
+    assert left.class_names == right.class_names
+    for name in ARRAYS:
+        np.testing.assert_array_equal(getattr(left, name), getattr(right, name))
+        assert getattr(left, name).dtype.kind == getattr(right, name).dtype.kind
+
+
+@pytest.fixture
+def csv_path(tmp_path):
+    path = tmp_path / "predictions.csv"
+    write_csv(make(), path)
+    return path
+
+
+def change(path, **columns):
+    """Write other values into columns of a predictions file, as text."""
+    frame = pd.read_csv(path, dtype=str)
+    for name, values in columns.items():
+        frame[name] = values
+    frame.to_csv(path, index=False)
+
+
+def test_csv_round_trip_with_awkward_class_names(tmp_path):
+    said = make(class_names=AWKWARD)
+    write_csv(said, tmp_path / "predictions.csv")
+    assert_same(read_csv(tmp_path / "predictions.csv"), said)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_csv_round_trip_of_every_float(tmp_path, dtype):
+    rng = np.random.default_rng(1)
+    spread = rng.random(500) ** rng.integers(1, 40, 500)  # down to 1e-40, subnormal in float32
+    edges = [
+        0.0,
+        1.0,
+        0.5,
+        np.finfo(dtype).tiny,
+        np.nextafter(dtype(1), dtype(0)),
+        np.finfo(dtype).smallest_subnormal,
+    ]
+    y_prob = np.concatenate([spread, edges]).astype(dtype)[:, None]
+    n_records = len(y_prob)
+    said = make(range(n_records), ["test"] * n_records, ("MI",), y_prob=y_prob)
+    write_csv(said, tmp_path / "predictions.csv")
+    read = read_csv(tmp_path / "predictions.csv").y_prob
+    np.testing.assert_array_equal(read.astype(dtype).view(np.uint8), y_prob.view(np.uint8))
+    np.testing.assert_array_equal(read, y_prob.astype(np.float64))
+
+
+def test_csv_columns_and_bytes(tmp_path):
+    said = make((5,), ("test",), ("LAFB/LPFB",), y_true=[[1]], y_prob=np.array([[0.1]], dtype=np.float32))
+    write_csv(said, tmp_path / "new" / "a.csv")
+    write_csv(said, tmp_path / "b.csv")
+    expected = (
+        b"ecg_id,patient_id,strat_fold,split,y_true_LAFB/LPFB,y_prob_LAFB/LPFB,y_pred_LAFB/LPFB\n"
+        b"5,100,9,test,1,0.10000000149011612,0\n"
+    )
+    assert (tmp_path / "new" / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes() == expected
+
+
+def test_a_file_with_a_byte_order_mark_is_read(csv_path):
+    expected = read_csv(csv_path)
+    csv_path.write_bytes(b"\xef\xbb\xbf" + csv_path.read_bytes())
+    assert_same(read_csv(csv_path), expected)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"y_true_MI": ["0", "2", "1"]}, r"y_true of class 'MI' in ecg_id 1 must be 0 or 1, got 2"),
+        ({"y_true_MI": ["0", "0.5", "1"]}, r"y_true of class 'MI' in ecg_id 1 must be 0 or 1, got 0.5"),
+        ({"y_true_MI": ["0", "yes", "1"]}, r"y_true_MI in row 2 must be 0 or 1, got 'yes'"),
+        ({"y_true_MI": ["True", "False", "True"]}, r"y_true_MI in row 1 must be 0 or 1, got 'True'"),
+        ({"y_prob_NORM": ["0.1", "0.2", "nan"]}, r"y_prob_NORM in row 3 must be in \[0, 1\], got 'nan'"),
+        ({"y_prob_NORM": ["0.1", "0.2", ""]}, r"y_prob_NORM in row 3 must be in \[0, 1\], got ''"),
+        ({"y_prob_NORM": ["inf", "0.2", "0"]}, r"y_prob_NORM in row 1 must be in \[0, 1\], got 'inf'"),
+        (
+            {"y_prob_NORM": ["0", "1.25", "0"]},
+            r"y_prob of class 'NORM' in ecg_id 1 must be in \[0, 1\], got 1.25",
+        ),
+        (
+            {"y_prob_NORM": ["0", "1", "-0.5"]},
+            r"y_prob of class 'NORM' in ecg_id 2 must be in \[0, 1\], got -0.5",
+        ),
+        ({"ecg_id": ["1", "x", "3"]}, r"ecg_id in row 2 must be a whole number, got 'x'"),
+        ({"patient_id": ["1", "2.5", "3"]}, r"patient_id must hold whole numbers, got 2.5"),
+        ({"split": ["val", "train", "test"]}, r"split must be 'val' or 'test', got 'train' for ecg_id 1"),
+        ({"split": ["val", "test", ""]}, r"split must be 'val' or 'test', got '' for ecg_id 2"),
+        ({"ecg_id": ["1", "2", "2"]}, r"ecg_id 2 is more than once in split 'test', expected once"),
+        ({"y_prob_HYP": "0"}, r"the classes of the y_prob_ and y_true_ columns differ: unexpected: HYP"),
+        ({"y_true_HYP": "0"}, r"the classes of the y_prob_ and y_true_ columns differ: missing: HYP"),
+        ({"model": "cnn1d"}, r"unknown column 'model', expected ecg_id, patient_id"),
+    ],
+)
+def test_read_csv_names_the_file_and_what_is_wrong(csv_path, columns, message):
+    change(csv_path, **columns)
+    with pytest.raises(DataError, match=message) as caught:
+        read_csv(csv_path)
+    assert str(caught.value).startswith(f"{csv_path}: ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "the file is empty, expected a header: ecg_id, patient_id, strat_fold, split"),
+        ("ecg_id,patient_id,strat_fold,split,y_true_A,y_prob_A\n", "there is no record below the header"),
+        ("patient_id,strat_fold,split,y_true_A,y_prob_A\n1,1,val,1,1\n", "column 'ecg_id' is missing"),
+        ("ecg_id,patient_id,strat_fold,split\n1,1,1,val\n", "there is no column y_true_<CLASS>"),
+        ("ecg_id,ecg_id,patient_id,strat_fold,split\n", "column 'ecg_id' is more than once in the header"),
+        (
+            "ecg_id,patient_id,strat_fold,split,y_true_A,y_prob_A\n1,1,1,val,1,1,5\n",
+            "row 1 has more cells than the header has columns",
+        ),
+        (
+            "ecg_id,patient_id,strat_fold,split,y_true_A,y_prob_A\n1,1,1,val,1,1\n2,1,1,val,1,1,5\n",
+            "not a readable CSV file: .*line 3",
+        ),
+        (
+            "ecg_id,patient_id,strat_fold,split,y_true_A,y_prob_A\n1,1,1,val,1,1\n2,1,1,val,1\n",
+            "y_prob_A in row 2 must be in",
+        ),
+        (
+            "ecg_id,patient_id,strat_fold,split,y_true_A,y_true_B,y_prob_B,y_prob_A\n1,1,1,val,1,1,1,1\n",
+            "columns differ: another order: class 0 is 'B', expected 'A'",
+        ),
+    ],
+)
+def test_read_csv_refuses_a_malformed_file(tmp_path, text, message):
+    path = tmp_path / "predictions.csv"
+    path.write_text(text)
+    with pytest.raises(DataError, match=message) as caught:
+        read_csv(path)
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+def test_read_csv_refuses_a_missing_and_a_binary_file(tmp_path):
+    with pytest.raises(DataError, match=r"none\.csv: no such predictions file"):
+        read_csv(tmp_path / "none.csv")
+    (tmp_path / "net.csv").write_bytes(bytes(range(128, 256)))
+    with pytest.raises(DataError, match=r"net\.csv: not a readable CSV file"):
+        read_csv(tmp_path / "net.csv")
+
+
+def test_predictions_of_whatever_origin_are_read_and_what_was_assumed_is_said(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text("y_prob_MI,note,y_true_MI\n0.75,a,1\n0.25,b,0\n")
+    found, assumptions = read_predictions(path)
+    assert (found.ecg_id.tolist(), found.patient_id.tolist()) == ([1, 2], [1, 2])
+    assert found.split.tolist() == ["test", "test"]
+    assert found.y_prob.tolist() == [[0.75], [0.25]]
+    assert [sentence.split(":")[0] for sentence in assumptions] == [
+        "columns that are not known were ignored",
+        "column ecg_id is missing",
+        "column patient_id is missing",
+        "column strat_fold is missing",
+        "column split is missing",
+    ]
+
+
+def test_a_whole_file_needs_no_assumption(tmp_path):
+    said = Predictions([7, 8], [1, 2], [9, 10], ["val", "test"], [[1], [0]], [[0.9], [0.2]], ("MI",))
+    write_csv(said, tmp_path / "p.csv")
+    found, assumptions = read_predictions(tmp_path / "p.csv")
+    assert assumptions == []
+    assert found.ecg_id.tolist() == [7, 8]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("y_true_MI,y_prob_CD\n1,0.5\n", "the classes of the y_prob_ and y_true_ columns differ"),
+        ("y_true_MI,y_prob_MI\n1,3.2\n", r"must be in \[0, 1\], got 3\.2: apply the sigmoid to logits first"),
+        ("y_true_MI,note\n1,3.2\n", "there is no column y_prob_<CLASS>"),
+        ("y_true_MI,y_prob_MI,y_prob_MI\n1,0,0\n", "column 'y_prob_MI' is more than once in the header"),
+        ("y_true_MI,y_prob_MI\n", "there is no record below the header"),
+        ("ecg_id,y_true_MI,y_prob_MI\nA01,1,0.5\n", "ecg_id in row 1 must be a whole number, got 'A01'"),
+        ("ecg_id,y_true_MI,y_prob_MI\n4,1,0.5\n4,1,0.5\n", "ecg_id 4 is more than once in split 'test'"),
+        ("split,y_true_MI,y_prob_MI\ntrain,1,0.5\n", "split must be 'val' or 'test', got 'train'"),
+        ("y_true_MI,y_prob_MI\n2,0.5\n", "must be 0 or 1"),
+        ("a,b\n1,2\n", "there is no column y_true_<CLASS>"),
+        ("y_true_MI,y_prob_MI\n1,nan\n", "must be in \\[0, 1\\], got 'nan'"),
+    ],
+)
+def test_predictions_that_are_none_are_told(tmp_path, content, message):
+    path = tmp_path / "p.csv"
+    path.write_text(content)
+    with pytest.raises(DataError, match=message) as caught:
+        read_predictions(path)
+    assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
+
+
+def test_what_the_file_says_is_kept_and_classes_are_matched_by_name(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text("split,ecg_id,y_prob_CD,y_prob_MI,y_true_MI,y_true_CD\nval,7,0.1,0.9,1,0\ntest,7,0.2,0.8,1,0\n")
+    found, assumptions = read_predictions(path)
+    assert found.class_names == ("MI", "CD") and found.split.tolist() == ["val", "test"]
+    assert found.y_prob.tolist() == [[0.9, 0.1], [0.8, 0.2]] and found.y_true.tolist() == [[1, 0]] * 2
+    assert found.ecg_id.tolist() == found.patient_id.tolist() == [7, 7]  # one record is one patient in both splits
+    assert found.strat_fold.tolist() == [0, 0]
+    assert assumptions == [
+        "column patient_id is missing: each record counts as a patient of its own",
+        "column strat_fold is missing: it is taken as 0 for all records",
+    ]
+
+
+def test_columns_that_are_ignored_are_named(tmp_path):
+    path = tmp_path / "mine.csv"
+    write_csv(make(), path)
+    change(path, model="cnn1d", **{"my note": "x"})
+    found, assumptions = read_predictions(path)
+    assert_same(found, make())
+    assert assumptions == ["columns that are not known were ignored: 'model', 'my note'"]
+
+
+def test_arrays_are_read_with_their_class_names(tmp_path):
+    np.save(tmp_path / "t.npy", [[1, 0], [0, 1]])
+    np.save(tmp_path / "p.npy", [[0.9, 0.1], [0.3, 0.6]])
+    found, assumptions = read_arrays(tmp_path / "t.npy", tmp_path / "p.npy", ["MI", "CD"])
+    assert found.class_names == ("MI", "CD")
+    assert found.y_prob.tolist() == [[0.9, 0.1], [0.3, 0.6]]
+    assert (found.ecg_id.tolist(), found.patient_id.tolist(), found.strat_fold.tolist()) == ([1, 2], [1, 2], [0, 0])
+    assert set(found.split) == {"test"}
+    assert [sentence.split(":")[0] for sentence in assumptions] == [
+        f"arrays have no {name}" for name in ("ecg_id", "patient_id", "strat_fold", "split")
+    ]
+
+
+def test_an_array_of_one_class_may_be_flat(tmp_path):
+    np.save(tmp_path / "t.npy", [True, False])
+    np.save(tmp_path / "p.npy", np.array([[0.5], [0.25]], np.float16))
+    found, _ = read_arrays(tmp_path / "t.npy", tmp_path / "p.npy", ["MI"])
+    assert found.y_true.tolist() == [[1], [0]] and found.y_prob.tolist() == [[0.5], [0.25]]
+
+
+@pytest.mark.parametrize(
+    ("y_prob", "class_names", "error", "message"),
+    [
+        (
+            [[0.9, 3.2], [0.1, 0.1]],
+            ["MI", "CD"],
+            DataError,
+            r"p\.npy: y_prob of class 'CD' in row 0 must be in \[0, 1\], got 3\.2: apply the sigmoid to logits first",
+        ),
+        ([[0.9, 0.2]], ["MI", "CD"], DataError, r"y_true and y_prob differ in shape: \(2, 2\).*t\.npy, \(1, 2\)"),
+        (np.zeros((2, 2, 1)), ["MI", "CD"], DataError, r"p\.npy: expected an array \(record, class\), got shape"),
+        ([["a", "b"]] * 2, ["MI", "CD"], DataError, "y_prob must hold numbers, got <U1"),
+        ([[0.9, 0.2], [0.1, 0.1]], ["MI"], ConfigError, r"must name the 2 columns of .*p\.npy in their order, as in"),
+        ([[0.9, 0.2], [0.1, 0.1]], None, ConfigError, "class_names must name the 2 columns .*got None"),
+        ([[0.9, 0.2], [0.1, 0.1]], "MI", ConfigError, "class_names must name the 2 columns .*got 'MI'"),
+        ([[0.9, 0.2], [0.1, 0.1]], ["MI", ""], ConfigError, "class_names must name the 2 columns"),
+        ([[0.9, 0.2], [0.1, 0.1]], ["MI", "MI"], DataError, "class_names must all be different, got twice: MI"),
+    ],
+)
+def test_arrays_that_disagree_are_told(tmp_path, y_prob, class_names, error, message):
+    np.save(tmp_path / "t.npy", [[1, 0], [0, 1]])
+    np.save(tmp_path / "p.npy", y_prob)
+    with pytest.raises(error, match=message):
+        read_arrays(tmp_path / "t.npy", tmp_path / "p.npy", class_names)
+
+
+def test_a_file_that_is_no_array_is_told(tmp_path):
+    (tmp_path / "t.npy").write_text("1,0\n")
+    with pytest.raises(DataError, match=r"t\.npy"):
+        read_arrays(tmp_path / "t.npy", tmp_path / "t.npy", ["MI"])
+
+
+@pytest.mark.parametrize("kind", ["empty", "npz", "pickled", "cut", "folder"])
+def test_only_whole_npy_files_of_numbers_are_read(tmp_path, kind):
+    path = tmp_path / "p.npy"
+    np.save(tmp_path / "t.npy", [1.0, 0.0])
+    if kind == "empty":
+        path.touch()
+    elif kind == "npz":
+        np.savez(tmp_path / "p.npz", y_prob=[0.5, 0.5])
+        (tmp_path / "p.npz").rename(path)
+    elif kind == "pickled":
+        np.save(path, np.array([{"a": 1}, None], dtype=object), allow_pickle=True)
+    elif kind == "cut":
+        path.write_bytes((tmp_path / "t.npy").read_bytes()[:-3])
+    else:
+        path.mkdir()
+    with pytest.raises(DataError, match=r"p\.npy: not a \.npy file of numbers, as numpy\.save writes it"):
+        read_arrays(tmp_path / "t.npy", path, ["MI"])
+
+
+def test_an_array_that_is_missing_is_told(tmp_path):
+    with pytest.raises(DataError, match=r"none\.npy: no such file"):
+        read_arrays(tmp_path / "none.npy", tmp_path / "none.npy", ["MI"])
+
+
+def test_logits_and_patients_of_other_projects_are_read(tmp_path):
+    generator = np.random.default_rng(0)
+    y_true, logits = generator.integers(0, 2, (40, 2)), generator.normal(0, 4, (40, 2))
+    for name, array in (("t", y_true), ("p", logits), ("who", np.arange(40) // 2)):
+        np.save(tmp_path / f"{name}.npy", array)
+    paths = tmp_path / "t.npy", tmp_path / "p.npy", ["NORM", "MI"]
+    said, assumptions = read_arrays(*paths, patient_id_path=tmp_path / "who.npy", values="logits")
+    np.testing.assert_allclose(said.y_prob, 1 / (1 + np.exp(-logits)))
+    assert said.patient_id.tolist() == (np.arange(40) // 2).tolist()
+    assert not any("patient" in sentence for sentence in assumptions)
+    with pytest.raises(DataError, match="apply the sigmoid to logits first"):
+        read_arrays(*paths)
+    np.save(tmp_path / "who.npy", np.arange(39))
+    with pytest.raises(DataError, match=r"who\.npy: expected 40 rows like .*t\.npy, got 39"):
+        read_arrays(*paths, patient_id_path=tmp_path / "who.npy", values="logits")
