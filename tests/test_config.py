@@ -5,7 +5,7 @@ import pytest
 from hydra import compose
 from omegaconf import OmegaConf
 
-from ecgcls.config import CONF_DIR, check, identify, name_variant
+from ecgcls.config import CONF_DIR
 from ecgcls.errors import ConfigError
 
 CHOICES = [

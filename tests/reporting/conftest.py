@@ -9,9 +9,10 @@ from omegaconf import OmegaConf
 
 from ecgcls.data.ptbxl import hash_tables
 from ecgcls.evaluation.predictions import Predictions
-from ecgcls.evaluation.results import score_split, write_json
-from ecgcls.predictions_file import write_csv
-from ecgcls.runs import RunDirectory
+from ecgcls.evaluation.scoring import score_predictions
+from ecgcls.files import write_json
+from ecgcls.runs.directory import RunDirectory
+from ecgcls.runs.predictions_csv import write_csv
 
 CLASSES = ("NORM", "LAFB/LPFB", "<b>&\"HYP'")
 N_FOLDS = 3
@@ -54,7 +55,7 @@ def write_configuration(synthetic_root, database) -> Callable[..., Path]:
                 CLASSES,
             )
             write_csv(predictions, run.path / "predictions.csv")
-            scores = score_split(predictions, pos_weight=[2.0, 2.0, 2.0] if model == "cnn1d" else None)
+            scores = score_predictions(predictions, pos_weight=[2.0, 2.0, 2.0] if model == "cnn1d" else None)
             write_json(run.path / "metrics.json", {"test": scores.to_dict()})
             config = {
                 "fold": fold,

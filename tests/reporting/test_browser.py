@@ -3,9 +3,9 @@
 import shutil
 
 import pytest
-from ecgcls.reporting.collect import collect
 from playwright.sync_api import sync_playwright
 
+from ecgcls.reporting.experiment import collect
 from ecgcls.reporting.page import write_report
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

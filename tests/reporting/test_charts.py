@@ -1,11 +1,11 @@
 import json
 
 import pytest
-from ecgcls.reporting.collect import collect
 from sklearn.metrics import average_precision_score
 
 from ecgcls.reporting import charts
 from ecgcls.reporting.curves import trace_all
+from ecgcls.reporting.experiment import collect
 
 
 def luminance(colour):

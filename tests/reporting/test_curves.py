@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from ecgcls.reporting.collect import collect
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from ecgcls.reporting.curves import thin, trace_all, trace_curves
+from ecgcls.reporting.experiment import collect
 
 
 @pytest.fixture

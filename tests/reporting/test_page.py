@@ -5,11 +5,11 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
-from ecgcls.reporting.collect import collect
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from ecgcls.data.signals import LEADS, read_record
 from ecgcls.errors import DataError
+from ecgcls.reporting.experiment import collect
 from ecgcls.reporting.gallery import collect_galleries
 from ecgcls.reporting.page import write_report
 

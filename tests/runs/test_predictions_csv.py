@@ -4,7 +4,7 @@ import pytest
 
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.predictions import Predictions
-from ecgcls.predictions_file import read_arrays, read_csv, read_predictions, write_csv
+from ecgcls.runs.predictions_csv import read_arrays, read_csv, read_predictions, write_csv
 
 AWKWARD = ("NORM", "LAFB/LPFB", "ISC_", "PRC(S)", 'a "b", c', "y_prob_X", "2AVB", "É")
 ARRAYS = ("ecg_id", "patient_id", "strat_fold", "split", "y_true", "y_prob")

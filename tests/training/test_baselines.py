@@ -72,11 +72,11 @@ def test_random_features_learn_in_the_head_alone():
 def test_a_baseline_run_is_scored_as_any_other_and_has_no_net(synthetic_root, tmp_path):
     import hydra
     from ecgcls.fit import train
-    from ecgcls.inference import load_run
     from hydra import compose
 
     from ecgcls.config import CONF_DIR, check
-    from ecgcls.runs import RunDirectory
+    from ecgcls.jobs.load import load_run
+    from ecgcls.runs.directory import RunDirectory
 
     with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         config = compose(

@@ -2,8 +2,8 @@ import resource
 
 import pytest
 import torch
-from ecgcls.interruption import is_disk_full
 
+from ecgcls.command.interruption import is_disk_full
 from ecgcls.training.checkpoints import AtomicCheckpointIO
 
 

@@ -2,7 +2,7 @@ import sys
 
 import pytest
 
-from ecgcls.command import run_command
+from ecgcls.command.start import run_command
 
 
 @pytest.mark.parametrize(

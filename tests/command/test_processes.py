@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from ecgcls.processes import count_started, must_start, read_rank
 
+from ecgcls.command.processes import count_started, must_start_processes, read_rank
 from ecgcls.errors import ConfigError
 from tests.commands import QUICK, ecgcls, succeed, write_third_party
 
@@ -44,14 +44,14 @@ def test_a_process_knows_its_number(environment, variables, rank, n_started):
 
 
 def test_processes_are_started_where_they_can_be_and_nobody_has(environment):
-    assert not must_start(n_devices=1, n_nodes=1)
-    assert must_start(n_devices=2, n_nodes=1)
+    assert not must_start_processes(n_devices=1, n_nodes=1)
+    assert must_start_processes(n_devices=2, n_nodes=1)
     with pytest.raises(ConfigError, match=r"num_nodes=2 need 4 processes, .* srun --nodes=2 --ntasks-per-node=2"):
-        must_start(n_devices=2, n_nodes=2)
+        must_start_processes(n_devices=2, n_nodes=2)
     environment.setenv("WORLD_SIZE", "4")
-    assert not must_start(n_devices=2, n_nodes=2)
+    assert not must_start_processes(n_devices=2, n_nodes=2)
     with pytest.raises(ConfigError, match="need 1 processes, 4 were started"):
-        must_start(n_devices=1, n_nodes=1)
+        must_start_processes(n_devices=1, n_nodes=1)
 
 
 def test_a_batch_that_cannot_be_shared_out_is_refused_in_one_line(work):

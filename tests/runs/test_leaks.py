@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from ecgcls.gate import check_standardizer, log_official_test, read_log
 
 from ecgcls.errors import DataError
 from ecgcls.evaluation.predictions import Predictions
+from ecgcls.runs.leaks import check_standardizer, log_official_test, read_log
 
 INFO = {
     "synthetic": False,

@@ -3,7 +3,6 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from ecgcls.evaluation.results import write_confusion_matrices, write_results
 
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.calibration import reliability_curve
@@ -11,6 +10,7 @@ from ecgcls.evaluation.intervals import Bootstrap
 from ecgcls.evaluation.predictions import Predictions
 from ecgcls.figures.confusion import draw_confusion_matrix
 from ecgcls.figures.curves import draw_reliability_curves
+from ecgcls.jobs.results import write_confusion_matrices, write_results
 
 CLASSES = ("NORM", "LAFB/LPFB", "LAFB:LPFB")
 

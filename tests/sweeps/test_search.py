@@ -2,10 +2,10 @@ import json
 
 import pandas as pd
 import pytest
-from ecgcls.search import write_search
 from omegaconf import OmegaConf
 
 from ecgcls.errors import DataError
+from ecgcls.sweeps.search import write_search
 from tests.commands import QUICK, ecgcls, succeed
 
 

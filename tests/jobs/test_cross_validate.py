@@ -5,14 +5,14 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from ecgcls.cross_validation import cross_validate, tabulate
 from omegaconf import OmegaConf
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.predictions import Predictions
-from ecgcls.predictions_file import write_csv
-from ecgcls.runs import RunDirectory
+from ecgcls.jobs.cross_validate import cross_validate
+from ecgcls.runs.directory import RunDirectory
+from ecgcls.runs.predictions_csv import write_csv
 
 N_FOLDS = 3
 

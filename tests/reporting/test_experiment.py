@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from ecgcls.cross_validation import cross_validate
-from ecgcls.reporting.collect import collect, compare_versions, describe_data, list_limits
 from ecgcls.reporting.subgroups import name_worst, score_subgroups
 from sklearn.metrics import average_precision_score
 
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.metrics import score
+from ecgcls.jobs.cross_validate import cross_validate
+from ecgcls.reporting.experiment import collect, compare_versions, describe_data, list_limits
 
 
 @pytest.fixture(scope="module")

@@ -6,13 +6,14 @@ import subprocess
 import sys
 
 import pytest
-from ecgcls.sweep import make_plan
+
+from ecgcls.sweeps.plan import make_plan
 
 CLAIM = """
 import os, sys, time
 from pathlib import Path
-from ecgcls.sweep import _claim_gpu
-_claim_gpu(Path(sys.argv[1]), 2)
+from ecgcls.sweeps.plan import claim_gpu
+claim_gpu(Path(sys.argv[1]), 2)
 print(os.environ["CUDA_VISIBLE_DEVICES"], flush=True)
 sys.stdin.read()
 """

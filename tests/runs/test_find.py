@@ -4,7 +4,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from ecgcls.errors import ConfigError, DataError
-from ecgcls.runs import RunDirectory, find_run, name_output, open_run, place_run
+from ecgcls.runs.directory import RunDirectory, find_run, name_output, open_run, place_run
 
 
 @pytest.fixture

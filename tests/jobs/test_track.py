@@ -4,10 +4,10 @@ import json
 import sqlite3
 
 import pytest
-from ecgcls.tracking import check_installed
 from omegaconf import OmegaConf
 
 from ecgcls.errors import ConfigError
+from ecgcls.jobs.track import check_installed
 from tests.commands import QUICK, succeed
 
 
@@ -75,7 +75,7 @@ def test_wandb_works_without_a_network(tracked):
 
 
 def test_an_absent_package_is_named_with_its_extra(monkeypatch):
-    monkeypatch.setattr("ecgcls.tracking.find_spec", lambda name: None)
+    monkeypatch.setattr("ecgcls.jobs.track.find_spec", lambda name: None)
     config = OmegaConf.create({"logger": {"wandb": {"_target_": "pytorch_lightning.loggers.WandbLogger"}}})
     with pytest.raises(ConfigError, match=r"logger=wandb: wandb is not installed; pip install 'ecgcls\[wandb\]'"):
         check_installed(config)

@@ -21,7 +21,7 @@ from ecgcls.data.module import ECGDataModule
 from ecgcls.data.synthetic import write_synthetic
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.decisions import learn_decisions
-from ecgcls.runs import RunDirectory
+from ecgcls.runs.directory import RunDirectory
 
 EPOCHS = 3
 

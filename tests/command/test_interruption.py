@@ -1,7 +1,8 @@
 import errno
 
 import pytest
-from ecgcls.interruption import is_disk_full
+
+from ecgcls.command.interruption import is_disk_full
 
 
 @pytest.mark.parametrize(

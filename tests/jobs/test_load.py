@@ -12,7 +12,7 @@ from ecgcls.inference import load_net, load_run, predict_files
 import ecgcls
 from ecgcls.data.signals import read_record
 from ecgcls.errors import ConfigError, DataError
-from ecgcls.runs import RunDirectory
+from ecgcls.runs.directory import RunDirectory
 
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 
