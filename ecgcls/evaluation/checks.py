@@ -24,7 +24,7 @@ def check_arrays(
     y_true, y_prob
         Shape `(n_records, n_classes)`: 0 or 1, and a probability in [0, 1].
     class_names
-        One name a class, all different.
+        One name per class, all different.
     ecg_id
         Names the records in messages; without it they are named by row, from 0.
     name
@@ -38,7 +38,7 @@ def check_arrays(
     Raises
     ------
     DataError
-        There is no record or class, the shapes disagree, or a value is not what is said above.
+        There is no record or class, the shapes disagree, or a value is not as described above.
     """
     labels, probabilities = np.asarray(y_true), np.asarray(y_prob)
     _check_class_names(class_names)
@@ -154,7 +154,7 @@ def check_settings(settings: Any, section: str = "", **least: float) -> None:
 
 
 def describe_difference(got: Sequence[str], expected: Sequence[str]) -> str:
-    """Say in words how one list of class names differs from another.
+    """Describe how one list of class names differs from another.
 
     Examples
     --------
@@ -165,12 +165,12 @@ def describe_difference(got: Sequence[str], expected: Sequence[str]) -> str:
     """
     missing = [name for name in expected if name not in set(got)]
     unexpected = [name for name in got if name not in set(expected)]
-    words = [f"missing: {', '.join(missing)}"] if missing else []
-    words += [f"unexpected: {', '.join(unexpected)}"] if unexpected else []
+    differences = [f"missing: {', '.join(missing)}"] if missing else []
+    differences += [f"unexpected: {', '.join(unexpected)}"] if unexpected else []
     for position, (ours, theirs) in enumerate(zip(got, expected, strict=False)):
-        if not words and ours != theirs:
-            words.append(f"another order: class {position} is {ours!r}, expected {theirs!r}")
-    return "; ".join(words)
+        if not differences and ours != theirs:
+            differences.append(f"another order: class {position} is {ours!r}, expected {theirs!r}")
+    return "; ".join(differences)
 
 
 def _check_class_names(class_names: Sequence[str]) -> None:

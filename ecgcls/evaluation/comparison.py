@@ -1,4 +1,4 @@
-r"""Comparison: whether one model is better than another on the same records, or it cannot be told.
+r"""Comparison: whether one model is better than another on the same records, or the records do not decide it.
 
 Task
     Two models have predicted the same records of the same patients. `compare` puts every metric of one
@@ -6,9 +6,9 @@ Task
     these records could have shown at all.
 
 Conventions
-    - Differences are a - b; which sign is better, the registry of metrics says.
+    - Differences are a - b; the registry of metrics defines which sign is better.
     - The interval and the p-value of a difference come from drawing patients, the same ones for both models; resamples
-      that lost the class are left out for it. The p-value is twice the smaller share of resamples on one side of 0,
+      that lost a class are left out for it. The p-value is twice the smaller share of resamples on one side of 0,
       with one added to both counts [1]_; so it is never below 2 / (n_resamples + 1).
     - DeLong's test compares two ROC-AUCs, McNemar's the decisions of a class; see `ecgcls.evaluation.significance`.
     - *Holm*: the p-values of one test and metric over the classes are one family, and are adjusted so that the chance

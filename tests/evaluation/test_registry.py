@@ -49,9 +49,9 @@ def test_a_new_metric_is_scored(balanced_accuracy, predictions):
 
 
 def test_a_new_metric_has_an_interval(balanced_accuracy, predictions):
-    said = predictions.y_true, predictions.y_prob, predictions.patient_id, NAMES
+    arrays = predictions.y_true, predictions.y_prob, predictions.patient_id, NAMES
     for method in ("expanded", "bca"):
-        found = bootstrap(*said, settings=Bootstrap(100, method=method))
+        found = bootstrap(*arrays, settings=Bootstrap(100, method=method))
         for name in ("overall", *NAMES):
             row = found.loc[(name, balanced_accuracy)]
             assert row["low"] < row["value"] < row["high"]
