@@ -1,1 +1,1 @@
-"""Numbers and pictures from predictions: arrays and files in, tables and figures out; no net, no config."""
+"""Numbers from predictions: arrays in, tables out; no net, no config, no files."""

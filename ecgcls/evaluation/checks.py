@@ -1,7 +1,6 @@
 """Checks of arrays and settings from which numbers are computed; each error names what is wrong and where."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,7 +23,7 @@ def check_arrays(
     y_true, y_prob
         Shape `(n_records, n_classes)`: 0 or 1, and a probability in [0, 1].
     class_names
-        One name a class, all different.
+        One name per class, all different.
     ecg_id
         Names the records in messages; without it they are named by row, from 0.
     name
@@ -38,7 +37,7 @@ def check_arrays(
     Raises
     ------
     DataError
-        There is no record or class, the shapes disagree, or a value is not what is said above.
+        There is no record or class, the shapes disagree, or a value is not as described above.
     """
     labels, probabilities = np.asarray(y_true), np.asarray(y_prob)
     _check_class_names(class_names)
@@ -126,35 +125,8 @@ def check_pos_weight(pos_weight: ArrayLike, n_classes: int) -> NDArray[np.float6
     return weights
 
 
-def check_settings(settings: Any, section: str = "", **least: float) -> None:
-    """Refuse settings that are not among the choices of their annotation, or too small.
-
-    Parameters
-    ----------
-    settings
-        A dataclass; each field annotated as a `Literal` must hold one of its values.
-    section
-        What the settings are called in the configuration, for messages.
-    least
-        The least value of a field.
-
-    Raises
-    ------
-    ConfigError
-        Naming the first such setting.
-    """
-    prefix = f"{section}." if section else ""
-    for name, hint in get_type_hints(type(settings)).items():
-        if get_origin(hint) is Literal and getattr(settings, name) not in get_args(hint):
-            choices = ", ".join(map(str, get_args(hint)))
-            raise ConfigError(f"{prefix}{name} must be one of {choices}, got {getattr(settings, name)!r}")
-    for name, smallest in least.items():
-        if not getattr(settings, name) >= smallest:
-            raise ConfigError(f"{prefix}{name} must be at least {smallest}, got {getattr(settings, name)}")
-
-
 def describe_difference(got: Sequence[str], expected: Sequence[str]) -> str:
-    """Say in words how one list of class names differs from another.
+    """Describe how one list of class names differs from another.
 
     Examples
     --------
@@ -165,12 +137,12 @@ def describe_difference(got: Sequence[str], expected: Sequence[str]) -> str:
     """
     missing = [name for name in expected if name not in set(got)]
     unexpected = [name for name in got if name not in set(expected)]
-    words = [f"missing: {', '.join(missing)}"] if missing else []
-    words += [f"unexpected: {', '.join(unexpected)}"] if unexpected else []
+    differences = [f"missing: {', '.join(missing)}"] if missing else []
+    differences += [f"unexpected: {', '.join(unexpected)}"] if unexpected else []
     for position, (ours, theirs) in enumerate(zip(got, expected, strict=False)):
-        if not words and ours != theirs:
-            words.append(f"another order: class {position} is {ours!r}, expected {theirs!r}")
-    return "; ".join(words)
+        if not differences and ours != theirs:
+            differences.append(f"another order: class {position} is {ours!r}, expected {theirs!r}")
+    return "; ".join(differences)
 
 
 def _check_class_names(class_names: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-r"""Comparison: whether one model is better than another on the same records, or it cannot be told.
+r"""Comparison: whether one model is better than another on the same records, or the records do not decide it.
 
 Task
     Two models have predicted the same records of the same patients. `compare` puts every metric of one
@@ -6,9 +6,9 @@ Task
     these records could have shown at all.
 
 Conventions
-    - Differences are a - b; which sign is better, the registry of metrics says.
+    - Differences are a - b; the registry of metrics defines which sign is better.
     - The interval and the p-value of a difference come from drawing patients, the same ones for both models; resamples
-      that lost the class are left out for it. The p-value is twice the smaller share of resamples on one side of 0,
+      that lost a class are left out for it. The p-value is twice the smaller share of resamples on one side of 0,
       with one added to both counts [1]_; so it is never below 2 / (n_resamples + 1).
     - DeLong's test compares two ROC-AUCs, McNemar's the decisions of a class; see `ecgcls.evaluation.significance`.
     - *Holm*: the p-values of one test and metric over the classes are one family, and are adjusted so that the chance
@@ -27,59 +27,23 @@ References
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ecgcls.errors import ConfigError, DataError
-from ecgcls.evaluation.checks import check_settings
+from ecgcls.errors import DataError
 from ecgcls.evaluation.metrics import METRICS
 from ecgcls.evaluation.predictions import Predictions
 from ecgcls.evaluation.resampling import count_support, resample
+from ecgcls.evaluation.settings import Bootstrap
 from ecgcls.evaluation.significance import adjust_holm, delong, mcnemar
 
 VERDICTS = ("a better", "b better", "cannot be told")
 _POWER = 0.8
 
 
-@dataclass(frozen=True)
-class ComparisonSettings:
-    """How to compare.
-
-    Parameters
-    ----------
-    n_resamples
-        Draws of as many patients as there are.
-    level
-        The confidence, such as 0.95.
-    min_positives
-        Classes with fewer positive (or negative) records are marked as not supported.
-    seed
-        Of the draws.
-
-    Raises
-    ------
-    ConfigError
-        If a value is out of its range.
-    """
-
-    n_resamples: int = 1000
-    level: float = 0.95
-    min_positives: int = 20
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        check_settings(self, n_resamples=2, min_positives=0)
-        if not 0 < self.level < 1:
-            raise ConfigError(f"level must be between 0 and 1, got {self.level:g}")
-
-
-def compare(
-    a: Sequence[Predictions], b: Sequence[Predictions], settings: ComparisonSettings = ComparisonSettings()
-) -> pd.DataFrame:
+def compare(a: Sequence[Predictions], b: Sequence[Predictions], settings: Bootstrap = Bootstrap()) -> pd.DataFrame:
     """Compare two models on the same records.
 
     Parameters
@@ -145,7 +109,7 @@ def check_same_records(a: Predictions, b: Predictions) -> None:
             )
 
 
-def _resample(model: Sequence[Predictions], names: Sequence[str], settings: ComparisonSettings) -> pd.DataFrame:
+def _resample(model: Sequence[Predictions], names: Sequence[str], settings: Bootstrap) -> pd.DataFrame:
     """Measure resamples of the patients, the mean over seeds."""
     tables = [
         resample(
@@ -192,7 +156,7 @@ def _add_tests(table: pd.DataFrame, a: Predictions, b: Predictions) -> None:
             table.loc[(name, "f1"), "mcnemar_p"] = mcnemar(truth, a.y_pred[:, column], b.y_pred[:, column])
 
 
-def _judge(table: pd.DataFrame, records: Predictions, settings: ComparisonSettings) -> pd.DataFrame:
+def _judge(table: pd.DataFrame, records: Predictions, settings: Bootstrap) -> pd.DataFrame:
     """Add support and verdict, and put the columns in order."""
     n_positive = dict(zip(map(str, records.class_names), records.y_true.sum(axis=0).tolist(), strict=True))
     support = count_support(table.index, n_positive, len(records))

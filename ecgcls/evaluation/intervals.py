@@ -30,16 +30,12 @@ References
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from ecgcls.errors import ConfigError
-from ecgcls.evaluation.checks import check_settings
 from ecgcls.evaluation.metrics import OVERALL
 from ecgcls.evaluation.resampling import (
     count_support,
@@ -50,50 +46,8 @@ from ecgcls.evaluation.resampling import (
     redraw_lost,
     stack,
 )
+from ecgcls.evaluation.settings import Bootstrap
 from ecgcls.evaluation.weighted import Array, Records
-
-
-@dataclass(frozen=True)
-class Bootstrap:
-    """How to resample.
-
-    Parameters
-    ----------
-    n_resamples
-        Draws of as many patients as there are.
-    level
-        The confidence, such as 0.95.
-    method
-        ``expanded``, ``percentile`` or ``bca``.
-    lost_class
-        What happens to a resample without a positive or without a negative record of a class: ``redraw`` or ``nan``.
-    min_positives
-        Classes with fewer positive (or negative) records are marked as not supported.
-    seed
-        Of the draws.
-
-    Raises
-    ------
-    ConfigError
-        If a value is out of its range.
-    """
-
-    n_resamples: int = 1000
-    level: float = 0.95
-    method: Literal["expanded", "percentile", "bca"] = "expanded"
-    lost_class: Literal["redraw", "nan"] = "redraw"
-    min_positives: int = 20
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        check_settings(self, "intervals", n_resamples=2, min_positives=0)
-        if not 0 < self.level < 1:
-            raise ConfigError(f"intervals.level must be between 0 and 1, got {self.level:g}")
-
-    def describe(self) -> dict[str, float | str]:
-        """Return what a table of intervals states about how they were computed."""
-        return {"level": self.level, "method": self.method, "n_resamples": self.n_resamples}
 
 
 def bootstrap(

@@ -31,7 +31,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -42,36 +42,9 @@ from sklearn.model_selection import GroupKFold
 
 from ecgcls.errors import DataError
 from ecgcls.evaluation.calibration import regress_logistic, to_logits
-from ecgcls.evaluation.checks import check_arrays, check_settings
+from ecgcls.evaluation.checks import check_arrays
+from ecgcls.evaluation.settings import CalibrationRule
 from ecgcls.evaluation.weighted import Array, cross_entropy
-
-
-@dataclass(frozen=True)
-class CalibrationRule:
-    """How probabilities are recalibrated.
-
-    Parameters
-    ----------
-    method
-        ``none``, ``temperature``, ``platt``, ``isotonic`` or ``best``.
-    min_positives
-        Classes with fewer positive (or negative) records are only unweighted.
-    n_folds
-        Of the cross-validation for ``best``.
-
-    Raises
-    ------
-    ConfigError
-        If a value is out of its range.
-    """
-
-    method: Literal["none", "temperature", "platt", "isotonic", "best"] = "platt"
-    min_positives: int = 20
-    n_folds: int = 5
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        check_settings(self, "calibration", min_positives=1, n_folds=2)
 
 
 @dataclass(frozen=True)

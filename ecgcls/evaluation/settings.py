@@ -2,15 +2,183 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from ecgcls.errors import ConfigError
-from ecgcls.evaluation.intervals import Bootstrap
-from ecgcls.evaluation.recalibration import CalibrationRule
-from ecgcls.evaluation.subgroups import Subgroups
-from ecgcls.evaluation.thresholds import ThresholdRule
+
+
+def _check(settings: Any, section: str = "", **least: float) -> None:
+    """Refuse settings that are not among the choices of their annotation, or too small.
+
+    Parameters
+    ----------
+    settings
+        A dataclass; each field annotated as a `Literal` must hold one of its values.
+    section
+        What the settings are called in the configuration, for messages.
+    least
+        The least value of a field.
+
+    Raises
+    ------
+    ConfigError
+        Naming the first such setting.
+    """
+    prefix = f"{section}." if section else ""
+    for name, hint in get_type_hints(type(settings)).items():
+        if get_origin(hint) is Literal and getattr(settings, name) not in get_args(hint):
+            choices = ", ".join(map(str, get_args(hint)))
+            raise ConfigError(f"{prefix}{name} must be one of {choices}, got {getattr(settings, name)!r}")
+    for name, smallest in least.items():
+        if not getattr(settings, name) >= smallest:
+            raise ConfigError(f"{prefix}{name} must be at least {smallest}, got {getattr(settings, name)}")
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """How to resample.
+
+    Parameters
+    ----------
+    n_resamples
+        Draws of as many patients as there are.
+    level
+        The confidence, such as 0.95.
+    method
+        ``expanded``, ``percentile`` or ``bca``.
+    lost_class
+        What happens to a resample without a positive or without a negative record of a class: ``redraw`` or ``nan``.
+    min_positives
+        Classes with fewer positive (or negative) records are marked as not supported.
+    seed
+        Of the draws.
+
+    Raises
+    ------
+    ConfigError
+        If a value is out of its range.
+    """
+
+    n_resamples: int = 1000
+    level: float = 0.95
+    method: Literal["expanded", "percentile", "bca"] = "expanded"
+    lost_class: Literal["redraw", "nan"] = "redraw"
+    min_positives: int = 20
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        _check(self, "intervals", n_resamples=2, min_positives=0)
+        if not 0 < self.level < 1:
+            raise ConfigError(f"intervals.level must be between 0 and 1, got {self.level:g}")
+
+    def describe(self) -> dict[str, float | str]:
+        """Return what a table of intervals states about how they were computed."""
+        return {"level": self.level, "method": self.method, "n_resamples": self.n_resamples}
+
+
+@dataclass(frozen=True)
+class CalibrationRule:
+    """How probabilities are recalibrated.
+
+    Parameters
+    ----------
+    method
+        ``none``, ``temperature``, ``platt``, ``isotonic`` or ``best``.
+    min_positives
+        Classes with fewer positive (or negative) records are only unweighted.
+    n_folds
+        Of the cross-validation for ``best``.
+
+    Raises
+    ------
+    ConfigError
+        If a value is out of its range.
+    """
+
+    method: Literal["none", "temperature", "platt", "isotonic", "best"] = "platt"
+    min_positives: int = 20
+    n_folds: int = 5
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        _check(self, "calibration", min_positives=1, n_folds=2)
+
+
+@dataclass(frozen=True)
+class ThresholdRule:
+    """How thresholds are chosen.
+
+    Parameters
+    ----------
+    rule
+        ``f1``, ``youden``, ``sensitivity``, ``specificity``, ``cost`` or ``fixed``.
+    sensitivity, specificity
+        In (0, 1]: the value that the rule of that name keeps.
+    cost_ratio
+        The cost of a missed positive record, in false positives.
+    fixed
+        In [0, 1]: the threshold of classes that are not tuned.
+    min_positives
+        Classes with fewer positive (or negative) records are not tuned.
+
+    Raises
+    ------
+    ConfigError
+        If a value is out of its range.
+    """
+
+    rule: Literal["f1", "youden", "sensitivity", "specificity", "cost", "fixed"] = "f1"
+    sensitivity: float = 0.9
+    specificity: float = 0.9
+    cost_ratio: float = 1.0
+    fixed: float = 0.5
+    min_positives: int = 10
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        _check(self, "thresholds", min_positives=1)
+        for name in ("sensitivity", "specificity"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ConfigError(f"thresholds.{name} must be in (0, 1], got {getattr(self, name):g}")
+        if not (self.cost_ratio > 0 and math.isfinite(self.cost_ratio)):
+            raise ConfigError(f"thresholds.cost_ratio must be above 0, got {self.cost_ratio:g}")
+        if not 0 <= self.fixed <= 1:
+            raise ConfigError(f"thresholds.fixed must be in [0, 1], got {self.fixed:g}")
+
+    def describe(self) -> dict[str, Any]:
+        """Return the settings that the rule uses."""
+        parts = {"sensitivity": ["sensitivity"], "specificity": ["specificity"], "cost": ["cost_ratio"]}
+        kept = ["rule", *parts.get(self.rule, []), "fixed", *(["min_positives"] if self.rule != "fixed" else [])]
+        return {name: value for name, value in asdict(self).items() if name in kept}
+
+
+@dataclass(frozen=True)
+class Subgroups:
+    """How subgroups are scored.
+
+    Parameters
+    ----------
+    min_records
+        A cell with fewer records is too small.
+    n_resamples
+        Draws of patients for the intervals of each cell.
+
+    Raises
+    ------
+    ConfigError
+        If a value is out of its range.
+    """
+
+    min_records: int = 30
+    n_resamples: int = 200
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        _check(self, "subgroups", min_records=1, n_resamples=2)
 
 
 @dataclass(frozen=True)

@@ -2,51 +2,26 @@
 
 Conventions
     - A grouping (sex, device, ...) cuts the records into cells. A cell with fewer than `min_records` records or fewer
-      than two patients is too small: its size is told, its metrics are not.
-    - Macro averages go over the classes that have a positive and a negative record in the cell, so two cells may
-      average over different classes; `n_classes` says over how many.
+      than two patients is too small: its size is reported, its metrics are not.
+    - Macro averages are over the classes that have a positive and a negative record in the cell, so two cells may
+      average over different classes; `n_classes` is how many.
     - PR-AUC depends on how frequent a class is, and cells differ in that: compare cells by ROC-AUC. The worst cell is
       the one with the lowest macro ROC-AUC of all cells of all groupings that are not too small. The lowest of many
-      values is low by chance too; its interval tells what it is worth.
+      values is low by chance too; judge it by its interval.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
-from ecgcls.evaluation.checks import check_settings
-from ecgcls.evaluation.intervals import Bootstrap, bootstrap
+from ecgcls.evaluation.intervals import bootstrap
 from ecgcls.evaluation.metrics import OVERALL, overall_metrics
 from ecgcls.evaluation.predictions import Predictions
-
-
-@dataclass(frozen=True)
-class Subgroups:
-    """How subgroups are scored.
-
-    Parameters
-    ----------
-    min_records
-        A cell with fewer records is too small.
-    n_resamples
-        Draws of patients for the intervals of each cell.
-
-    Raises
-    ------
-    ConfigError
-        If a value is out of its range.
-    """
-
-    min_records: int = 30
-    n_resamples: int = 200
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        check_settings(self, "subgroups", min_records=1, n_resamples=2)
+from ecgcls.evaluation.settings import Bootstrap, Subgroups
 
 
 def score_subgroups(
@@ -64,16 +39,16 @@ def score_subgroups(
     predictions
         Of one split.
     groups
-        By ecg_id, a column of text for each grouping; records without a text are in no cell.
+        Indexed by ecg_id, a column of text for each grouping; records without a text are in no cell.
     settings, intervals
-        How; of `intervals` all but the number of resamples is used.
+        How; of `intervals`, all but the number of resamples is used.
     show_progress
         Wraps the list of cells, as `tqdm` does.
 
     Returns
     -------
     DataFrame
-        One row a cell, class ('overall' for all together) and metric: ``grouping``, ``group``, ``class``, ``metric``,
+        One row per cell, class ('overall' for all together) and metric: ``grouping``, ``group``, ``class``, ``metric``,
         ``n_records``, ``n_patients``, ``n_positive``, ``n_classes`` (defined in the cell), ``is_too_small``,
         ``value``, ``low``, ``high``, ``is_supported``. A cell that is too small has the rows of 'overall' alone, with
         nan.
@@ -104,12 +79,12 @@ def find_worst(table: pd.DataFrame, *, metric: str = "roc_auc") -> pd.Series | N
 
 
 def format_worst(row: pd.Series, title: str) -> str:
-    """Name the worst cell in words.
+    """Return a sentence that names the worst cell.
 
     Parameters
     ----------
     row
-        What `find_worst` gave.
+        What `find_worst` returned.
     title
         Of the grouping.
     """

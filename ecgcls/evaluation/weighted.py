@@ -250,7 +250,7 @@ class Metric:
     higher_is_better
         Or lower.
     needs_both
-        Whether the class metric is nan where a class has no positive or no negative record, whatever `by_class` gives.
+        Whether the metric of a class without positive or without negative records is nan, whatever `by_class` returns.
     is_headline
         Whether short tables, such as a leaderboard, show the metric.
     """

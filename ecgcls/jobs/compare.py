@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ecgcls.errors import ConfigError, DataError
-from ecgcls.evaluation.comparison import ComparisonSettings, compare
+from ecgcls.evaluation.comparison import compare
 from ecgcls.evaluation.folds import compare_folds
 from ecgcls.evaluation.metrics import OVERALL, class_metrics, overall_metrics
 from ecgcls.evaluation.predictions import Predictions
@@ -83,7 +83,7 @@ class Comparison:
 
     a: Side
     b: Side
-    settings: ComparisonSettings
+    settings: Bootstrap
     by_class: pd.DataFrame
     over_runs: pd.DataFrame
 
@@ -141,7 +141,7 @@ def compare_sides(a: Side, b: Side, *, overrides: Mapping[str, Any]) -> Comparis
     a, b
         What is compared.
     overrides
-        Fields of `ComparisonSettings`; None keeps what a's own intervals are computed with.
+        Fields of `Bootstrap`; None keeps what a's own intervals are computed with.
 
     Raises
     ------
@@ -150,9 +150,7 @@ def compare_sides(a: Side, b: Side, *, overrides: Mapping[str, Any]) -> Comparis
     """
     if list(a.tested) != list(b.tested) and {len(a.tested), len(b.tested)} != {1}:
         raise DataError(f"a has the seeds {[*a.tested]}, b has {[*b.tested]}: train the missing ones")
-    own = a.intervals
-    settings = ComparisonSettings(own.n_resamples, own.level, own.min_positives, own.seed)
-    settings = replace(settings, **{name: value for name, value in overrides.items() if value is not None})
+    settings = replace(a.intervals, **{name: value for name, value in overrides.items() if value is not None})
     by_class = compare([*a.tested.values()], [*b.tested.values()], settings)
     return Comparison(a, b, settings, by_class, _compare_runs(a, b, level=settings.level))
 

@@ -15,11 +15,11 @@ from numpy.typing import ArrayLike
 
 from ecgcls.evaluation.calibration import measure_calibration, reliability_curve
 from ecgcls.evaluation.checks import check_threshold
-from ecgcls.evaluation.intervals import Bootstrap, bootstrap
+from ecgcls.evaluation.intervals import bootstrap
 from ecgcls.evaluation.metrics import OVERALL, RANKING, Scores, class_metrics, find_macro
 from ecgcls.evaluation.predictions import SPLITS, Predictions
 from ecgcls.evaluation.scoring import score_predictions
-from ecgcls.evaluation.settings import EvaluationSettings
+from ecgcls.evaluation.settings import Bootstrap, EvaluationSettings
 from ecgcls.evaluation.subgroups import find_worst, format_worst, score_subgroups
 from ecgcls.evaluation.thresholds import decision_curves, restate_predictive_values
 from ecgcls.figures.confusion import draw_confusion_matrices, draw_confusion_matrix

@@ -162,12 +162,12 @@ def _collect_facts(
         "subgroups": f"Lowest: {worst}. All: `subgroups.csv` of each fold."
         if worst
         else "See `subgroups.csv` of each fold.",
-        "checks": "No patient and no waveform is in two of train, validation and test; the standardizer was fitted on the "
-        "training set; calibrator and thresholds were learned on the validation set. "
+        "checks": "No patient and no waveform is in two of train, validation and test; the standardizer was fitted on "
+        "the training set; calibrator and thresholds were learned on the validation set. "
         f"{n_checked} of {len(one.infos)} runs recorded these checks.",
         "limits": " ".join(limits),
-        "input": "A recording that is too short, lacks a lead that cannot be derived, or has missing samples is refused "
-        "with the reason; what was resampled, derived or cut is reported with the result.",
+        "input": "A recording that is too short, lacks a lead that cannot be derived, or has missing samples is "
+        "refused with the reason; what was resampled, derived or cut is reported with the result.",
         "repeat": f"`{' '.join(info.command)}` at commit {git.get('commit', 'unknown')}"
         + (" (modified)" if git.get("modified") else "")
         + f"; {versions}.",
@@ -182,10 +182,11 @@ def _describe_model(info: RunInfo, config: Mapping[str, Any], one: Configuration
     is_weighted = any(weight != 1 for weight in info.pos_weight or ())
     columns = ", ".join(config.get("model.columns") or []) or "none"
     return {
-        "model": f"`{info.model}` (`{config.get('model._target_')}`), {info.n_parameters:,} parameters{variant}; {kept}.",
-        "training": f"Loss `{loss}`, optimizer `{config.get('optimizer._target_')}` (lr {config.get('optimizer.lr')}), at "
-        f"most {config.get('trainer.max_epochs')} epochs, batch size {config.get('data.batch_size')}, seed {info.seed}; "
-        f"the epoch with the best validation score is kept. {len(one.runs)} of {one.n_folds} folds are finished. Every "
+        "model": f"`{info.model}` (`{config.get('model._target_')}`), {info.n_parameters:,} parameters{variant}; "
+        f"{kept}.",
+        "training": f"Loss `{loss}`, optimizer `{config.get('optimizer._target_')}` (lr {config.get('optimizer.lr')}), "
+        f"at most {config.get('trainer.max_epochs')} epochs, batch size {config.get('data.batch_size')}, seed "
+        f"{info.seed}; the epoch with the best validation score is kept. {len(one.runs)} of {one.n_folds} folds are finished. Every "
         "setting is in `.hydra/config.yaml` of each fold.",
         "predictors": f"The raw ECG: {', '.join(info.data['lead_names'])}, {info.data['n_samples']} samples per lead."
         if is_net

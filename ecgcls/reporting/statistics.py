@@ -7,7 +7,7 @@ import numpy as np
 
 from ecgcls.errors import DataError
 from ecgcls.evaluation.calibration import measure_calibration
-from ecgcls.evaluation.comparison import ComparisonSettings, compare
+from ecgcls.evaluation.comparison import compare
 from ecgcls.evaluation.intervals import bootstrap
 from ecgcls.evaluation.metrics import OVERALL, RANKING, overall_metrics
 from ecgcls.runs.configuration import Configuration
@@ -68,12 +68,10 @@ def compare_with_best(configurations: Sequence[Configuration]) -> list[dict[str,
         ``difference`` (best - other), ``low``, ``high``, ``p``, ``detectable`` and ``verdict`` in words.
     """
     best, *others = configurations
-    own = best.evaluation.intervals
-    settings = ComparisonSettings(own.n_resamples, own.level, own.min_positives, own.seed)
     lines: list[dict[str, Any]] = []
     for other in others:
         try:
-            table = compare([best.tested], [other.tested], settings).to_dict(orient="index")
+            table = compare([best.tested], [other.tested], best.evaluation.intervals).to_dict(orient="index")
         except DataError as error:
             lines.append({"name": other.name, "reason": str(error), "metrics": {}})
             continue

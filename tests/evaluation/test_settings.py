@@ -3,11 +3,7 @@ import json
 import pytest
 
 from ecgcls.errors import ConfigError
-from ecgcls.evaluation.intervals import Bootstrap
-from ecgcls.evaluation.recalibration import CalibrationRule
-from ecgcls.evaluation.settings import EvaluationSettings
-from ecgcls.evaluation.subgroups import Subgroups
-from ecgcls.evaluation.thresholds import ThresholdRule
+from ecgcls.evaluation.settings import Bootstrap, CalibrationRule, EvaluationSettings, Subgroups, ThresholdRule
 
 OTHER = EvaluationSettings(
     intervals=Bootstrap(50, 0.8, "bca", "nan", 3, 7),

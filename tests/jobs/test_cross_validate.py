@@ -33,7 +33,7 @@ def write_fold(folder, fold, *, class_names=("NORM", "MI"), ecg_ids=None, data="
     )
     run = RunDirectory(folder / f"fold_{fold}")
     write_csv(predictions, run.path / "predictions.csv")
-    intervals = {"_target_": "ecgcls.evaluation.intervals.Bootstrap", "n_resamples": 100}
+    intervals = {"_target_": "ecgcls.evaluation.settings.Bootstrap", "n_resamples": 100}
     config = {"fold": fold, "folds": {"test": [[1], [2], [3]]}, "optimizer": {"lr": lr}}
     config |= {"evaluation": {"intervals": intervals}}
     pd.DataFrame({"epoch": [0, 1], "val/loss": [1.0, 0.5]}).to_csv(run.path / "history.csv", index=False)

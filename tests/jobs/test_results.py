@@ -6,8 +6,8 @@ import pytest
 
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.calibration import reliability_curve
-from ecgcls.evaluation.intervals import Bootstrap
 from ecgcls.evaluation.predictions import Predictions
+from ecgcls.evaluation.settings import Bootstrap
 from ecgcls.figures.confusion import draw_confusion_matrix
 from ecgcls.figures.curves import draw_reliability_curves
 from ecgcls.jobs.results import write_confusion_matrices, write_results

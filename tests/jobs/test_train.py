@@ -140,7 +140,7 @@ def test_decisions_are_learned_on_validation_and_travel_with_the_run(run):
     np.testing.assert_array_equal(stored.y_pred, again.apply(said).y_pred)
     assert info["leakage"]["standardizer"]["records_sha256"] == info["data"]["parts"]["train"]["records_sha256"]
     assert info["leakage"]["waveforms"]["in_two_parts"] == info["leakage"]["patients"]["in_two_parts"] == 0
-    with pytest.raises(DataError, match="leak: decisions are learned on the validation part alone, ecg_id"):
+    with pytest.raises(DataError, match="leak: decisions are learned on the validation set alone, ecg_id"):
         learn_decisions(said)
 
 
