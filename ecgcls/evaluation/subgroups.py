@@ -20,7 +20,7 @@ import pandas as pd
 
 from ecgcls.evaluation.checks import check_settings
 from ecgcls.evaluation.intervals import Bootstrap, bootstrap
-from ecgcls.evaluation.metrics import OVERALL, overall_metrics
+from ecgcls.evaluation.metrics import METRICS, OVERALL, overall_metrics
 from ecgcls.evaluation.predictions import Predictions
 
 
@@ -114,8 +114,9 @@ def format_worst(row: pd.Series, title: str) -> str:
         Of the grouping.
     """
     return (
-        f"{title}: {row['group']}, macro ROC-AUC {row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}] over "
-        f"{row['n_classes']} classes ({row['n_records']} records of {row['n_patients']} patients)"
+        f"{title}: {row['group']}, macro {METRICS[row['metric']].label} {row['value']:.3f} "
+        f"[{row['low']:.3f}, {row['high']:.3f}] over {row['n_classes']} classes ({row['n_records']} records of "
+        f"{row['n_patients']} patients)"
     )
 
 
