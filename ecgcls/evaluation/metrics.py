@@ -114,7 +114,7 @@ METRICS: dict[str, Metric] = {
 """The registry: every metric, by its key, in the order of the tables."""
 
 RANKING = ("pr_auc", "roc_auc")
-"""The metrics of the ranking alone: no threshold and no calibration changes them."""
+"""The metrics of the ranking alone: no threshold changes them."""
 
 
 def class_metrics(*, headline: bool = False) -> list[Metric]:

@@ -29,6 +29,7 @@ THRESHOLD = 0.5
 ID_COLUMNS = ("ecg_id", "patient_id", "strat_fold", "split")
 TRUE, PROB, PRED = "y_true_", "y_prob_", "y_pred_"
 """What the columns of each class begin with."""
+_ARRAYS = (*ID_COLUMNS, "y_true", "y_prob", "y_pred")
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,32 +200,22 @@ class Predictions:
         if unknown := find_unknown(columns):
             wanted = f"{', '.join(ID_COLUMNS)}, {TRUE}<CLASS>..., {PROB}<CLASS>..., {PRED}<CLASS>..."
             raise DataError(f"unknown column {unknown[0]!r}, expected {wanted}")
-        names, of_prob, of_pred = (find_class_names(columns, prefix) for prefix in (TRUE, PROB, PRED))
-        if of_prob != names:
-            raise classes_differ(PROB, of_prob, names)
-        if of_pred and set(of_pred) != set(names):
-            raise classes_differ(PRED, of_pred, names)
+        classes = find_classes(columns)
+        names = classes[TRUE]
+        if classes[PROB] != names:
+            raise _classes_differ(PROB, classes[PROB], names)
 
         def read(prefix: str, wanted: str) -> NDArray[np.float64]:
             return np.column_stack([_read_numbers(table[prefix + name], wanted) for name in names])
 
-        ids = {name: check_whole_numbers(name, _read_numbers(table[name], "a whole number")) for name in ID_COLUMNS[:3]}
-        y_true, y_prob = check_arrays(read(TRUE, "0 or 1"), read(PROB, "in [0, 1]"), names, ecg_id=ids["ecg_id"])
-        y_pred = read(PRED, "0 or 1") if of_pred else None
+        ids = {name: _read_numbers(table[name], "a whole number") for name in ID_COLUMNS[:3]}
         split = table["split"].to_numpy(dtype=np.str_)
+        y_true, y_prob = read(TRUE, "0 or 1"), read(PROB, "in [0, 1]")
+        y_pred = read(PRED, "0 or 1") if classes[PRED] else None
         return cls(**ids, split=split, y_true=y_true, y_prob=y_prob, class_names=names, y_pred=y_pred)  # type: ignore[arg-type]
 
     def _take_rows(self, rows: NDArray[np.intp]) -> Predictions:
-        return Predictions(
-            self.ecg_id[rows],
-            self.patient_id[rows],
-            self.strat_fold[rows],
-            self.split[rows],
-            self.y_true[rows],
-            self.y_prob[rows],
-            self.class_names,
-            self.y_pred[rows],
-        )
+        return replace(self, **{name: getattr(self, name)[rows] for name in _ARRAYS})
 
 
 def find_unknown(columns: Sequence[str]) -> list[str]:
@@ -232,23 +223,24 @@ def find_unknown(columns: Sequence[str]) -> list[str]:
     return [name for name in columns if name not in ID_COLUMNS and not name.startswith((TRUE, PROB, PRED))]
 
 
-def find_class_names(columns: Sequence[str], prefix: str) -> tuple[str, ...]:
-    """Return the classes of the columns with a prefix.
+def find_classes(columns: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return the classes of the `y_true_`, `y_prob_` and `y_pred_` columns, by prefix.
 
     Raises
     ------
     DataError
-        If there are no `y_true_` or `y_prob_` columns.
+        If there are no `y_true_` or `y_prob_` columns, or others have other classes than the `y_true_` columns.
     """
-    names = tuple(name.removeprefix(prefix) for name in columns if name.startswith(prefix))
-    if not names and prefix != PRED:
-        raise DataError(f"there is no column {prefix}<CLASS>, got {', '.join(columns[:6])}")
-    return names
-
-
-def classes_differ(prefix: str, got: Sequence[str], expected: Sequence[str]) -> DataError:
-    """Return the error of columns that have other classes than the `y_true_` columns."""
-    return DataError(f"the classes of the {prefix} and {TRUE} columns differ: {describe_difference(got, expected)}")
+    found = {
+        prefix: tuple(name.removeprefix(prefix) for name in columns if name.startswith(prefix))
+        for prefix in (TRUE, PROB, PRED)
+    }
+    for prefix, names in found.items():
+        if not names and prefix != PRED:
+            raise DataError(f"there is no column {prefix}<CLASS>, got {', '.join(columns[:6])}")
+        if names and set(names) != set(found[TRUE]):
+            raise _classes_differ(prefix, names, found[TRUE])
+    return found
 
 
 def pool(parts: Sequence[Predictions]) -> Predictions:
@@ -281,17 +273,12 @@ def pool(parts: Sequence[Predictions]) -> Predictions:
             raise DataError(f"the classes of part {number} differ from those of part 0: {difference}")
     ecg_id = np.concatenate([part.ecg_id for part in parts])
     _check_unique(ecg_id, parts)
-    together = Predictions(
-        ecg_id,
-        np.concatenate([part.patient_id for part in parts]),
-        np.concatenate([part.strat_fold for part in parts]),
-        np.concatenate([part.split for part in parts]),
-        np.concatenate([part.y_true for part in parts]),
-        np.concatenate([part.y_prob for part in parts]),
-        class_names,
-        np.concatenate([part.y_pred for part in parts]),
-    )
-    return together._take_rows(np.argsort(ecg_id, kind="stable"))
+    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS}
+    return Predictions(**arrays, class_names=class_names)._take_rows(np.argsort(ecg_id, kind="stable"))
+
+
+def _classes_differ(prefix: str, got: Sequence[str], expected: Sequence[str]) -> DataError:
+    return DataError(f"the classes of the {prefix} and {TRUE} columns differ: {describe_difference(got, expected)}")
 
 
 def _check_splits(ecg_id: NDArray[np.int64], split: NDArray[np.str_]) -> None:

@@ -140,31 +140,25 @@ def stack(measured: Measured, class_names: Sequence[str]) -> pd.DataFrame:
 
 
 def count_support(index: pd.Index, n_positive: Mapping[str, int], n_records: int) -> pd.DataFrame:
-    """Return on how many positive records each row of a table relies.
+    """Return on how many records each row of a table of metrics relies.
 
     Parameters
     ----------
     index
-        ``class`` and ``metric`` of each row.
+        Class and metric of each row.
     n_positive
-        By class.
-    n_records
-        Of the table.
+        By class, of `n_records`.
 
     Returns
     -------
     DataFrame
-        ``n_positive``, of all classes together in the rows of 'overall'; and ``n_rarest``: the positive records, or the
-        negative ones if those are fewer, of the class. A macro mean is as uncertain as the rarest class in it; a metric
-        of pooled counts has the positive records of all classes.
+        ``n_positive``; and ``n_rarest``, the positive records, or the negative ones if those are fewer. A macro mean is
+        as uncertain as the rarest class in it; pooled metrics rely on the positive records of all classes.
     """
     rarest_of = {name: min(n, n_records - n) for name, n in n_positive.items()}
-    rarest = min((n for n in rarest_of.values() if n > 0), default=0)
-    total = sum(n_positive.values())
-    return pd.DataFrame(
-        {
-            "n_positive": [n_positive.get(name, total) for name, _ in index],
-            "n_rarest": [rarest_of.get(name, rarest if METRICS[key].macro_of else total) for name, key in index],
-        },
-        index=index,
-    )
+    rarest, total = min((n for n in rarest_of.values() if n > 0), default=0), sum(n_positive.values())
+    rows = [
+        (n_positive.get(name, total), rarest_of.get(name, rarest if METRICS[key].macro_of else total))
+        for name, key in index
+    ]
+    return pd.DataFrame(rows, index=index, columns=["n_positive", "n_rarest"])

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from ecgcls.evaluation.intervals import bootstrap
-from ecgcls.evaluation.metrics import OVERALL, overall_metrics
+from ecgcls.evaluation.metrics import METRICS, OVERALL, overall_metrics
 from ecgcls.evaluation.predictions import Predictions
 from ecgcls.evaluation.settings import Bootstrap, Subgroups
 
@@ -89,8 +89,9 @@ def format_worst(row: pd.Series, title: str) -> str:
         Of the grouping.
     """
     return (
-        f"{title}: {row['group']}, macro ROC-AUC {row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}] over "
-        f"{row['n_classes']} classes ({row['n_records']} records of {row['n_patients']} patients)"
+        f"{title}: {row['group']}, macro {METRICS[row['metric']].label} {row['value']:.3f} "
+        f"[{row['low']:.3f}, {row['high']:.3f}] over {row['n_classes']} classes ({row['n_records']} records of "
+        f"{row['n_patients']} patients)"
     )
 
 

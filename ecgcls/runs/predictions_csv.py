@@ -19,16 +19,7 @@ from scipy.special import expit
 
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.checks import check_arrays, check_whole_numbers
-from ecgcls.evaluation.predictions import (
-    ID_COLUMNS,
-    PRED,
-    PROB,
-    TRUE,
-    Predictions,
-    classes_differ,
-    find_class_names,
-    find_unknown,
-)
+from ecgcls.evaluation.predictions import ID_COLUMNS, PRED, PROB, TRUE, Predictions, find_classes, find_unknown
 from ecgcls.files import write_atomically
 
 
@@ -105,10 +96,8 @@ def read_predictions(path: Path) -> tuple[Predictions, list[str]]:
             rows[name] = values
             assumptions.append(f"column {name} is missing: {sentence}")
     try:
-        names, of_prob, of_pred = (find_class_names([*rows], prefix) for prefix in (TRUE, PROB, PRED))
-        if set(names) != set(of_prob):
-            raise classes_differ(PROB, of_prob, names)
-        of_classes = [prefix + name for prefix in (TRUE, PROB) for name in names] + [PRED + name for name in of_pred]
+        classes = find_classes([*rows])
+        of_classes = [prefix + name for prefix in (TRUE, PROB, PRED) for name in classes[TRUE] if prefix + name in rows]
         return Predictions.from_table(rows[[*ID_COLUMNS, *of_classes]]), assumptions
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
