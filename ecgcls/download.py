@@ -28,7 +28,7 @@ def download_job(config: DictConfig) -> None:
         raise ConfigError(f"timeout_s must be above 0, got {settings['timeout_s']}")
     from ecgcls.data.download import LICENSE, download
     from ecgcls.data.mirrors import MIRRORS, Mirror, WebMirror, ZipMirror
-    from ecgcls.data.ptbxl import read_database
+    from ecgcls.data.ptbxl import PTBXL
     from ecgcls.data.store import open_store
 
     root = Path(settings["root"])
@@ -52,7 +52,7 @@ def download_job(config: DictConfig) -> None:
     )
     store_dir = Path(settings["store_dir"]) if settings["store_dir"] else None
     for rate in rates:
-        filenames = read_database(root, sampling_rate_hz=rate)["filename"]
+        filenames = PTBXL(root=root, sampling_rate_hz=rate).read_records()["filename"]
         store = open_store(root, filenames, sampling_rate_hz=rate, store_dir=store_dir)
         print(f"The signal store of {rate} Hz is ready: {len(store.ecg_ids):,} records.")
     print(f"\n{LICENSE}\n\n{root}")

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ecgcls.config import suggest
-from ecgcls.data.ptbxl import hash_tables, read_database
+from ecgcls.data.ptbxl import PTBXL
 from ecgcls.data.signals import read_record, to_millivolt
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.figures import save_figure
@@ -187,9 +187,10 @@ def _open(
     directory = open_run(path)
     config = directory.read_config()
     root = data_root or Path(config.data.root)
-    database = read_database(root, sampling_rate_hz=config.data.sampling_rate_hz)
+    source = PTBXL(root=root, sampling_rate_hz=config.data.sampling_rate_hz)
+    database = source.read_records()
     stored = directory.read_info()["data"]["fingerprint"]
-    changed = [name for name, digest in hash_tables(root).items() if stored[name] != digest]
+    changed = [name for name, digest in source.fingerprint().items() if stored[name] != digest]
     if changed:
         raise ConfigError(
             f"{root / changed[0]} is not the table that {path} was trained on; where the data set has moved, say so "

@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgcls.data.signals import LEADS, read_leads, to_millivolt
+from ecgcls.data.signals import LEADS, read_leads, strip_extension, to_millivolt
 from ecgcls.errors import DataError
 
 MIN_SAMPLING_RATE_HZ = 50.0
@@ -102,7 +102,7 @@ def read_recording(path: Path) -> Recording:
     DataError
         If a file is missing, truncated or damaged, a lead's unit is not a voltage, or a sample is missing.
     """
-    path = path.with_suffix("") if path.suffix in (".hea", ".dat") else path
+    path = strip_extension(path)
     found: list[tuple[str, ...]] = []
 
     def choose(names: Sequence[str]) -> list[int]:

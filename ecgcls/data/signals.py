@@ -60,6 +60,11 @@ def to_millivolt(signal_uv: NDArray[np.int16]) -> NDArray[np.float32]:
     return signal_mv
 
 
+def strip_extension(path: Path) -> Path:
+    """Return a record's path without ``.hea`` or ``.dat``."""
+    return path.with_suffix("") if path.suffix in (".hea", ".dat") else path
+
+
 def read_record(path: Path) -> Record:
     """Read one WFDB record and verify its checksums.
 

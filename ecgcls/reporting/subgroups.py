@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ecgcls.data.groupings import GROUPINGS, name_groups, order_groups
-from ecgcls.data.ptbxl import DATABASE_CSV, hash_tables, read_database
+from ecgcls.data.ptbxl import DATABASE_CSV, PTBXL
 from ecgcls.errors import DataError
 from ecgcls.evaluation.metrics import OVERALL
 from ecgcls.evaluation.subgroups import score_subgroups as score_cells
@@ -102,9 +102,10 @@ def _find_database(configurations: Sequence[Configuration], data_root: Path | No
         return None, "The runs were trained on different data sets, so there is no common table of patients."
     config = configurations[0].runs[0].read_config()
     root = data_root or Path(config.data.root)
+    source = PTBXL(root=root, sampling_rate_hz=config.data.sampling_rate_hz)
     try:
-        if hash_tables(root)[DATABASE_CSV] not in prints:
+        if source.fingerprint()[DATABASE_CSV] not in prints:
             return None, f"{root / DATABASE_CSV} is not the table that the runs were trained on."
-        return read_database(root, sampling_rate_hz=config.data.sampling_rate_hz), ""
+        return source.read_records(), ""
     except (OSError, DataError):
         return None, f"The data set is not at {root}; data.root=PATH says where it is."
