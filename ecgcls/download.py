@@ -32,7 +32,9 @@ def download_job(config: DictConfig) -> None:
     from ecgcls.data.store import open_store
 
     root = Path(settings["root"])
-    rates = (100, 500) if settings["sampling_rate_hz"] == "both" else (settings["sampling_rate_hz"],)
+    rates: tuple[Literal[100, 500], ...] = (
+        (100, 500) if settings["sampling_rate_hz"] == "both" else (settings["sampling_rate_hz"],)
+    )
     mirror: Mirror
     if settings["archive"] is not None:
         mirror = ZipMirror(Path(settings["archive"]))

@@ -39,7 +39,8 @@ def describe_folders(root: Path, filenames: pd.Series) -> Iterator[str]:
     It holds name, size, modification and change time (ns) of every file.
     """
     for prefix, entries in _scan_folders(root, filenames):
-        files = sorted(_describe_file(entry.name, entry.stat()) for entry in entries if entry.is_file())
+        stats = sorted((entry.name, entry.stat()) for entry in entries if entry.is_file())
+        files = [f"{name}/{stat.st_size}/{stat.st_mtime_ns}/{stat.st_ctime_ns}" for name, stat in stats]
         yield "\n".join([prefix, *files, ""])
 
 
@@ -94,10 +95,6 @@ def _scan_folders(root: Path, filenames: pd.Series) -> Iterator[tuple[str, list[
                 yield folder and f"{folder}/", list(entries)
         except (FileNotFoundError, NotADirectoryError):
             continue  # all of this folder's records are missing
-
-
-def _describe_file(name: str, stat: os.stat_result) -> str:
-    return f"{name}/{stat.st_size}/{stat.st_mtime_ns}/{stat.st_ctime_ns}"
 
 
 def _has_header(path: Path) -> bool:

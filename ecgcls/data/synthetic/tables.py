@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -57,7 +57,7 @@ def format_statements() -> str:
     return _format(_STATEMENT_COLUMNS, rows)
 
 
-def _format(columns: tuple[str, ...], rows: Iterable[dict[str, object]]) -> str:
+def _format(columns: tuple[str, ...], rows: Iterable[Mapping[str, object]]) -> str:
     text = io.StringIO()
     table = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     table.writeheader()
