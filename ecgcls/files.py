@@ -36,7 +36,7 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
         temporary.replace(path)
     except OSError as error:
-        error.filename = error.filename or str(path)  # a write that fails, on a full disk, does not say where
+        error.filename = error.filename or str(path)  # a write that fails, on a full disk, does not name it
         raise
     finally:
         temporary.unlink(missing_ok=True)

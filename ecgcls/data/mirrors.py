@@ -229,7 +229,7 @@ class _Refused(Exception):
     """A server's response that is not the file."""
 
     def __init__(self, status: int, reason: str | None) -> None:
-        super().__init__(f"the server says {status} {reason or ''}".strip())
+        super().__init__(f"the server answered {status} {reason or ''}".strip())
         self.is_temporary = status == 429 or status >= 500
 
 

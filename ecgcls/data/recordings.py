@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgcls.data.signals import LEADS, read_leads, to_millivolt
+from ecgcls.data.signals import LEADS, read_leads, strip_extension, to_millivolt
 from ecgcls.errors import DataError
 
 MIN_SAMPLING_RATE_HZ = 50.0
@@ -37,11 +37,11 @@ MAX_AMPLITUDE_MV = 32.767
 
 _NAME = re.compile(r"(?:mdc[ _])?(?:ecg[ _-]*)?(?:lead[ _-]*)?(i|ii|iii|avr|avl|avf|v[1-6])", re.IGNORECASE)
 _STANDARD = {lead.casefold(): lead for lead in LEADS}
-_FROM_TWO = {
-    ("I", "II"): {"III": (-1.0, 1.0)},
-    ("I", "III"): {"II": (1.0, 1.0)},
-    ("II", "III"): {"I": (1.0, -1.0)},
-}  # the third limb lead from two
+_THIRD_LIMB_LEAD = {
+    ("I", "II"): ("III", -1.0, 1.0),
+    ("I", "III"): ("II", 1.0, 1.0),
+    ("II", "III"): ("I", 1.0, -1.0),
+}  # from two of them: its name and their weights
 _AUGMENTED = {"aVR": (-0.5, -0.5), "aVL": (1.0, -0.5), "aVF": (-0.5, 1.0)}  # weights of I and II
 
 
@@ -102,7 +102,7 @@ def read_recording(path: Path) -> Recording:
     DataError
         If a file is missing, truncated or damaged, a lead's unit is not a voltage, or a sample is missing.
     """
-    path = path.with_suffix("") if path.suffix in (".hea", ".dat") else path
+    path = strip_extension(path)
     found: list[tuple[str, ...]] = []
 
     def choose(names: Sequence[str]) -> list[int]:
@@ -217,10 +217,9 @@ def _put_leads_in_order(
 def _derive_limb_leads(rows: dict[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
     """Return the limb leads that are not given but follow from those that are."""
     found: dict[str, NDArray[np.float64]] = {}
-    for (first, second), thirds in _FROM_TWO.items():
+    for (first, second), (third, a, b) in _THIRD_LIMB_LEAD.items():
         if first in rows and second in rows:
-            for third, (a, b) in thirds.items():
-                found[third] = a * rows[first] + b * rows[second]
+            found[third] = a * rows[first] + b * rows[second]
     limbs = found | rows
     if "I" in limbs and "II" in limbs:
         found |= {name: a * limbs["I"] + b * limbs["II"] for name, (a, b) in _AUGMENTED.items()}

@@ -60,6 +60,11 @@ def to_millivolt(signal_uv: NDArray[np.int16]) -> NDArray[np.float32]:
     return signal_mv
 
 
+def strip_extension(path: Path) -> Path:
+    """Return a record's path without ``.hea`` or ``.dat``."""
+    return path.with_suffix("") if path.suffix in (".hea", ".dat") else path
+
+
 def read_record(path: Path) -> Record:
     """Read one WFDB record and verify its checksums.
 
@@ -201,7 +206,7 @@ def _read_dat(dat_path: str, *, n_samples: int, n_leads: int) -> NDArray[np.int1
 
 
 def _read_with_wfdb(path: Path, choose: Callable[[Sequence[str]], Sequence[int]]) -> Record:
-    """Read whatever layout the `wfdb` package knows."""
+    """Read any layout that the `wfdb` package supports."""
     import wfdb  # takes a third of a second, and PTB-XL does not need it
 
     try:
@@ -212,7 +217,7 @@ def _read_with_wfdb(path: Path, choose: Callable[[Sequence[str]], Sequence[int]]
             record = record.multi_to_single(physical=False)
         checksums = [(segment.calc_checksum(), segment.checksum) for segment in segments if segment.checksum]
         physical = record.dac()
-    except Exception as error:  # wfdb raises whatever its parser runs into
+    except Exception as error:  # its parser raises errors of many types
         raise DataError(f"{path}: not a WFDB record that wfdb can read ({_first_line(error)})") from error
     has_checksums = len(checksums) == len(segments) and not any(None in expected for _, expected in checksums)
     for computed, expected in checksums:
@@ -253,7 +258,7 @@ def _to_microvolt(
 
 
 def _lead_order(names: Sequence[str], path: Path) -> list[int]:
-    """Return the position in a file of each lead of `LEADS`, matched by name whatever the case."""
+    """Return the position in a file of each lead of `LEADS`, matched by name, ignoring case."""
     order = _find_order(tuple(names))
     if order is None:
         raise DataError(f"{path}: the leads must be {', '.join(LEADS)} (in any order), got {', '.join(names)}")

@@ -1,4 +1,4 @@
-"""What a source of records must provide, so that whatever reads one need not know which it is.
+"""What a source of records must provide, so that its users need not know which source it is.
 
 A source is added in one file, a class with the members of `Source`, and one YAML file of the group ``data``, whose
 ``_target_`` is that class. `ecgcls.data.ptbxl.PTBXL` and `ecgcls.data.synthetic.Synthetic` are two.

@@ -144,10 +144,10 @@ def open_store(
         try:
             _build(folder / name, root, filenames, sampling_rate_hz, fingerprint)
         except OSError as error:
+            size_mb = len(filenames) * len(LEADS) * sampling_rate_hz * 10 * 2 / 1e6  # ten seconds of int16
             raise DataError(
-                f"{folder}: the signal store cannot be written ({error.strerror}); it takes "
-                f"{_expected_bytes(len(filenames), sampling_rate_hz) / 1e6:,.0f} MB: make room or set "
-                "data.store_dir=PATH"
+                f"{folder}: the signal store cannot be written ({error.strerror}); it takes {size_mb:,.0f} MB: make "
+                "room or set data.store_dir=PATH"
             ) from error
         for outdated in folder.glob(f"{stem}-*"):
             if outdated.name != name:
@@ -322,7 +322,3 @@ def _first_writable(folders: list[Path]) -> Path:
     raise DataError(
         f"no place for the signal store: {' and '.join(reasons)} cannot be written; set data.store_dir=PATH"
     )
-
-
-def _expected_bytes(n_records: int, sampling_rate_hz: int) -> int:
-    return n_records * len(LEADS) * sampling_rate_hz * 10 * 2  # ten seconds of int16

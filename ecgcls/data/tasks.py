@@ -32,8 +32,7 @@ class Labels:
     @property
     def has_label(self) -> NDArray[np.bool_]:
         """Whether a record has any label, ``(record,)``."""
-        has_label: NDArray[np.bool_] = np.any(self.y_true, axis=1)
-        return has_label
+        return self.y_true.sum(axis=1) > 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,15 +46,6 @@ def root(tmp_path, pristine) -> Path:
     return Path(shutil.copytree(pristine, tmp_path / "ecgs"))
 
 
-@pytest.fixture
-def reads(monkeypatch) -> list[Path]:
-    """The records that have been read from their WFDB files."""
-    paths: list[Path] = []
-    read_record = store.read_record
-    monkeypatch.setattr(store, "read_record", lambda path: paths.append(path) or read_record(path))
-    return paths
-
-
 def open_100hz(root: Path, **changed) -> store.SignalStore:
     return open_store(root, **({"filenames": FILENAMES, "sampling_rate_hz": 100} | changed))
 

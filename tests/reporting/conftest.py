@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from omegaconf import OmegaConf
 
-from ecgcls.data.ptbxl import hash_tables
+from ecgcls.data.ptbxl import PTBXL
 from ecgcls.evaluation.predictions import Predictions
 from ecgcls.evaluation.scoring import score_predictions
 from ecgcls.files import write_json
@@ -98,7 +98,7 @@ def write_configuration(synthetic_root, database) -> Callable[..., Path]:
                         "absent_classes": ["WPW"],
                         "class_names": list(CLASSES),
                         "parts": {"train": part, "val": part, "test": part},
-                        "fingerprint": {"signals": "5", **hash_tables(root)},
+                        "fingerprint": {"signals": "5", **PTBXL(root=root).fingerprint()},
                     },
                 }
                 | (info or {})

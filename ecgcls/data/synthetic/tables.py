@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -34,32 +35,33 @@ _AXIS_EDGES_DEG = (-120, -30, 0, 30, 75, 95, 120)
 
 def format_database(records: list[PlannedRecord], seed: int) -> str:
     """Return the text of ``ptbxl_database.csv``, one line per record."""
-    text = io.StringIO()
-    table = csv.DictWriter(text, _COLUMNS, restval="", lineterminator="\n")
-    table.writeheader()
-    table.writerows(_describe(record, seed) for record in records)
-    return text.getvalue()
+    return _format(_COLUMNS, (_describe(record, seed) for record in records))
 
 
 def format_statements() -> str:
     """Return the text of ``scp_statements.csv``, one line per statement."""
+    rows = (
+        {
+            "": name,
+            "description": statement.description,
+            "diagnostic": "1.0" if "D" in statement.kinds else "",
+            "form": "1.0" if "F" in statement.kinds else "",
+            "rhythm": "1.0" if "R" in statement.kinds else "",
+            "diagnostic_class": statement.superclass,
+            "diagnostic_subclass": statement.subclass,
+            "Statement Category": statement.category,
+            "SCP-ECG Statement Description": statement.description,
+        }
+        for name, statement in STATEMENTS.items()
+    )
+    return _format(_STATEMENT_COLUMNS, rows)
+
+
+def _format(columns: tuple[str, ...], rows: Iterable[Mapping[str, object]]) -> str:
     text = io.StringIO()
-    table = csv.DictWriter(text, _STATEMENT_COLUMNS, restval="", lineterminator="\n")
+    table = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     table.writeheader()
-    for name, statement in STATEMENTS.items():
-        table.writerow(
-            {
-                "": name,
-                "description": statement.description,
-                "diagnostic": "1.0" if "D" in statement.kinds else "",
-                "form": "1.0" if "F" in statement.kinds else "",
-                "rhythm": "1.0" if "R" in statement.kinds else "",
-                "diagnostic_class": statement.superclass,
-                "diagnostic_subclass": statement.subclass,
-                "Statement Category": statement.category,
-                "SCP-ECG Statement Description": statement.description,
-            }
-        )
+    table.writerows(rows)
     return text.getvalue()
 
 

@@ -108,7 +108,7 @@ def _is_complete(root: Path, wanted: dict[str, int], sampling_rate_hz: int) -> b
     if found != wanted:
         was = _format(found) if isinstance(found, dict) else "something unreadable"
         raise ConfigError(
-            f"{root} holds synthetic ECGs with {was}, asked for {_format(wanted)}: delete it or choose another folder"
+            f"{root} holds synthetic ECGs with {was}, expected {_format(wanted)}: delete it or choose another folder"
         )
     return all((root / name).exists() for name in (*_TEXTS, f"records{sampling_rate_hz}"))
 
