@@ -86,7 +86,7 @@ _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 def check_arguments(command: Callable[..., Any], config: Mapping[str, Any]) -> dict[str, Any]:
     """Hold a command's resolved configuration against its signature; return the arguments of the call, paths as `Path`.
 
-    The parameters of `command` are all keywords with annotations; ``**name: Unpack[SomeTypedDict]`` stands for the keys of
+    The parameters of `command` are all keywords with annotations; ``**name: Unpack[SomeTypedDict]`` is for the keys of
     the typed dict.
 
     Raises
