@@ -77,9 +77,9 @@ def build_job(
 ) -> Job:
     """Build the parts of a run, its data included, and change nothing in its folder.
 
-    `config` has passed `ecgcls.config.check_arguments`; whatever else is wrong with it, with the folder or with the data is
-    a `ConfigError` or `DataError`. Progress is a bar or a line per epoch; ``trainer.enable_progress_bar=false`` shows
-    neither.
+    `config` has passed `ecgcls.config.check_arguments`; whatever else is wrong with it, with the folder or with the
+    data is a `ConfigError` or `DataError`. Progress is a bar or a line per epoch; ``trainer.enable_progress_bar=false``
+    shows neither.
     """
     check_run(config)
     run.check_writable()

@@ -219,8 +219,8 @@ def load_configuration(one: Configuration, *, device: str = "cpu") -> LoadedRun:
 def load_net(run: RunDirectory) -> nn.Sequential:
     """Rebuild the net of a run with the weights of its best epoch, the standardizer before it.
 
-    It takes ``(batch, lead, sample)`` in mV, returns logits ``(batch, class)``, and is in evaluation mode without gradients
-    of its parameters. A net that cannot be built, or a checkpoint that is not its own, is a `ConfigError`.
+    It takes ``(batch, lead, sample)`` in mV, returns logits ``(batch, class)``, and is in evaluation mode without
+    gradients of its parameters. A net that cannot be built, or a checkpoint that is not its own, is a `ConfigError`.
     """
     info = run.read_info()
     if info.kind == "baseline":

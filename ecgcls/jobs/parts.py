@@ -16,7 +16,7 @@ from ecgcls.runs.directory import RunDirectory
 
 
 def build_net(config: Mapping[str, Any], *, n_leads: int, n_samples: int, n_classes: int) -> nn.Module:
-    """Build the untrained net of a configuration; a net that refuses, or whose package is absent, is a `ConfigError`."""
+    """Build the untrained net of a configuration; one that refuses, or whose package is absent, is a `ConfigError`."""
     node = config["model"]
     try:
         net: nn.Module = instantiate(node)(n_leads, n_samples, n_classes)

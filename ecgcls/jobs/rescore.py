@@ -35,8 +35,8 @@ _LEARNED = ("calibration", "thresholds")  # settings that are learned on the val
 class Rescored:
     """Predictions of one split, what they are (for a figure, and for ``metrics.json``), and how they are evaluated.
 
-    `threshold` is one for all or one per class; None where the predictions carry the decisions themselves. `uncalibrated`
-    and `groups` (subgroups by ecg_id) are None where they are not known.
+    `threshold` is one for all or one per class; None where the predictions carry the decisions themselves.
+    `uncalibrated` and `groups` (subgroups by ecg_id) are None where they are not known.
     """
 
     predictions: Predictions
@@ -140,7 +140,8 @@ def read_predictions_files(
 ) -> tuple[Rescored, Path]:
     """Read predictions that were made elsewhere, of the wanted split: a table, or arrays of truth and scores.
 
-    The arrays and how they are read are those of `ecgcls.runs.predictions_csv.read_arrays`; `class_names` is ``NORM,MI``.
+    The arrays and how they are read are those of `ecgcls.runs.predictions_csv.read_arrays`; `class_names` is
+    ``NORM,MI``.
 
     Returns
     -------

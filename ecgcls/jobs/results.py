@@ -220,7 +220,7 @@ def _write_intervals(path: Path, predictions: Predictions, settings: Bootstrap) 
 def write_confusion_matrices(
     folder: Path, predictions: Predictions, *, threshold: float | Sequence[float] | None = None, title: str
 ) -> dict[str, Path]:
-    """Draw each class into ``confusion_matrix_<CLASS>.png``, named as `ecgcls.files.name_files` does; return the files."""
+    """Draw each class into ``confusion_matrix_<CLASS>.png``, named as by `ecgcls.files.name_files`."""
     scores = score_predictions(predictions, threshold=threshold)
     paths: dict[str, Path] = {}
     for class_name, name in name_files(predictions.class_names).items():

@@ -30,8 +30,8 @@ def choose_configuration(
 ) -> Configuration:
     """Open what a command's settings name: one finished run or, with ``fold=all``, all folds of a configuration.
 
-    Without `model` or `variant` it must be the only one, or that of the defaults. `run_dir` is the folder itself, of a run
-    or (unless `is_single_run`) of a configuration.
+    Without `model` or `variant` it must be the only one, or that of the defaults. `run_dir` is the folder itself, of a
+    run or (unless `is_single_run`) of a configuration.
 
     Raises
     ------

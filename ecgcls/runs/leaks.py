@@ -45,7 +45,7 @@ def check_standardizer(fitted_on: str, info: RunInfo) -> None:
 
 
 def describe_checks(info: RunInfo, *, learned_on: str) -> dict[str, Any]:
-    """Return what ``run.json`` records as checked and found in order; `learned_on` is the fingerprint of the decisions."""
+    """Return what ``run.json`` records as checked and found in order; `learned_on` is of the decisions."""
     parts = info.data["parts"]
     return {
         "patients": {"in_two_parts": 0, "compared": sum(part["n_patients"] for part in parts.values())},
