@@ -121,10 +121,8 @@ def reliability_curve(
     return pd.concat(tables, names=["class"]).reset_index(level="class").reset_index(drop=True)
 
 
-def measure_calibration(
-    y_true: ArrayLike, y_prob: ArrayLike, class_names: Sequence[str], *, n_bins: int = 10
-) -> pd.DataFrame:
-    """Measure how far probabilities are from frequencies, with bins as in `reliability_curve`.
+def measure_calibration(y_true: ArrayLike, y_prob: ArrayLike, class_names: Sequence[str]) -> pd.DataFrame:
+    """Measure how far probabilities are from frequencies, with the bins of `reliability_curve`.
 
     Returns
     -------
@@ -134,35 +132,28 @@ def measure_calibration(
     """
     y_true, y_prob = check_arrays(y_true, y_prob, class_names)
     by_mass, by_width = (
-        reliability_curve(y_true, y_prob, class_names, n_bins=n_bins, strategy=strategy).groupby("class")
+        reliability_curve(y_true, y_prob, class_names, strategy=strategy).groupby("class")
         for strategy in get_args(Strategy)
     )
     rows = {}
     for name, truth, prob in zip(class_names, y_true.T, y_prob.T, strict=True):
         mass, width = by_mass.get_group(name), by_width.get_group(name)
-        ece_width, ece_mass = (
-            np.average((bins["mean_prob"] - bins["share_positive"]).abs(), weights=bins["n_records"])
-            for bins in (width, mass)
-        )
         prevalence, share = truth.mean(), mass["n_records"] / len(truth)
-        brier = np.mean((prob - truth) ** 2)
-        reliability = (share * (mass["mean_prob"] - mass["share_positive"]) ** 2).sum()
-        resolution = (share * (mass["share_positive"] - prevalence) ** 2).sum()
-        uncertainty = prevalence * (1 - prevalence)
         slope, intercept = _regress(truth == 1, to_logits(prob))
         rows[name] = {
-            "ece_width": ece_width,
-            "ece_mass": ece_mass,
-            "brier": brier,
-            "reliability": reliability,
-            "resolution": resolution,
-            "uncertainty": uncertainty,
-            "within_bins": brier - (reliability - resolution + uncertainty),
+            "ece_width": _average_distance(width),
+            "ece_mass": _average_distance(mass),
+            "brier": np.mean((prob - truth) ** 2),
+            "reliability": (share * (mass["mean_prob"] - mass["share_positive"]) ** 2).sum(),
+            "resolution": (share * (mass["share_positive"] - prevalence) ** 2).sum(),
+            "uncertainty": prevalence * (1 - prevalence),
             "slope": slope,
             "intercept": intercept,
             "log_loss": cross_entropy(truth, prob).mean(),
         }
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("class")
+    between_bins = table["reliability"] - table["resolution"] + table["uncertainty"]
+    table.insert(6, "within_bins", table["brier"] - between_bins)
     table.loc[OVERALL] = table.mean()
     return table
 
@@ -230,6 +221,10 @@ def _wilson_interval(n_positive: NDArray[np.int64], n_records: NDArray[np.int64]
     half = np.sqrt(share * (1 - share) * weight + weight**2 / 4) / (1 + weight)
     # at a share of 0 or 1 the ends are 0 and 1, but for rounding
     return np.clip(middle - half, 0.0, share), np.clip(middle + half, share, 1.0)
+
+
+def _average_distance(bins: pd.DataFrame) -> float:
+    return float(np.average((bins["mean_prob"] - bins["share_positive"]).abs(), weights=bins["n_records"]))
 
 
 def _regress(truth: NDArray[np.bool_], logits: Array) -> tuple[float, float]:

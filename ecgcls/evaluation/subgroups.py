@@ -12,7 +12,6 @@ Conventions
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -35,7 +34,6 @@ def score_subgroups(
     *,
     settings: Subgroups = Subgroups(),
     intervals: Bootstrap = Bootstrap(),
-    show_progress: Callable[[list[tuple[str, str]]], Iterable[tuple[str, str]]] = iter,
 ) -> pd.DataFrame:
     """Score each cell of each grouping.
 
@@ -47,8 +45,6 @@ def score_subgroups(
         Indexed by ecg_id, a column of text for each grouping; records without a text are in no cell.
     intervals
         How these are computed, but for the number of resamples.
-    show_progress
-        Wraps the list of cells, as `tqdm` does.
 
     Returns
     -------
@@ -59,12 +55,13 @@ def score_subgroups(
         nan.
     """
     groups = groups.reindex(predictions.ecg_id)
-    cells = [(str(grouping), group) for grouping in groups for group in dict.fromkeys(groups[grouping].dropna())]
     how = replace(intervals, n_resamples=settings.n_resamples)
     tables = []
-    for grouping, group in show_progress(cells):
-        rows = np.flatnonzero(groups[grouping].to_numpy() == group)
-        tables.append(_score_cell(predictions, rows, settings, how).assign(grouping=grouping, group=group))
+    for grouping, group_of in groups.items():
+        for group in group_of.dropna().unique():
+            rows = np.flatnonzero(group_of.to_numpy() == group)
+            cell = _score_cell(predictions, rows, settings, how)
+            tables.append(cell.assign(grouping=str(grouping), group=group))
     if not tables:
         return pd.DataFrame(columns=_COLUMNS)
     return pd.concat(tables, ignore_index=True)[_COLUMNS]
