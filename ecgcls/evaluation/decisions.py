@@ -1,8 +1,7 @@
-"""Decisions: a run's calibrator and thresholds, learned on its validation set.
+"""Decisions: a run's calibrator (`recalibration`) and thresholds (`thresholds`).
 
-A net's probabilities are recalibrated (`recalibration`) and compared with thresholds (`thresholds`). Both are learned
-on the validation set, stored with the run together with a fingerprint of the records that they were learned on, and
-applied to whatever the run predicts afterwards.
+Both are learned on the run's validation set, stored together with a fingerprint of its records, and applied to whatever
+the run predicts afterwards.
 """
 
 from __future__ import annotations
@@ -23,20 +22,10 @@ from ecgcls.files import hash_records
 
 @dataclass(frozen=True)
 class Decisions:
-    """A calibrator and thresholds, and what they were learned on.
+    """A calibrator and thresholds (by class, of recalibrated probabilities), and what they were learned on.
 
-    Attributes
-    ----------
-    calibrator
-        Recalibrates the net's probabilities.
-    thresholds
-        By class, of recalibrated probabilities.
-    rule
-        How the thresholds were chosen.
-    not_tuned
-        The reason, for each class without a threshold of its own.
-    n_records, records_sha256
-        How many records these were learned on, and their fingerprint.
+    `rule` is how the thresholds were chosen, `not_tuned` the reason for each class without a threshold of its own,
+    `n_records` and `records_sha256` are the number and the fingerprint of the records.
     """
 
     calibrator: Calibrator
@@ -53,13 +42,7 @@ class Decisions:
         return calibrated.decide([self.thresholds[name] for name in names])
 
     def check_learned_on(self, records_sha256: str) -> None:
-        """Refuse decisions that were learned on other records than the validation set.
-
-        Raises
-        ------
-        DataError
-            If so.
-        """
+        """Refuse decisions that were learned on other records than the validation set."""
         if self.records_sha256 != records_sha256:
             raise DataError(
                 "leak: calibrator and thresholds were learned on other records than the run's validation set "
@@ -79,13 +62,14 @@ class Decisions:
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any], thresholds: Mapping[str, float]) -> Decisions:
         """Build what `to_dict` gave."""
+        learned_on = stored["learned_on"]
         return cls(
-            Calibrator.from_dict(stored["calibrator"]),
-            thresholds,
-            stored["threshold_rule"],
-            stored["not_tuned"],
-            stored["learned_on"]["n_records"],
-            stored["learned_on"]["records_sha256"],
+            calibrator=Calibrator.from_dict(stored["calibrator"]),
+            thresholds=thresholds,
+            rule=stored["threshold_rule"],
+            not_tuned=stored["not_tuned"],
+            n_records=learned_on["n_records"],
+            records_sha256=learned_on["records_sha256"],
         )
 
 
@@ -96,24 +80,15 @@ def learn_decisions(
     thresholds: ThresholdRule = ThresholdRule(),
     pos_weight: ArrayLike | None = None,
 ) -> Decisions:
-    """Learn a calibrator, and thresholds of recalibrated probabilities.
+    """Learn a calibrator, and thresholds of recalibrated probabilities, on the net's predictions of the validation set.
 
     A class with too few records for a threshold of its own is predicted where the net's own probability is at least
     0.5: its threshold is that probability, recalibrated.
 
     Parameters
     ----------
-    validation
-        The net's own predictions of the validation set.
-    calibration, thresholds
-        How.
     pos_weight
         ``(class,)``: how much more the loss weighed positive records; None: not at all.
-
-    Raises
-    ------
-    DataError
-        If a record is not in the validation set.
     """
     if (validation.split != "val").any():
         row = int((validation.split != "val").argmax())

@@ -1,9 +1,5 @@
 r"""Thresholds: from which probability on a class is predicted, and how useful such decisions are.
 
-Task
-    Choose one threshold per class on records that are not tested, and compute what follows from it: predictive values
-    at another prevalence, and the net benefit of acting on a probability.
-
 Conventions
     - A class is predicted where ``y_prob >= threshold``. Thresholds are halfway between two observed
       probabilities, so that rounding either changes nothing. Of equally good ones the highest is taken.
@@ -50,22 +46,11 @@ def choose_thresholds(
     ----------
     y_true, y_prob
         0 or 1, and probabilities; ``(record, class)``. Never of records that are tested.
-    class_names
-        One name per class.
-    rule
-        How to choose.
 
     Returns
     -------
-    thresholds
-        By class.
-    not_tuned
-        The reason, for each class that got ``rule.fixed``; empty for the rule ``fixed``.
-
-    Raises
-    ------
-    DataError
-        If the arrays do not fit together.
+    thresholds, not_tuned
+        By class; and the reason, for each class that has too few records for the rule and got ``rule.fixed``.
 
     Examples
     --------
@@ -74,18 +59,17 @@ def choose_thresholds(
     ({'MI': 0.5}, {})
     """
     y_true, y_prob = check_arrays(y_true, y_prob, class_names)
-    thresholds, not_tuned = {}, {}
-    for column, name in enumerate(map(str, class_names)):
+    thresholds, not_tuned = dict.fromkeys(map(str, class_names), rule.fixed), {}
+    if rule.rule == "fixed":
+        return thresholds, {}
+    for column, name in enumerate(thresholds):
         truth = y_true[:, column] == 1
         fewest = min(truth.sum(), (~truth).sum())
-        thresholds[name] = rule.fixed
-        if rule.rule == "fixed":
-            continue
         if fewest < rule.min_positives:
             kind = "positive" if truth.sum() == fewest else "negative"
             not_tuned[name] = f"{fewest} {kind} records, fewer than {rule.min_positives}"
-            continue
-        thresholds[name] = _choose(truth, y_prob[:, column], rule)
+        else:
+            thresholds[name] = _choose(truth, y_prob[:, column], rule)
     return thresholds, not_tuned
 
 
@@ -94,10 +78,7 @@ def restate_predictive_values(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return PPV and NPV at a prevalence; nan where nothing, or everything, is predicted.
 
-    Parameters
-    ----------
-    sensitivity, specificity, prevalence
-        Numbers in [0, 1], or arrays of one shape.
+    All are in [0, 1], numbers or arrays of one shape.
 
     Examples
     --------
@@ -115,33 +96,15 @@ def restate_predictive_values(
 
 
 def decision_curves(
-    y_true: ArrayLike,
-    y_prob: ArrayLike,
-    class_names: Sequence[str],
-    *,
-    thresholds: ArrayLike = _HUNDREDTHS,
+    y_true: ArrayLike, y_prob: ArrayLike, class_names: Sequence[str], *, thresholds: ArrayLike = _HUNDREDTHS
 ) -> pd.DataFrame:
-    """Return the net benefit of acting on each class from each probability on.
-
-    Parameters
-    ----------
-    y_true, y_prob
-        0 or 1, and probabilities; ``(record, class)``.
-    class_names
-        One name per class.
-    thresholds
-        Probabilities above 0 and below 1.
+    """Return the net benefit of acting on each class from each probability (above 0 and below 1) on.
 
     Returns
     -------
     DataFrame
         A row per class and threshold: ``class``, ``threshold``, ``net_benefit``, ``treat_all``, ``treat_none`` (0);
         each per record.
-
-    Raises
-    ------
-    ConfigError
-        If a threshold is out of its range.
 
     Examples
     --------

@@ -14,7 +14,6 @@ from ecgcls.errors import ConfigError
 from ecgcls.evaluation.decisions import Decisions, learn_decisions
 from ecgcls.evaluation.metrics import Scores
 from ecgcls.evaluation.predictions import Predictions, pool
-from ecgcls.evaluation.scoring import select_classes
 from ecgcls.evaluation.settings import EvaluationSettings
 from ecgcls.files import hash_records, name_file
 from ecgcls.identity import identify
@@ -73,7 +72,7 @@ def rescore(one: Configuration, *, split: str, overrides: Mapping[str, Any]) -> 
     uncalibrated = one.predictions(split, is_calibrated=False)
     learned = [_decide(run, info, settings) for run, info in zip(one.runs, one.infos, strict=True)]
     predictions = [
-        select_classes(decisions.apply(run.read_predictions(split, is_calibrated=False)), one.class_names)
+        decisions.apply(run.read_predictions(split, is_calibrated=False)).take_classes(one.class_names)
         for run, decisions in zip(one.runs, learned, strict=True)
     ]
     source: dict[str, Any] = {"runs": [_describe(run) for run in one.runs], "split": split}

@@ -16,9 +16,8 @@ from numpy.typing import ArrayLike
 from ecgcls.evaluation.calibration import measure_calibration, reliability_curve
 from ecgcls.evaluation.checks import check_threshold
 from ecgcls.evaluation.intervals import bootstrap
-from ecgcls.evaluation.metrics import OVERALL, RANKING, Scores, class_metrics, find_macro
+from ecgcls.evaluation.metrics import OVERALL, RANKING, Scores, class_metrics, find_macro, score_predictions
 from ecgcls.evaluation.predictions import SPLITS, Predictions
-from ecgcls.evaluation.scoring import score_predictions
 from ecgcls.evaluation.settings import Bootstrap, EvaluationSettings
 from ecgcls.evaluation.subgroups import find_worst, format_worst, score_subgroups
 from ecgcls.evaluation.thresholds import decision_curves, restate_predictive_values

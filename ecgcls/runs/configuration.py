@@ -15,9 +15,8 @@ import pandas as pd
 
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.folds import summarize_folds
-from ecgcls.evaluation.metrics import Scores
+from ecgcls.evaluation.metrics import Scores, score_predictions
 from ecgcls.evaluation.predictions import THRESHOLD, Predictions, pool
-from ecgcls.evaluation.scoring import score_predictions, select_classes
 from ecgcls.evaluation.settings import EvaluationSettings
 from ecgcls.identity import identify
 from ecgcls.runs.directory import RunDirectory
@@ -114,7 +113,7 @@ class Configuration:
             names = ", ".join(self.left_out_classes)
             log.warning("%s: left out of the pooled result, absent in a fold: %s", self.folder, names)
         read = [run.read_predictions(split, is_calibrated=is_calibrated) for run in self.runs]
-        return [select_classes(predictions, self.class_names) for predictions in read]
+        return [predictions.take_classes(self.class_names) for predictions in read]
 
     def pooled(self, split: str, *, is_calibrated: bool = True) -> Predictions:
         """Return the predictions of all finished folds together, each record once."""

@@ -2,13 +2,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import stats
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from ecgcls.errors import DataError
-from ecgcls.evaluation.comparison import check_same_records, compare
+from ecgcls.evaluation.comparison import check_same_records, compare, delong, mcnemar
 from ecgcls.evaluation.predictions import Predictions
 from ecgcls.evaluation.settings import Bootstrap
-from ecgcls.evaluation.significance import delong
 
 CLASSES = ("NORM", "MI")
 
@@ -89,3 +89,56 @@ def test_only_the_same_records_are_compared():
     flipped[7, 1] = 1 - flipped[7, 1]
     with pytest.raises(DataError, match="differ in y_true of ecg_id 7"):
         check_same_records(one, replace(one, y_true=flipped))
+
+
+def draw(strength, *, noise_seed=1):
+    """Truth, probabilities and patients of 600 records, two per patient; the logits are `strength` apart."""
+    generator = np.random.default_rng(0)
+    patient = np.repeat(np.arange(300), 2)
+    truth = (generator.random(300) < 0.4).astype(int)[patient]
+    shared, own = generator.normal(size=600), np.random.default_rng(noise_seed).normal(size=600)
+    return truth, 1 / (1 + np.exp(-(strength * truth + 0.7 * shared + 0.7 * own - 1))), patient
+
+
+def count_pairs(truth, y_prob):
+    """The placement of every record, pair by pair."""
+    pos, neg = y_prob[truth == 1], y_prob[truth == 0]
+    wins = (pos[:, None] > neg) + 0.5 * (pos[:, None] == neg)  # (positive, negative)
+    return wins.mean(axis=1), wins.mean(axis=0)
+
+
+def test_delong_of_single_records_is_the_sum_over_all_pairs():
+    truth, one, _ = draw(1.0)
+    one, other = np.round(one, 2), np.round(draw(0.6, noise_seed=2)[1], 2)  # ties
+    placed = [count_pairs(truth, prob) for prob in (one, other)]
+    pos, neg = placed[0][0] - placed[1][0], placed[0][1] - placed[1][1]
+    variance = pos.var(ddof=1) / len(pos) + neg.var(ddof=1) / len(neg)
+    difference, error, p = delong(truth, one, other, np.arange(len(truth)))
+    assert difference == pytest.approx(roc_auc_score(truth, one) - roc_auc_score(truth, other))
+    assert error == pytest.approx(np.sqrt(variance))
+    assert p == pytest.approx(2 * stats.norm.sf(abs(difference) / np.sqrt(variance)))
+
+
+def test_delong_gains_nothing_from_copies_of_a_patients_record():
+    truth, one, _ = draw(1.0)
+    rows = np.arange(0, 600, 2)  # one record per patient
+    arguments = [truth[rows], one[rows], draw(0.6, noise_seed=2)[1][rows]]
+    single = delong(*arguments, rows)
+    copied = delong(*(np.repeat(each, 5) for each in arguments), np.repeat(rows, 5))
+    naive = delong(*(np.repeat(each, 5) for each in arguments), np.arange(5 * len(rows)))
+    assert copied[1] == pytest.approx(single[1], rel=0.01)
+    assert naive[1] == pytest.approx(single[1] / np.sqrt(5), rel=0.02)
+
+
+def test_delong_of_the_same_probabilities_finds_nothing():
+    truth, one, patient = draw(1.0)
+    assert delong(truth, one, one, patient) == (0.0, 0.0, 1.0)
+    assert np.isnan(delong([1, 0, 0], [0.5, 0.2, 0.1], [0.4, 0.3, 0.2], [1, 2, 3])[2])
+
+
+def test_mcnemar_is_a_sign_test_of_the_records_on_which_they_differ():
+    truth = np.ones(30, dtype=int)
+    a, b = np.ones(30, dtype=int), np.ones(30, dtype=int)
+    a[:3], b[3:15] = 0, 0  # a alone is wrong in 3, b alone in 12
+    assert mcnemar(truth, a, b) == pytest.approx(stats.binomtest(3, 15).pvalue)
+    assert mcnemar(truth, a, a) == 1.0

@@ -5,9 +5,9 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.intervals import bootstrap
-from ecgcls.evaluation.metrics import METRICS, score
+from ecgcls.evaluation.metrics import measure, score
 from ecgcls.evaluation.settings import Bootstrap
-from ecgcls.evaluation.weighted import Records, measure
+from ecgcls.evaluation.weighted import Records
 
 CLASSES = ("NORM", "MI", "HYP")
 
@@ -24,7 +24,7 @@ def arrays():
 def test_weighted_records_score_as_repeated_ones(arrays):
     y_true, y_prob = arrays
     weights = np.random.default_rng(1).multinomial(150, np.full(150, 1 / 150), 20).T  # (record, resample)
-    found = measure(Records.check(y_true, y_prob, CLASSES, threshold=0.4), weights.astype(float), METRICS)
+    found = measure(Records.check(y_true, y_prob, CLASSES, threshold=0.4), weights.astype(float))
     for resample in range(20):
         rows = np.repeat(np.arange(150), weights[:, resample])
         expected = score(y_true[rows], y_prob[rows], CLASSES, threshold=0.4)

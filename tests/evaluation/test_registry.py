@@ -8,10 +8,10 @@ from ecgcls.evaluation.calibration import measure_calibration
 from ecgcls.evaluation.comparison import compare
 from ecgcls.evaluation.folds import summarize_folds
 from ecgcls.evaluation.intervals import bootstrap
-from ecgcls.evaluation.metrics import METRICS, RANKING, class_metrics, find_macro, overall_metrics, score
+from ecgcls.evaluation.metrics import METRICS, RANKING, Metric, class_metrics, find_macro, overall_metrics, score
 from ecgcls.evaluation.predictions import Predictions
 from ecgcls.evaluation.settings import Bootstrap
-from ecgcls.evaluation.weighted import Metric, cross_entropy
+from ecgcls.evaluation.weighted import cross_entropy
 
 NAMES = ("NORM", "MI", "HYP")
 

@@ -1,4 +1,5 @@
 import json
+from dataclasses import asdict
 
 import pytest
 
@@ -16,7 +17,8 @@ OTHER = EvaluationSettings(
 
 @pytest.mark.parametrize("settings", [EvaluationSettings(), OTHER, EvaluationSettings(prevalence=0.1)])
 def test_settings_survive_json(settings):
-    assert EvaluationSettings.from_dict(json.loads(json.dumps(settings.to_dict(), allow_nan=False))) == settings
+    stored = json.loads(json.dumps(asdict(settings), allow_nan=False))
+    assert EvaluationSettings().replace_with(stored) == settings
 
 
 def test_only_what_is_given_is_replaced():

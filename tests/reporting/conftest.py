@@ -8,8 +8,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from ecgcls.data.ptbxl import PTBXL
+from ecgcls.evaluation.metrics import score_predictions
 from ecgcls.evaluation.predictions import Predictions
-from ecgcls.evaluation.scoring import score_predictions
 from ecgcls.files import write_json
 from ecgcls.runs.directory import RunDirectory
 from ecgcls.runs.predictions_csv import write_csv
