@@ -38,4 +38,5 @@ def train_in(folder: Path, config: RunConfig, *, model: str = "cnn1d") -> RunDir
 
 def fit(folder: Path, root: Path, *overrides: str) -> RunDirectory:
     """Compose a configuration and train it in a folder."""
-    return train_in(folder, configure(root, *overrides))
+    models = [override.partition("=")[2] for override in overrides if override.startswith("model=")]
+    return train_in(folder, configure(root, *overrides), model=models[0] if models else "cnn1d")
