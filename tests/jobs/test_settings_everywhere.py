@@ -124,8 +124,7 @@ def test_subgroups_are_the_same_wherever_they_are_written(places, which):
 @pytest.mark.parametrize("which", ["run", "all"])
 def test_predictive_values_are_restated_wherever_they_are_written(places, which):
     first, again = (
-        pd.read_csv(place / "metrics_by_class.csv", index_col=["split", "class"]).loc["test"]
-        for place in places[which]
+        pd.read_csv(place / "metrics_by_class.csv", index_col=["split", "class"]).loc["test"] for place in places[which]
     )
     pd.testing.assert_frame_equal(again, first)
     assert set(RESTATED) <= set(first.columns)
