@@ -1,4 +1,4 @@
-"""One number has one interval: a run, its cross-validation, a second evaluation and the report use the run's settings."""
+"""A number has one interval: cross-validation, evaluation and report use the settings of the run itself."""
 
 from pathlib import Path
 

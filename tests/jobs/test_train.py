@@ -15,7 +15,6 @@ import torch
 import yaml
 from sklearn.metrics import average_precision_score, f1_score, log_loss, roc_auc_score
 
-from ecgcls.command.start import resolve
 from ecgcls.config import check_arguments
 from ecgcls.data.module import ECGDataModule
 from ecgcls.data.synthetic import write_synthetic
