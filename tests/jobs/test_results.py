@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -9,8 +10,6 @@ from ecgcls.evaluation.calibration import reliability_curve
 from ecgcls.evaluation.intervals import Bootstrap
 from ecgcls.evaluation.predictions import Predictions
 from ecgcls.evaluation.settings import EvaluationSettings
-from ecgcls.figures.confusion import draw_confusion_matrix
-from ecgcls.figures.curves import draw_reliability_curves
 from ecgcls.jobs.results import write_confusion_matrices, write_results
 
 CLASSES = ("NORM", "LAFB/LPFB", "LAFB:LPFB")
@@ -39,16 +38,7 @@ def test_either_split_is_scored_and_drawn(tmp_path, split):
 
 def test_both_splits_are_scored_and_the_curve_is_that_of_the_drawn_one(tmp_path):
     predictions = predict(n_records=90)
-    split = np.repeat(["val", "test"], [30, 60])
-    both = Predictions(
-        predictions.ecg_id,
-        predictions.patient_id,
-        predictions.strat_fold,
-        split,
-        predictions.y_true,
-        predictions.y_prob,
-        CLASSES,
-    )
+    both = replace(predictions, split=np.repeat(["val", "test"], [30, 60]))
     assert write_results(tmp_path, both, title="t", settings=QUICK, draw="val").overall["n_records"] == 30
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert {name: metrics[name]["overall"]["n_records"] for name in metrics} == {"val": 30, "test": 60}
@@ -80,43 +70,6 @@ def test_two_classes_never_share_a_file(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {path.name for path in paths.values()}
     assert paths["LAFB/LPFB"].name == "confusion_matrix_LAFB-LPFB.png"
     assert paths["LAFB:LPFB"].name == "confusion_matrix_LAFB-LPFB-2.png"
-
-
-def test_a_confusion_matrix_tells_counts_and_rates():
-    y_true = [[1]] * 8 + [[0]] * 12
-    y_prob = [[0.9]] * 6 + [[0.1]] * 2 + [[0.8]] * 3 + [[0.2]] * 9
-    ids = np.arange(20)
-    predictions = Predictions(ids, ids, ids, np.full(20, "test"), y_true, y_prob, ("MI",))
-    figure = draw_confusion_matrix(predictions, "MI", threshold=0.5, title="t")
-    cells = [text.get_text().split("\n")[0] for text in figure.axes[0].texts]
-    assert cells == ["9", "3", "2", "6"]
-    below = figure.get_supxlabel()
-    for rate in ("sensitivity 0.750", "specificity 0.750", "PPV 0.667", "NPV 0.818"):
-        assert rate in below
-
-
-def test_reliability_names_what_it_cannot_draw():
-    predictions = predict()
-    y_true = predictions.y_true.copy()
-    y_true[:, 1] = 0
-    undefined = Predictions(
-        predictions.ecg_id,
-        predictions.patient_id,
-        predictions.strat_fold,
-        predictions.split,
-        y_true,
-        predictions.y_prob,
-        CLASSES,
-    )
-    figure = draw_reliability_curves(undefined, title="t")
-    labels = [
-        text.get_text()
-        for legend in [*figure.legends, figure.axes[0].get_legend()]
-        if legend
-        for text in legend.get_texts()
-    ]
-    assert any("LAFB/LPFB" in label and "no positive record" in label for label in labels)
-    assert any(label.startswith("NORM") and "n+" in label for label in labels)
 
 
 def test_intervals_are_written_unless_there_is_one_patient(tmp_path, caplog):

@@ -48,9 +48,9 @@ def change(path, **columns):
 
 
 def test_csv_round_trip_with_awkward_class_names(tmp_path):
-    said = make(class_names=AWKWARD)
-    write_csv(said, tmp_path / "predictions.csv")
-    assert_same(read_csv(tmp_path / "predictions.csv"), said)
+    predictions = make(class_names=AWKWARD)
+    write_csv(predictions, tmp_path / "predictions.csv")
+    assert_same(read_csv(tmp_path / "predictions.csv"), predictions)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -67,17 +67,17 @@ def test_csv_round_trip_of_every_float(tmp_path, dtype):
     ]
     y_prob = np.concatenate([spread, edges]).astype(dtype)[:, None]
     n_records = len(y_prob)
-    said = make(range(n_records), ["test"] * n_records, ("MI",), y_prob=y_prob)
-    write_csv(said, tmp_path / "predictions.csv")
+    predictions = make(range(n_records), ["test"] * n_records, ("MI",), y_prob=y_prob)
+    write_csv(predictions, tmp_path / "predictions.csv")
     read = read_csv(tmp_path / "predictions.csv").y_prob
     np.testing.assert_array_equal(read.astype(dtype).view(np.uint8), y_prob.view(np.uint8))
     np.testing.assert_array_equal(read, y_prob.astype(np.float64))
 
 
 def test_csv_columns_and_bytes(tmp_path):
-    said = make((5,), ("test",), ("LAFB/LPFB",), y_true=[[1]], y_prob=np.array([[0.1]], dtype=np.float32))
-    write_csv(said, tmp_path / "new" / "a.csv")
-    write_csv(said, tmp_path / "b.csv")
+    predictions = make((5,), ("test",), ("LAFB/LPFB",), y_true=[[1]], y_prob=np.array([[0.1]], dtype=np.float32))
+    write_csv(predictions, tmp_path / "new" / "a.csv")
+    write_csv(predictions, tmp_path / "b.csv")
     expected = (
         b"ecg_id,patient_id,strat_fold,split,y_true_LAFB/LPFB,y_prob_LAFB/LPFB,y_pred_LAFB/LPFB\n"
         b"5,100,9,test,1,0.10000000149011612,0\n"
@@ -169,7 +169,7 @@ def test_read_csv_refuses_a_missing_and_a_binary_file(tmp_path):
         read_csv(tmp_path / "net.csv")
 
 
-def test_predictions_of_whatever_origin_are_read_and_what_was_assumed_is_said(tmp_path):
+def test_predictions_of_whatever_origin_are_read_and_what_was_assumed_is_reported(tmp_path):
     path = tmp_path / "mine.csv"
     path.write_text("y_prob_MI,note,y_true_MI\n0.75,a,1\n0.25,b,0\n")
     found, assumptions = read_predictions(path)
@@ -186,8 +186,8 @@ def test_predictions_of_whatever_origin_are_read_and_what_was_assumed_is_said(tm
 
 
 def test_a_whole_file_needs_no_assumption(tmp_path):
-    said = Predictions([7, 8], [1, 2], [9, 10], ["val", "test"], [[1], [0]], [[0.9], [0.2]], ("MI",))
-    write_csv(said, tmp_path / "p.csv")
+    predictions = Predictions([7, 8], [1, 2], [9, 10], ["val", "test"], [[1], [0]], [[0.9], [0.2]], ("MI",))
+    write_csv(predictions, tmp_path / "p.csv")
     found, assumptions = read_predictions(tmp_path / "p.csv")
     assert assumptions == []
     assert found.ecg_id.tolist() == [7, 8]
@@ -209,7 +209,7 @@ def test_a_whole_file_needs_no_assumption(tmp_path):
         ("y_true_MI,y_prob_MI\n1,nan\n", "must be in \\[0, 1\\], got 'nan'"),
     ],
 )
-def test_predictions_that_are_none_are_told(tmp_path, content, message):
+def test_a_table_that_holds_no_predictions_is_refused(tmp_path, content, message):
     path = tmp_path / "p.csv"
     path.write_text(content)
     with pytest.raises(DataError, match=message) as caught:
@@ -217,7 +217,7 @@ def test_predictions_that_are_none_are_told(tmp_path, content, message):
     assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
 
 
-def test_what_the_file_says_is_kept_and_classes_are_matched_by_name(tmp_path):
+def test_what_the_file_states_is_kept_and_classes_are_matched_by_name(tmp_path):
     path = tmp_path / "mine.csv"
     path.write_text("split,ecg_id,y_prob_CD,y_prob_MI,y_true_MI,y_true_CD\nval,7,0.1,0.9,1,0\ntest,7,0.2,0.8,1,0\n")
     found, assumptions = read_predictions(path)
@@ -279,14 +279,14 @@ def test_an_array_of_one_class_may_be_flat(tmp_path):
         ([[0.9, 0.2], [0.1, 0.1]], ["MI", "MI"], DataError, "class_names must all be different, got twice: MI"),
     ],
 )
-def test_arrays_that_disagree_are_told(tmp_path, y_prob, class_names, error, message):
+def test_arrays_that_disagree_are_refused(tmp_path, y_prob, class_names, error, message):
     np.save(tmp_path / "t.npy", [[1, 0], [0, 1]])
     np.save(tmp_path / "p.npy", y_prob)
     with pytest.raises(error, match=message):
         read_arrays(tmp_path / "t.npy", tmp_path / "p.npy", class_names)
 
 
-def test_a_file_that_is_no_array_is_told(tmp_path):
+def test_a_file_that_is_no_array_is_refused(tmp_path):
     (tmp_path / "t.npy").write_text("1,0\n")
     with pytest.raises(DataError, match=r"t\.npy"):
         read_arrays(tmp_path / "t.npy", tmp_path / "t.npy", ["MI"])
@@ -311,7 +311,7 @@ def test_only_whole_npy_files_of_numbers_are_read(tmp_path, kind):
         read_arrays(tmp_path / "t.npy", path, ["MI"])
 
 
-def test_an_array_that_is_missing_is_told(tmp_path):
+def test_an_array_that_is_missing_is_named(tmp_path):
     with pytest.raises(DataError, match=r"none\.npy: no such file"):
         read_arrays(tmp_path / "none.npy", tmp_path / "none.npy", ["MI"])
 
@@ -322,9 +322,9 @@ def test_logits_and_patients_of_other_projects_are_read(tmp_path):
     for name, array in (("t", y_true), ("p", logits), ("who", np.arange(40) // 2)):
         np.save(tmp_path / f"{name}.npy", array)
     paths = tmp_path / "t.npy", tmp_path / "p.npy", ["NORM", "MI"]
-    said, assumptions = read_arrays(*paths, patient_id_path=tmp_path / "who.npy", values="logits")
-    np.testing.assert_allclose(said.y_prob, 1 / (1 + np.exp(-logits)))
-    assert said.patient_id.tolist() == (np.arange(40) // 2).tolist()
+    predictions, assumptions = read_arrays(*paths, patient_id_path=tmp_path / "who.npy", values="logits")
+    np.testing.assert_allclose(predictions.y_prob, 1 / (1 + np.exp(-logits)))
+    assert predictions.patient_id.tolist() == (np.arange(40) // 2).tolist()
     assert not any("patient" in sentence for sentence in assumptions)
     with pytest.raises(DataError, match="apply the sigmoid to logits first"):
         read_arrays(*paths)
