@@ -99,9 +99,8 @@ def check_arguments(command: Callable[..., Any], config: Mapping[str, Any]) -> d
     for key in config:
         if key not in hints:
             raise ConfigError(f"{key}: no such key{suggest_key(str(key), known)}")
-    for key in required:
-        if key not in config:
-            raise ConfigError(f"{key}: this setting is missing")
+    for key in sorted(required - config.keys()):
+        raise ConfigError(f"{key}: this setting is missing")
     for key, value in config.items():
         _check_argument(key, value, hints[key])
     return {key: _convert(value, hints[key]) for key, value in config.items()}

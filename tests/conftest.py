@@ -1,14 +1,15 @@
 import os
-import subprocess
-import sys
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import wfdb
+from filelock import FileLock
 
 from ecgcls.data.synthetic import write_synthetic
+from tests.commands import QUICK, succeed
 
 
 @pytest.fixture(scope="session")
@@ -59,18 +60,24 @@ def work(tmp_path_factory, synthetic_root) -> Path:
 
 
 @pytest.fixture(scope="session")
-def sweep(work) -> str:
-    """Train both nets on five folds in `work`, as the experiment 'sweep'; return what the command printed."""
-    quick = ("data=synthetic", "data.n_records=60", "trainer.max_epochs=1", "trainer.accelerator=cpu")
-    done = subprocess.run(
-        [sys.executable, "-m", "ecgcls.run", "-m", "experiment=sweep", "model=cnn1d,cnn2d", "fold=0,1,2,3,4", *quick],
-        cwd=work,
-        capture_output=True,
-        text=True,
-        timeout=400,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
+def sweep(work, tmp_path_factory) -> str:
+    """Train both nets on five folds in `work`, as the experiment 'sweep'; return what the command printed.
+
+    Processes that share out the tests share the training, and have a copy each.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "sweep"
+    with FileLock(shared.with_suffix(".lock")):
+        if not shared.exists():
+            partial = shared.with_suffix(".partial")
+            (partial / "data").mkdir(parents=True)
+            (partial / "data" / "synthetic").symlink_to(work / "data" / "synthetic", target_is_directory=True)
+            folds = ("model=cnn1d,cnn2d", "fold=0,1,2,3,4")
+            done = succeed(partial, "-m", "experiment=sweep", *folds, *QUICK)
+            (partial / "stdout.txt").write_text(done.stdout)
+            partial.rename(shared)
+    shutil.copytree(shared / "outputs", work / "outputs", dirs_exist_ok=True)
+    return (shared / "stdout.txt").read_text()
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,16 @@
-import itertools
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypedDict, Unpack
 
 import hydra
 import pytest
+import yaml
 from hydra import compose
-from omegaconf import OmegaConf
 
-from ecgcls.config import CONF_DIR
+from ecgcls.command.start import resolve
+from ecgcls.config import CONF_DIR, Text, check_arguments, check_group, check_run, list_texts
 from ecgcls.errors import ConfigError
+from ecgcls.evaluation.intervals import Bootstrap
+from ecgcls.run import run
 
 CHOICES = [
     f"{'+' if path.parent.name == 'preset' else ''}{path.parent.name}={path.stem}"
@@ -14,32 +18,22 @@ CHOICES = [
 ]
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def config_dir():
     with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         yield
 
 
-def name(*overrides):
-    """Name a configuration as a job with these overrides would."""
-    job = compose("config", overrides=list(overrides), return_hydra_config=True)
-    plain = compose("config", return_hydra_config=True)
-    choices, default_choices = (
-        {group: choice for group, choice in config.hydra.runtime.choices.items() if not group.startswith("hydra/")}
-        for config in (job, plain)
-    )
-    same_choices = [f"{'' if g in default_choices else '+'}{g}={c}" for g, c in choices.items()]
-    return name_variant(
-        compose("config", overrides=list(overrides)),
-        choices=choices,
-        default_config=compose("config", overrides=same_choices),
-        default_choices=default_choices,
-    )
+def check(*overrides):
+    """Hold a configuration of a run against what it names, as the command does."""
+    config = check_arguments(run, resolve(compose("config", overrides=list(overrides))))
+    check_run(config)
+    return config
 
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_choice_of_every_group_is_a_valid_configuration(choice):
-    check(compose("config", overrides=[choice]))
+    check(choice)
 
 
 @pytest.mark.parametrize(
@@ -62,109 +56,104 @@ def test_every_choice_of_every_group_is_a_valid_configuration(choice):
         ("+data.missing_record=drop", r"data\.missing_record: no such setting of .*did you mean missing_records\?"),
         ("~callbacks.checkpoint.monitor", None),
         ("~task.statements", r"task\.statements: ecgcls\.data\.tasks\.Task needs this setting"),
-        ("~model", r"model: expected a choice of this group, got None"),
+        ("~model", r"model: this setting is missing"),
         ("+modle=3", r"modle: no such key; did you mean model\?"),
-        ("fold=7", r"fold must be in 0\.\.4, got 7"),
-        ("fold=-1", r"fold must be in 0\.\.4, got -1"),
         ("fold=a", r"fold must be a whole number, got 'a'"),
         ("seed=1.5", r"seed must be a whole number, got 1\.5"),
+        ("seed=-1", r"seed must be in 0\.\.4294967295, got -1"),
         ("overwrite=maybe", r"overwrite must be true or false, got 'maybe'"),
         ("experiment=../x", r"experiment must be a name"),
         ("task.classes=statements", r"task\.classes must be statement or diagnostic_subclass or diagnostic_class"),
-        ("task.k=0", r"task\.k must be at least 1, got 0"),
-        ("folds.test=[[1,2]]", r"must list the same number of folds, got 5 and 1"),
-        ("folds.test=[[11],[1],[2],[4],[6]]", r"a strat_fold must be in 1\.\.10, got 11"),
-        ("folds.test=[[3],[1],[2],[4],[6]]", r"distinct strat_folds for val and test"),
+        ("+evaluation.intervals.levl=0.9", r"evaluation\.intervals\.levl: no such setting of .*did you mean level\?"),
+        ("evaluation.intervals.method=t", r"evaluation\.intervals\.method must be expanded or percentile or bca"),
         ("scheduler.factor=${nothing}", r"scheduler\.factor: .*nothing"),
     ],
 )
 def test_a_wrong_key_or_value_is_named(override, match):
-    config = compose("config", overrides=[override])
     if match is None:  # a setting with a default may be left out
-        check(config)
+        check(override)
         return
     with pytest.raises(ConfigError, match=match) as refused:
-        check(config)
+        check(override)
     assert "\n" not in str(refused.value)
+
+
+def test_a_group_needs_a_choice():
+    with pytest.raises(ConfigError, match="model: expected a choice of this group, got None"):
+        check_group("model", None)
 
 
 def test_a_fused_step_with_clipping_and_scaled_gradients_is_refused():
     both = ["trainer.gradient_clip_val=1.0", "trainer.precision=16-mixed"]
     with pytest.raises(ConfigError, match=r"optimizer.fused=true cannot clip .* set optimizer.fused=false"):
-        check(compose("config", overrides=both))
+        check(*both)
     for allowed in (both[:1], both[1:], [*both, "optimizer.fused=false"]):
-        check(compose("config", overrides=allowed))
-
-
-def test_official_split_has_one_fold():
-    with pytest.raises(ConfigError, match="fold must be 0, got 1"):
-        check(compose("config", overrides=["folds=official", "fold=1"]))
+        check(*allowed)
 
 
 @pytest.mark.parametrize(("model", "max_epochs"), [("cnn1d", 10), ("cnn2d", 30)])
 def test_reference_preset_is_the_published_comparison(model, max_epochs):
-    config = compose("config", overrides=["+preset=reference", f"model={model}"])
-    check(config)
-    assert (config.trainer.max_epochs, config.data.batch_size, len(config.folds.test)) == (max_epochs, 16, 5)
-    assert list(config.task.class_order) == ["NORM", "MI", "STTC", "CD", "HYP"]
+    config = check("+preset=reference", f"model={model}")
+    settings = config["trainer"]["max_epochs"], config["data"]["batch_size"], len(config["folds"]["test"])
+    assert settings == (max_epochs, 16, 5)
+    assert config["task"]["class_order"] == ["NORM", "MI", "STTC", "CD", "HYP"]
 
 
 def test_the_command_line_wins_over_the_preset():
-    config = compose("config", overrides=["+preset=reference", "model=cnn2d", "trainer.max_epochs=2"])
-    assert config.trainer.max_epochs == 2
-
-
-def test_the_default_configuration_has_no_variant():
-    assert name() == name("fold=3", "model=cnn2d", "experiment=other", "overwrite=true") == ""
-
-
-def test_a_default_that_is_spelt_out_changes_no_name():
-    assert name("trainer.max_epochs=10", "data.batch_size=16", "optimizer=adamw") == ""
-
-
-def test_a_variant_says_what_differs_in_one_order():
-    expected = "task=rhythm,data.batch_size=32,trainer.max_epochs=30"
-    assert name("trainer.max_epochs=30", "task=rhythm", "data.batch_size=32") == expected
-    assert name("data.batch_size=32", "trainer.max_epochs=30", "task=rhythm") == expected
-
-
-def test_no_two_configurations_share_a_name():
-    settings = [
-        (), ("seed=1",), ("trainer.max_epochs=30",), ("optimizer.lr=3e-4",), ("optimizer.lr=1e-4",),
-        ("optimizer=adam",), ("optimizer=adam", "optimizer.lr=3e-4"), ("task=top5",), ("task=top5", "task.k=7"),
-        ("data=synthetic",), ("data=synthetic", "data.n_records=60"), ("data.root=/a/ptbxl",),
-        ("data.root=/b/ptbxl",), ("folds.val=[[3],[5],[7],[9],[2]]",), ("folds=official",),
-        ("+trainer.limit_train_batches=1",), ("+trainer.limit_train_batches=1.0",), ("callbacks=early_stopping",),
-        ("~callbacks.checkpoint.mode",), ("scheduler=cosine",), ("model.dropout=0.1",), ("+preset=reference",),
-        ("data.store_dir=/x", "seed=2"),
-    ]  # fmt: skip
-    names = {name(*overrides): overrides for overrides in settings}
-    assert len(names) == len(settings)
-    for variant in names:
-        assert "/" not in variant
-        assert len(variant) <= 150
-
-
-def test_long_names_stay_short_and_distinct():
-    many = [f"+trainer.{key}={value}" for key, value in (("max_steps", 7), ("min_epochs", 2), ("min_steps", 1))]
-    many += ["data.batch_size=32", "optimizer.lr=0.00012345", "optimizer.weight_decay=0.00054321", "seed=3"]
-    first, second = name(*many, "trainer.max_epochs=98"), name(*many, "trainer.max_epochs=99")
-    assert first != second
-    assert len(first) <= 150 and len(second) <= 150
-
-
-def test_identity_leaves_out_where_things_lie():
-    here, there = (
-        identify(compose("config", overrides=[f"output_dir={folder}", f"data.store_dir={folder}", "overwrite=true"]))
-        for folder in ("/a", "/b")
-    )
-    assert here == there
-    for one, other in itertools.combinations(["seed=1", "seed=2", "fold=1", "optimizer.lr=1"], 2):
-        assert identify(compose("config", overrides=[one])) != identify(compose("config", overrides=[other]))
+    config = check("+preset=reference", "model=cnn2d", "trainer.max_epochs=2")
+    assert config["trainer"]["max_epochs"] == 2
 
 
 def test_a_saved_configuration_reads_back_without_hydra():
-    config = compose("config", overrides=["data=synthetic", "scheduler=cosine"])
-    text = OmegaConf.to_yaml(config, resolve=True)
+    config = resolve(compose("config", overrides=["data=synthetic", "scheduler=cosine"]))
+    text = yaml.safe_dump(config)
     assert "${" not in text
-    assert OmegaConf.create(text).scheduler.T_max == 10
+    saved = check_arguments(run, yaml.safe_load(text))
+    assert saved["scheduler"]["T_max"] == 10
+    assert saved["output_dir"] == Path("outputs")
+
+
+class Place(TypedDict):
+    root: Path | None
+    names: list[str]
+
+
+class Choice(TypedDict):
+    fold: int | Literal["all"]
+
+
+def command(
+    *, data: Place, intervals: Annotated[dict[str, Any], Bootstrap], title: Text | None, **which: Unpack[Choice]
+) -> None:
+    """A command that takes every kind of setting."""
+
+
+GIVEN = {"data": {"root": "a", "names": ["b"]}, "intervals": {"level": None}, "title": None, "fold": "all"}
+
+
+def test_the_signature_of_a_command_is_what_it_takes():
+    arguments = check_arguments(command, GIVEN)
+    assert arguments == GIVEN | {"data": {"root": Path("a"), "names": ["b"]}}
+    assert list_texts(command) == ["data.root", "title"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "match"),
+    [
+        ({"folds": 1}, r"folds: no such key; did you mean fold\?"),
+        ({"fold": "some"}, r"fold must be a whole number or all, got 'some'"),
+        ({"data": {"rot": "a", "names": []}}, r"data\.rot: no such setting of data; did you mean root\?"),
+        ({"data": {"root": 3, "names": []}}, r"data\.root must be a path or null, got 3"),
+        ({"intervals": {"level": "high"}}, r"intervals\.level must be a number or null, got 'high'"),
+        ({"intervals": {"levels": 0.9}}, r"intervals\.levels: no such setting of intervals; did you mean level\?"),
+        ({"title": 3}, r"title must be text or null, got 3"),
+    ],
+)
+def test_what_a_command_does_not_take_is_named(changed, match):
+    with pytest.raises(ConfigError, match=match):
+        check_arguments(command, GIVEN | changed)
+
+
+def test_a_setting_that_a_command_needs_is_named():
+    with pytest.raises(ConfigError, match="fold: this setting is missing"):
+        check_arguments(command, {key: value for key, value in GIVEN.items() if key != "fold"})

@@ -98,7 +98,12 @@ class RunDirectory:
 
     def read_groups(self) -> pd.DataFrame:
         """Return the subgroups of the predicted records: by ecg_id, a column of text per grouping."""
-        return pd.read_csv(self.path / "groups.csv", index_col="ecg_id", dtype=str, keep_default_na=False)
+        path = self.path / "groups.csv"
+        try:
+            groups = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
+            return groups.set_index(groups.pop("ecg_id").astype(int))
+        except (OSError, ValueError, KeyError) as error:
+            raise DataError(f"{path}: the run's table of subgroups cannot be read ({error})") from error
 
     def write_groups(self, groups: pd.DataFrame) -> None:
         """Replace the subgroups of the predicted records."""

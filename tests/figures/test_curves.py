@@ -172,6 +172,7 @@ def test_reliability_of_few_records_and_of_undefined_classes():
     predictions = make(2, undefined=[0, 1])
     figure = draw_reliability_curves(predictions, title="")
     assert curves(figure, predictions) == {} and not figure.axes[1].patches
+    assert [text[:3] for text in legend_texts(figure) if "no positive record" in text] == ["C0_", "C1_"]
 
 
 def test_training_curves_draw_the_history_and_mark_the_best_epoch():

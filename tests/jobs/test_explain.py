@@ -6,12 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from ecgcls.jobs.explained_run import ExplainSettings
 
 from ecgcls.data.signals import LEADS, read_record
 from ecgcls.errors import ConfigError
 from ecgcls.jobs.explain import explain_run
 from ecgcls.jobs.load import load_run
+from ecgcls.jobs.subject import ExplainSettings
+from ecgcls.runs.find import open_configuration
 
 REQUESTED = ExplainSettings(methods=["integrated_gradients", "grad_cam"], n_summary=3, n_scorecard=3)
 
@@ -20,7 +21,9 @@ REQUESTED = ExplainSettings(methods=["integrated_gradients", "grad_cam"], n_summ
 def explained(configuration, synthetic_root, tmp_path_factory):
     """What was written for a default call, and the table that came back."""
     output = tmp_path_factory.mktemp("interpret")
-    table, _ = explain_run(configuration / "fold_0", output, replace(REQUESTED, data_root=synthetic_root))
+    table, _ = explain_run(
+        open_configuration(configuration / "fold_0"), output, replace(REQUESTED, data_root=synthetic_root)
+    )
     return output, table
 
 
@@ -91,7 +94,7 @@ def test_chosen_records_replace_what_was_there(configuration, synthetic_root, tm
         n_scorecard=0,
         data_root=synthetic_root,
     )
-    table, warnings = explain_run(configuration / "fold_0", tmp_path, settings)
+    table, warnings = explain_run(open_configuration(configuration / "fold_0"), tmp_path, settings)
     assert table[["ecg_id", "class", "method"]].to_numpy().tolist() == [[ecg_id, "MI", "saliency"]]
     assert not (tmp_path / "figures" / "old").exists()
     assert (tmp_path / "kept.txt").exists()
@@ -105,7 +108,7 @@ def test_another_data_set_is_refused(configuration, synthetic_root, tmp_path):
     table = other / "ptbxl_database.csv"
     table.write_text(table.read_text().replace("1", "2", 1))
     with pytest.raises(ConfigError, match=r"is not the table that .* was trained on; .*data\.root=PATH"):
-        explain_run(configuration / "fold_0", tmp_path / "out", replace(REQUESTED, data_root=other))
+        explain_run(open_configuration(configuration / "fold_0"), tmp_path / "out", replace(REQUESTED, data_root=other))
 
 
 @pytest.mark.parametrize(
@@ -118,5 +121,9 @@ def test_another_data_set_is_refused(configuration, synthetic_root, tmp_path):
 )
 def test_what_cannot_be_explained_is_reported(configuration, synthetic_root, tmp_path, changed, message):
     with pytest.raises(ConfigError, match=message):
-        explain_run(configuration / "fold_0", tmp_path, replace(REQUESTED, data_root=synthetic_root, **changed))
+        explain_run(
+            open_configuration(configuration / "fold_0"),
+            tmp_path,
+            replace(REQUESTED, data_root=synthetic_root, **changed),
+        )
     assert list(tmp_path.iterdir()) == []

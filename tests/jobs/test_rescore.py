@@ -1,80 +1,114 @@
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from ecgcls.rescoring import parse_records, predict_data_set, read_cross_validation, read_run
 
-from ecgcls.data.synthetic import write_synthetic
-from ecgcls.errors import ConfigError
+from ecgcls.errors import ConfigError, DataError
+from ecgcls.evaluation.decisions import learn_decisions
+from ecgcls.evaluation.thresholds import ThresholdRule
+from ecgcls.jobs.rescore import name_folder, parse_records, read_predictions_files, rescore, write_rescored
+from ecgcls.runs.find import open_configuration
 
-TOLD = {"split": "test", "missing_records": "error", "device": "cpu"}
-
-
-@pytest.fixture(scope="module")
-def elsewhere(synthetic_root, tmp_path_factory):
-    """The run's data set at another place."""
-    folder = tmp_path_factory.mktemp("moved") / "ecgs"
-    shutil.copytree(synthetic_root, folder, ignore=shutil.ignore_patterns(".ecgcls"))
-    return folder
+NOTHING = {"intervals": {}, "calibration": {}, "thresholds": {"rule": None}, "subgroups": {}, "prevalence": None}
 
 
 @pytest.fixture(scope="module")
-def another(tmp_path_factory):
-    """A data set of other simulated patients, who have the same numbers."""
-    folder = tmp_path_factory.mktemp("another") / "ecgs"
-    write_synthetic(folder, n_records=50, seed=9, sampling_rate_hz=100)
-    return folder
+def one(configuration):
+    return open_configuration(configuration / "fold_0")
 
 
 @pytest.mark.parametrize("split", ["test", "val"])
-def test_the_net_on_its_own_data_says_what_the_run_said(configuration, elsewhere, tmp_path, split):
-    stored = read_run(configuration / "fold_0", split=split).predictions
-    again = predict_data_set(configuration / "fold_0", root=elsewhere, store_dir=tmp_path, **(TOLD | {"split": split}))
-    assert again.source["is_own_data_set"]
-    assert again.predictions.ecg_id.tolist() == stored.ecg_id.tolist()
-    np.testing.assert_array_equal(again.predictions.y_true, stored.y_true)
-    np.testing.assert_allclose(again.predictions.y_prob, stored.y_prob, rtol=1e-4)
-
-
-def test_all_labelled_records_of_another_data_set_are_scored(configuration, another, tmp_path):
-    found = predict_data_set(configuration / "fold_0", root=another, store_dir=tmp_path, **TOLD)
-    database = pd.read_csv(another / "ptbxl_database.csv")
-    assert not found.source["is_own_data_set"]
-    assert len(found.predictions) + found.source["n_without_label"] == len(database)
-    together = predict_data_set(configuration, root=another, store_dir=tmp_path, **TOLD).predictions
-    single = [
-        predict_data_set(configuration / f"fold_{fold}", root=another, store_dir=tmp_path, **TOLD).predictions.y_prob
-        for fold in range(5)
-    ]
-    np.testing.assert_allclose(together.y_prob, np.mean(single, axis=0), rtol=1e-6)
-
-
-def test_nets_are_never_averaged_over_their_own_training_records(configuration, elsewhere, tmp_path):
-    with pytest.raises(ConfigError, match="holds the records that the nets were trained on"):
-        predict_data_set(configuration, root=elsewhere, store_dir=tmp_path, **TOLD)
-
-
-def test_another_data_set_has_no_validation_part(configuration, another, tmp_path):
-    with pytest.raises(ConfigError, match="is another data set than the run's own, all of it is test"):
-        predict_data_set(configuration / "fold_0", root=another, store_dir=tmp_path, **(TOLD | {"split": "val"}))
+def test_a_run_is_scored_again_on_its_own_predictions(one, split):
+    rescored = rescore(one, split=split, overrides=NOTHING)
+    stored = one.runs[0].read_predictions(split)
+    np.testing.assert_array_equal(rescored.predictions.y_prob, stored.y_prob)
+    np.testing.assert_array_equal(rescored.predictions.y_pred, stored.y_pred)
+    assert rescored.settings == one.evaluation
+    assert np.broadcast_to(rescored.threshold, 5).tolist() == list(one.info.thresholds.values())
+    assert Path(rescored.source["runs"][0]["path"]) == one.folder
+    assert json.dumps(rescored.source)
 
 
 def test_pooled_folds_are_those_of_the_cross_validation(configuration):
-    pooled = read_cross_validation(configuration, split="test").predictions
+    pooled = rescore(open_configuration(configuration), split="test", overrides=NOTHING)
     expected = pd.read_csv(configuration / "cv" / "predictions.csv")
-    assert pooled.ecg_id.tolist() == expected["ecg_id"].tolist()
-    np.testing.assert_array_equal(pooled.y_prob, expected.filter(like="y_prob_").to_numpy())
+    assert pooled.predictions.ecg_id.tolist() == expected["ecg_id"].tolist()
+    np.testing.assert_array_equal(pooled.predictions.y_prob, expected.filter(like="y_prob_").to_numpy())
+    np.testing.assert_array_equal(pooled.predictions.y_pred, expected.filter(like="y_pred_").to_numpy())
+    assert pooled.threshold is None  # each fold has decided by its own
 
 
-def test_a_runs_own_labels_are_found_again(configuration, another, tmp_path):
-    """Labels of another data set are those that its own tables give, hand-mapped for NORM."""
-    found = predict_data_set(configuration / "fold_0", root=another, store_dir=tmp_path, **TOLD).predictions
-    database = pd.read_csv(another / "ptbxl_database.csv").set_index("ecg_id")
-    is_normal = ["'NORM'" in database.loc[ecg_id, "scp_codes"] for ecg_id in found.ecg_id]
-    assert found.y_true[:, found.class_names.index("NORM")].tolist() == is_normal
+def test_another_rule_is_learned_on_the_validation_part_alone(one):
+    rescored = rescore(one, split="test", overrides={"thresholds": {"rule": "fixed", "fixed": 0.25}})
+    run, info = one.runs[0], one.info
+    uncalibrated = run.read_predictions(is_calibrated=False)
+    expected = learn_decisions(
+        uncalibrated.select("val"),
+        calibration=info.evaluation.calibration,
+        thresholds=ThresholdRule(rule="fixed", fixed=0.25),
+        pos_weight=info.pos_weight,
+    )
+    np.testing.assert_array_equal(rescored.predictions.y_pred, expected.apply(uncalibrated.select("test")).y_pred)
+    assert np.broadcast_to(rescored.threshold, 5).tolist() == list(expected.thresholds.values())
+
+
+def test_chosen_records_are_scored_alone(one, tmp_path):
+    rescored = rescore(one, split="test", overrides={"intervals": {"n_resamples": 20}})
+    ecg_ids = rescored.predictions.ecg_id.tolist()[3:0:-1]
+    few = rescored.narrow(ecg_ids)
+    scores = write_rescored(few, tmp_path)
+    assert scores.overall["n_records"] == 3
+    assert pd.read_csv(tmp_path / "predictions.csv")["ecg_id"].tolist() == few.predictions.ecg_id.tolist()
+    assert sorted(few.predictions.ecg_id) == sorted(ecg_ids)
+    assert few.uncalibrated.ecg_id.tolist() == few.predictions.ecg_id.tolist()
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["source"]["n_chosen_records"] == 3
+    with pytest.raises(DataError, match="99999"):
+        rescored.narrow([99999])
+
+
+def test_what_has_other_predictions_or_decisions_has_another_folder():
+    def name(root=None, records=None, **changed):
+        return name_folder("test", NOTHING | changed, root=root, records=records)
+
+    assert name() == name(intervals={"level": 0.8}) == "test"
+    assert name(thresholds={"rule": "fixed", "fixed": 0.3}) == "test-fixed-0.3"
+    names = [
+        name(),
+        name(calibration={"method": "none"}),
+        name(thresholds={"rule": "youden"}),
+        name(prevalence=0.02),
+        name(prevalence={"MI": 0.02}),
+        name(root=Path("ecgs")),
+        name(records="17,25"),
+    ]
+    assert len(set(names)) == len(names)
+
+
+def test_predictions_from_elsewhere_are_read_with_what_was_assumed(tmp_path, caplog):
+    path = tmp_path / "mine.csv"
+    path.write_text("split,y_true_MI,y_prob_MI\ntest,1,0.9\nval,0,0.2\ntest,0,0.4\n")
+
+    def read(**changed):
+        arguments = {"predictions": None, "y_true": None, "y_prob": None, "class_names": None, "patient_id": None}
+        common = {"values": "probabilities", "split": "test", "overrides": NOTHING}
+        return read_predictions_files(**(arguments | common | changed))
+
+    rescored, source = read(predictions=path, overrides=NOTHING | {"intervals": {"level": 0.8}})
+    assert source == path
+    assert rescored.predictions.y_prob.tolist() == [[0.9], [0.4]]
+    assert rescored.settings.intervals.level == 0.8
+    assert len(rescored.source["assumptions"]) == 3
+    assert "patient_id is missing" in caplog.text
+    np.save(tmp_path / "t.npy", [[1, 0], [0, 1]])
+    arrays = {"y_true": tmp_path / "t.npy", "y_prob": tmp_path / "t.npy"}
+    assert read(**arrays, class_names="MI, CD")[0].predictions.class_names == ("MI", "CD")
+    with pytest.raises(ConfigError, match="class_names is missing: y_true, y_prob and class_names go together"):
+        read(**arrays)
+    with pytest.raises(ConfigError, match="thresholds are learned on a run's validation set, not on predictions files"):
+        read(predictions=path, overrides=NOTHING | {"thresholds": {"rule": "f1"}})
 
 
 def test_records_are_read_as_typed(tmp_path):
@@ -96,15 +130,9 @@ def test_records_are_read_as_typed(tmp_path):
         ("ecg_id\n1.5\n", "must have a whole number in each row of ecg_id"),
     ],
 )
-def test_records_that_are_none_are_told(tmp_path, content, message):
+def test_records_that_cannot_be_read_are_reported(tmp_path, content, message):
     path = tmp_path / "list.csv"
     if content:
         path.write_text(content)
     with pytest.raises(ConfigError, match=message):
         parse_records(str(path))
-
-
-def test_the_source_names_the_predictions(configuration):
-    source = read_run(configuration / "fold_0", split="test").source
-    assert Path(source["runs"][0]["path"]) == configuration / "fold_0"
-    assert json.dumps(source)

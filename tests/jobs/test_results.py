@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -6,13 +7,13 @@ import pytest
 
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.calibration import reliability_curve
-from ecgcls.evaluation.predictions import Predictions
 from ecgcls.evaluation.settings import Bootstrap
-from ecgcls.figures.confusion import draw_confusion_matrix
-from ecgcls.figures.curves import draw_reliability_curves
+from ecgcls.evaluation.predictions import Predictions
+from ecgcls.evaluation.settings import EvaluationSettings
 from ecgcls.jobs.results import write_confusion_matrices, write_results
 
 CLASSES = ("NORM", "LAFB/LPFB", "LAFB:LPFB")
+QUICK = EvaluationSettings(intervals=Bootstrap(n_resamples=20))
 
 
 def predict(split="test", n_records=60):
@@ -26,7 +27,7 @@ def predict(split="test", n_records=60):
 @pytest.mark.parametrize("split", ["val", "test"])
 def test_either_split_is_scored_and_drawn(tmp_path, split):
     predictions = predict(split)
-    scores = write_results(tmp_path, predictions, title="t", draw=split, more={"source": "s"})
+    scores = write_results(tmp_path, predictions, title="t", settings=QUICK, draw=split, more={"source": "s"})
     written = json.loads((tmp_path / "metrics.json").read_text())
     assert set(written) == {split, "source"}
     assert written[split]["overall"]["pr_auc"] == scores.overall["pr_auc"]
@@ -36,28 +37,27 @@ def test_either_split_is_scored_and_drawn(tmp_path, split):
 
 
 def test_both_splits_are_scored_and_the_curve_is_that_of_the_drawn_one(tmp_path):
-    said = predict(n_records=90)
-    split = np.repeat(["val", "test"], [30, 60])
-    both = Predictions(said.ecg_id, said.patient_id, said.strat_fold, split, said.y_true, said.y_prob, CLASSES)
-    assert write_results(tmp_path, both, title="t", draw="val").overall["n_records"] == 30
+    predictions = predict(n_records=90)
+    both = replace(predictions, split=np.repeat(["val", "test"], [30, 60]))
+    assert write_results(tmp_path, both, title="t", settings=QUICK, draw="val").overall["n_records"] == 30
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert {name: metrics[name]["overall"]["n_records"] for name in metrics} == {"val": 30, "test": 60}
     curve = pd.read_csv(tmp_path / "reliability.csv")
-    expected = reliability_curve(said.y_true[:30], said.y_prob[:30], CLASSES)
+    expected = reliability_curve(predictions.y_true[:30], predictions.y_prob[:30], CLASSES)
     pd.testing.assert_frame_equal(curve.drop(columns="recalibration"), expected, check_dtype=False)
 
 
 def test_the_split_to_draw_must_be_there(tmp_path):
     with pytest.raises(DataError, match="none of the 60 predictions is in split 'test'"):
-        write_results(tmp_path, predict("val"), title="t")
+        write_results(tmp_path, predict("val"), title="t", settings=QUICK)
     with pytest.raises(ConfigError, match="split must be one of val, test, got 'train'"):
-        write_results(tmp_path, predict(), title="t", draw="train")
+        write_results(tmp_path, predict(), title="t", settings=QUICK, draw="train")
     assert not list(tmp_path.iterdir())  # refused before anything is written
 
 
 def test_each_class_may_have_its_own_threshold(tmp_path):
     predictions = predict()
-    write_results(tmp_path, predictions, title="t", threshold=[0.2, 0.5, 1.0])
+    write_results(tmp_path, predictions, title="t", settings=QUICK, threshold=[0.2, 0.5, 1.0])
     by_class = json.loads((tmp_path / "metrics.json").read_text())["test"]["by_class"]
     for column, (name, at) in enumerate(zip(CLASSES, (0.2, 0.5, 1.0), strict=True)):
         predicted = predictions.y_prob[:, column] >= at
@@ -72,42 +72,13 @@ def test_two_classes_never_share_a_file(tmp_path):
     assert paths["LAFB:LPFB"].name == "confusion_matrix_LAFB-LPFB-2.png"
 
 
-def test_a_confusion_matrix_tells_counts_and_rates():
-    y_true = [[1]] * 8 + [[0]] * 12
-    y_prob = [[0.9]] * 6 + [[0.1]] * 2 + [[0.8]] * 3 + [[0.2]] * 9
-    ids = np.arange(20)
-    predictions = Predictions(ids, ids, ids, np.full(20, "test"), y_true, y_prob, ("MI",))
-    figure = draw_confusion_matrix(predictions, "MI", threshold=0.5, title="t")
-    cells = [text.get_text().split("\n")[0] for text in figure.axes[0].texts]
-    assert cells == ["9", "3", "2", "6"]
-    below = figure.get_supxlabel()
-    for rate in ("sensitivity 0.750", "specificity 0.750", "PPV 0.667", "NPV 0.818"):
-        assert rate in below
-
-
-def test_reliability_names_what_it_cannot_draw():
-    said = predict()
-    y_true = said.y_true.copy()
-    y_true[:, 1] = 0
-    undefined = Predictions(said.ecg_id, said.patient_id, said.strat_fold, said.split, y_true, said.y_prob, CLASSES)
-    figure = draw_reliability_curves(undefined, title="t")
-    labels = [
-        text.get_text()
-        for legend in [*figure.legends, figure.axes[0].get_legend()]
-        if legend
-        for text in legend.get_texts()
-    ]
-    assert any("LAFB/LPFB" in label and "no positive record" in label for label in labels)
-    assert any(label.startswith("NORM") and "n+" in label for label in labels)
-
-
 def test_intervals_are_written_unless_there_is_one_patient(tmp_path, caplog):
-    settings = Bootstrap(n_resamples=50, level=0.9)
-    scores = write_results(tmp_path, predict(), title="t", intervals=settings)
+    settings = EvaluationSettings(intervals=Bootstrap(n_resamples=50, level=0.9))
+    scores = write_results(tmp_path, predict(), title="t", settings=settings)
     table = pd.read_csv(tmp_path / "intervals.csv", index_col=["class", "metric"])
     assert table.loc[("overall", "pr_auc"), "value"] == scores.overall["pr_auc"]
     assert (table["low"] <= table["high"]).all()
     assert set(table["level"]) == {0.9}
-    write_results(tmp_path, predict(n_records=1), title="t", intervals=settings)
+    write_results(tmp_path, predict(n_records=1), title="t", settings=settings)
     assert not (tmp_path / "intervals.csv").exists()
     assert "all records are of one patient" in caplog.text

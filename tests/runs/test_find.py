@@ -1,135 +1,114 @@
-import json
+from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
+import yaml
 
-from ecgcls.errors import ConfigError, DataError
-from ecgcls.runs.directory import RunDirectory, find_run, name_output, open_run, place_run
+from ecgcls.errors import ConfigError
+from ecgcls.runs.directory import RunDirectory
+from ecgcls.runs.find import choose_configuration, list_configurations, name_output, open_run, place_run
+from ecgcls.runs.info import RunInfo
 
-
-@pytest.fixture
-def config():
-    return OmegaConf.create(
-        {"experiment": "e", "output_dir": "o", "fold": 2, "seed": 0, "overwrite": False, "optimizer": {"lr": 0.1}}
-    )
-
-
-def test_a_run_stands_under_experiment_model_variant_and_fold(config):
-    assert str(place_run(config, model="cnn1d", variant="").path) == "o/e/cnn1d/fold_2"
-    assert str(place_run(config, model="cnn1d", variant="seed=1").path) == "o/e/cnn1d/seed=1/fold_2"
-
-
-def test_an_absent_run_is_not_finished(tmp_path):
-    assert not RunDirectory(tmp_path / "none").is_finished
-
-
-@pytest.mark.parametrize(("status", "finished"), [("running", False), ("failed", False), ("finished", True)])
-def test_run_json_says_whether_a_run_is_finished(tmp_path, status, finished):
-    run = RunDirectory(tmp_path)
-    run.write_info({"status": status})
-    assert run.is_finished is finished
-
-
-def test_a_damaged_run_json_is_named(tmp_path):
-    (tmp_path / "run.json").write_text('{"status": "fini')
-    with pytest.raises(DataError, match=r"run\.json: damaged .*overwrite=true"):
-        _ = RunDirectory(tmp_path).is_finished
-
-
-def test_run_json_is_strict_json(tmp_path):
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        RunDirectory(tmp_path).write_info({"loss": float("nan")})
-    assert not (tmp_path / "run.json").exists()
-    RunDirectory(tmp_path).write_info({"loss": None})
-    assert json.loads((tmp_path / "run.json").read_text()) == {"loss": None}
-
-
-def test_another_configuration_is_refused_by_its_key(tmp_path, config):
-    (tmp_path / ".hydra").mkdir()
-    OmegaConf.save(config, tmp_path / ".hydra" / "config.yaml")
-    run = RunDirectory(tmp_path)
-    run.check_same_config(OmegaConf.merge(config, {"output_dir": "elsewhere", "overwrite": True}))
-    with pytest.raises(ConfigError, match=r"another configuration \(optimizer\.lr: 0\.1 there, 0\.2 asked\)"):
-        run.check_same_config(OmegaConf.merge(config, {"optimizer": {"lr": 0.2}}))
-
-
-def test_a_second_process_is_kept_out(tmp_path):
-    run = RunDirectory(tmp_path / "fold_0")
-    with (
-        run.locked(),
-        pytest.raises(ConfigError, match="another process is training this run"),
-        RunDirectory(tmp_path / "fold_0").locked(),
-    ):
-        pass
-    with run.locked():
-        pass  # the lock was given back
-
-
-def test_a_file_in_the_way_of_the_output_folder_is_named(tmp_path):
-    (tmp_path / "outputs").write_text("not a folder")
-    with pytest.raises(ConfigError, match=r"output_dir: .*outputs is a file, .*fold_0 cannot be made"):
-        RunDirectory(tmp_path / "outputs" / "e" / "fold_0").check_writable()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["outputs"]
+CHOICE = {"experiment": "e", "model": "cnn1d", "fold": 0, "variant": None, "run_dir": None}
 
 
 @pytest.fixture
 def outputs(tmp_path):
-    """Three finished runs of cnn1d (two variants), one of cnn2d that is still running."""
+    """Finished runs of cnn1d, of two variants, and of cnn2d, one of which is still running."""
     for place, status in [
         ("e/cnn1d/fold_0", "finished"),
         ("e/cnn1d/seed=1/fold_0", "finished"),
         ("e/cnn1d/seed=1/fold_3", "finished"),
         ("e/cnn2d/optimizer.lr=0.1/fold_0", "running"),
         ("other/cnn2d/optimizer.lr=0.1/fold_0", "finished"),
+        ("other/cnn2d/optimizer.lr=0.1/fold_1", "finished"),
     ]:
-        (tmp_path / place).mkdir(parents=True)
-        RunDirectory(tmp_path / place).write_info({"status": status})
+        write_run(tmp_path / place, status=status, n_folds=2 if place.startswith("other") else 5)
     return tmp_path
 
 
+def write_run(folder, *, status="finished", n_folds=5):
+    run = RunDirectory(folder)
+    run.write_info(RunInfo(status=status, fold=int(folder.name.removeprefix("fold_"))))
+    run.write_config(yaml.safe_dump({"folds": {"test": [[1]] * n_folds}}))
+
+
+def test_a_run_is_placed_under_experiment_model_variant_and_fold():
+    config = {"experiment": "e", "output_dir": Path("o"), "fold": 2}
+    assert place_run(config, model="cnn1d", variant="") == Path("o/e/cnn1d/fold_2")
+    assert place_run(config, model="cnn1d", variant="seed=1") == Path("o/e/cnn1d/seed=1/fold_2")
+
+
 @pytest.mark.parametrize(
-    ("asked", "place"),
+    ("choice", "place"),
     [
-        ({"experiment": "e", "model": "cnn1d", "fold": 0, "variant": None}, "e/cnn1d/fold_0"),
-        ({"experiment": "e", "model": "cnn1d", "fold": 0, "variant": "seed=1"}, "e/cnn1d/seed=1/fold_0"),
-        ({"experiment": "e", "model": "cnn1d", "fold": 3, "variant": None}, "e/cnn1d/seed=1/fold_3"),
-        ({"experiment": "other", "model": None, "fold": 0, "variant": None}, "other/cnn2d/optimizer.lr=0.1/fold_0"),
+        ({}, "e/cnn1d/fold_0"),
+        ({"variant": "seed=1"}, "e/cnn1d/seed=1/fold_0"),
+        ({"fold": 3}, "e/cnn1d/seed=1/fold_3"),
+        ({"experiment": "other", "model": None}, "other/cnn2d/optimizer.lr=0.1/fold_0"),
     ],
 )
-def test_a_run_is_found_by_what_names_it(outputs, asked, place):
-    assert find_run(outputs, **asked).path == outputs / place
+def test_a_run_is_found_by_what_names_it(outputs, choice, place):
+    found = choose_configuration(output_dir=outputs, **(CHOICE | choice))
+    assert found.folder == found.runs[0].path == outputs / place
+    assert found.is_single_run
+    again = choose_configuration(output_dir=Path("nowhere"), **(CHOICE | {"run_dir": outputs / place}))
+    assert again.runs == found.runs
+
+
+def test_all_folds_are_found_together(outputs):
+    choice = CHOICE | {"experiment": "other", "model": "cnn2d", "fold": "all"}
+    found = choose_configuration(output_dir=outputs, **choice)
+    assert [run.path.name for run in found.runs] == ["fold_0", "fold_1"]
+    assert not found.is_single_run
+    place = outputs / "other/cnn2d/optimizer.lr=0.1"
+    assert choose_configuration(output_dir=outputs, **(CHOICE | {"run_dir": place})).runs == found.runs
 
 
 @pytest.mark.parametrize(
-    ("changed", "message"),
+    ("choice", "message"),
     [
         ({"experiment": "othr"}, "othr: no such experiment; did you mean other"),
-        ({"model": None}, "has runs of cnn1d, cnn2d: say which with model=NAME"),
+        ({"model": None}, "has runs of cnn1d, cnn2d: choose one with model=NAME"),
         ({"model": "cnn3d"}, "no run of model=cnn3d; did you mean"),
         ({"fold": 4}, "no run of fold=4; there are fold_0, fold_3"),
         ({"variant": "seed=2"}, "no run of variant='seed=2'; did you mean seed=1"),
         ({"model": "cnn2d"}, "this run is running, not finished"),
+        ({"model": "cnn2d", "fold": "all"}, "no finished fold here"),
+        ({"variant": "seed=1", "fold": "all"}, r"2 of 5 folds finished, fold=1,2,4 missing; fold=all needs"),
+        ({"run_dir": Path("nowhere")}, "run_dir: there is no folder nowhere"),
     ],
 )
-def test_a_run_that_cannot_be_found_is_told(outputs, changed, message):
-    asked = {"experiment": "e", "model": "cnn1d", "fold": 0, "variant": None}
+def test_a_run_that_cannot_be_found_is_reported(outputs, choice, message):
     with pytest.raises(ConfigError, match=message):
-        find_run(outputs, **(asked | changed))
+        choose_configuration(output_dir=outputs, **(CHOICE | choice))
 
 
 def test_two_variants_are_never_guessed(outputs):
-    RunDirectory(outputs / "e/cnn1d/fold_0").empty()
-    (outputs / "e/cnn1d/seed=2/fold_0").mkdir(parents=True)
-    RunDirectory(outputs / "e/cnn1d/seed=2/fold_0").write_info({"status": "finished"})
-    with pytest.raises(ConfigError, match="has 2 variants: say which with variant=NAME, one of seed=1 or seed=2"):
-        find_run(outputs, experiment="e", model="cnn1d", fold=0, variant=None)
+    RunDirectory(outputs / "e/cnn1d/fold_0").clear()
+    write_run(outputs / "e/cnn1d/seed=2/fold_0")
+    with pytest.raises(ConfigError, match="has 2 variants: choose one with variant=NAME, one of seed=1 or seed=2"):
+        choose_configuration(output_dir=outputs, **CHOICE)
 
 
-def test_another_folder_than_a_runs_is_told(outputs):
+def test_another_folder_than_a_runs_is_reported(outputs):
     with pytest.raises(ConfigError, match=r"not the folder of a run; did you mean .*seed=1/fold_0\?"):
         open_run(outputs / "e/cnn1d/seed=1")
     with pytest.raises(ConfigError, match=r"a run's folder is called fold_<k> and has a run\.json"):
         open_run(outputs)
+    where = CHOICE | {"run_dir": outputs / "e/cnn1d/seed=1", "is_single_run": True}
+    with pytest.raises(ConfigError, match=r"not the folder of a run; did you mean .*seed=1/fold_0\?"):
+        choose_configuration(output_dir=outputs, **where)
+
+
+def test_every_configuration_of_an_experiment_is_listed(outputs):
+    found = list_configurations(outputs / "e")
+    assert [one.folder for one in found] == [
+        outputs / "e/cnn1d",
+        outputs / "e/cnn1d/seed=1",
+        outputs / "e/cnn2d/optimizer.lr=0.1",
+    ]
+    assert [len(one.runs) for one in found] == [1, 2, 0]
+    assert found[2].unfinished == {0: "running"}
 
 
 def test_results_of_two_inputs_have_two_names():

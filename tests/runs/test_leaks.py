@@ -1,19 +1,20 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from ecgcls.errors import DataError
 from ecgcls.evaluation.predictions import Predictions
+from ecgcls.runs.info import RunInfo
 from ecgcls.runs.leaks import check_standardizer, log_official_test, read_log
 
-INFO = {
-    "synthetic": False,
-    "experiment": "default",
-    "model": "cnn1d",
-    "variant": "",
-    "fold": 4,
-    "seed": 0,
-    "data": {"fingerprint": {"ptbxl_database.csv": "d" * 64}},
-}
+INFO = RunInfo(
+    status="running",
+    experiment="default",
+    model="cnn1d",
+    fold=4,
+    data={"fingerprint": {"ptbxl_database.csv": "d" * 64}, "parts": {"train": {"records_sha256": "a" * 64}}},
+)
 
 
 def predict(strat_folds):
@@ -21,9 +22,9 @@ def predict(strat_folds):
     return Predictions(ids, ids, strat_folds, np.full(len(ids), "test"), ids[:, None] % 2, ids[:, None] / 10, ("MI",))
 
 
-def log_it(folder, strat_folds, info=INFO, **config):
+def log_it(folder, strat_folds, info=INFO, **identity):
     return log_official_test(
-        predict(strat_folds), info, run=folder / "fold_4", output_dir=folder, config=config, command="run"
+        predict(strat_folds), info, run=folder / "fold_4", output_dir=folder, identity=identity, command="run"
     )
 
 
@@ -44,18 +45,16 @@ def test_every_look_at_the_official_test_fold_is_logged_and_counted(tmp_path):
 def test_folds_are_one_configuration_and_other_data_are_counted_apart(tmp_path):
     log_it(tmp_path, [10], lr=0.1, fold=4)
     log_it(tmp_path, [10], lr=0.1, fold=0)
-    other = INFO | {"data": {"fingerprint": {"ptbxl_database.csv": "e" * 64}}}
+    other = replace(INFO, data={"fingerprint": {"ptbxl_database.csv": "e" * 64}})
     assert log_it(tmp_path, [10], info=other)["n_scored_before"] == 0
     assert log_it(tmp_path, [10], lr=0.3)["n_configurations_before"] == 1
 
 
 def test_simulated_ecgs_have_no_official_test_fold(tmp_path):
-    assert log_it(tmp_path, [10], info=INFO | {"synthetic": True}) is None
+    assert log_it(tmp_path, [10], info=replace(INFO, synthetic=True)) is None
 
 
-def test_the_standardiser_must_come_from_the_training_part():
-    data = {"parts": {"train": {"records_sha256": "a" * 64}}}
-    check_standardizer("a" * 64, data)
-    check_standardizer(None, data)  # a checkpoint of version 0.1.0
-    with pytest.raises(DataError, match="leak: the standardiser was fitted on other records"):
-        check_standardizer("b" * 64, data)
+def test_the_standardizer_must_come_from_the_training_part():
+    check_standardizer("a" * 64, INFO)
+    with pytest.raises(DataError, match="leak: the standardizer was fitted on other records"):
+        check_standardizer("b" * 64, INFO)

@@ -7,9 +7,11 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from ecgcls.errors import ConfigError, DataError
+from ecgcls.jobs.load import load_run
 from ecgcls.models.cnn1d import CNN1D
 from ecgcls.models.random_features import RandomFeatures
 from ecgcls.training.baselines import MetadataBaseline
+from tests.in_process import fit
 
 
 def simulate(n_records=400):
@@ -28,7 +30,7 @@ def test_without_columns_everyone_gets_the_training_prevalence():
     assert baseline.n_parameters == 2
 
 
-def test_age_and_sex_are_a_logistic_regression_of_standardised_columns():
+def test_age_and_sex_are_a_logistic_regression_of_standardized_columns():
     records, y_true = simulate()
     baseline = MetadataBaseline(columns=["age", "sex"])
     baseline.fit(records, y_true)
@@ -40,7 +42,7 @@ def test_age_and_sex_are_a_logistic_regression_of_standardised_columns():
     assert fitted["MI"]["coefficients"][0] > 0.5 > abs(fitted["CD"]["coefficients"][0])
 
 
-def test_ages_of_300_count_as_90_and_missing_ones_are_said():
+def test_ages_of_300_count_as_90_and_missing_ones_have_a_column():
     records, y_true = simulate()
     records.loc[:49, "age"] = np.nan
     baseline = MetadataBaseline(columns=["age", "sex"])
@@ -70,31 +72,12 @@ def test_random_features_learn_in_the_head_alone():
 
 
 def test_a_baseline_run_is_scored_as_any_other_and_has_no_net(synthetic_root, tmp_path):
-    import hydra
-    from ecgcls.fit import train
-    from hydra import compose
-
-    from ecgcls.config import CONF_DIR, check
-    from ecgcls.jobs.load import load_run
-    from ecgcls.runs.directory import RunDirectory
-
-    with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        config = compose(
-            "config",
-            overrides=[
-                "model=age_sex",
-                f"data.root={synthetic_root}",
-                f"data.store_dir={tmp_path}",
-                "trainer.accelerator=cpu",
-                f"output_dir={tmp_path}",
-            ],
-        )
-    check(config)
-    run = RunDirectory(tmp_path / "fold_0")
-    train(config, run, model="age_sex", variant="")
-    assert run.is_finished
+    run = fit(tmp_path / "fold_0", synthetic_root, "model=age_sex")
     info = run.read_info()
-    assert run.read_metrics()["test"]["overall"]["n_records"] == info["data"]["parts"]["test"]["n_records"]
-    assert info["n_parameters"] == 15
+    assert info.is_finished
+    assert info.kind == "baseline"
+    assert run.read_metrics()["test"]["overall"]["n_records"] == info.data["parts"]["test"]["n_records"]
+    assert info.n_parameters == 15
+    assert list(json.loads((run.path / "baseline.json").read_text())["classes"]) == list(info.class_names)
     with pytest.raises(ConfigError, match="a baseline has no net that could be applied or explained"):
         load_run(run.path)

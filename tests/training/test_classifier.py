@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from ecgcls.errors import ConfigError
 from ecgcls.models.cnn1d import CNN1D
-from ecgcls.training.classifier import ECGClassifier, Standardizer
+from ecgcls.training.classifier import ECGClassifier
 from ecgcls.training.losses import WeightedBCE
 from ecgcls.training.metrics import MacroAveragePrecision
 
@@ -28,20 +28,6 @@ def classifier():
         scheduler=functools.partial(torch.optim.lr_scheduler.ConstantLR, factor=1.0, total_iters=0),
         metrics={"pr_auc": MacroAveragePrecision(num_labels=2)},
     )
-
-
-def test_standardizer_gives_zero_mean_and_unit_sd():
-    signal = torch.randn(50, 12, 200, dtype=torch.float64) * torch.arange(1, 13)[:, None] + 5
-    mean, sd = signal.mean(dim=(0, 2)), signal.std(dim=(0, 2), correction=0)
-    standardised = Standardizer(mean, sd)(signal)
-    torch.testing.assert_close(standardised.mean(dim=(0, 2)), torch.zeros(12, dtype=torch.float64), atol=1e-9, rtol=0)
-    torch.testing.assert_close(
-        standardised.std(dim=(0, 2), correction=0), torch.ones(12, dtype=torch.float64), atol=1e-9, rtol=0
-    )
-
-
-def test_standardizer_only_centres_a_lead_that_is_always_flat():
-    assert Standardizer(torch.tensor([2.0]), torch.tensor([0.0]))(torch.full((1, 1, 4), 2.5)).tolist() == [[[0.5] * 4]]
 
 
 def test_forward_takes_raw_millivolt(classifier):

@@ -1,0 +1,97 @@
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ecgcls.data.synthetic import write_synthetic
+from ecgcls.errors import ConfigError
+from ecgcls.jobs.external import predict_data_set
+from ecgcls.jobs.rescore import rescore
+from ecgcls.runs.find import open_configuration
+
+
+@pytest.fixture(scope="module")
+def elsewhere(synthetic_root, tmp_path_factory):
+    """The run's data set at another place."""
+    folder = tmp_path_factory.mktemp("moved") / "ecgs"
+    shutil.copytree(synthetic_root, folder, ignore=shutil.ignore_patterns(".ecgcls"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def another(tmp_path_factory):
+    """A data set of other simulated patients, who have the same numbers."""
+    folder = tmp_path_factory.mktemp("another") / "ecgs"
+    write_synthetic(folder, n_records=50, seed=9, sampling_rate_hz=100)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def one(configuration):
+    return open_configuration(configuration / "fold_0")
+
+
+@pytest.fixture(scope="module")
+def predict(tmp_path_factory):
+    """Predict a data set; its signal store is kept for the next test."""
+    store_dir = tmp_path_factory.mktemp("store")
+
+    def predict(one, root, *, split="test", overrides=None):
+        return predict_data_set(
+            one,
+            root=root,
+            split=split,
+            missing_records="error",
+            store_dir=store_dir,
+            device="cpu",
+            overrides=overrides or {},
+        )
+
+    return predict
+
+
+@pytest.mark.parametrize("split", ["test", "val"])
+def test_the_net_predicts_of_its_own_data_what_the_run_predicted(predict, one, elsewhere, split):
+    stored = rescore(one, split=split, overrides={})
+    again = predict(one, elsewhere, split=split)
+    assert again.source["is_own_data_set"]
+    assert again.predictions.ecg_id.tolist() == stored.predictions.ecg_id.tolist()
+    np.testing.assert_array_equal(again.predictions.y_true, stored.predictions.y_true)
+    np.testing.assert_allclose(again.predictions.y_prob, stored.predictions.y_prob, rtol=1e-4)
+    assert again.threshold == stored.threshold
+    pd.testing.assert_frame_equal(
+        again.groups.loc[again.predictions.ecg_id],
+        stored.groups.loc[again.predictions.ecg_id],
+        check_names=False,
+        check_dtype=False,
+    )
+
+
+def test_all_labeled_records_of_another_data_set_are_scored(predict, configuration, another):
+    whole = open_configuration(configuration)
+    single = [predict(open_configuration(run.path), another) for run in whole.runs]
+    database = pd.read_csv(another / "ptbxl_database.csv").set_index("ecg_id")
+    for found in single:
+        assert not found.source["is_own_data_set"]
+        assert len(found.predictions) + found.source["n_without_label"] == len(database)
+    together = predict(whole, another).predictions
+    mean = np.mean([found.predictions.y_prob for found in single], axis=0)
+    np.testing.assert_allclose(together.y_prob, mean, rtol=1e-6)
+    is_normal = ["'NORM'" in database.loc[ecg_id, "scp_codes"] for ecg_id in together.ecg_id]
+    assert together.y_true[:, together.class_names.index("NORM")].tolist() == is_normal  # labels by hand
+
+
+def test_nets_are_never_averaged_over_their_own_training_records(predict, configuration, elsewhere):
+    with pytest.raises(ConfigError, match="holds the records that the nets were trained on"):
+        predict(open_configuration(configuration), elsewhere)
+
+
+def test_another_data_set_has_no_validation_part(predict, one, another):
+    with pytest.raises(ConfigError, match="is another data set than the run's own, all of it is test"):
+        predict(one, another, split="val")
+
+
+def test_another_data_set_is_evaluated_with_the_runs_settings(predict, one, another):
+    settings = predict(one, another, overrides={"intervals": {"level": 0.8, "method": None}}).settings
+    assert settings == one.evaluation.replace_with({"intervals": {"level": 0.8}})
