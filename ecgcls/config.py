@@ -84,20 +84,10 @@ _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 
 def check_arguments(command: Callable[..., Any], config: Mapping[str, Any]) -> dict[str, Any]:
-    """Hold a command's configuration against its signature.
+    """Hold a command's resolved configuration against its signature; return the arguments of the call, paths as `Path`.
 
-    Parameters
-    ----------
-    command
-        A function whose parameters are all keywords with annotations; ``**name: Unpack[SomeTypedDict]`` stands for the
-        keys of the typed dict.
-    config
-        The resolved configuration.
-
-    Returns
-    -------
-    dict
-        The arguments of the call, paths as `Path`.
+    The parameters of `command` are all keywords with annotations; ``**name: Unpack[SomeTypedDict]`` is for the keys of
+    the typed dict.
 
     Raises
     ------
@@ -137,13 +127,7 @@ def read_parameters(command: Callable[..., Any]) -> tuple[dict[str, Any], set[st
 
 
 def check_run(config: RunConfig) -> None:
-    """Refuse values of a run's own settings that are out of their range.
-
-    Raises
-    ------
-    ConfigError
-        Naming the setting, what was expected and what was given.
-    """
+    """Refuse values of a run's own settings that are out of their range."""
     if not _PLAIN_NAME.fullmatch(config["experiment"]):
         raise ConfigError(
             f"experiment must be a name of letters, digits, '.', '_', '+' and '-', got {config['experiment']!r}"
@@ -163,13 +147,7 @@ def check_run(config: RunConfig) -> None:
 
 
 def check_group(key: str, node: Any) -> None:
-    """Hold a choice of a group against the classes and functions that it names.
-
-    Raises
-    ------
-    ConfigError
-        Naming the first key that is unknown, missing or of the wrong type.
-    """
+    """Hold a choice of a group against the classes and functions that it names, as `check_arguments` does."""
     if not isinstance(node, dict):
         raise ConfigError(f"{key}: expected a choice of this group, got {node!r}")
     if "_target_" in node:

@@ -31,14 +31,8 @@ def name_variant(
 ) -> str:
     """Write into a folder's name what distinguishes a configuration from the default one of the same model.
 
-    Two configurations that differ in anything but the fold and where things are have different names.
-
-    Parameters
-    ----------
-    config, choices
-        The composed configuration with its interpolations, and the choice made in each group.
-    default_config, default_choices
-        What the same choices give without further overrides; and the choices made by default.
+    Two configurations that differ in anything but the fold and where things are have different names. `config` is
+    composed with its interpolations; `default_config` is what the same choices give without further overrides.
 
     Returns
     -------

@@ -16,18 +16,7 @@ _N_SHOWN = 80  # rows of a table on the screen
 
 
 def inspect_labels(*, data: Mapping[str, Any], task: Mapping[str, Any], folds: Mapping[str, Any]) -> Audit:
-    """Audit the labels of a data set.
-
-    Parameters
-    ----------
-    data, task, folds
-        The choices of these groups.
-
-    Raises
-    ------
-    DataError
-        If a table of the data set is missing or malformed.
-    """
+    """Audit the labels of a data set; the parameters are the choices of these groups."""
     source: Source = build_part("data", split_settings(data)[0])
     source.prepare()
     records = complete_strat_folds(source.read_records())

@@ -61,15 +61,7 @@ class NetFitter:
         return sum(parameter.numel() for parameter in self.classifier.net.parameters())
 
     def fit(self, data: ECGDataModule, folder: Path, *, resume: bool) -> pd.DataFrame:
-        """Train.
-
-        Raises
-        ------
-        ConfigError
-            What only Lightning finds wrong, or no epoch was worth keeping.
-        KeyboardInterrupt
-            If training was interrupted.
-        """
+        """Train; what only Lightning finds wrong, or a training without an epoch worth keeping, is a `ConfigError`."""
         last = folder / "last.ckpt"
         checkpoint = str(last) if resume and last.is_file() else None
         try:
@@ -87,13 +79,7 @@ class NetFitter:
         return history.table.copy()  # predicting restores the callbacks of the best epoch
 
     def predict(self, data: ECGDataModule, folder: Path) -> Predicted:
-        """Predict; the rows of all processes are brought together in each.
-
-        Raises
-        ------
-        DataError
-            If a probability is not finite.
-        """
+        """Predict; the rows of all processes are brought together in each. Probabilities must be finite."""
         best = str(folder / "best.ckpt")
         batches: Any = self.trainer.predict(self.classifier, datamodule=data, ckpt_path=best, weights_only=True)
         predicted = {}
