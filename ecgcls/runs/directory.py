@@ -98,7 +98,8 @@ class RunDirectory:
 
     def read_groups(self) -> pd.DataFrame:
         """Return the subgroups of the predicted records: by ecg_id, a column of text per grouping."""
-        return pd.read_csv(self.path / "groups.csv", index_col="ecg_id", dtype=str, keep_default_na=False)
+        table = pd.read_csv(self.path / "groups.csv", dtype=str, keep_default_na=False)
+        return table.astype({"ecg_id": int}).set_index("ecg_id")
 
     def write_groups(self, groups: pd.DataFrame) -> None:
         """Replace the subgroups of the predicted records."""
@@ -134,7 +135,7 @@ class RunDirectory:
         ConfigError
             Naming the keys that differ.
         """
-        if not (self.path / _CONFIG).is_file():
+        if not self.is_begun and not (self.path / _CONFIG).is_file():
             return
         existing = identify(self.read_config())
         differing = [key for key in sorted(existing.keys() | identity.keys()) if existing.get(key) != identity.get(key)]
