@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ecgcls.evaluation.metrics import METRICS, overall_metrics
+from ecgcls.evaluation.metrics import METRICS, class_metrics, overall_metrics
 from ecgcls.files import write_atomically
 from ecgcls.identity import flatten
 from ecgcls.runs.configuration import Configuration
@@ -232,8 +232,8 @@ def _describe_evaluation(
     )
     learned, thresholds = info.decisions, ", ".join(f"{name} {at:.3g}" for name, at in info.thresholds.items())
     return {
-        "measures": "On pooled test records, each tested once by a net that had not seen its patient: PR-AUC (average "
-        "precision), ROC-AUC, F1, MCC, sensitivity, specificity, predictive values, Brier score, calibration; macro means "
+        "measures": "On pooled test records, each tested once by a net that had not seen its patient: "
+        f"{', '.join(metric.label for metric in METRICS.values())}, calibration; PR-AUC is average precision; macro means "
         f"over the classes; {100 * info.evaluation.intervals.level:g} % intervals from a bootstrap over patients.",
         "performance": f"{performance} (macro, pooled, {len(one.tested)} test records of "
         f"{len(np.unique(one.tested.patient_id))} patients); by class in `metrics_by_class.csv` and `intervals.csv`.",
@@ -245,11 +245,11 @@ def _describe_evaluation(
 
 
 def _tabulate_classes(one: Configuration) -> str:
-    columns = ("pr_auc", "roc_auc", "f1", "sensitivity", "specificity", "precision", "npv")
-    heads = ["positive", *(METRICS[key].label for key in columns)]
+    shown = class_metrics()
+    heads = ["positive", *(metric.label for metric in shown)]
     lines = [f"| class | {' | '.join(heads)} |", f"|---|{'---:|' * len(heads)}"]
     for name, row in one.scores.by_class.iterrows():
-        cells = [f"{row['n_positive']:.0f}", *(_format(float(row[key])) for key in columns)]
+        cells = [f"{row['n_positive']:.0f}", *(_format(float(row[metric.key])) for metric in shown)]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from ecgcls import __version__
-from ecgcls.evaluation.metrics import METRICS
+from ecgcls.evaluation.metrics import class_metrics
 from ecgcls.files import write_atomically
 from ecgcls.reporting import charts
 from ecgcls.reporting.cards import write_cards
@@ -26,9 +26,9 @@ from ecgcls.reporting.facts import compare_versions, describe_data, list_checks,
 from ecgcls.reporting.gallery import collect_galleries
 from ecgcls.reporting.statistics import (
     CALIBRATION,
-    LEADERBOARD,
     compare_with_best,
     describe_calibration,
+    list_leaderboard,
     summarize_configuration,
 )
 from ecgcls.runs.configuration import Configuration
@@ -37,7 +37,6 @@ MAX_BYTES = 9_900_000
 """Of a page: the explained ECGs get what the rest leaves."""
 
 _HERE = Path(__file__).parent
-_BY_CLASS = ("pr_auc", "roc_auc", "f1", "sensitivity", "specificity", "precision", "npv")
 
 
 def write_report(experiment_dir: Path, *, output: Path, data_root: Path | None = None) -> Path:
@@ -104,9 +103,9 @@ def _collect_content(experiment: Experiment, *, data_root: Path | None) -> dict[
         "version": __version__,
         "n_records": len(widest),
         "n_patients": len(np.unique(widest.patient_id)),
-        "shown": LEADERBOARD,
+        "shown": list_leaderboard(),
         "columns": {"n_positive": "Positives", "prevalence": "Prevalence"}
-        | {key: METRICS[key].label for key in _BY_CLASS},
+        | {metric.key: metric.label for metric in class_metrics()},
         "board": [summarize_configuration(one) for one in configurations],
         "comparisons": compare_with_best(configurations),
         "calibration_columns": CALIBRATION,

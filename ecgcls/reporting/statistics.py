@@ -12,8 +12,6 @@ from ecgcls.evaluation.intervals import bootstrap
 from ecgcls.evaluation.metrics import OVERALL, RANKING, overall_metrics
 from ecgcls.runs.configuration import Configuration
 
-LEADERBOARD = {metric.key: metric.label for metric in overall_metrics(headline=True)}
-"""Metrics of the leaderboard, with their labels."""
 CALIBRATION = {
     "ece_mass": "ECE (equal mass)",
     "ece_width": "ECE (equal width)",
@@ -23,6 +21,11 @@ CALIBRATION = {
     "intercept": "Intercept",
 }
 """Columns of the table of calibration."""
+
+
+def list_leaderboard() -> dict[str, str]:
+    """Return the metrics of the leaderboard, with their labels."""
+    return {metric.key: metric.label for metric in overall_metrics(headline=True)}
 
 
 def summarize_configuration(one: Configuration) -> dict[str, Any]:
@@ -35,7 +38,7 @@ def summarize_configuration(one: Configuration) -> dict[str, Any]:
         "fit_s": one.fit_s,
         "intervals": find_intervals(one),
     }
-    for key in LEADERBOARD:
+    for key in list_leaderboard():
         mean, sd = one.over_folds.loc[("overall", key), ["mean", "sd"]].astype(float)
         line[key] = {"mean": mean, "sd": sd, "pooled": one.scores.overall[key]}
     return line
@@ -45,7 +48,7 @@ def find_intervals(one: Configuration) -> dict[str, tuple[float, float] | None]:
     """Return the interval of each metric of the leaderboard, as the runs evaluate it; None with only one patient."""
     tested = one.tested
     if len(np.unique(tested.patient_id)) < 2:
-        return dict.fromkeys(LEADERBOARD)
+        return dict.fromkeys(list_leaderboard())
     table = bootstrap(
         tested.y_true,
         tested.y_prob,
@@ -55,7 +58,7 @@ def find_intervals(one: Configuration) -> dict[str, tuple[float, float] | None]:
         settings=one.evaluation.intervals,
     )
     low, high = table["low"].to_dict(), table["high"].to_dict()
-    return {key: (low[OVERALL, key], high[OVERALL, key]) for key in LEADERBOARD}
+    return {key: (low[OVERALL, key], high[OVERALL, key]) for key in list_leaderboard()}
 
 
 def compare_with_best(configurations: Sequence[Configuration]) -> list[dict[str, Any]]:
