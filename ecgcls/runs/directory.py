@@ -128,7 +128,7 @@ class RunDirectory:
 
     def check_same_config(self, identity: Mapping[str, Any]) -> None:
         """Refuse a folder that was made for another configuration; `identity` is from `ecgcls.identity.identify`."""
-        if not (self.path / _CONFIG).is_file():
+        if not self.is_begun and not (self.path / _CONFIG).is_file():
             return
         existing = identify(self.read_config())
         differing = [key for key in sorted(existing.keys() | identity.keys()) if existing.get(key) != identity.get(key)]

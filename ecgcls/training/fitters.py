@@ -1,5 +1,6 @@
 """Two ways to fit, with one shape: a net with Lightning, a baseline in closed form."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ from ecgcls.training.baselines import MetadataBaseline
 from ecgcls.training.callbacks import History
 from ecgcls.training.classifier import ECGClassifier
 from ecgcls.training.gathering import gather_rows, leave_group
+
+log = logging.getLogger(__name__)
 
 Predicted = dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]
 """By part the rows of the cohort ``(record,)`` and their probabilities ``(record, class)``."""
@@ -64,6 +67,8 @@ class NetFitter:
         """Train; what only Lightning finds wrong, or a training without an epoch worth keeping, is a `ConfigError`."""
         last = folder / "last.ckpt"
         checkpoint = str(last) if resume and last.is_file() else None
+        if checkpoint:
+            log.info("Resuming from %s", checkpoint)
         try:
             self.trainer.fit(self.classifier, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         except MisconfigurationException as error:

@@ -38,7 +38,6 @@ class Synthetic(PTBXL):
         ConfigError, DataError
             As `ecgcls.data.synthetic.write_synthetic`.
         """
-        log.warning("data=synthetic: simulated ECGs, not patients'; no number from them says anything about patients")
         write_synthetic(
             self.root, n_records=self.n_records, seed=self.synthetic_seed, sampling_rate_hz=self.sampling_rate_hz
         )
