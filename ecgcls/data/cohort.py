@@ -145,7 +145,8 @@ def _find_learnable(
     y_train: NDArray[np.bool_], class_names: NDArray[np.str_], task: Task, fold: int
 ) -> NDArray[np.bool_]:
     """Return which classes have both a positive and a negative record in the training set, ``(class,)``."""
-    learnable = y_train.any(axis=0) & ~y_train.all(axis=0)
+    n_positive = y_train.sum(axis=0)
+    learnable: NDArray[np.bool_] = (n_positive > 0) & (n_positive < len(y_train))
     absent = ", ".join(class_names[~learnable])
     if absent and task.absent_classes == "error":
         raise DataError(

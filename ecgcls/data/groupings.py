@@ -1,5 +1,7 @@
 """Subgroups of records, from the columns of PTB-XL's table: by patient, device, site and noise."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -48,7 +50,7 @@ def _name_decade(age: float) -> str:
     return f"{decade} to {decade + 9}"
 
 
-def _name_value(value: object) -> str:
+def _name_value(value: Any) -> str:
     if pd.isna(value):
         return "unknown"
     return f"{value:.15g}" if isinstance(value, int | float | np.number) else " ".join(str(value).split())

@@ -48,25 +48,18 @@ _RECORDS_PER_PROCESS = 1000  # with fewer, another process costs more time than 
 
 @dataclass(frozen=True)
 class SignalStore:
-    """The signals of a data set, memory-mapped.
-
-    Attributes
-    ----------
-    signals_uv
-        ``(record, lead, sample)`` int16, microvolt, mapped read-only.
-    ecg_ids
-        ``(record,)``: which record a row holds.
-    sums_uv, squares_uv
-        ``(record, lead)`` int64: the exact sum and sum of squares of the samples.
-    manifest
-        What the store was built from; ``content_sha256`` identifies the signals wherever they are stored.
-    """
+    """The signals of a data set, memory-mapped."""
 
     signals_uv: NDArray[np.int16]
+    """``(record, lead, sample)``, microvolt, mapped read-only."""
     ecg_ids: NDArray[np.int64]
+    """``(record,)``: which record a row holds."""
     sums_uv: NDArray[np.int64]
+    """``(record, lead)``: the exact sum of the samples."""
     squares_uv: NDArray[np.int64]
+    """``(record, lead)``: the exact sum of their squares."""
     manifest: dict[str, Any]
+    """What the store was built from; ``content_sha256`` identifies the signals wherever they are stored."""
 
     @property
     def n_samples(self) -> int:
@@ -112,10 +105,8 @@ def open_store(
 
     Parameters
     ----------
-    root
-        The data set's folder.
-    filenames
-        Each record's path below `root` without an extension, indexed by ecg_id.
+    root, filenames
+        The data set's folder, and each record's path below it without an extension, indexed by ecg_id.
     sampling_rate_hz
         The sampling rate that the records must have.
     store_dir
@@ -162,7 +153,21 @@ def _build(folder: Path, root: Path, filenames: pd.Series, sampling_rate_hz: int
     """Read every record into a store that appears as a whole or not at all."""
     building = folder.with_name(f"{folder.name}.building")
     try:
-        _write(building, root, filenames, sampling_rate_hz, fingerprint)
+        building.mkdir(parents=True)
+        log.info("Reading %d records from %s into %s", len(filenames), root, folder.parent)
+        content = _write_signals(building, [root / name for name in filenames], sampling_rate_hz)
+        ecg_ids = filenames.index.to_numpy(dtype=np.int64)
+        np.savez(building / "records.npz", ecg_ids=ecg_ids, sums_uv=content.sums_uv, squares_uv=content.squares_uv)
+        manifest = {
+            "layout_version": _LAYOUT_VERSION,
+            "fingerprint": fingerprint,
+            "content_sha256": hashlib.sha256(content.sha256 + ecg_ids.tobytes()).hexdigest(),
+            "sampling_rate_hz": sampling_rate_hz,
+            "lead_names": list(LEADS),
+            "n_without_checksum": content.n_without_checksum,
+            "signals_file": _stamp(building / "signals.npy"),
+        }
+        (building / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
         if _fingerprint(root, filenames, sampling_rate_hz) != fingerprint:
             raise DataError(f"{root}: files changed while they were read; run the command again")
         if folder.exists():
@@ -170,13 +175,21 @@ def _build(folder: Path, root: Path, filenames: pd.Series, sampling_rate_hz: int
         building.rename(folder)
     finally:
         shutil.rmtree(building, ignore_errors=True)
+    if content.n_without_checksum:
+        log.warning("%d records carry no checksum: they could not be verified", content.n_without_checksum)
 
 
-def _write(folder: Path, root: Path, filenames: pd.Series, sampling_rate_hz: int, fingerprint: str) -> None:
-    """Read every record and write a store into `folder`."""
-    folder.mkdir(parents=True)
-    log.info("Reading %d records from %s into %s", len(filenames), root, folder.parent)
-    paths = [root / name for name in filenames]
+class _Content(NamedTuple):
+    """What is known about records that are in ``signals.npy``."""
+
+    sums_uv: NDArray[np.int64]
+    squares_uv: NDArray[np.int64]
+    n_without_checksum: int
+    sha256: bytes  # one for every `_CHUNK` records
+
+
+def _write_signals(folder: Path, paths: list[Path], sampling_rate_hz: int) -> _Content:
+    """Read every record and write ``signals.npy``."""
     n_samples = read_record(paths[0]).signal_uv.shape[1]  # all others must have as many
     shape = (len(paths), len(LEADS), n_samples)
     with (folder / "signals.npy").open("wb") as file:
@@ -185,43 +198,20 @@ def _write(folder: Path, root: Path, filenames: pd.Series, sampling_rate_hz: int
     starts = range(0, len(paths), _CHUNK)
     chunks = [paths[start : start + _CHUNK] for start in starts]
     offsets = [n_header + start * len(LEADS) * n_samples * 2 for start in starts]  # bytes
-    store_chunk = partial(
-        _store_chunk,
-        folder / "signals.npy",
-        sampling_rate_hz=sampling_rate_hz,
-        n_samples=n_samples,
-        first=filenames.iloc[0],
-    )
+    write_chunk = partial(_write_chunk, folder / "signals.npy", sampling_rate_hz, n_samples, paths[0])
     n_processes = _count_processes(len(paths))
     with (
         ProcessPoolExecutor(n_processes, get_context("fork")) if n_processes > 1 else nullcontext() as pool,
         tqdm(total=len(paths), desc="Reading ECGs", unit=" records", disable=None) as progress,  # none in a log file
     ):
-        stored = []
-        for one in (pool.map if pool else map)(store_chunk, offsets, chunks):
-            stored.append(one)
+        written = []
+        for one in (pool.map if pool else map)(write_chunk, offsets, chunks):
+            written.append(one)
             progress.update(len(one.sums_uv))
     with (folder / "signals.npy").open("rb+") as file:
         os.fsync(file.fileno())
-    sums_uv = np.concatenate([chunk.sums_uv for chunk in stored])
-    squares_uv = np.concatenate([chunk.squares_uv for chunk in stored])
-    n_without_checksum = sum(chunk.n_without_checksum for chunk in stored)
-    ecg_ids = filenames.index.to_numpy(dtype=np.int64)
-    np.savez(folder / "records.npz", ecg_ids=ecg_ids, sums_uv=sums_uv, squares_uv=squares_uv)
-    content = hashlib.sha256(b"".join(chunk.sha256 for chunk in stored) + ecg_ids.tobytes())
-    manifest = {
-        "layout_version": _LAYOUT_VERSION,
-        "fingerprint": fingerprint,
-        "content_sha256": content.hexdigest(),
-        "sampling_rate_hz": sampling_rate_hz,
-        "shape": list(shape),
-        "lead_names": list(LEADS),
-        "n_without_checksum": n_without_checksum,
-        "signals_file": _stamp(folder / "signals.npy"),
-    }
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
-    if n_without_checksum:
-        log.warning("%d records carry no checksum: they could not be verified", n_without_checksum)
+    sums_uv, squares_uv, n_without_checksum, sha256 = zip(*written, strict=True)
+    return _Content(np.concatenate(sums_uv), np.concatenate(squares_uv), sum(n_without_checksum), b"".join(sha256))
 
 
 def _count_processes(n_records: int) -> int:
@@ -231,18 +221,9 @@ def _count_processes(n_records: int) -> int:
     return min(len(os.sched_getaffinity(0)), 8, n_records // _RECORDS_PER_PROCESS)
 
 
-class _StoredChunk(NamedTuple):
-    """What is known about some records that are in ``signals.npy``."""
-
-    sums_uv: NDArray[np.int64]
-    squares_uv: NDArray[np.int64]
-    sha256: bytes
-    n_without_checksum: int
-
-
-def _store_chunk(
-    signals_path: Path, offset: int, paths: list[Path], *, sampling_rate_hz: int, n_samples: int, first: str
-) -> _StoredChunk:
+def _write_chunk(
+    signals_path: Path, sampling_rate_hz: int, n_samples: int, first: Path, offset: int, paths: list[Path]
+) -> _Content:
     """Read some records and write their signals into a file, starting at an offset in bytes."""
     records = [read_record(path) for path in paths]
     for path, record in zip(paths, records, strict=True):
@@ -266,7 +247,7 @@ def _store_chunk(
         file.seek(offset)
         file.write(signals_uv.data)
     n_without_checksum = sum(not record.has_checksums for record in records)
-    return _StoredChunk(sums_uv, squares_uv, hashlib.sha256(signals_uv.data).digest(), n_without_checksum)
+    return _Content(sums_uv, squares_uv, n_without_checksum, hashlib.sha256(signals_uv.data).digest())
 
 
 def _energy(sums_uv: NDArray[np.int64], squares_uv: NDArray[np.int64], n_samples: int) -> NDArray[np.int64]:
@@ -278,12 +259,8 @@ def _load(folder: Path, fingerprint: str) -> SignalStore | None:
     """Map a finished store; None if there is none, or if it is incomplete or damaged."""
     try:
         manifest = json.loads((folder / "manifest.json").read_text())
-        is_intact = (
-            manifest["fingerprint"] == fingerprint
-            and manifest["layout_version"] == _LAYOUT_VERSION
-            and manifest["signals_file"] == _stamp(folder / "signals.npy")
-        )
-        if not is_intact:
+        found = manifest["fingerprint"], manifest["layout_version"], manifest["signals_file"]
+        if found != (fingerprint, _LAYOUT_VERSION, _stamp(folder / "signals.npy")):
             return None
         with np.load(folder / "records.npz") as records:
             arrays = {name: records[name] for name in ("ecg_ids", "sums_uv", "squares_uv")}
