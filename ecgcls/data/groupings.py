@@ -17,7 +17,7 @@ GROUPINGS = {
     "electrodes_problems": "Electrode problems",
 }
 """Columns of the table by which records are grouped, and their titles."""
-_NAMES = {"sex": {0: "male", 1: "female"}, "validated_by_human": {True: "yes", False: "no"}}
+_NAMES: dict[str, dict[Any, str]] = {"sex": {0: "male", 1: "female"}, "validated_by_human": {True: "yes", False: "no"}}
 _NOISES = ("baseline_drift", "static_noise", "burst_noise", "electrodes_problems")  # text if there is some, else empty
 
 
