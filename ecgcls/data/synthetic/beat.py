@@ -46,6 +46,10 @@ class Lobe:
         """Add (x, y, z) in mV."""
         self.vector = self.vector + np.asarray(vector)
 
+    def scale(self, gain: float) -> None:
+        """Multiply the voltage."""
+        self.vector = self.vector * gain
+
 
 @dataclass
 class Beat:
@@ -63,7 +67,7 @@ class Beat:
     def scale_qrs(self, gain: float) -> None:
         """Multiply the voltage of QRS."""
         for lobe in self.qrs.values():
-            lobe.vector = lobe.vector * gain
+            lobe.scale(gain)
 
     def stretch_qrs(self, factor: float) -> None:
         """Multiply the duration of QRS."""
