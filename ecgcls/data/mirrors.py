@@ -15,7 +15,6 @@ import urllib.request
 import zipfile
 from pathlib import Path, PurePosixPath
 from random import random
-from typing import Protocol
 from urllib.parse import quote, urlsplit
 
 import urllib3
@@ -40,13 +39,6 @@ _LINE = re.compile(r"([0-9a-fA-F]{64})\s+\*?(\S.*)")
 _TRIES = 6
 _MAX_WAIT_S = 300
 _MIN_BYTES_PER_S = 1000  # of a file that takes longer than the timeout
-
-
-class Mirror(Protocol):
-    """Something that holds the files of a data set."""
-
-    def read(self, path: str, sha256: str | None = None) -> bytes:
-        """Return a file's bytes; DataError if there is none, it cannot be read, or its SHA-256 differs."""
 
 
 class WebMirror:
@@ -82,7 +74,7 @@ class WebMirror:
         self._is_closed.set()
 
     def read(self, path: str, sha256: str | None = None) -> bytes:
-        """Return a file's bytes, after as many attempts as it takes."""
+        """Return a file's bytes; DataError if there is none, it cannot be read, or its SHA-256 differs."""
         url = self._url + quote(path)
         problem = ""
         for attempt in range(_TRIES):
@@ -103,7 +95,8 @@ class WebMirror:
             except DataError as error:
                 problem, pause_s = f"{error}; it arrived so {_TRIES} times", None
             except HTTPError as error:
-                problem, pause_s = f"{url}: {_describe(error)}", None
+                text = str(error.reason if isinstance(error, MaxRetryError) and error.reason else error)
+                problem, pause_s = f"{url}: {re.sub(r'^.*object at 0x.*?: ', '', text)}", None
             if attempt + 1 < _TRIES:
                 self._wait(pause_s, attempt, url)
         is_lost = " 404 " in f"{problem} " and url.endswith(SUMS)
@@ -152,7 +145,7 @@ class ZipMirror:
         self._folder = lists[0].removesuffix(SUMS)
 
     def read(self, path: str, sha256: str | None = None) -> bytes:
-        """Return a file's bytes."""
+        """Return a file's bytes, as `WebMirror.read`."""
         where = f"{self._path}: {self._folder}{path}"
         try:
             content = self._archive.read(self._folder + path)
@@ -162,6 +155,10 @@ class ZipMirror:
             raise DataError(f"{where}: the archive is damaged here ({error})") from error
         _check_sum(content, sha256, where)
         return content
+
+
+Mirror = WebMirror | ZipMirror
+"""What holds the files of a data set."""
 
 
 def parse_sums(text: str) -> dict[str, str]:
@@ -179,12 +176,11 @@ def parse_sums(text: str) -> dict[str, str]:
     """
     sums = {}
     for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip():
-            continue
         found = _LINE.fullmatch(line.strip())
-        if not found:
+        if found:
+            sums[_check_path(found[2].removeprefix("./"), SUMS)] = found[1].lower()
+        elif line.strip():
             raise DataError(f"{SUMS}, line {number}: expected '<sha256> <path>', got {line[:80]!r}")
-        sums[_check_path(found[2].removeprefix("./"), SUMS)] = found[1].lower()
     return sums
 
 
@@ -202,12 +198,6 @@ def _check_sum(content: bytes, sha256: str | None, where: str) -> None:
         raise DataError(
             f"{where}: damaged: {len(content):,} bytes with SHA-256 {found[:12]}..., {SUMS} says {sha256[:12]}..."
         )
-
-
-def _describe(error: HTTPError) -> str:
-    reason = error.reason if isinstance(error, MaxRetryError) and error.reason else error
-    text = str(reason)
-    return text.partition(": ")[2] if ": " in text and "object at 0x" in text else text  # without a memory address
 
 
 def _open_pool(url: str, timeout_s: float) -> urllib3.PoolManager:

@@ -22,7 +22,7 @@ from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -66,13 +66,9 @@ class SignalStore:
         """Samples of each lead."""
         return self.signals_uv.shape[2]
 
-    @cached_property
-    def _row_of(self) -> pd.Series:
-        return pd.Series(np.arange(len(self.ecg_ids)), index=self.ecg_ids)
-
     def find_rows(self, ecg_ids: Iterable[int]) -> NDArray[np.int64]:
         """Return the rows that hold these records."""
-        return self._row_of.loc[list(ecg_ids)].to_numpy()
+        return pd.Series(np.arange(len(self.ecg_ids)), index=self.ecg_ids).loc[list(ecg_ids)].to_numpy()
 
     def read_mv(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the signals of these rows, ``(record, lead, sample)`` in mV, as `ecgcls.data.signals.to_millivolt`."""
@@ -199,7 +195,9 @@ def _write_signals(folder: Path, paths: list[Path], sampling_rate_hz: int) -> _C
     chunks = [paths[start : start + _CHUNK] for start in starts]
     offsets = [n_header + start * len(LEADS) * n_samples * 2 for start in starts]  # bytes
     write_chunk = partial(_write_chunk, folder / "signals.npy", sampling_rate_hz, n_samples, paths[0])
-    n_processes = _count_processes(len(paths))
+    n_processes = 1  # where processes cannot be forked
+    if sys.platform == "linux":
+        n_processes = min(len(os.sched_getaffinity(0)), 8, len(paths) // _RECORDS_PER_PROCESS)
     with (
         ProcessPoolExecutor(n_processes, get_context("fork")) if n_processes > 1 else nullcontext() as pool,
         tqdm(total=len(paths), desc="Reading ECGs", unit=" records", disable=None) as progress,  # none in a log file
@@ -214,27 +212,18 @@ def _write_signals(folder: Path, paths: list[Path], sampling_rate_hz: int) -> _C
     return _Content(np.concatenate(sums_uv), np.concatenate(squares_uv), sum(n_without_checksum), b"".join(sha256))
 
 
-def _count_processes(n_records: int) -> int:
-    """Return how many processes read; one where processes cannot be forked, or cost more time than they save."""
-    if sys.platform != "linux":
-        return 1
-    return min(len(os.sched_getaffinity(0)), 8, n_records // _RECORDS_PER_PROCESS)
-
-
 def _write_chunk(
     signals_path: Path, sampling_rate_hz: int, n_samples: int, first: Path, offset: int, paths: list[Path]
 ) -> _Content:
     """Read some records and write their signals into a file, starting at an offset in bytes."""
     records = [read_record(path) for path in paths]
-    for path, record in zip(paths, records, strict=True):
-        if record.sampling_rate_hz != sampling_rate_hz:
+    for path, (signal_uv, rate_hz, _) in zip(paths, records, strict=True):
+        if rate_hz != sampling_rate_hz:
+            raise DataError(f"{path}: sampled at {rate_hz:g} Hz, data.sampling_rate_hz asks for {sampling_rate_hz}")
+        if signal_uv.shape[1] != n_samples:
             raise DataError(
-                f"{path}: sampled at {record.sampling_rate_hz:g} Hz, data.sampling_rate_hz asks for {sampling_rate_hz}"
-            )
-        if record.signal_uv.shape[1] != n_samples:
-            raise DataError(
-                f"{path}: {record.signal_uv.shape[1]} samples, {n_samples} expected as in {first}: all records must "
-                "have one length"
+                f"{path}: {signal_uv.shape[1]} samples, {n_samples} expected as in {first}: all records must have one "
+                "length"
             )
     signals_uv = np.stack([record.signal_uv for record in records], dtype="<i2")
     sums_uv = signals_uv.sum(axis=2, dtype=np.int64)

@@ -89,7 +89,12 @@ class Task:
             If `class_order` names a class that does not exist, or `k` exceeds their number.
         """
         class_of = self.class_of_statement(statements)
-        class_names = self._order_classes(list(dict.fromkeys(class_of.values())))
+        class_names = list(dict.fromkeys(class_of.values()))
+        if unknown := [name for name in self.class_order if name not in class_names]:
+            raise ConfigError(
+                f"task.class_order: {', '.join(unknown)} is not a class of this task; it has {', '.join(class_names)}"
+            )
+        class_names = list(dict.fromkeys([*self.class_order, *class_names]))
         column = {name: position for position, name in enumerate(class_names)}
         y_true = np.zeros((len(scp_codes), len(class_names)), dtype=np.bool_)
         known = set(statements.index)
@@ -128,11 +133,3 @@ class Task:
         chosen = statements if self.statements == "all" else statements[statements[self.statements]]
         classes = chosen.index if self.classes == "statement" else chosen[self.classes]
         return dict(zip(chosen.index, classes, strict=True))
-
-    def _order_classes(self, names: list[str]) -> list[str]:
-        unknown = [name for name in self.class_order if name not in names]
-        if unknown:
-            raise ConfigError(
-                f"task.class_order: {', '.join(unknown)} is not a class of this task; it has {', '.join(names)}"
-            )
-        return list(dict.fromkeys([*self.class_order, *names]))

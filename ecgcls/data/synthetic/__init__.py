@@ -5,13 +5,8 @@ PTB-XL has: ``ptbxl_database.csv`` (28 columns), ``scp_statements.csv``, and WFD
 ``records500/`` (format 16, 1000 per mV, so one unit is a microvolt; one folder per thousand records). Beside them are
 ``SYNTHETIC.json``, with the settings, and a README.
 
-Modules, in the order in which a record passes them:
-
-- `plan`: which patients, statements, records and strat_folds there are; a `spec.EcgSpec` defines what one record shows;
-- `beat`: lobes, a normal and an ectopic beat; `pathology`: what the statements change in the patient's beat;
-- `rhythm`: when beats occur; `noise`: what the electrodes add;
-- `signal`: all of this together, ten seconds of the leads in `leads`;
-- `tables`: the CSV files; `write`: the whole data set, a source of records that writes itself on first use.
+A record passes `plan`, which says who has which statements, `pathology`, which changes the lobes of a `beat`, `rhythm`,
+`noise` and `signal`, and is written by `write`, with the `tables`. Nothing here is from a patient.
 
 Conventions: a patient's records share diagnosis, heart and strat_fold, and differ in rate, rhythm and noise. The mix of
 superclasses follows PTB-XL (NORM 44 %, MI 25, STTC 24, CD 22, HYP 12, none 2), and so do the likelihoods: 0 for form

@@ -16,7 +16,6 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,11 +89,13 @@ def normal_beat(rng: np.random.Generator, age: float) -> Beat:
     voltage = np.exp(rng.normal(0.06 - 0.002 * (age - 45), 0.17))
     for lobe in beat.qrs.values():
         lobe.vector = turn @ lobe.vector * voltage * np.exp(rng.normal(0, 0.13))
-    half_turn = 0.5 * (turn + np.eye(3))
     t_gain = np.exp(rng.normal(0.05 - 0.003 * (age - 45), 0.25))
-    _turn(beat.st_t.values(), t_turn @ half_turn, t_gain)
+    for lobe in beat.st_t.values():
+        lobe.vector = t_turn @ (0.5 * (turn + np.eye(3))) @ lobe.vector * t_gain
     p_gain = np.exp(rng.normal(0, 0.22))
-    _turn(beat.p.values(), _rotation(rng, (5, 8, 8)), p_gain)
+    p_turn = _rotation(rng, (5, 8, 8))
+    for lobe in beat.p.values():
+        lobe.vector = p_turn @ lobe.vector * p_gain
     beat.stretch_qrs(float(np.clip(rng.normal(1.0, 0.06), 0.86, 1.13)))
     chest = np.array([0.85, 1.1, 1, 1, 1, 1]) * np.exp(np.interp(np.arange(6), [0, 2.5, 5], rng.normal(0, 0.13, 3)))
     beat.lead_gain = np.concatenate([np.exp(rng.normal(0, 0.05, 2)), chest])
@@ -138,11 +139,6 @@ def _textbook_beat(rng: np.random.Generator) -> Beat:
     }
     pr_s = float(np.clip(rng.normal(0.155, 0.016), 0.125, 0.192))
     return Beat(p, qrs, st_t, -0.046, 0.046, pr_s, t_end_ms / 1000, np.ones(8))
-
-
-def _turn(lobes: Iterable[Lobe], rotation: Vector, gain: float) -> None:
-    for lobe in lobes:
-        lobe.vector = rotation @ lobe.vector * gain
 
 
 def _rotation(rng: np.random.Generator, sd_deg: tuple[float, float, float]) -> Vector:

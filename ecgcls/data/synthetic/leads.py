@@ -33,9 +33,8 @@ DOWER = np.array(
 )
 """From dipole to leads: rows I, II, V1..V6, columns x, y, z (Dower et al. 1980)."""
 
-# I = LA - RA, II = LL - RA, Vn = electrode - (RA + LA + LL) / 3
 ELECTRODES_TO_LEADS = np.zeros((8, 9))
-"""Rows I, II, V1..V6, columns `ELECTRODES`."""
+"""Rows I = LA - RA, II = LL - RA, Vn = electrode - (RA + LA + LL) / 3, columns `ELECTRODES`."""
 ELECTRODES_TO_LEADS[0, :3] = -1, 1, 0
 ELECTRODES_TO_LEADS[1, :3] = -1, 0, 1
 ELECTRODES_TO_LEADS[2:, :3] = -1 / 3
@@ -43,18 +42,7 @@ ELECTRODES_TO_LEADS[2:, 3:] = np.eye(6)
 
 
 def complete_leads(independent_mv: NDArray[np.float64]) -> NDArray[np.int16]:
-    """Round to microvolts and add III, AVR, AVL and AVF.
-
-    Parameters
-    ----------
-    independent_mv
-        (8, sample) in mV: I, II, V1..V6.
-
-    Returns
-    -------
-    numpy.ndarray
-        (sample, lead) in microvolt, leads as in `LEADS`.
-    """
+    """Round I, II, V1..V6 in mV, (8, sample), to microvolts and add the other leads: (sample, lead) as in `LEADS`."""
     ecg_uv = np.empty((independent_mv.shape[1], len(LEADS)), np.int16)
     independent_uv = np.rint(independent_mv * 1000).astype(np.int32)
     i, ii = independent_uv[0], independent_uv[1]

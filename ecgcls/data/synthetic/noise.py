@@ -21,18 +21,8 @@ _TREMOR_MV = np.array([1, 1, 1, 0.55, 0.55, 0.55, 0.55, 0.55, 0.55]) * 0.0028
 def draw_noise(spec: EcgSpec, *, seed: int, rng: np.random.Generator, t_s: Vector, breath_hz: float) -> Vector:
     """Draw the noise of one record in the eight independent leads, (8, sample), in mV.
 
-    Parameters
-    ----------
-    spec
-        Which electrodes are bad, and whether all are noisy.
-    seed
-        The data set's seed, for the noise above 50 Hz.
-    rng
-        The record's generator.
-    t_s
-        (sample,): time from the start of the record.
-    breath_hz
-        Breathing rate, which moves the chest.
+    `rng` is the record's generator; `seed`, the data set's, is for the noise above 50 Hz. `t_s`, (sample,), starts with
+    the record; breathing moves the chest.
     """
     # Everything is drawn, used or not, so that a flag changes its own noise and nothing else.
     sd = _TREMOR_MV * np.exp(rng.normal(0, 0.45, 9))

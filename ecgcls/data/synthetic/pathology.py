@@ -38,8 +38,7 @@ def patient_beat(spec: EcgSpec, *, seed: int) -> Beat:
     _change_chambers(beat, spec.severity)
     size = float(np.exp(rng.normal(0, 0.12)))
     _slow_conduction(beat, spec.severity, size, rng)
-    _block_right_bundle(beat, spec.severity, size)
-    _block_left_bundle(beat, spec.severity, size, rng)
+    _block_bundles(beat, spec.severity, size, rng)
     _infarct(beat, spec.severity, spec.infarction_stage, rng)
     _change_st_t(beat, spec.severity)
     _notch_qrs(beat, spec.severity, rng)
@@ -103,8 +102,8 @@ def _slow_conduction(beat: Beat, severity: Severity, size: float, rng: np.random
         beat.pr_s = 0.222 + 0.088 * s
 
 
-def _block_right_bundle(beat: Beat, severity: Severity, size: float) -> None:
-    """Delay the right ventricle: r' to the right and front, without left forces that hide it."""
+def _block_bundles(beat: Beat, severity: Severity, size: float, rng: np.random.Generator) -> None:
+    """Delay the right ventricle: r' to the right and front. Or let QRS go slowly from right to left, ST-T back."""
     q = beat.qrs
     if (s := severity.get("IRBBB")) is not None:
         q["base"].scale(0.5)
@@ -120,10 +119,6 @@ def _block_right_bundle(beat: Beat, severity: Severity, size: float) -> None:
         beat.j_s = max(beat.j_s, 0.094 + 0.014 * s)
         beat.st_t["t"].push((0.06, 0.0, 0.20))
         beat.st_t["late_st"].push((0.02, 0.0, 0.06))
-
-
-def _block_left_bundle(beat: Beat, severity: Severity, size: float, rng: np.random.Generator) -> None:
-    """Let QRS go slowly from right to left, and ST-T the other way."""
     if (s := severity.get("CLBBB")) is not None:
         y = rng.uniform(-0.35, 0.30)
         gain = size * float(np.exp(rng.normal(0, 0.12)))

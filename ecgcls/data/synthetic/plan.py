@@ -8,6 +8,7 @@ All records of a patient are in one strat_fold; the strat_folds are balanced by 
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -15,8 +16,6 @@ import numpy as np
 
 from ecgcls.data.synthetic.leads import ELECTRODES
 from ecgcls.data.synthetic.spec import PLAN_STREAM, EcgSpec
-
-_N_STRAT_FOLDS = 10
 
 # Superclasses that occur together, and how many patients in a thousand have them.
 _PROFILES: tuple[tuple[tuple[str, ...], int], ...] = (
@@ -89,23 +88,21 @@ def _plan_patients(n_records: int, rng: np.random.Generator) -> list[Patient]:
 
 def _assign_strat_folds(patients: list[Patient]) -> None:
     """Rarest superclass first, assign each patient where it has the fewest records (Sechidis et al. 2011)."""
-    frequency: dict[str, int] = {}
+    frequency: Counter[str] = Counter()
     for patient in patients:
-        for name in patient.superclasses or ("none",):
-            frequency[name] = frequency.get(name, 0) + patient.n_records
-    n_in: dict[str, list[int]] = {name: [0] * _N_STRAT_FOLDS for name in frequency}
-    size = [0] * _N_STRAT_FOLDS
+        frequency.update(dict.fromkeys(patient.superclasses or ("none",), patient.n_records))
+    n_in: Counter[tuple[str, int]] = Counter()  # records by superclass and strat_fold
+    size: Counter[int] = Counter()
 
     def rarest(patient: Patient) -> str:
         return min(patient.superclasses or ("none",), key=lambda name: (frequency[name], name))
 
     for patient in sorted(patients, key=lambda p: (frequency[rarest(p)], rarest(p), -p.n_records)):
-        wanted = n_in[rarest(patient)]
-        best = min(range(_N_STRAT_FOLDS), key=lambda fold: (wanted[fold], size[fold]))
-        patient.strat_fold = best + 1
-        size[best] += patient.n_records
+        name = rarest(patient)
+        patient.strat_fold = min(range(1, 11), key=lambda fold: (n_in[name, fold], size[fold]))
+        size[patient.strat_fold] += patient.n_records
         for name in patient.superclasses or ("none",):
-            n_in[name][best] += patient.n_records
+            n_in[name, patient.strat_fold] += patient.n_records
 
 
 def _plan_patient_records(patient: Patient, rng: np.random.Generator) -> list[PlannedRecord]:

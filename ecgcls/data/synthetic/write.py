@@ -1,9 +1,4 @@
-"""The data set as a source of records, which writes itself on first use.
-
-It is written under a lock: each file and folder as a whole or not at all, never over other data.
-
-Reference: WFDB header format, https://physionet.org/physiotools/wag/header-5.htm
-"""
+"""The data set as a source of records, which writes itself on first use, under a lock, and never over other data."""
 
 import json
 import logging
@@ -73,23 +68,11 @@ class Synthetic(PTBXL):
 def write_synthetic(
     root: Path, *, n_records: int, seed: int, sampling_rate_hz: Literal[100, 500], show_progress: bool = True
 ) -> None:
-    """Write a data set of simulated ECGs in PTB-XL's layout, or what is missing of it.
+    """Write a data set of simulated ECGs in PTB-XL's layout into `root`, or what is missing of it.
 
-    The same arguments always write the same bytes, and 100 and 500 Hz show the same ECGs. Existing files are kept; if
-    nothing is missing, the call returns at once.
-
-    Parameters
-    ----------
-    root
-        Folder of the data set, created if needed. It must hold no other data set.
-    n_records
-        50..21,799; every superclass has a record in any seven of the ten strat_folds.
-    seed
-        0 or more.
-    sampling_rate_hz
-        Which of `records100/` and `records500/` to write.
-    show_progress
-        Whether to draw a progress bar on stderr, if that is a terminal.
+    The same arguments always write the same bytes, and 100 and 500 Hz show the same ECGs. Each file and folder appears
+    as a whole or not at all; existing ones are kept. With 50 to 21,799 records, every superclass has one in any seven
+    of the ten strat_folds.
 
     Raises
     ------
@@ -146,8 +129,8 @@ def _is_complete(root: Path, wanted: dict[str, int], sampling_rate_hz: int) -> b
     return all((root / name).exists() for name in (*_TEXTS, f"records{sampling_rate_hz}"))
 
 
-def _format(values: dict[str, int]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in values.items())
+def _format(note: dict[str, int]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in note.items())
 
 
 def _write_missing(
@@ -156,12 +139,13 @@ def _write_missing(
     root.mkdir(parents=True, exist_ok=True)
     for leftover in root.glob(".*.tmp"):  # of a process that was killed: this one has the lock
         _remove(leftover)
-    records = plan_records(wanted["n_records"], wanted["seed"])
+    seed = wanted["seed"]
+    records = plan_records(wanted["n_records"], seed)
     texts = {
         _NOTE: json.dumps(wanted, indent=2) + "\n",
         "README.txt": _README,
         STATEMENTS_CSV: STATEMENTS_PATH.read_text(encoding="utf-8"),
-        DATABASE_CSV: format_database(records, wanted["seed"]),
+        DATABASE_CSV: format_database(records, seed),
     }
     for name in _TEXTS:
         if not (root / name).exists():
@@ -171,14 +155,12 @@ def _write_missing(
         return
     log.info("Simulating %d ECGs at %d Hz into %s", len(records), sampling_rate_hz, root)
     temporary = root / f".{folder.name}.tmp"
-    temporary.mkdir()
     try:
-        for record in tqdm(
-            records, desc="Writing synthetic ECGs", unit=" records", disable=None if show_progress else True
-        ):
+        is_hidden = None if show_progress else True  # None: where stderr is no terminal
+        for record in tqdm(records, desc="Writing synthetic ECGs", unit=" records", disable=is_hidden):
             # Without 'records100/': the folder still has its temporary name.
             stem = temporary / name_record(record.spec.ecg_id, sampling_rate_hz).split("/", 1)[1]
-            ecg_uv = simulate_ecg(record.spec, seed=wanted["seed"], sampling_rate_hz=sampling_rate_hz)
+            ecg_uv = simulate_ecg(record.spec, seed=seed, sampling_rate_hz=sampling_rate_hz)
             _write_wfdb(stem, ecg_uv, sampling_rate_hz)
         temporary.replace(folder)
     except BaseException:
@@ -188,7 +170,7 @@ def _write_missing(
 
 def _write_wfdb(stem: Path, ecg_uv: NDArray[np.int16], sampling_rate_hz: int) -> None:
     """Write ``stem.dat`` (format 16, sample by sample) and ``stem.hea``; wfdb.wrsamp is ten times slower."""
-    stem.parent.mkdir(exist_ok=True)
+    stem.parent.mkdir(parents=True, exist_ok=True)
     file = f"{stem.name}.dat"
     checksums = (ecg_uv.sum(axis=0, dtype=np.int64) % 65536).tolist()
     lines = [f"{stem.name} {len(LEADS)} {sampling_rate_hz} {len(ecg_uv)}"]
