@@ -84,13 +84,12 @@ def format_lost_kinds(audit: Audit) -> list[str]:
 
 def _tabulate_statements(listed: pd.DataFrame, statements: pd.DataFrame, task: Task) -> pd.DataFrame:
     class_of = task.class_of_statement(statements)
-    table = pd.crosstab(listed["statement"], listed["likelihood"]).reindex(statements.index, fill_value=0)
-    table.columns = [f"n_at_{value:g}" for value in table.columns]
-    table.insert(0, "n_records", table.sum(axis=1))
-    for kind in reversed(_KINDS):
-        table.insert(0, kind, statements[kind])
-    table.insert(0, "class", [class_of.get(name, "") for name in table.index])
-    kept = table[(table["class"] != "") | (table["n_records"] > 0)].rename_axis("statement")
+    counts = pd.crosstab(listed["statement"], listed["likelihood"]).reindex(statements.index, fill_value=0)
+    classes = pd.Series([class_of.get(name, "") for name in statements.index], statements.index, name="class")
+    n_records = counts.sum(axis=1).rename("n_records")
+    counts.columns = [f"n_at_{value:g}" for value in counts.columns]
+    table = pd.concat([classes, statements[[*_KINDS]], n_records, counts], axis=1).rename_axis("statement")
+    kept = table[(table["class"] != "") | (table["n_records"] > 0)]
     return kept.sort_values(["class", "n_records"], ascending=[True, False], kind="stable")
 
 

@@ -103,25 +103,18 @@ def read_leads(path: Path, choose: _Choose) -> Record:
     _compare_checksums(samples.sum(axis=1, dtype=np.int64).tolist(), header.checksums, path)
     chosen = samples[order]  # (lead, sample)
     names, scales = [header.names[number] for number in order], [header.scales[number] for number in order]
-    if set(scales) == {_PTBXL_SCALE} and chosen.min() != _INT16_MISSING:
+    if {*scales} <= {_PTBXL_SCALE} and chosen.min(initial=0) != _INT16_MISSING:
         return Record(chosen, header.sampling_rate_hz, has_checksums=True)
-    if not all(scale.gain for scale in scales):
+    gains, baselines, units = zip(*scales, strict=True)
+    if 0 in gains:
         raise DataError(f"{path}: a gain of 0 in the header: the signals are not calibrated")
-    physical = (chosen - np.array([[scale.baseline] for scale in scales])) / [[scale.gain] for scale in scales]
+    physical = (chosen - np.array(baselines)[:, None]) / np.array(gains)[:, None]
     physical[chosen == _INT16_MISSING] = np.nan
-    signal_uv = _to_microvolt(physical, names, [scale.unit for scale in scales], path)
-    return Record(signal_uv, header.sampling_rate_hz, has_checksums=True)
+    return Record(_to_microvolt(physical, names, units, path), header.sampling_rate_hz, has_checksums=True)
 
 
-class _Scale(NamedTuple):
-    """How to convert a lead's samples to a voltage: ``(sample - baseline) / gain``, in `unit`."""
-
-    gain: float
-    baseline: float
-    unit: str
-
-
-_PTBXL_SCALE = _Scale(1000, 0, "mV")  # a sample is a microvolt
+_Scale = tuple[float, float, str]  # gain, baseline, unit of a lead: its voltage is (sample - baseline) / gain
+_PTBXL_SCALE: _Scale = (1000, 0, "mV")  # a sample is a microvolt
 
 
 class _Header(NamedTuple):
@@ -169,7 +162,7 @@ def _parse_scale(gain: str, zero: str) -> _Scale:
     found = _GAIN.fullmatch(gain)
     if found is None:
         raise ValueError(gain)
-    return _Scale(float(found[1]), float(int(zero) if found[2] is None else found[2]), found[3])
+    return float(found[1]), float(int(zero) if found[2] is None else found[2]), found[3]
 
 
 def read_file(path: str) -> bytes:
@@ -237,7 +230,7 @@ def _to_microvolt(
     if n_missing.any():
         leads = ", ".join(f"{name} ({count})" for name, count in zip(names, n_missing, strict=True) if count)
         raise DataError(f"{path}: missing samples (NaN) in {leads}; repair the record or take its row out of the CSV")
-    microvolt = np.rint(physical * np.array([[_MICROVOLT_PER_UNIT[unit.lower()]] for unit in units]))
+    microvolt = np.rint(physical * np.array([_MICROVOLT_PER_UNIT[unit.lower()] for unit in units])[:, None])
     if np.abs(microvolt).max(initial=0) > 32767:
         raise DataError(
             f"{path}: a sample of {np.abs(microvolt).max() / 1000:.1f} mV; an ECG stays within 32.767 mV: "

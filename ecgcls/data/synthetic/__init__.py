@@ -6,7 +6,7 @@ PTB-XL has: ``ptbxl_database.csv`` (28 columns), ``scp_statements.csv``, and WFD
 ``SYNTHETIC.json``, with the settings, and a README.
 
 A record passes `plan`, which says who has which statements, `pathology`, which changes the lobes of a `beat`, `rhythm`,
-`noise` and `signal`, and is written by `write`, with the `tables`. Nothing here is from a patient.
+`leads` (and their noise) and `signal`, and is written by `write`, with the `tables`. Nothing here is from a patient.
 
 Conventions: a patient's records share diagnosis, heart and strat_fold, and differ in rate, rhythm and noise. The mix of
 superclasses follows PTB-XL (NORM 44 %, MI 25, STTC 24, CD 22, HYP 12, none 2), and so do the likelihoods: 0 for form

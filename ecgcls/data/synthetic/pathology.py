@@ -8,7 +8,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ecgcls.data.synthetic.beat import Beat, Lobe, Vector, normal_beat
+from ecgcls.data.synthetic.beat import Beat, Lobe, normal_beat
+from ecgcls.data.synthetic.leads import Vector
 from ecgcls.data.synthetic.spec import PATIENT_STREAM, EcgSpec
 
 Severity = Mapping[str, float]

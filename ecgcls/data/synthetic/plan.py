@@ -17,25 +17,13 @@ import numpy as np
 from ecgcls.data.synthetic.leads import ELECTRODES
 from ecgcls.data.synthetic.spec import PLAN_STREAM, EcgSpec
 
-# Superclasses that occur together, and how many patients in a thousand have them.
-_PROFILES: tuple[tuple[tuple[str, ...], int], ...] = (
-    (("NORM",), 410),
-    ((), 20),
-    (("NORM", "CD"), 20),
-    (("CD",), 80),
-    (("MI", "CD"), 62),
-    (("MI",), 120),
-    (("MI", "STTC"), 32),
-    (("MI", "STTC", "CD"), 10),
-    (("STTC", "CD"), 22),
-    (("STTC",), 106),
-    (("STTC", "HYP"), 44),
-    (("MI", "STTC", "HYP"), 16),
-    (("STTC", "CD", "HYP"), 8),
-    (("CD", "HYP"), 12),
-    (("MI", "HYP"), 9),
-    (("HYP",), 29),
-)
+# fmt: off
+_PROFILES = {  # superclasses that occur together, and how many patients in a thousand have them
+    "NORM": 410, "": 20, "NORM CD": 20, "CD": 80, "MI CD": 62, "MI": 120, "MI STTC": 32, "MI STTC CD": 10,
+    "STTC CD": 22, "STTC": 106, "STTC HYP": 44, "MI STTC HYP": 16, "STTC CD HYP": 8, "CD HYP": 12, "MI HYP": 9,
+    "HYP": 29,
+}
+# fmt: on
 # How often each statement is a patient's main one in the superclass, in percent.
 _MI = {"IMI": 38, "ASMI": 34, "ILMI": 8, "AMI": 6, "ALMI": 5, "INJAS": 5, "LMI": 4}
 _STTC = {"NDT": 37, "NST_": 17, "ISC_": 25, "ISCAL": 13, "ISCIN": 5, "LNGQT": 3}
@@ -80,10 +68,11 @@ def _plan_patients(n_records: int, rng: np.random.Generator) -> list[Patient]:
         counts[k] += 1 if counts.sum() < n_records else 0
         counts[-1 - k] -= 1 if counts.sum() > n_records else 0
     rng.shuffle(counts)
-    edges = np.cumsum([share for _, share in _PROFILES]) / sum(share for _, share in _PROFILES)
+    edges = np.cumsum([*_PROFILES.values()]) / sum(_PROFILES.values())
     profiles = np.searchsorted(edges, (np.arange(n_patients) + rng.random()) / n_patients, side="right")
     rng.shuffle(profiles)
-    return [Patient(i + 1, _PROFILES[p][0], int(c)) for i, (p, c) in enumerate(zip(profiles, counts, strict=True))]
+    named = [tuple(name.split()) for name in _PROFILES]
+    return [Patient(i, named[p], int(c)) for i, (p, c) in enumerate(zip(profiles, counts, strict=True), start=1)]
 
 
 def _assign_strat_folds(patients: list[Patient]) -> None:

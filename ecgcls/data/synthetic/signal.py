@@ -1,6 +1,6 @@
 """Ten seconds of a 12-lead ECG that a cardiologist would read as SCP-ECG statements say, at 100 or 500 Hz.
 
-`pathology` makes the patient's beat, `rhythm` places it in time, `leads.DOWER` projects it, `noise` is added.
+`pathology` makes the patient's beat, `rhythm` places it in time, `leads.DOWER` projects it, noise is added.
 """
 
 from typing import Literal
@@ -8,9 +8,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgcls.data.synthetic.beat import Beat, Vector, ectopic_beat
-from ecgcls.data.synthetic.leads import DOWER, complete_leads
-from ecgcls.data.synthetic.noise import draw_noise
+from ecgcls.data.synthetic.beat import Beat, ectopic_beat
+from ecgcls.data.synthetic.leads import DOWER, Vector, complete_leads, draw_noise
 from ecgcls.data.synthetic.pathology import patient_beat
 from ecgcls.data.synthetic.rhythm import draw_rhythm, fibrillation
 from ecgcls.data.synthetic.spec import DURATION_S, RECORD_STREAM, EcgSpec

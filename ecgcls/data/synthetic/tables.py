@@ -90,13 +90,7 @@ def _describe(record: PlannedRecord, seed: int) -> dict[str, object]:
 
 
 def name_record(ecg_id: int, sampling_rate_hz: int) -> str:
-    """Return a record's path below the data set's folder, without an extension.
-
-    Examples
-    --------
-    >>> name_record(1234, 100)
-    'records100/01000/01234_lr'
-    """
+    """Return a record's path below the data set's folder, without an extension: records100/01000/01234_lr."""
     suffix = "lr" if sampling_rate_hz == 100 else "hr"
     return f"records{sampling_rate_hz}/{ecg_id // 1000 * 1000:05d}/{ecg_id:05d}_{suffix}"
 
