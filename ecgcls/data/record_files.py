@@ -19,9 +19,9 @@ def find_missing(root: Path, filenames: pd.Series) -> pd.Series:
     """Return those of the records (path below `root`, by ecg_id) whose header or signal file is missing."""
     found = {prefix + entry.name for prefix, entries in _scan_folders(root, filenames) for entry in entries}
     n_files = Counter(name.rpartition(".")[0] for name in found)
-    doubtful = [n_files[name] < 2 or f"{name}.hea" not in found for name in filenames]
-    missing = [is_so and not _has_named_files(root / name) for is_so, name in zip(doubtful, filenames, strict=True)]
-    return filenames[missing]
+    return filenames[
+        [(n_files[name] < 2 or f"{name}.hea" not in found) and not _has_named_files(root / name) for name in filenames]
+    ]
 
 
 def _has_named_files(path: Path) -> bool:
@@ -34,10 +34,7 @@ def _has_named_files(path: Path) -> bool:
 
 
 def describe_folders(root: Path, filenames: pd.Series) -> Iterator[str]:
-    """Yield a text for each folder of the records; it changes when any file in the folder does.
-
-    It holds name, size, modification and change time (ns) of every file.
-    """
+    """Yield name, size, modification and change time (ns) of every file, as a text for each folder of the records."""
     for prefix, entries in _scan_folders(root, filenames):
         stats = sorted((entry.name, entry.stat()) for entry in entries if entry.is_file())
         files = [f"{name}/{stat.st_size}/{stat.st_mtime_ns}/{stat.st_ctime_ns}" for name, stat in stats]
@@ -45,27 +42,17 @@ def describe_folders(root: Path, filenames: pd.Series) -> Iterator[str]:
 
 
 def find_recordings(source: str, *, sampling_rate_hz: float) -> list[Path]:
-    """Find the WFDB records that a user asks for.
+    """Find the WFDB records that a user asks for, as paths without an extension; ConfigError if there is none.
 
     Parameters
     ----------
     source
         A record (with or without its extension); a folder, all headers below which count; a glob such as
         ``ecgs/**/*_hr.hea``; or a CSV file with a column ``path`` or ``record``, with a single column, or in the
-        layout of PTB-XL's own table. Paths in a CSV file are relative to its folder.
+        layout of PTB-XL's own table. Paths in a CSV file are relative to its folder and keep its order; what is missing
+        is reported when it is read.
     sampling_rate_hz
         Of the net: selects one of PTB-XL's two files per record.
-
-    Returns
-    -------
-    list
-        Paths without an extension, each once: sorted, or in the order of the CSV file. A record listed in a CSV file
-        may not exist; reading it reports that.
-
-    Raises
-    ------
-    ConfigError
-        If nothing is found.
     """
     path = Path(source)
     if path.is_dir():
@@ -104,9 +91,8 @@ def _has_header(path: Path) -> bool:
 
 def _list_headers(folder: Path) -> list[Path]:
     """List the records below a folder, but not the segments of multi-segment records."""
-    headers = [
-        f"{where}{os.sep}{name}" for where, _, names in os.walk(folder) for name in names if name.endswith(".hea")
-    ]
+    files = [f"{where}{os.sep}{name}" for where, _, names in os.walk(folder) for name in names]
+    headers = [file for file in files if file.endswith(".hea")]
     segments = {segment for header in headers for segment in _list_segments(header)}
     return sorted(Path(record) for header in headers if (record := header.removesuffix(".hea")) not in segments)
 
