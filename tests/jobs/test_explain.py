@@ -13,7 +13,9 @@ from ecgcls.inference import load_run
 from ecgcls.jobs.explain import explain_run
 from ecgcls.jobs.explained_run import ExplainSettings
 
-REQUESTED = ExplainSettings(methods=["integrated_gradients", "grad_cam"], n_summary=3, n_scorecard=3)
+REQUESTED = ExplainSettings(
+    methods=["integrated_gradients", "grad_cam"], class_names=["NORM", "MI"], n_summary=2, n_scorecard=1
+)
 
 
 @pytest.fixture(scope="module")
