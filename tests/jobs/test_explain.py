@@ -14,7 +14,9 @@ from ecgcls.jobs.load import load_run
 from ecgcls.jobs.subject import ExplainSettings
 from ecgcls.runs.find import open_configuration
 
-REQUESTED = ExplainSettings(methods=["integrated_gradients", "grad_cam"], n_summary=3, n_scorecard=3)
+REQUESTED = ExplainSettings(
+    methods=["integrated_gradients", "grad_cam"], class_names=["NORM", "MI"], n_summary=2, n_scorecard=1
+)
 
 
 @pytest.fixture(scope="module")
