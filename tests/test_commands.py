@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from dataclasses import asdict
 from importlib import import_module
 
 import hydra
@@ -90,7 +91,7 @@ def test_the_signature_and_the_yaml_have_the_same_settings(composed, command):
 
 
 def test_evaluate_has_every_setting_of_an_evaluation(composed):
-    for name, settings in EvaluationSettings().to_dict().items():
+    for name, settings in asdict(EvaluationSettings()).items():
         given = composed["evaluate"][name]
         assert given is None or given.keys() == settings.keys()
         assert {value for _, value in flatten(given)} == {None}  # as the run itself was evaluated
