@@ -10,6 +10,7 @@ References
        here; the statement has their full text.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def write_cards(
         "one": one,
         "info": info,
         "data": info.data,
-        "config": dict(flatten(one.runs[0].read_config())),
+        "config": defaultdict(lambda: "not recorded", flatten(one.runs[0].read_config())),
         "is_weighted": any(weight != 1 for weight in info.pos_weight or ()),
         "n_patients": len(np.unique(one.tested.patient_id)),
         "level": f"{100 * info.evaluation.intervals.level:g} %",
