@@ -18,7 +18,7 @@ from ecgcls import __version__
 from ecgcls.files import write_atomically
 from ecgcls.reporting import charts
 from ecgcls.reporting.cards import write_cards
-from ecgcls.reporting.cells import name_worst, score_cells
+from ecgcls.reporting.cells import score_cells
 from ecgcls.reporting.curves import SENSITIVITY, SPECIFICITY, Curves, trace_all
 from ecgcls.reporting.experiment import Experiment, collect
 from ecgcls.reporting.facts import compare_versions, describe_data, list_checks, list_limits
@@ -93,7 +93,7 @@ def _collect_content(experiment: Experiment, *, data_root: Path | None) -> dict[
     configurations, class_names = experiment.configurations, experiment.class_names
     widest = experiment.widest.tested
     curves = trace_all(configurations, class_names)
-    subgroups, no_subgroups = score_cells(configurations, data_root=data_root)
+    subgroups, worst, no_subgroups = score_cells(configurations, data_root=data_root)
     return {
         "experiment": experiment,
         "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -117,7 +117,7 @@ def _collect_content(experiment: Experiment, *, data_root: Path | None) -> dict[
         "subgroups": subgroups,
         "no_subgroups": no_subgroups,
         "min_records": max(one.evaluation.subgroups.min_records for one in configurations),
-        "worst": name_worst(configurations, subgroups),
+        "worst": worst,
         "data": describe_data(configurations),
         "saved": [_describe_config(one) for one in configurations],
         "versions": compare_versions(configurations),
