@@ -19,7 +19,7 @@ def bytes_of(colour):
 
 
 @pytest.mark.parametrize("ground", ["#ffffff", "#14171a"])
-@pytest.mark.parametrize("colour", charts.COLOURS)
+@pytest.mark.parametrize("colour", charts.COLORS)
 def test_lines_stand_out_from_light_and_dark_ground(colour, ground):
     darker, lighter = sorted((luminance(colour), luminance(ground)))
     assert (lighter + 0.05) / (darker + 0.05) >= 3
