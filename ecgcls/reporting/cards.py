@@ -22,9 +22,6 @@ from ecgcls.identity import flatten
 from ecgcls.reporting.statistics import list_class_columns, list_leaderboard
 from ecgcls.runs.configuration import Configuration
 
-CARDS = ("model_card.md", "tripod_ai.md")
-"""Files of a configuration's folder."""
-
 
 def write_cards(
     one: Configuration,
@@ -34,10 +31,9 @@ def write_cards(
     worst: str,
     limits: Sequence[str],
 ) -> list[Path]:
-    """Write the model card and the checklist into the folder of a configuration; return the files.
+    """Write both into the folder of a configuration; return the files.
 
-    `intervals` are by metric of the leaderboard; `worst` names the worst subgroup; `limits` are what the numbers cannot
-    show, in sentences.
+    `intervals` are by metric of the leaderboard; `worst` names the worst subgroup; `limits` are sentences.
     """
     info = one.info
     content = {
@@ -54,7 +50,7 @@ def write_cards(
         "worst": worst,
         "limit_sentences": limits,
     }
-    paths = [one.folder / name for name in CARDS]
+    paths = [one.folder / "model_card.md", one.folder / "tripod_ai.md"]
     for path in paths:
         write_atomically(path, environment.get_template(f"{path.name}.jinja").render(content).encode())
     return paths

@@ -11,6 +11,7 @@ from typing import Any
 import jinja2
 import numpy as np
 import plotly.graph_objects as go
+from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
@@ -30,6 +31,7 @@ from ecgcls.reporting.statistics import (
     list_class_columns,
     list_leaderboard,
     summarize_configuration,
+    summarize_training,
 )
 from ecgcls.runs.configuration import Configuration
 
@@ -42,26 +44,7 @@ _HERE = Path(__file__).parent
 def write_report(experiment_dir: Path, *, output: Path, data_root: Path | None = None) -> Path:
     """Write the report of all runs of an experiment, and a model card and a checklist for each configuration.
 
-    Parameters
-    ----------
-    experiment_dir
-        ``outputs/<experiment>``.
-    output
-        The HTML file; an older one is replaced.
-    data_root
-        The data set whose table says which subgroups there are; None: as the runs recorded them.
-
-    Returns
-    -------
-    Path
-        `output`.
-
-    Raises
-    ------
-    ConfigError
-        If no run is finished.
-    DataError
-        If a run's files are damaged.
+    The table of the data set at `data_root` says which subgroups there are; None: as the runs recorded them.
     """
     experiment, environment = collect(experiment_dir), _open_templates()
     content = _collect_content(experiment, data_root=data_root)
@@ -84,7 +67,7 @@ def _open_templates() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"score": _format_score, "count": _format_count, "plain": _format_plain}
+    environment.filters |= {"score": _format_score, "count": "{:,.0f}".format, "plain": _format_plain}
     return environment
 
 
@@ -113,7 +96,7 @@ def _collect_content(experiment: Experiment, *, data_root: Path | None) -> dict[
         "sensitivity": SENSITIVITY,
         "specificity": SPECIFICITY,
         "charts": _draw_charts(curves, configurations, class_names),
-        "losses": [_summarize_training(one) for one in configurations],
+        "losses": [summarize_training(one) for one in configurations],
         "subgroups": subgroups,
         "no_subgroups": no_subgroups,
         "min_records": max(one.evaluation.subgroups.min_records for one in configurations),
@@ -132,7 +115,7 @@ def _draw_charts(
     curves: Mapping[tuple[str, int], Curves], configurations: Sequence[Configuration], class_names: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Return the charts in the order of the page: id, what is seen, and the figure as JSON for a script element."""
-    drawn: Sequence[tuple[str, str, go.Figure]] = (
+    drawn = (
         ("pr", "Precision-recall", charts.draw_pr(curves, configurations, class_names)),
         ("roc", "ROC", charts.draw_roc(curves, configurations, class_names)),
         ("reliability", "Reliability", charts.draw_reliability(curves, configurations, class_names)),
@@ -140,27 +123,10 @@ def _draw_charts(
         ("val-loss", "Validation loss", charts.draw_training(configurations, "val/loss", "Validation loss")),
         ("val-pr", "Validation PR-AUC", charts.draw_training(configurations, "val/pr_auc", "Macro PR-AUC")),
     )
-    return [{"id": name, "title": title, "json": _embed(figure.to_json())} for name, title, figure in drawn]
-
-
-def _embed(json_text: str | None) -> Markup:
-    """Make JSON safe inside a script element: nothing in it can end the element."""
-    text = json_text or "null"
-    for character in "<>&":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text)
-
-
-def _summarize_training(one: Configuration) -> dict[str, Any]:
-    """Return in numbers what the training curves show."""
-    scored = [table.dropna(subset=["val/pr_auc"]) for table in one.histories if "val/pr_auc" in table]
-    best = [table.sort_values("val/pr_auc", kind="stable").iloc[-1] for table in scored if len(table)]
-    return {
-        "name": one.name,
-        "n_epochs": [len(table) for table in one.histories],
-        "best_epoch": [int(row["epoch"]) for row in best],
-        "best_pr_auc": [float(row["val/pr_auc"]) for row in best],
-    }
+    return [
+        {"id": name, "title": title, "json": htmlsafe_json_dumps(figure, dumps=go.Figure.to_json)}
+        for name, title, figure in drawn
+    ]
 
 
 def _describe_config(one: Configuration) -> dict[str, Any]:
@@ -177,10 +143,6 @@ def _describe_config(one: Configuration) -> dict[str, Any]:
 
 def _format_score(value: float | None, digits: int = 3) -> str:
     return "not defined" if value is None or math.isnan(value) else f"{value:.{digits}f}"
-
-
-def _format_count(value: float) -> str:
-    return f"{value:,.0f}"
 
 
 def _format_plain(value: float) -> str:

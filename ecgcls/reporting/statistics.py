@@ -54,14 +54,8 @@ def find_intervals(one: Configuration) -> dict[str, tuple[float, float] | None]:
     tested = one.tested
     if len(np.unique(tested.patient_id)) < 2:
         return dict.fromkeys(list_leaderboard())
-    table = bootstrap(
-        tested.y_true,
-        tested.y_prob,
-        tested.patient_id,
-        tested.class_names,
-        y_pred=tested.y_pred,
-        settings=one.evaluation.intervals,
-    )
+    settings, records = one.evaluation.intervals, (tested.y_true, tested.y_prob, tested.patient_id)
+    table = bootstrap(*records, tested.class_names, y_pred=tested.y_pred, settings=settings)
     low, high = table["low"].to_dict(), table["high"].to_dict()
     return {key: (low[OVERALL, key], high[OVERALL, key]) for key in list_leaderboard()}
 
@@ -69,43 +63,44 @@ def find_intervals(one: Configuration) -> dict[str, tuple[float, float] | None]:
 def compare_with_best(configurations: Sequence[Configuration]) -> list[dict[str, Any]]:
     """Compare the first configuration of the leaderboard with each other one, on macro PR-AUC and ROC-AUC.
 
-    Returns
-    -------
-    list of dict
-        ``name`` of the other one, and either ``reason``, why they cannot be compared, or ``metrics``: by metric
-        ``difference`` (best - other), ``low``, ``high``, ``p``, ``detectable`` and ``verdict`` in words.
+    Each line has the ``name`` of the other one, and either ``reason``, why they cannot be compared, or ``metrics``: by
+    metric the row of `ecgcls.evaluation.comparison.compare` (best - other), its ``verdict`` in the models' names.
     """
     best, *others = configurations
     lines: list[dict[str, Any]] = []
     for other in others:
+        line: dict[str, Any] = {"name": other.name, "reason": "", "metrics": {}}
+        lines.append(line)
         try:
             table = compare([best.tested], [other.tested], best.evaluation.intervals).to_dict(orient="index")
         except DataError as error:
-            lines.append({"name": other.name, "reason": str(error), "metrics": {}})
+            line["reason"] = str(error)
             continue
         verdicts = {"a better": f"{best.name} is better", "b better": f"{other.name} is better"}
-        metrics = {
-            metric: {key: float(row[key]) for key in ("difference", "low", "high", "p", "detectable")}
-            | {"verdict": verdicts.get(str(row["verdict"]), "no difference shown")}
-            for metric in RANKING
-            for row in [table[OVERALL, metric]]
-        }
-        lines.append({"name": other.name, "reason": "", "metrics": metrics})
+        for metric in RANKING:
+            row = table[OVERALL, metric]
+            line["metrics"][metric] = row | {"verdict": verdicts.get(row["verdict"], "no difference shown")}
     return lines
 
 
 def describe_calibration(configurations: Sequence[Configuration]) -> list[dict[str, Any]]:
-    """Return the calibration of each configuration, before recalibration and after, averaged over the classes.
-
-    Returns
-    -------
-    list of dict
-        ``name``, ``stage`` and a value for each column of `CALIBRATION`.
-    """
+    """Return the calibration of each configuration, before recalibration and after, averaged over the classes."""
     lines = []
     for one in configurations:
         stages = {"before": one.pooled("test", is_calibrated=False), "after": one.tested}
         for stage, each in stages.items():
             measured = measure_calibration(each.y_true, each.y_prob, each.class_names).to_dict(orient="index")[OVERALL]
-            lines.append({"name": one.name, "stage": stage, **{key: measured[key] for key in CALIBRATION}})
+            lines.append({"name": one.name, "stage": stage, **measured})
     return lines
+
+
+def summarize_training(one: Configuration) -> dict[str, Any]:
+    """Return in numbers what the training curves show."""
+    scored = [table.dropna(subset=["val/pr_auc"]) for table in one.histories if "val/pr_auc" in table]
+    best = [table.loc[table["val/pr_auc"].idxmax()] for table in scored if len(table)]
+    return {
+        "name": one.name,
+        "n_epochs": [len(table) for table in one.histories],
+        "best_epoch": [int(row["epoch"]) for row in best],
+        "best_pr_auc": [float(row["val/pr_auc"]) for row in best],
+    }
