@@ -6,9 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ecgcls.evaluation.settings import Bootstrap, EvaluationSettings, bootstrap
-from ecgcls.evaluation.subgroups import Subgroups
-from ecgcls.evaluation.thresholds import ThresholdRule
+from ecgcls.evaluation.intervals import bootstrap
+from ecgcls.evaluation.settings import Bootstrap, EvaluationSettings, Subgroups, ThresholdRule
 from ecgcls.jobs.cross_validate import add_corrected_intervals, cross_validate
 from ecgcls.jobs.rescore import rescore, write_rescored
 from ecgcls.jobs.results import read_intervals, tabulate
