@@ -14,17 +14,10 @@ _CLAIMS: list[FileLock] = []  # on a GPU, held until this process ends
 
 @dataclass(frozen=True)
 class Plan:
-    """The shares of a sweep's jobs.
+    """How many jobs run side by side, the threads of each, and the GPUs that they share.
 
-    Attributes
-    ----------
-    n_at_a_time
-        Jobs that run side by side.
-    threads
-        Threads of each job. All jobs but the last few have the same number; the remainder share all cores, and start
-        only when the others are done.
-    n_gpus
-        GPUs that the jobs share.
+    All jobs but the last few have the same number of threads; the remainder share all cores, and start only when the
+    others are done.
     """
 
     n_at_a_time: int
