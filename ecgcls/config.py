@@ -10,13 +10,23 @@ fields of the dataclass where it is not null.
 
 import inspect
 import re
-import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import is_dataclass
-from functools import reduce
-from operator import or_
 from pathlib import Path
-from typing import Annotated, Any, Literal, NotRequired, TypedDict, get_args, get_origin, get_type_hints, is_typeddict
+from types import UnionType
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    NotRequired,
+    TypedDict,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
 
 from hydra.utils import get_object
 
@@ -87,12 +97,7 @@ def check_arguments(command: Callable[..., Any], config: Mapping[str, Any]) -> d
     """Hold a command's resolved configuration against its signature; return the arguments of the call, paths as `Path`.
 
     The parameters of `command` are all keywords with annotations; ``**name: Unpack[SomeTypedDict]`` is for the keys of
-    the typed dict.
-
-    Raises
-    ------
-    ConfigError
-        Naming the first key that is unknown, missing or of the wrong type.
+    the typed dict. A key that is unknown, missing or of the wrong type is a `ConfigError`.
     """
     hints, required = read_parameters(command)
     for key in config:
@@ -100,14 +105,17 @@ def check_arguments(command: Callable[..., Any], config: Mapping[str, Any]) -> d
             raise ConfigError(f"{key}: no such key{suggest_key(str(key), list(hints))}")
     for key in sorted(required - config.keys()):
         raise ConfigError(f"{key}: this setting is missing")
-    for key, value in config.items():
-        _check_argument(key, value, hints[key])
-    return {key: _convert(value, hints[key]) for key, value in config.items()}
+    return {key: _check_argument(key, value, hints[key]) for key, value in config.items()}
 
 
 def list_texts(command: Callable[..., Any]) -> list[str]:
     """Return the dotted keys of a command whose values are taken exactly as they are typed."""
-    return [key for key, hint in _list_keys(read_parameters(command)[0]) if _is_text(hint)]
+    keys = []
+    for key, hint in read_parameters(command)[0].items():
+        inner = _read_inner(hint)
+        leaves = {key: hint} if inner is None else {f"{key}.{name}": each for name, each in inner.items()}
+        keys += [leaf for leaf, each in leaves.items() if _is_text(each)]
+    return keys
 
 
 def read_parameters(command: Callable[..., Any]) -> tuple[dict[str, Any], set[str]]:
@@ -159,15 +167,18 @@ def check_group(key: str, node: Any) -> None:
             )
 
 
-def _check_argument(key: str, value: Any, hint: Any) -> None:
+def _check_argument(key: str, value: Any, hint: Any) -> Any:
+    """Return the value, a text as a path where the annotation says so."""
     if (inner := _read_inner(hint)) is not None:
         if not isinstance(value, dict):
             raise ConfigError(f"{key} must be a node of settings ({', '.join(inner)}), got {value!r}")
         _check_settings(key, value, inner, set(), target=key)
-    elif get_origin(hint) is Annotated and "group" in hint.__metadata__:
+        return {name: _convert(each, inner[name]) for name, each in value.items()}
+    if hint == Group:
         check_group(key, value)
-    elif not _fits(value, hint):
-        raise ConfigError(f"{key} must be {_name_type(hint)}, got {value!r}")
+    else:
+        _check_type(key, value, hint)
+    return _convert(value, hint)
 
 
 def _read_inner(hint: Any) -> dict[str, Any] | None:
@@ -179,27 +190,12 @@ def _read_inner(hint: Any) -> dict[str, Any] | None:
     return None if settings is None else {name: each | None for name, each in get_type_hints(settings).items()}
 
 
-def _list_keys(hints: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield the dotted keys of a command, those of its inner nodes too."""
-    for key, hint in hints.items():
-        inner = _read_inner(hint)
-        if inner is None:
-            yield key, hint
-        else:
-            yield from ((f"{key}.{name}", each) for name, each in inner.items())
-
-
 def _is_text(hint: Any) -> bool:
     return hint in (Path, Text) or any(_is_text(each) for each in get_args(hint) if each is not str)
 
 
 def _convert(value: Any, hint: Any) -> Any:
-    """Turn a text into a path where the annotation says so."""
-    if isinstance(value, str) and Path in (hint, *get_args(hint)):
-        return Path(value)
-    if (inner := _read_inner(hint)) is not None:
-        return {name: _convert(each, inner[name]) for name, each in value.items()}
-    return value
+    return Path(value) if isinstance(value, str) and Path in (hint, *get_args(hint)) else value
 
 
 def _check_target(key: str, node: dict[str, Any]) -> None:
@@ -223,13 +219,7 @@ def _check_target(key: str, node: dict[str, Any]) -> None:
 
 
 def _check_settings(
-    key: str,
-    node: Mapping[str, Any],
-    hints: Mapping[str, Any],
-    required: set[str],
-    *,
-    target: str,
-    takes_any: bool = False,
+    key: str, node: dict[str, Any], hints: dict[str, Any], required: set[str], *, target: str, takes_any: bool = False
 ) -> None:
     """Hold a node against what its target takes."""
     for name, value in node.items():
@@ -237,9 +227,8 @@ def _check_settings(
             continue
         if name not in hints and not takes_any:
             raise ConfigError(f"{key}.{name}: no such setting of {target}{suggest(str(name), list(hints))}")
-        is_node = isinstance(value, dict) and "_target_" in value
-        if name in hints and not is_node and not _fits(value, hints[name]):
-            raise ConfigError(f"{key}.{name} must be {_name_type(hints[name])}, got {value!r}")
+        if name in hints and not (isinstance(value, dict) and "_target_" in value):
+            _check_type(f"{key}.{name}", value, hints[name])
     for name in sorted(required - node.keys()):
         raise ConfigError(f"{key}.{name}: {target} needs this setting")
 
@@ -254,46 +243,40 @@ def _read_hints(called: Any) -> dict[str, Any]:
     return hints
 
 
-def _fits(value: Any, hint: Any) -> bool:
+def _check_type(key: str, value: Any, hint: Any) -> None:
+    """Hold a value against an annotation; a text may be a path, and a list a tuple."""
     from typeguard import TypeCheckError, check_type
 
-    if isinstance(value, bool) and not _mentions_bool(hint):
-        return False  # to Python true is a number; to a reader of a YAML file it is not
-    hint = _read_paths_as_text(hint)
-    for candidate in (value, tuple(value)) if isinstance(value, list) else (value,):
-        try:
-            check_type(candidate, hint)
-        except TypeCheckError:
-            continue
-        return True
-    return False
-
-
-def _read_paths_as_text(hint: Any) -> Any:
-    """Return an annotation in which a path may be given as text."""
-    if hint is Path:
-        return str | Path
-    is_union = type(None) in get_args(hint) or "Union" in str(get_origin(hint))
-    return reduce(or_, map(_read_paths_as_text, get_args(hint))) if is_union else hint
+    readings = [value]
+    if isinstance(value, str):
+        readings.append(Path(value))
+    elif isinstance(value, list):
+        readings.append(tuple(value))
+    elif isinstance(value, bool) and not _mentions_bool(hint):
+        readings = []  # to Python true is a number; to a reader of a YAML file it is not
+    for reading in readings:
+        with suppress(TypeCheckError):
+            check_type(reading, hint)
+            return
+    raise ConfigError(f"{key} must be {_name_type(hint)}, got {value!r}")
 
 
 def _mentions_bool(hint: Any) -> bool:
-    if hint in (bool, Any, object) or any(isinstance(literal, bool) for literal in get_args(hint)):
-        return True
-    return any(_mentions_bool(argument) for argument in get_args(hint))
+    return hint in (bool, Any, object) or any(isinstance(each, bool) or _mentions_bool(each) for each in get_args(hint))
 
 
 def _name_type(hint: Any) -> str:
     """Name a type for a reader: ``a whole number``, ``100 or 500``, ``text or null``."""
     if hint is type(None):
         return "null"
-    if get_origin(hint) is Annotated:
-        return _name_type(get_args(hint)[0])
-    if isinstance(hint, type) and not get_args(hint):
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return _name_type(inner[0])
+    if isinstance(hint, type) and not inner:
         names = {"int": "a whole number", "float": "a number", "str": "text", "bool": "true or false", "Path": "a path"}
         return names.get(hint.__name__, hint.__name__)
-    if get_origin(hint) is typing.Literal:
-        return " or ".join(str(value) for value in get_args(hint))
-    if type(None) in get_args(hint) or "Union" in str(get_origin(hint)):
-        return " or ".join(_name_type(argument) for argument in get_args(hint))
+    if origin is Literal:
+        return " or ".join(map(str, inner))
+    if origin in (Union, UnionType):
+        return " or ".join(map(_name_type, inner))
     return str(hint).replace("typing.", "").replace("collections.abc.", "")
