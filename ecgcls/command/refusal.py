@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
-from typing import NoReturn
+from typing import NoReturn, cast
 
 import hydra
 from hydra import compose
@@ -80,9 +80,7 @@ def refuse(error: Exception, config_name: str) -> NoReturn:
 
 def load_yaml(config_name: str) -> DictConfig:
     """Read a command's YAML file."""
-    config = OmegaConf.load(CONF_DIR / f"{config_name}.yaml")
-    assert isinstance(config, DictConfig)
-    return config
+    return cast(DictConfig, OmegaConf.load(CONF_DIR / f"{config_name}.yaml"))
 
 
 def _explain_hydra(error: BaseException, config_name: str) -> str:

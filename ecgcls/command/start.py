@@ -46,9 +46,11 @@ def run_command(command: Callable[..., Any], *, around: Callable[[Callable[[], A
 
     @functools.wraps(command)
     def call(config: DictConfig) -> Any:
+        def make() -> Any:
+            return command(**check_arguments(command, resolve(config)))
+
         try:
-            made = functools.partial(_call, command, config)
-            return made() if around is None else around(made)
+            return make() if around is None else around(make)
         except Exception as error:
             if shows_traceback or not is_expected(error):
                 raise
@@ -62,13 +64,10 @@ def run_command(command: Callable[..., Any], *, around: Callable[[Callable[[], A
     application = hydra.main(version_base="1.3", config_path=config_path, config_name=stored)
     try:
         application(call)()
-    except KeyboardInterrupt:
-        exit_interrupted(resumes=config_name == RUN, is_silent=not is_reporter())
-    except Exception as error:
-        if isinstance(error, BrokenProcessPool) and was_told_to_stop():
-            exit_interrupted(
-                resumes=config_name == RUN, is_silent=not is_reporter()
-            )  # a sweep's processes had the signal too
+    except (KeyboardInterrupt, Exception) as error:
+        # A sweep's processes, which break its pool, have received the signal too.
+        if isinstance(error, KeyboardInterrupt) or (isinstance(error, BrokenProcessPool) and was_told_to_stop()):
+            exit_interrupted(resumes=config_name == RUN, is_silent=not is_reporter())
         if shows_traceback or not is_expected(error):
             raise
         refuse(error, config_name)
@@ -130,22 +129,16 @@ def _read_key(override: str) -> str:
 def resolve(config: DictConfig) -> dict[str, Any]:
     """Return a configuration as plain data; an interpolation that leads nowhere is a `ConfigError`."""
     try:
-        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
-
-
-def _call(command: Callable[..., Any], config: DictConfig) -> Any:
-    return command(**check_arguments(command, resolve(config)))
+    return dict(plain)
 
 
 def _compose(overrides: list[str]) -> dict[str, Any]:
     """Compose the configuration of a run, its interpolations as they are written."""
-    plain = OmegaConf.to_container(compose(RUN, overrides=overrides), resolve=False)
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
+    plain: Any = OmegaConf.to_container(compose(RUN, overrides=overrides), resolve=False)
+    return dict(plain)
 
 
 def _own_choices(choices: Mapping[str, Any]) -> dict[str, Any]:
