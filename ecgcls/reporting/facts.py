@@ -1,8 +1,14 @@
-"""What a report says about its runs besides scores: data, versions, checks, and the limits of the numbers."""
+"""What a report says about its runs besides scores: data, versions, checks, and the limits of the numbers.
 
+Prose is in the templates of this folder, ``*.jinja``.
+"""
+
+import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import jinja2
 import pandas as pd
 
 from ecgcls.reporting.experiment import Experiment
@@ -70,39 +76,41 @@ def list_checks(configurations: Sequence[Configuration]) -> list[dict[str, Any]]
 def list_limits(experiment: Experiment) -> list[str]:
     """Return what these numbers cannot show, in sentences."""
     configurations = experiment.configurations
-    limits = ["Research software, not a medical device. No number here is fit for decisions about patients."]
-    if experiment.is_synthetic:
-        which = "Some runs were trained on simulated ECGs" if experiment.is_mixed else "The ECGs are simulated"
-        limits.append(f"{which}. No number from them says anything about patients.")
+    infos = [info for one in configurations for info in one.infos]
     counts = pd.concat([one.scores.by_class["n_positive"] for one in configurations])
     fewest = counts.groupby(level=0, sort=False).min()
-    few = ", ".join(f"{name} ({count})" for name, count in fewest.items() if count < _FEW)
-    if few:
-        limits.append(
-            f"Fewer than {_FEW} positive test records: {few}. Their scores, and the macro averages, could change a lot "
-            "with a few other records."
+    text = (
+        open_templates()
+        .get_template("limits.md.jinja")
+        .render(
+            experiment=experiment,
+            few=_FEW,
+            rare=fewest[fewest < _FEW].to_dict(),
+            seeds={info.seed for info in infos},
+            is_weighted=any(weight != 1 for info in infos for weight in info.pos_weight or ()),
+            is_untuned=any(threshold == 0.5 for one in configurations for threshold in one.thresholds.values()),
         )
-    for one in configurations:
-        if not one.is_complete:
-            limits.append(f"{one.name}: {one.missing}, so not every record was tested.")
-        if one.left_out_classes:
-            names = ", ".join(one.left_out_classes)
-            limits.append(f"{one.name}: these classes are left out because a fold lacks them: {names}.")
-    if all(one.n_folds == 1 for one in configurations):
-        limits.append("There is only one split: how much the scores vary between splits is unknown.")
-    seeds = {info.seed for one in configurations for info in one.infos}
-    if len(seeds) == 1:
-        limits.append(f"There is only one seed ({seeds.pop()}): its effect cannot be separated from that of the model.")
-    if any(weight != 1 for one in configurations for info in one.infos for weight in info.pos_weight or ()):
-        limits.append(
-            "The loss weighs positive records more, which raises the probabilities of rare classes; each run "
-            "recalibrates them on its validation set, and the reliability curves show the remaining error."
-        )
-    if any(threshold == 0.5 for one in configurations for threshold in one.thresholds.values()):
-        limits.append("For some classes, F1, sensitivity, specificity and the confusion matrices use 0.5, untuned.")
-    limits.append(
-        "Intervals show how much a number would vary with other patients like these, not with another seed, training "
-        "set or hospital. For a class with few records the interval covers the true value less often than its level."
     )
-    limits.append("All records come from one data set: performance on other devices or populations is unknown.")
-    return limits
+    return text.splitlines()
+
+
+def open_templates() -> jinja2.Environment:
+    """Return the templates of this folder, with filters for numbers."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=lambda name: name is not None and "html" in name,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"score": _format_score, "count": "{:,.0f}".format, "plain": _format_plain}
+    return environment
+
+
+def _format_score(value: float | None, digits: int = 3) -> str:
+    return "not defined" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def _format_plain(value: float) -> str:
+    """Write a number so that a script can read it; empty where it is not defined."""
+    return "" if math.isnan(value) else repr(float(value))

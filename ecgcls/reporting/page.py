@@ -1,14 +1,13 @@
 """Render the report: one HTML file with everything in it, that makes no request."""
 
-import math
 import os
 import shlex
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import plotly.graph_objects as go
 from jinja2.utils import htmlsafe_json_dumps
@@ -17,12 +16,12 @@ from plotly.offline import get_plotlyjs
 
 from ecgcls import __version__
 from ecgcls.files import write_atomically
+from ecgcls.identity import flatten
 from ecgcls.reporting import charts
-from ecgcls.reporting.cards import write_cards
 from ecgcls.reporting.cells import score_cells
 from ecgcls.reporting.curves import SENSITIVITY, SPECIFICITY, Curves, trace_all
 from ecgcls.reporting.experiment import Experiment, collect
-from ecgcls.reporting.facts import compare_versions, describe_data, list_checks, list_limits
+from ecgcls.reporting.facts import compare_versions, describe_data, list_checks, list_limits, open_templates
 from ecgcls.reporting.gallery import collect_galleries
 from ecgcls.reporting.statistics import (
     CALIBRATION,
@@ -46,11 +45,11 @@ def write_report(experiment_dir: Path, *, output: Path, data_root: Path | None =
 
     The table of the data set at `data_root` says which subgroups there are; None: as the runs recorded them.
     """
-    experiment, environment = collect(experiment_dir), _open_templates()
+    experiment, environment = collect(experiment_dir), open_templates()
     content = _collect_content(experiment, data_root=data_root)
     for saved, line, one in zip(content["saved"], content["board"], experiment.configurations, strict=True):
         worst = content["worst"].get(one.name, "")
-        cards = write_cards(one, environment, intervals=line["intervals"], worst=worst, limits=content["limits"])
+        cards = _write_cards(one, intervals=line["intervals"], worst=worst, limits=content["limits"])
         saved["cards"] = [(path.name, os.path.relpath(path, output.parent)) for path in cards]
     template = environment.get_template("report.html.jinja")
     n_bytes = len(template.render(**content, galleries=[]).encode())
@@ -59,16 +58,32 @@ def write_report(experiment_dir: Path, *, output: Path, data_root: Path | None =
     return output
 
 
-def _open_templates() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE),
-        autoescape=lambda name: name is not None and "html" in name,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"score": _format_score, "count": "{:,.0f}".format, "plain": _format_plain}
-    return environment
+def _write_cards(
+    one: Configuration, *, intervals: Mapping[str, tuple[float, float] | None], worst: str, limits: Sequence[str]
+) -> list[Path]:
+    """Write the model card and the checklist of a configuration into its folder; what its runs cannot answer is open.
+
+    `intervals` are by metric of the leaderboard, `worst` names the worst subgroup, `limits` are sentences.
+    """
+    info, environment = one.info, open_templates()
+    content = {
+        "one": one,
+        "info": info,
+        "data": info.data,
+        "config": defaultdict(lambda: "not recorded", flatten(one.runs[0].read_config())),
+        "is_weighted": any(weight != 1 for weight in info.pos_weight or ()),
+        "n_patients": len(np.unique(one.tested.patient_id)),
+        "level": f"{100 * info.evaluation.intervals.level:g} %",
+        "leaderboard": list_leaderboard(),
+        "by_class": list_class_columns(),
+        "intervals": intervals,
+        "worst": worst,
+        "limit_sentences": limits,
+    }
+    paths = [one.folder / "model_card.md", one.folder / "tripod_ai.md"]
+    for path in paths:
+        write_atomically(path, environment.get_template(f"{path.name}.jinja").render(content).encode())
+    return paths
 
 
 def _collect_content(experiment: Experiment, *, data_root: Path | None) -> dict[str, Any]:
@@ -139,12 +154,3 @@ def _describe_config(one: Configuration) -> dict[str, Any]:
         "fold": info.fold,
         "seed": info.seed,
     }
-
-
-def _format_score(value: float | None, digits: int = 3) -> str:
-    return "not defined" if value is None or math.isnan(value) else f"{value:.{digits}f}"
-
-
-def _format_plain(value: float) -> str:
-    """Write a number so that a script can read it; empty where it is not defined."""
-    return "" if math.isnan(value) else repr(float(value))
