@@ -56,11 +56,9 @@ def run_command(command: Callable[..., Any], *, around: Callable[[Callable[[], A
                 raise
             refuse(error, config_name)
 
-    config_path, stored = str(CONF_DIR), config_name
-    if config_name != RUN:
-        stored = f"ecgcls_{config_name}"
-        if not _store(config_name, stored):
-            config_path = "pkg://ecgcls"  # not conf/ with its groups: model=cnn1d names a run here, not a file
+    stored = config_name if config_name == RUN else f"ecgcls_{config_name}"
+    # Without groups of its own, a command is not shown conf/: model=cnn1d names a run there, not a file.
+    config_path = str(CONF_DIR) if config_name == RUN or _store(config_name, stored) else "pkg://ecgcls"
     application = hydra.main(version_base="1.3", config_path=config_path, config_name=stored)
     try:
         application(call)()
@@ -79,18 +77,14 @@ def name_job() -> tuple[str, str]:
     search_path = [override for override in job.overrides.hydra if override.startswith("hydra.searchpath")]
     choices = _own_choices(job.runtime.choices)
     plain = compose(RUN, overrides=search_path, return_hydra_config=True)
-    default_choices = _own_choices(plain.hydra.runtime.choices)
+    defaults = _own_choices(plain.hydra.runtime.choices)
     overrides = [
-        f"{'' if group in default_choices else '+'}{group}={'null' if choice is None else choice}"
+        f"{'' if group in defaults else '+'}{group}={'null' if choice is None else choice}"
         for group, choice in choices.items()
-        if choice != default_choices.get(group)
+        if choice != defaults.get(group)
     ]
-    variant = name_variant(
-        _compose([*search_path, *job.overrides.task]),
-        choices=choices,
-        default_config=_compose([*search_path, *overrides]),
-        default_choices=default_choices,
-    )
+    own, default = _compose([*search_path, *job.overrides.task]), _compose([*search_path, *overrides])
+    variant = name_variant(own, choices=choices, default_config=default, default_choices=defaults)
     return choices["model"], variant
 
 

@@ -22,10 +22,7 @@ def score_cells(
 ) -> tuple[Groupings, dict[str, str], str]:
     """Score each subgroup of the pooled test records, for each configuration, as its runs evaluate subgroups.
 
-    Parameters
-    ----------
-    data_root
-        The data set whose table says which subgroups there are; None: as the runs recorded them.
+    The table of the data set at `data_root` says which subgroups there are; None: as the runs recorded them.
 
     Returns
     -------

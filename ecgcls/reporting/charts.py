@@ -1,8 +1,7 @@
 """The charts of a report: Plotly figures of vector traces only, one color and dash per model in all of them.
 
 Each trace carries `meta`: which model it belongs to (-1: none), and which class (-1: all); the page shows and hides
-by these. Colors of text and grid are set by the page, light or dark. `curves` are by class and number of the
-configuration, as `ecgcls.reporting.curves.trace_all` returns them.
+by these. Colors of text and grid are set by the page, light or dark.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +10,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from ecgcls.reporting.curves import Curves
+from ecgcls.reporting.curves import AllCurves
 from ecgcls.runs.configuration import Configuration
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#C76DA2", "#B87A00", "#2C8EC9", "#767676", "#AA4499", "#8B8B2B")
@@ -33,9 +32,7 @@ def style(number: int) -> dict[str, str]:
     return {"color": COLORS[number % len(COLORS)], "dash": DASHES[number % len(DASHES)]}
 
 
-def draw_pr(
-    curves: Mapping[tuple[str, int], Curves], configurations: Sequence[Configuration], class_names: Sequence[str]
-) -> go.Figure:
+def draw_pr(curves: AllCurves, configurations: Sequence[Configuration], class_names: Sequence[str]) -> go.Figure:
     """Precision-recall curves of every class and model; dotted, the prevalence."""
     figure = _new_figure("Recall (sensitivity)", "Precision (PPV)")
     point = "recall %{x:.2f}, precision %{y:.2f}"
@@ -52,9 +49,7 @@ def draw_pr(
     return figure
 
 
-def draw_roc(
-    curves: Mapping[tuple[str, int], Curves], configurations: Sequence[Configuration], class_names: Sequence[str]
-) -> go.Figure:
+def draw_roc(curves: AllCurves, configurations: Sequence[Configuration], class_names: Sequence[str]) -> go.Figure:
     """ROC curves of every class and model; dotted, chance."""
     figure = _new_figure("1 - specificity", "Sensitivity")
     point = "1 - specificity %{x:.2f}, sensitivity %{y:.2f}"
@@ -68,7 +63,7 @@ def draw_roc(
 
 
 def draw_reliability(
-    curves: Mapping[tuple[str, int], Curves], configurations: Sequence[Configuration], class_names: Sequence[str]
+    curves: AllCurves, configurations: Sequence[Configuration], class_names: Sequence[str]
 ) -> go.Figure:
     """Reliability curves of every class and model, with 95 % Wilson intervals; dotted, perfect calibration."""
     figure = _new_figure("Predicted probability", "Share of positive records")

@@ -85,8 +85,12 @@ def thin(x: NDArray[Any], y: NDArray[Any], *, n_points: int) -> tuple[NDArray[np
     return x.astype(np.float32), y.astype(np.float32)
 
 
-def trace_all(configurations: Sequence[Configuration], class_names: Sequence[str]) -> dict[tuple[str, int], Curves]:
-    """Trace the curves of every class and configuration in which it is defined, by class and configuration's number."""
+AllCurves = dict[tuple[str, int], Curves]
+"""By class and number of the configuration."""
+
+
+def trace_all(configurations: Sequence[Configuration], class_names: Sequence[str]) -> AllCurves:
+    """Trace the curves of every class and configuration in which it is defined."""
     defined = [
         (name, number)
         for name in class_names

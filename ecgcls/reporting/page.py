@@ -19,12 +19,11 @@ from ecgcls.files import write_atomically
 from ecgcls.identity import flatten
 from ecgcls.reporting import charts
 from ecgcls.reporting.cells import score_cells
-from ecgcls.reporting.curves import SENSITIVITY, SPECIFICITY, Curves, trace_all
+from ecgcls.reporting.curves import SENSITIVITY, SPECIFICITY, AllCurves, trace_all
 from ecgcls.reporting.experiment import Experiment, collect
 from ecgcls.reporting.facts import compare_versions, describe_data, list_checks, list_limits, open_templates
 from ecgcls.reporting.gallery import collect_galleries
 from ecgcls.reporting.statistics import (
-    CALIBRATION,
     compare_with_best,
     describe_calibration,
     list_class_columns,
@@ -103,7 +102,6 @@ def _collect_content(experiment: Experiment, *, data_root: Path | None) -> dict[
         "columns": {"n_positive": "Positives", "prevalence": "Prevalence"} | list_class_columns(),
         "board": [summarize_configuration(one) for one in configurations],
         "comparisons": compare_with_best(configurations),
-        "calibration_columns": CALIBRATION,
         "calibration": describe_calibration(configurations),
         "checks": list_checks(configurations),
         "models": [{"name": one.name, **charts.style(number)} for number, one in enumerate(configurations)],
@@ -126,9 +124,7 @@ def _collect_content(experiment: Experiment, *, data_root: Path | None) -> dict[
     }
 
 
-def _draw_charts(
-    curves: Mapping[tuple[str, int], Curves], configurations: Sequence[Configuration], class_names: Sequence[str]
-) -> list[dict[str, Any]]:
+def _draw_charts(curves: AllCurves, configurations: Sequence[Configuration], class_names: Sequence[str]) -> list[Any]:
     """Return the charts in the order of the page: id, what is seen, and the figure as JSON for a script element."""
     drawn = (
         ("pr", "Precision-recall", charts.draw_pr(curves, configurations, class_names)),

@@ -12,16 +12,6 @@ from ecgcls.evaluation.intervals import bootstrap
 from ecgcls.evaluation.metrics import OVERALL, RANKING, class_metrics, overall_metrics
 from ecgcls.runs.configuration import Configuration
 
-CALIBRATION = {
-    "ece_mass": "ECE (equal mass)",
-    "ece_width": "ECE (equal width)",
-    "brier": "Brier score",
-    "log_loss": "Log loss",
-    "slope": "Slope",
-    "intercept": "Intercept",
-}
-"""Columns of the table of calibration."""
-
 
 def list_leaderboard() -> dict[str, str]:
     """Return the metrics of the leaderboard, with their labels."""

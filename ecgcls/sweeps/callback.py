@@ -167,27 +167,25 @@ class _Watch(threading.Thread):
     def __init__(self, folder: Path) -> None:
         super().__init__(daemon=True)
         self._folder = folder  # of the sweep
-        self._seen: set[int] = set()  # numbers of the jobs that have ended
-        self._arrays: set[str] = set()
+        self._seen: set[int | str] = set()  # numbers of the jobs that have ended, and names of arrays
         self._is_over = threading.Event()
 
     def run(self) -> None:
-        """Look now and then."""
+        """Look now and then, and once more at the end."""
         while not self._is_over.wait(2):
             self._look()
+        self._look()
 
     def end(self) -> None:
         """Stop, after a last look."""
         self._is_over.set()
         self.join()
-        self._look()
 
     def _look(self) -> None:
         arrays = {path.name.partition("_")[0] for path in (self._folder / ".submitit").glob("*_*/")}
-        for array in sorted(arrays - self._arrays):
+        for array in sorted(arrays - self._seen):
             log.info("Job array %s of SLURM: squeue --jobs=%s, scancel %s", array, array, array)
-        self._arrays |= arrays
-        for report in list_reports(self._folder):
-            if report.number not in self._seen:
-                self._seen.add(report.number)
-                log.info("Job %d %s: %s", report.number, report.status, report.typed)
+        ended = [report for report in list_reports(self._folder) if report.number not in self._seen]
+        for report in ended:
+            log.info("Job %d %s: %s", report.number, report.status, report.typed)
+        self._seen |= arrays | {report.number for report in ended}
