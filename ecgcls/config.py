@@ -134,21 +134,16 @@ def read_parameters(command: Callable[..., Any]) -> tuple[dict[str, Any], set[st
 
 def check_run(config: RunConfig) -> None:
     """Refuse values of a run's own settings that are out of their range."""
-    if not _PLAIN_NAME.fullmatch(config["experiment"]):
-        raise ConfigError(
-            f"experiment must be a name of letters, digits, '.', '_', '+' and '-', got {config['experiment']!r}"
-        )
+    name, trainer = config["experiment"], config["trainer"]
+    if not _PLAIN_NAME.fullmatch(name):
+        raise ConfigError(f"experiment must be a name of letters, digits, '.', '_', '+' and '-', got {name!r}")
     if not 0 <= config["seed"] < 2**32:
         raise ConfigError(f"seed must be in 0..{2**32 - 1}, got {config['seed']}")
-    trainer = config["trainer"]
-    if (  # Lightning would refuse it only at the first step
-        config["optimizer"].get("fused")
-        and trainer.get("gradient_clip_val") is not None
-        and str(trainer.get("precision")).startswith("16")
-    ):
-        raise ConfigError(
-            f"optimizer.fused=true cannot clip gradients (trainer.gradient_clip_val={trainer['gradient_clip_val']}) "
-            f"with trainer.precision={trainer['precision']}: set optimizer.fused=false, or trainer.precision=bf16-mixed"
+    clip, precision = trainer.get("gradient_clip_val"), str(trainer.get("precision"))
+    if config["optimizer"].get("fused") and clip is not None and precision.startswith("16"):
+        raise ConfigError(  # Lightning would refuse it only at the first step
+            f"optimizer.fused=true cannot clip gradients (trainer.gradient_clip_val={clip}) with "
+            f"trainer.precision={precision}: set optimizer.fused=false, or trainer.precision=bf16-mixed"
         )
 
 
@@ -208,14 +203,18 @@ def _check_target(key: str, node: dict[str, Any]) -> None:
     except Exception as error:  # whatever an import of somebody's module may raise
         cause = error.__cause__ or error
         raise ConfigError(f"{key}._target_: cannot import {target} ({str(cause).splitlines()[0]})") from error
-    hints: dict[str, Any] = {name: Any for name in signature.parameters} | _read_hints(called)
+    try:
+        annotations = get_type_hints(called.__init__ if inspect.isclass(called) else called)
+    except Exception:  # an annotation may name what is only imported for type checkers
+        annotations = {}
+    parameters = signature.parameters.values()
+    takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters)
+    named = [each for each in parameters if each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL)]
+    hints = {each.name: annotations.get(each.name, Any) for each in named}
     if key == "data":  # its node has the settings of the source and of the data module side by side
         hints |= get_type_hints(ModuleSettings)
-    kinds = {parameter.kind: name for name, parameter in signature.parameters.items()}
-    takes_any = hints.pop(kinds.get(inspect.Parameter.VAR_KEYWORD, ""), None) is not None
-    hints.pop(kinds.get(inspect.Parameter.VAR_POSITIONAL, ""), None)
-    required = {name for name, each in signature.parameters.items() if each.default is each.empty and name in hints}
-    _check_settings(key, node, hints, set() if node.get("_partial_") else required, target=target, takes_any=takes_any)
+    required = set() if node.get("_partial_") else {each.name for each in named if each.default is each.empty}
+    _check_settings(key, node, hints, required, target=target, takes_any=takes_any)
 
 
 def _check_settings(
@@ -231,16 +230,6 @@ def _check_settings(
             _check_type(f"{key}.{name}", value, hints[name])
     for name in sorted(required - node.keys()):
         raise ConfigError(f"{key}.{name}: {target} needs this setting")
-
-
-def _read_hints(called: Any) -> dict[str, Any]:
-    """Return the annotations of a callable's arguments; none where they cannot be evaluated."""
-    try:
-        hints = get_type_hints(called.__init__ if inspect.isclass(called) else called)
-    except Exception:  # an annotation may name what is only imported for type checkers
-        return {}
-    hints.pop("return", None)
-    return hints
 
 
 def _check_type(key: str, value: Any, hint: Any) -> None:

@@ -14,7 +14,6 @@ from ecgcls.evaluation.subgroups import find_worst, format_worst, score_subgroup
 from ecgcls.runs.configuration import Configuration
 
 Groupings = list[tuple[str, list[dict[str, Any]]]]
-_COUNTS = ("n_records", "n_patients", "n_positive")
 
 
 def score_cells(
@@ -55,8 +54,7 @@ def score_cells(
         for group in order_groups(group_of):
             keys = {metric: (str(column), group, metric) for metric in RANKING}
             scores = {name: {metric: rows.get(key) for metric, key in keys.items()} for name, rows in scored.items()}
-            counts = scored[widest.name][keys["roc_auc"]]
-            lines.append({"group": group, "scores": scores} | {name: counts[name] for name in _COUNTS})
+            lines.append({**scored[widest.name][keys["roc_auc"]], "group": group, "scores": scores})
         groupings.append((GROUPINGS.get(str(column), str(column)), lines))
     return groupings, worst, ""
 

@@ -40,7 +40,7 @@ def draw_pr(curves: AllCurves, configurations: Sequence[Configuration], class_na
     for (name, number), found in curves.items():
         one, column = configurations[number], class_names.index(name)
         row = one.scores.by_class.loc[name]
-        prevalences.setdefault(column, float(row.prevalence))
+        prevalences.setdefault(column, float(one.scores.by_class["prevalence"][name]))
         line = style(number) | {"width": 2, "shape": "hv"}
         label = f"{one.name}: AP {row.pr_auc:.3f}"
         _add(figure, found.recall, found.precision, label, point, model=number, column=column, line=line)
@@ -87,9 +87,9 @@ def draw_training(configurations: Sequence[Configuration], column: str, label: s
     for number, one in enumerate(configurations):
         drawn = [table[["epoch", column]].dropna() for table in one.histories if column in table]
         for table in drawn if len(drawn) > 1 else []:
-            line, y = style(number) | {"width": 1}, table[column].astype("float32")
-            faint = {"opacity": 0.3, "hoverinfo": "skip", "hovertemplate": None}
-            _add(figure, table["epoch"], y, one.name, model=number, line=line, **faint)
+            faint: dict[str, Any] = {"opacity": 0.3, "hoverinfo": "skip", "hovertemplate": None}
+            thin, y = style(number) | {"width": 1}, table[column].astype("float32")
+            _add(figure, table["epoch"], y, one.name, model=number, line=thin, **faint)
         if drawn:
             mean = pd.concat(drawn).groupby("epoch")[column].mean().astype("float32")
             line = style(number) | {"width": 2, "shape": "linear"}

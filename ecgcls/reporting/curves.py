@@ -15,10 +15,8 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 from ecgcls.evaluation.calibration import reliability_curve
 from ecgcls.runs.configuration import Configuration
 
-SENSITIVITY = 0.8
-"""The sensitivity at which precision is reported."""
-SPECIFICITY = 0.9
-"""The specificity at which sensitivity is reported."""
+SENSITIVITY, SPECIFICITY = 0.8, 0.9
+"""The sensitivity at which precision is reported, and the specificity at which sensitivity is."""
 
 _MAX_POINTS, _MIN_POINTS = 300, 40  # a curve
 _ALL_POINTS = 100_000  # of all curves of a chart, so that many classes do not make a page too large

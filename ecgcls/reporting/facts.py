@@ -1,4 +1,4 @@
-"""What a report says about its runs besides scores: data, versions, checks, and the limits of the numbers.
+"""What a report says about its runs: scores and how far they can be trusted, data, versions, checks and limits.
 
 Prose is in the templates of this folder, ``*.jinja``.
 """
@@ -9,12 +9,101 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 import pandas as pd
 
+from ecgcls.errors import DataError
+from ecgcls.evaluation.calibration import measure_calibration
+from ecgcls.evaluation.comparison import compare
+from ecgcls.evaluation.intervals import bootstrap
+from ecgcls.evaluation.metrics import OVERALL, RANKING, class_metrics, overall_metrics
 from ecgcls.reporting.experiment import Experiment
 from ecgcls.runs.configuration import Configuration
 
 _FEW = 30  # positive records below which a class's scores are called uncertain
+
+
+def list_leaderboard() -> dict[str, str]:
+    """Return the metrics of the leaderboard, with their labels."""
+    return {metric.key: metric.label for metric in overall_metrics(headline=True)}
+
+
+def list_class_columns() -> dict[str, str]:
+    """Return the metrics of a table of classes, with their labels."""
+    return {metric.key: metric.label for metric in class_metrics()}
+
+
+def summarize_configuration(one: Configuration) -> dict[str, Any]:
+    """Return the configuration's line of the leaderboard, as numbers."""
+    line: dict[str, Any] = {
+        "name": one.name,
+        "n_finished": len(one.runs),
+        "n_folds": one.n_folds,
+        "n_parameters": one.info.n_parameters,
+        "fit_s": one.fit_s,
+        "intervals": find_intervals(one),
+    }
+    for key in list_leaderboard():
+        mean, sd = one.over_folds.loc[("overall", key), ["mean", "sd"]].astype(float)
+        line[key] = {"mean": mean, "sd": sd, "pooled": one.scores.overall[key]}
+    return line
+
+
+def find_intervals(one: Configuration) -> dict[str, tuple[float, float] | None]:
+    """Return the interval of each metric of the leaderboard, as the runs evaluate it; None with only one patient."""
+    tested = one.tested
+    if len(np.unique(tested.patient_id)) < 2:
+        return dict.fromkeys(list_leaderboard())
+    settings, records = one.evaluation.intervals, (tested.y_true, tested.y_prob, tested.patient_id)
+    table = bootstrap(*records, tested.class_names, y_pred=tested.y_pred, settings=settings)
+    low, high = table["low"].to_dict(), table["high"].to_dict()
+    return {key: (low[OVERALL, key], high[OVERALL, key]) for key in list_leaderboard()}
+
+
+def compare_with_best(configurations: Sequence[Configuration]) -> list[dict[str, Any]]:
+    """Compare the first configuration of the leaderboard with each other one, on macro PR-AUC and ROC-AUC.
+
+    Each line has the ``name`` of the other one, and either ``reason``, why they cannot be compared, or ``metrics``: by
+    metric the row of `ecgcls.evaluation.comparison.compare` (best - other), its ``verdict`` in the models' names.
+    """
+    best, *others = configurations
+    lines: list[dict[str, Any]] = []
+    for other in others:
+        line: dict[str, Any] = {"name": other.name, "reason": "", "metrics": {}}
+        lines.append(line)
+        try:
+            table = compare([best.tested], [other.tested], best.evaluation.intervals).to_dict(orient="index")
+        except DataError as error:
+            line["reason"] = str(error)
+            continue
+        verdicts = {"a better": f"{best.name} is better", "b better": f"{other.name} is better"}
+        for metric in RANKING:
+            row = table[OVERALL, metric]
+            line["metrics"][metric] = row | {"verdict": verdicts.get(row["verdict"], "no difference shown")}
+    return lines
+
+
+def describe_calibration(configurations: Sequence[Configuration]) -> list[dict[str, Any]]:
+    """Return the calibration of each configuration, before recalibration and after, averaged over the classes."""
+    lines = []
+    for one in configurations:
+        stages = {"before": one.pooled("test", is_calibrated=False), "after": one.tested}
+        for stage, each in stages.items():
+            measured: Any = measure_calibration(each.y_true, each.y_prob, each.class_names).to_dict(orient="index")
+            lines.append({"name": one.name, "stage": stage, **measured[OVERALL]})
+    return lines
+
+
+def summarize_training(one: Configuration) -> dict[str, Any]:
+    """Return in numbers what the training curves show."""
+    scored = [table.dropna(subset=["val/pr_auc"]) for table in one.histories if "val/pr_auc" in table]
+    best = [table.iloc[int(table["val/pr_auc"].to_numpy().argmax())] for table in scored if len(table)]
+    return {
+        "name": one.name,
+        "n_epochs": [len(table) for table in one.histories],
+        "best_epoch": [int(row["epoch"]) for row in best],
+        "best_pr_auc": [float(row["val/pr_auc"]) for row in best],
+    }
 
 
 def describe_data(configurations: Sequence[Configuration]) -> list[dict[str, Any]]:

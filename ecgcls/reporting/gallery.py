@@ -117,9 +117,10 @@ def _read_scorecard(path: Path) -> dict[str, tuple[list[tuple[str, bool]], list[
 @contextmanager
 def _reading(path: Path, *more: type[Exception]) -> Iterator[None]:
     """Report what a damaged result raises, and `more`, as a `DataError` that names the file."""
+    damage: tuple[type[Exception], ...] = (OSError, EOFError, KeyError, ValueError, BadZipFile, *more)
     try:
         yield
-    except (OSError, EOFError, KeyError, ValueError, BadZipFile, *more) as error:
+    except damage as error:
         text = " ".join(str(getattr(error, "strerror", None) or error).split())
         raise DataError(
             f"{path}: this result of interpret is damaged ({text}); run interpret again, or remove the folder"

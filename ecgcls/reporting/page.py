@@ -17,20 +17,11 @@ from plotly.offline import get_plotlyjs
 from ecgcls import __version__
 from ecgcls.files import write_atomically
 from ecgcls.identity import flatten
-from ecgcls.reporting import charts
+from ecgcls.reporting import charts, facts
 from ecgcls.reporting.cells import score_cells
 from ecgcls.reporting.curves import SENSITIVITY, SPECIFICITY, AllCurves, trace_all
 from ecgcls.reporting.experiment import Experiment, collect
-from ecgcls.reporting.facts import compare_versions, describe_data, list_checks, list_limits, open_templates
 from ecgcls.reporting.gallery import collect_galleries
-from ecgcls.reporting.statistics import (
-    compare_with_best,
-    describe_calibration,
-    list_class_columns,
-    list_leaderboard,
-    summarize_configuration,
-    summarize_training,
-)
 from ecgcls.runs.configuration import Configuration
 
 MAX_BYTES = 9_900_000
@@ -44,7 +35,7 @@ def write_report(experiment_dir: Path, *, output: Path, data_root: Path | None =
 
     The table of the data set at `data_root` says which subgroups there are; None: as the runs recorded them.
     """
-    experiment, environment = collect(experiment_dir), open_templates()
+    experiment, environment = collect(experiment_dir), facts.open_templates()
     content = _collect_content(experiment, data_root=data_root)
     for saved, line, one in zip(content["saved"], content["board"], experiment.configurations, strict=True):
         worst = content["worst"].get(one.name, "")
@@ -64,7 +55,7 @@ def _write_cards(
 
     `intervals` are by metric of the leaderboard, `worst` names the worst subgroup, `limits` are sentences.
     """
-    info, environment = one.info, open_templates()
+    info, environment = one.info, facts.open_templates()
     content = {
         "one": one,
         "info": info,
@@ -73,8 +64,8 @@ def _write_cards(
         "is_weighted": any(weight != 1 for weight in info.pos_weight or ()),
         "n_patients": len(np.unique(one.tested.patient_id)),
         "level": f"{100 * info.evaluation.intervals.level:g} %",
-        "leaderboard": list_leaderboard(),
-        "by_class": list_class_columns(),
+        "leaderboard": facts.list_leaderboard(),
+        "by_class": facts.list_class_columns(),
         "intervals": intervals,
         "worst": worst,
         "limit_sentences": limits,
@@ -98,26 +89,26 @@ def _collect_content(experiment: Experiment, *, data_root: Path | None) -> dict[
         "version": __version__,
         "n_records": len(widest),
         "n_patients": len(np.unique(widest.patient_id)),
-        "shown": list_leaderboard(),
-        "columns": {"n_positive": "Positives", "prevalence": "Prevalence"} | list_class_columns(),
-        "board": [summarize_configuration(one) for one in configurations],
-        "comparisons": compare_with_best(configurations),
-        "calibration": describe_calibration(configurations),
-        "checks": list_checks(configurations),
+        "shown": facts.list_leaderboard(),
+        "columns": {"n_positive": "Positives", "prevalence": "Prevalence"} | facts.list_class_columns(),
+        "board": [facts.summarize_configuration(one) for one in configurations],
+        "comparisons": facts.compare_with_best(configurations),
+        "calibration": facts.describe_calibration(configurations),
+        "checks": facts.list_checks(configurations),
         "models": [{"name": one.name, **charts.style(number)} for number, one in enumerate(configurations)],
         "curves": curves,
         "sensitivity": SENSITIVITY,
         "specificity": SPECIFICITY,
         "charts": _draw_charts(curves, configurations, class_names),
-        "losses": [summarize_training(one) for one in configurations],
+        "losses": [facts.summarize_training(one) for one in configurations],
         "subgroups": subgroups,
         "no_subgroups": no_subgroups,
         "min_records": max(one.evaluation.subgroups.min_records for one in configurations),
         "worst": worst,
-        "data": describe_data(configurations),
+        "data": facts.describe_data(configurations),
         "saved": [_describe_config(one) for one in configurations],
-        "versions": compare_versions(configurations),
-        "limits": list_limits(experiment),
+        "versions": facts.compare_versions(configurations),
+        "limits": facts.list_limits(experiment),
         "plotly": Markup(get_plotlyjs()),
         "style": Markup((_HERE / "report.css").read_text()),
         "script": Markup((_HERE / "report.js").read_text()),

@@ -33,12 +33,11 @@ _ELSEWHERE = ("SlurmLauncher", "RayLauncher")  # whose jobs may run on other mac
 class Sweep(Callback):
     """Hydra callback: divides the machine; afterwards cross-validates what is complete and names failed jobs."""
 
-    def __init__(self) -> None:
-        self._watch: _Watch | None = None
+    _watch: "_Watch | None" = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Go to the jobs without the watch, which is a thread of this process."""
-        return {"_watch": None}
+        return {}
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Choose how many jobs run side by side, with how many threads."""

@@ -32,7 +32,7 @@ def write_search(reports: Sequence[Report], sweep_folder: Path, folder: Path, *,
     results: Any = OmegaConf.load(sweep_folder / "optimization_results.yaml")  # the sweeper's
     searched = [str(key) for key in results["best_params"]]
     trials = pd.DataFrame([_describe(report, searched) for report in reports])
-    best = trials.loc[trials[OBJECTIVE].idxmax()]
+    best = trials.iloc[int(np.nanargmax(trials[OBJECTIVE].to_numpy()))]
     typed = [override for override in finished[0].overrides if _key(override) not in (*searched, "fold", "+preset")]
     fixed = [*typed, *(choice for choice in choices if _key(choice) not in map(_key, typed))]
     folder.mkdir(parents=True, exist_ok=True)

@@ -12,8 +12,7 @@ from ecgcls.evaluation.metrics import score
 from ecgcls.jobs.cross_validate import cross_validate
 from ecgcls.reporting.cells import score_cells
 from ecgcls.reporting.experiment import collect
-from ecgcls.reporting.facts import compare_versions, describe_data, list_limits
-from ecgcls.reporting.statistics import summarize_configuration
+from ecgcls.reporting.facts import compare_versions, describe_data, list_limits, summarize_configuration
 
 
 @pytest.fixture(scope="module")
