@@ -15,6 +15,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from ecgcls import __version__
+from ecgcls.evaluation.metrics import METRICS
 from ecgcls.files import write_atomically
 from ecgcls.identity import flatten
 from ecgcls.reporting import charts, facts
@@ -64,6 +65,7 @@ def _write_cards(
         "is_weighted": any(weight != 1 for weight in info.pos_weight or ()),
         "n_patients": len(np.unique(one.tested.patient_id)),
         "level": f"{100 * info.evaluation.intervals.level:g} %",
+        "measures": [metric.label for metric in METRICS.values()],
         "leaderboard": facts.list_leaderboard(),
         "by_class": facts.list_class_columns(),
         "intervals": intervals,
