@@ -1,11 +1,12 @@
 # make run: install into .venv and train cnn1d on fold 0 of the simulated data set.
 # make test: install and pass the checks and the tests, but for the slow ones.
 # make test-slow: the slow ones.
+# make test-lowest: some of them with the lowest versions of all dependencies.
 # make docs: write the documentation to site/.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test test-slow docs lint clean
+.PHONY: run test test-slow test-lowest docs lint clean
 
 run: .venv/.installed
 	$(BIN)/python -m ecgcls.run model=cnn1d fold=0 data=synthetic
@@ -18,6 +19,12 @@ test-slow: .venv/.installed-dev
 
 docs: .venv/.installed-dev
 	$(BIN)/mkdocs build
+
+# Once before a release: the lowest versions that pyproject.toml promises. An old torch brings gigabytes of CUDA.
+test-lowest:
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet --constraint constraints-lowest.txt --editable . pytest
+	OMP_NUM_THREADS=2 .venv-lowest/bin/python -m pytest tests/evaluation tests/runs tests/jobs tests/training -m "not slow"
 
 lint: .venv/.installed-dev
 	$(BIN)/ruff check .
@@ -37,4 +44,4 @@ lint: .venv/.installed-dev
 	@touch $@
 
 clean:
-	rm -rf .venv dist site .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venv-lowest dist site .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

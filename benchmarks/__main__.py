@@ -10,7 +10,7 @@ from ecgcls.data.synthetic import write_synthetic
 
 TOPICS = ("ingest", "loader", "training", "sweep", "start", "inference", "rival", "stacked")
 _RESULTS = Path(__file__).parent / "results.json"
-_README = Path(__file__).parent.parent / "README.md"
+_README = Path(__file__).parent / "README.md"
 
 
 def main() -> None:
@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument(
         "--results", type=Path, default=_RESULTS, help="the JSON file (default: benchmarks/results.json)"
     )
-    parser.add_argument("--readme", action="store_true", help="put the table of all results into README.md")
+    parser.add_argument("--readme", action="store_true", help="put the table of all results into benchmarks/README.md")
     arguments = parser.parse_args()
     unknown = [topic for topic in arguments.topics if topic not in TOPICS]
     if unknown:

@@ -16,7 +16,8 @@ import pandas as pd
 from joblib import Parallel, cpu_count, delayed
 from scipy import integrate, stats
 
-from ecgcls.evaluation.intervals import Bootstrap, bootstrap
+from ecgcls.evaluation.intervals import bootstrap
+from ecgcls.evaluation.settings import Bootstrap
 
 _N_PATIENTS, _SEPARATION, _SHARED, _ALIKE = 1000, 1.5, 0.6, 0.8
 _RECORDS = {  # shares of patients with 1, 2, 3 and 6 records

@@ -84,20 +84,10 @@ _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 
 def check_arguments(command: Callable[..., Any], config: Mapping[str, Any]) -> dict[str, Any]:
-    """Hold a command's configuration against its signature.
+    """Hold a command's resolved configuration against its signature; return the arguments of the call, paths as `Path`.
 
-    Parameters
-    ----------
-    command
-        A function whose parameters are all keywords with annotations; ``**name: Unpack[SomeTypedDict]`` stands for the
-        keys of the typed dict.
-    config
-        The resolved configuration.
-
-    Returns
-    -------
-    dict
-        The arguments of the call, paths as `Path`.
+    The parameters of `command` are all keywords with annotations; ``**name: Unpack[SomeTypedDict]`` is for the keys of
+    the typed dict.
 
     Raises
     ------
@@ -105,10 +95,9 @@ def check_arguments(command: Callable[..., Any], config: Mapping[str, Any]) -> d
         Naming the first key that is unknown, missing or of the wrong type.
     """
     hints, required = read_parameters(command)
-    known = [key for key, _ in _list_keys(hints)]
     for key in config:
         if key not in hints:
-            raise ConfigError(f"{key}: no such key{suggest_key(str(key), known)}")
+            raise ConfigError(f"{key}: no such key{suggest_key(str(key), list(hints))}")
     for key in sorted(required - config.keys()):
         raise ConfigError(f"{key}: this setting is missing")
     for key, value in config.items():
@@ -136,13 +125,7 @@ def read_parameters(command: Callable[..., Any]) -> tuple[dict[str, Any], set[st
 
 
 def check_run(config: RunConfig) -> None:
-    """Refuse values of a run's own settings that are out of their range.
-
-    Raises
-    ------
-    ConfigError
-        Naming the setting, what was expected and what was given.
-    """
+    """Refuse values of a run's own settings that are out of their range."""
     if not _PLAIN_NAME.fullmatch(config["experiment"]):
         raise ConfigError(
             f"experiment must be a name of letters, digits, '.', '_', '+' and '-', got {config['experiment']!r}"
@@ -162,13 +145,7 @@ def check_run(config: RunConfig) -> None:
 
 
 def check_group(key: str, node: Any) -> None:
-    """Hold a choice of a group against the classes and functions that it names.
-
-    Raises
-    ------
-    ConfigError
-        Naming the first key that is unknown, missing or of the wrong type.
-    """
+    """Hold a choice of a group against the classes and functions that it names, as `check_arguments` does."""
     if not isinstance(node, dict):
         raise ConfigError(f"{key}: expected a choice of this group, got {node!r}")
     if "_target_" in node:
@@ -176,11 +153,17 @@ def check_group(key: str, node: Any) -> None:
     for name, child in node.items():
         if isinstance(child, dict):
             check_group(f"{key}.{name}", child)
+        elif "_target_" not in node:
+            raise ConfigError(
+                f"{key}.{name} must be a node with a _target_, got {child!r}; ~{key}.{name} leaves it out"
+            )
 
 
 def _check_argument(key: str, value: Any, hint: Any) -> None:
     if (inner := _read_inner(hint)) is not None:
-        _check_settings(key, value or {}, inner, set(), target=key)
+        if not isinstance(value, dict):
+            raise ConfigError(f"{key} must be a node of settings ({', '.join(inner)}), got {value!r}")
+        _check_settings(key, value, inner, set(), target=key)
     elif get_origin(hint) is Annotated and "group" in hint.__metadata__:
         check_group(key, value)
     elif not _fits(value, hint):
@@ -215,7 +198,7 @@ def _convert(value: Any, hint: Any) -> Any:
     if isinstance(value, str) and Path in (hint, *get_args(hint)):
         return Path(value)
     if (inner := _read_inner(hint)) is not None:
-        return {name: _convert(each, inner[name]) for name, each in (value or {}).items()}
+        return {name: _convert(each, inner[name]) for name, each in value.items()}
     return value
 
 

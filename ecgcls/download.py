@@ -23,10 +23,10 @@ def download(
         raise ConfigError(f"timeout_s must be above 0, got {timeout_s}")
     from ecgcls.data import download as data_download
     from ecgcls.data.mirrors import MIRRORS, Mirror, WebMirror, ZipMirror
-    from ecgcls.data.ptbxl import read_database
+    from ecgcls.data.ptbxl import PTBXL
     from ecgcls.data.store import open_store
 
-    rates = (100, 500) if sampling_rate_hz == "both" else (sampling_rate_hz,)
+    rates: tuple[Literal[100, 500], ...] = (100, 500) if sampling_rate_hz == "both" else (sampling_rate_hz,)
     mirror: Mirror = WebMirror(MIRRORS.get(source, source), timeout_s=timeout_s)
     if archive is not None:
         mirror = ZipMirror(archive)
@@ -38,7 +38,7 @@ def download(
         f"{summary.n_fetched:,} of them, {summary.n_bytes_fetched / 1e6:,.1f} MB, were fetched now."
     )
     for rate in rates:
-        filenames = read_database(root, sampling_rate_hz=rate)["filename"]
+        filenames = PTBXL(root=root, sampling_rate_hz=rate).read_records()["filename"]
         store = open_store(root, filenames, sampling_rate_hz=rate, store_dir=store_dir)
         print(f"The signal store of {rate} Hz is ready: {len(store.ecg_ids):,} records.")
     print(f"\n{data_download.LICENSE}\n\n{root}")

@@ -20,15 +20,7 @@ STANDARDIZED_ON = "ecgcls_standardized_on"
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file that others see whole or not at all: a temporary name in the same folder, then a rename.
-
-    Parameters
-    ----------
-    path
-        The file; its folder is made, an older file is replaced.
-    content
-        The bytes of the file.
-    """
+    """Write a file that others see whole or not at all; its folder is made, an older file is replaced."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -36,22 +28,14 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
         temporary.replace(path)
     except OSError as error:
-        error.filename = error.filename or str(path)  # a write that fails, on a full disk, does not say where
+        error.filename = error.filename or str(path)  # a write that fails, on a full disk, does not name it
         raise
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def lock(path: Path, *, busy: str) -> AcquireReturnProxy:
-    """Take a lock and return a context manager that releases it.
-
-    Parameters
-    ----------
-    path
-        The lock's file; its folder must exist.
-    busy
-        What to log if another process has the lock, before waiting for it.
-    """
+    """Take a lock and return a context manager that releases it; `busy` is logged before a wait."""
     file_lock = FileLock(path)
     try:
         return file_lock.acquire(timeout=0)
@@ -95,17 +79,7 @@ def name_files(texts: Sequence[str]) -> dict[str, str]:
 
 
 def write_json(path: Path, content: Mapping[str, Any], *, rows: str | None = None) -> None:
-    """Write strict JSON (no NaN) that others see whole or not at all.
-
-    Parameters
-    ----------
-    path
-        The file.
-    content
-        What to write.
-    rows
-        The key of a long list, whose items get a line each.
-    """
+    """Write strict JSON (no NaN) as `write_atomically`; the items of the list at the key `rows` get a line each."""
     text = json.dumps({**content, rows: []} if rows else content, indent=2, ensure_ascii=False, allow_nan=False)
     if rows:
         lines = [f"\n    {json.dumps(item, ensure_ascii=False, allow_nan=False)}" for item in content[rows]]
@@ -121,21 +95,11 @@ def hash_records(ecg_ids: Iterable[int]) -> str:
     >>> hash_records([3, 1]) == hash_records([1, 3]) != hash_records([1, 2])
     True
     """
-    text = ",".join(str(int(ecg_id)) for ecg_id in sorted(ecg_ids))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(",".join(str(int(ecg_id)) for ecg_id in sorted(ecg_ids)).encode()).hexdigest()
 
 
 def hash_labels(ecg_ids: Iterable[int], y_true: ArrayLike, class_names: Sequence[str]) -> str:
-    """Return the SHA-256 of the labels of some records; the order of the records does not matter, that of classes does.
-
-    Parameters
-    ----------
-    ecg_ids
-        ``(record,)``.
-    y_true
-        0 or 1, ``(record, class)``.
-    class_names
-        One name per class.
+    """Return the SHA-256 of labels ``(record, class)``; the order of the records does not matter, that of classes does.
 
     Examples
     --------

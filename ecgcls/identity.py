@@ -31,14 +31,8 @@ def name_variant(
 ) -> str:
     """Write into a folder's name what distinguishes a configuration from the default one of the same model.
 
-    Two configurations that differ in anything but the fold and where things are have different names.
-
-    Parameters
-    ----------
-    config, choices
-        The composed configuration with its interpolations, and the choice made in each group.
-    default_config, default_choices
-        What the same choices give without further overrides; and the choices made by default.
+    Two configurations that differ in anything but the fold and where things are have different names. `config` is
+    composed with its interpolations; `default_config` is what the same choices give without further overrides.
 
     Returns
     -------
@@ -71,19 +65,19 @@ def flatten(config: Any, key: str = "") -> Iterator[tuple[str, Any]]:
         yield key, config
 
 
-def suggest(word: str, known: Sequence[str]) -> str:
-    """Return '; did you mean ...?' with the near matches, or the whole list if it is short."""
+def suggest(word: str, known: Sequence[str], *, prefix: str = "") -> str:
+    """Return '; did you mean ...?' with the near matches, or the whole list if it is short; each after a prefix."""
     near = difflib.get_close_matches(word, known, n=3, cutoff=0.7)
     if near:
-        return f"; did you mean {' or '.join(near)}?"
-    return f"; expected one of {', '.join(known)}" if 0 < len(known) <= 30 else ""
+        return f"; did you mean {' or '.join(prefix + name for name in near)}?"
+    return f"; expected one of {', '.join(prefix + name for name in known)}" if 0 < len(known) <= 30 else ""
 
 
 def suggest_key(key: str, known: Sequence[str]) -> str:
     """Return the near matches of a dotted key among its siblings, or anywhere if its parent is unknown."""
-    parent, dot, _ = key.rpartition(".")
-    siblings = [name for name in known if name.rpartition(".")[0] == parent and "._" not in name]
-    return suggest(key, siblings if siblings or not dot else known)
+    parent, dot, name = key.rpartition(".")
+    siblings = [each.rpartition(".")[2] for each in known if each.rpartition(".")[0] == parent and "._" not in each]
+    return suggest(name, siblings, prefix=parent + dot) if siblings or not dot else suggest(key, known)
 
 
 def _is_identity(key: str) -> bool:

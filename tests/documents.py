@@ -1,16 +1,17 @@
-"""The commands and the Python lines of the README and of docs/, and how they are made quick enough to run."""
+"""The commands and the Python code of the README and of docs/, and how they are made quick enough to run."""
 
 import re
 import shlex
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.commands import QUICK, REPOSITORY, succeed
 
-NEEDS_NO_RUN = ("python -m ecgcls.run", "python -m ecgcls.download")
-_IN_CLUSTER = re.compile(r"hydra/launcher=(slurm|ray)")  # tests/cluster/ has such
-NAMES_NO_RUN = ("ecgcls.compare", "ecgcls.labels")
+README = REPOSITORY / "README.md"
+PAGES = sorted((REPOSITORY / "docs").rglob("*.md"))
+_IN_CLUSTER = re.compile(r"hydra/launcher=(slurm|ray)")  # tests/cluster/ runs these
+_NAMES_NO_RUN = ("ecgcls.compare", "ecgcls.labels")
 
 
 def read_blocks(document: Path, language: str) -> list[str]:
@@ -18,29 +19,29 @@ def read_blocks(document: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", document.read_text(), flags=re.DOTALL | re.MULTILINE)
 
 
-def read_commands(document: Path) -> list[str]:
-    """Return every command of this package in a Markdown file, as typed there but for the comment."""
-    lines = [line.partition("  #")[0].strip() for block in read_blocks(document, "bash") for line in block.splitlines()]
+def read_commands(*documents: Path) -> list[str]:
+    """Return every command of this package in some Markdown files, each once, as shown but for the comment."""
+    blocks = [block for document in documents for block in read_blocks(document, "bash")]
+    lines = dict.fromkeys(line.partition("  #")[0].strip() for block in blocks for line in block.splitlines())
     return [line for line in lines if line.startswith("python -m ecgcls.") and not _IN_CLUSTER.search(line)]
 
 
-def list_documents() -> Iterator[Path]:
-    """Yield the README and the pages of the documentation."""
-    yield REPOSITORY / "README.md"
-    yield from sorted((REPOSITORY / "docs").rglob("*.md"))
+def name_command(command: str) -> str:
+    """Return which command of this package a command line runs, as ``evaluate``."""
+    return command.split()[2].removeprefix("ecgcls.")
 
 
 def train_quickly(folder: Path, command: str, *, experiment: str, instead: Mapping[str, str] | None = None) -> str:
-    """Run a command that trains on few simulated ECGs and for one epoch; return what it prints.
+    """Run a command that trains, on few simulated ECGs and for one epoch; return what it prints.
 
     Parameters
     ----------
     folder
-        Where it is typed.
+        The current directory of the command.
     command
-        As it stands in the document.
+        As shown in the document.
     experiment
-        The experiment that its runs go to.
+        The experiment of its runs.
     instead
         Other values for settings of the command, by key.
     """
@@ -57,29 +58,29 @@ def train_quickly(folder: Path, command: str, *, experiment: str, instead: Mappi
     return done.stdout
 
 
-def use_finished_run(folder: Path, command: str, *, stands_for: Mapping[str, str], more: Sequence[str] = ()) -> Path:
+def use_finished_run(folder: Path, command: str, *, instead: Mapping[str, str], more: Sequence[str] = ()) -> Path:
     """Run a command that reads finished runs, on the experiment 'sweep'; return where its results went.
 
     Parameters
     ----------
     folder
-        Where it is typed.
+        The current directory of the command.
     command
-        As it stands in the document.
-    stands_for
-        What to type for settings of the command, by key.
+        As shown in the document.
+    instead
+        Other values for settings that the command has, by key.
     more
         Further settings.
     """
     _, _, module, *typed = shlex.split(command)
     named = {argument.partition("=")[0] for argument in typed}
-    if module not in NAMES_NO_RUN and not named & {"predictions", "y_true"}:
+    if module not in _NAMES_NO_RUN and not named & {"predictions", "y_true"}:
         named.add("experiment")
-    stands_for = {"experiment": "sweep", **stands_for}
-    arguments = [argument for argument in typed if argument.partition("=")[0] not in stands_for]
-    replaced = [f"{key}={value}" for key, value in stands_for.items() if key in named]
+    instead = {"experiment": "sweep", **instead}
+    arguments = [argument for argument in typed if argument.partition("=")[0] not in instead]
+    replaced = [f"{key}={value}" for key, value in instead.items() if key in named]
     few = ["n_summary=2", "n_scorecard=2"] if module.endswith("interpret") else []
-    done = succeed(folder, *arguments, *replaced, *few, *more, command=module.removeprefix("ecgcls."))
+    done = succeed(folder, *arguments, *replaced, *few, *more, command=name_command(command))
     output = folder / re.sub(r" \([\d.]+ MB\)$", "", done.stdout.strip().splitlines()[-1])
     assert output.exists()
     return output

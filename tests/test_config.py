@@ -43,6 +43,7 @@ def test_every_choice_of_every_group_is_a_valid_configuration(choice):
         ("+model.dropuot=0.3", r"model\.dropuot: no such setting of .*; did you mean dropout\?"),
         ("data.batch_size=abc", r"data\.batch_size must be a whole number, got 'abc'"),
         ("data.batch_size=true", r"data\.batch_size must be a whole number, got True"),
+        ("data.root=3", r"data\.root must be a path, got 3"),
         ("data.sampling_rate_hz=250", r"data\.sampling_rate_hz must be 100 or 500, got 250"),
         ("data.missing_records=ignore", r"data\.missing_records must be error or drop, got 'ignore'"),
         ("optimizer.lr=fast", r"optimizer\.lr must be a number.*, got 'fast'"),

@@ -1,10 +1,13 @@
-"""What the documentation says to type, and the site that it becomes."""
+"""The documentation: its commands and its Python code work, what it names exists, and the site builds."""
 
+import importlib
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -12,30 +15,31 @@ import pandas as pd
 import pytest
 
 import ecgcls
+from ecgcls.data.synthetic import write_synthetic
 from tests.commands import REPOSITORY, succeed
 from tests.documents import (
-    NEEDS_NO_RUN,
+    PAGES,
+    README,
     copy_records,
-    list_documents,
+    name_command,
     read_blocks,
     read_commands,
     train_quickly,
     use_finished_run,
 )
+from tests.mirrors import write_mirror, write_zip
 
-README, *PAGES = [page for page in list_documents() if page.name != "clusters.md"]  # tests/cluster/ has a cluster
-EXTENDING = REPOSITORY / "docs" / "extending.md"
-
-
-def list_commands(*, of_extending=False):
-    """List the commands of the pages that the README does not have already, each once."""
-    pages = [EXTENDING] if of_extending else [page for page in PAGES if page != EXTENDING]
-    found = dict.fromkeys(command for page in pages for command in read_commands(page))
-    return [command for command in found if command not in read_commands(README)]
-
-
-def is_run(command):
-    return command.startswith(NEEDS_NO_RUN)
+DOCS = REPOSITORY / "docs"
+ARCHITECTURE, EXTENDING = DOCS / "architecture.md", DOCS / "extending.md"
+_ELSEWHERE = (EXTENDING, DOCS / "clusters.md")  # tested below, and in tests/cluster/
+COMMANDS = [
+    command
+    for command in read_commands(*(page for page in PAGES if page not in _ELSEWHERE))
+    if command not in read_commands(README)
+]
+DOWNLOADS = [command for command in read_commands(README, *PAGES) if name_command(command) == "download"]
+RUNS = [command for command in COMMANDS if name_command(command) == "run"]
+OTHERS = [command for command in COMMANDS if name_command(command) not in ("run", "download")]
 
 
 def test_the_site_builds_without_a_warning_and_fetches_nothing(tmp_path):
@@ -49,26 +53,89 @@ def test_the_site_builds_without_a_warning_and_fetches_nothing(tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     assert "WARNING" not in done.stdout + done.stderr
     pages = [*(tmp_path / "site").rglob("*.html")]
-    assert len(pages) > len(PAGES)  # and the one that says "not found"
+    assert len(pages) > len(PAGES)  # the pages, and the one for "not found"
     fetched = re.compile(
         r"<(?:script|img|link rel=\"(?:stylesheet|preconnect|icon)\")[^>]*(?:src|href)=\"(?:https?:)?//"
     )
     assert not [page for page in pages if fetched.search(page.read_text())]
 
 
-def test_every_download_of_the_pages_is_one_of_the_readme():
-    assert not [command for command in list_commands() if command.startswith("python -m ecgcls.download")]
+def _exists(name):
+    """Whether a dotted name is a module, or something in one."""
+    for n_parts in range(name.count(".") + 1, 0, -1):
+        module, rest = name.split(".")[:n_parts], name.split(".")[n_parts:]
+        try:
+            found = importlib.import_module(".".join(module))
+        except ModuleNotFoundError:
+            continue
+        for part in rest:
+            found = getattr(found, part, None)
+        return found is not None
+    return False
+
+
+def test_every_module_and_class_that_the_pages_name_exists():
+    documents = [README, REPOSITORY / "CONTRIBUTING.md", *PAGES]
+    named = {name for page in documents for name in re.findall(r"\becgcls(?:\.[A-Za-z_]\w*)+", page.read_text())}
+    assert len(named) > 50
+    assert not [name for name in sorted(named) if not _exists(name)]
+
+
+def test_the_tree_of_the_architecture_is_the_tree():
+    (tree,) = [block for block in read_blocks(ARCHITECTURE, "text") if "ecgcls/" in block]
+    parents, named = [REPOSITORY], set()
+    for line in tree.splitlines():
+        depth = (len(line) - len(line.lstrip())) // 2
+        for name in re.match(r"\s*((?:[\w.]+(?:/|\.py)\s*)+)", line)[1].split():
+            path = parents[depth] / name
+            assert path.exists(), line
+            named.add(path)
+        parents[depth + 1 :] = [path]
+    package = REPOSITORY / "ecgcls"
+    rooms = {path.parent for path in package.glob("*/__init__.py")} | {*package.glob("[!_]*.py")}
+    assert not rooms - named
+
+
+def test_the_import_rule_of_the_architecture_is_the_one_that_is_checked():
+    quoted = " ".join(line.removeprefix("> ") for line in ARCHITECTURE.read_text().splitlines() if line[:2] == "> ")
+    commands, *levels = [re.findall(r"\w+", level) for level in quoted.split("->")]
+    assert commands == ["commands"]
+    place = {room: number for number, level in enumerate(levels) for room in level}
+    contracts = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (layers,) = [contract["layers"][1:] for contract in contracts if contract["type"] == "layers"]
+    rooms = [room for layer in layers for room in re.findall(r"ecgcls\.(\w+)", layer)]
+    assert set(rooms) == place.keys() | {"identity"}
+    places = [place[room] for room in rooms if room != "identity"]
+    assert places == sorted(places)
+
+
+@pytest.fixture(scope="session")
+def archive(tmp_path_factory):
+    """The zip of a data set of 60 simulated ECGs at both sampling rates."""
+    folder = tmp_path_factory.mktemp("archive")
+    for rate in (100, 500):
+        write_synthetic(folder / "ecgs", n_records=60, seed=0, sampling_rate_hz=rate)
+    return write_zip(folder / "ptb-xl.zip", write_mirror(folder / "mirror", folder / "ecgs"))
+
+
+@pytest.mark.parametrize("command", DOWNLOADS)
+def test_every_download_works_with_a_zip(archive, tmp_path, command):
+    typed = [argument for argument in shlex.split(command)[3:] if not argument.startswith(("archive=", "source="))]
+    done = succeed(tmp_path, *typed, f"archive={archive}", command="download")
+    assert done.stdout.strip().splitlines()[-1] == "data/ptbxl"
+    found = {path.parts[0] for path in (file.relative_to(tmp_path / "data/ptbxl") for file in tmp_path.rglob("*.hea"))}
+    assert found == {"records100"} | ({"records500"} if "sampling_rate_hz=both" in typed else set())
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", [command for command in list_commands() if is_run(command)])
-def test_every_run_of_the_pages_works(work, command):
+@pytest.mark.parametrize("command", RUNS)
+def test_every_run_works(work, command):
     instead = {}
     if "fold=0,1,2,3,4" in command:
         instead["fold"] = "0"
     if "hydra.sweeper.n_trials" in command:
         instead["hydra.sweeper.n_trials"] = "2"
-    train_quickly(work, command, experiment=f"docs-{list_commands().index(command)}", instead=instead)
+    train_quickly(work, command, experiment=f"docs-{RUNS.index(command)}", instead=instead)
 
 
 @pytest.fixture(scope="session")
@@ -83,21 +150,21 @@ def theirs(work, configuration):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", [command for command in list_commands() if not is_run(command)])
-def test_every_other_command_of_the_pages_works(work, sweep, configuration, theirs, synthetic_root, tmp_path, command):
+@pytest.mark.parametrize("command", OTHERS)
+def test_every_other_command_works(work, sweep, configuration, theirs, synthetic_root, tmp_path, command):
     copy_records(synthetic_root, tmp_path)
-    stands_for = {"input": str(tmp_path), "data.root": str(synthetic_root)}
+    instead = {"input": str(tmp_path), "data.root": str(synthetic_root)}
     if "a=default/cnn1d/fold_0" in command:
-        stands_for["a"] = str(configuration / "fold_0")
+        instead["a"] = str(configuration / "fold_0")
     else:
-        stands_for |= {"a": "sweep/cnn1d", "b": "sweep/cnn2d"}
-    needs_data = "ecgcls.labels" in command and "data.root" not in command
+        instead |= {"a": "sweep/cnn1d", "b": "sweep/cnn2d"}
+    needs_data = name_command(command) == "labels" and "data.root" not in command
     more = ["data=synthetic", "data.n_records=60"] if needs_data else []
-    use_finished_run(work, command, stands_for=stands_for, more=more)
+    use_finished_run(work, command, instead=instead, more=more)
 
 
 def run_blocks(page, folder, places):
-    """Run the Python lines of a page in a folder, and return what they define.
+    """Run the Python code of a page in a folder, and return what it defines.
 
     A block that begins with a path, as ``# mylab/nets.py``, is written there instead.
     """
@@ -110,15 +177,15 @@ def run_blocks(page, folder, places):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(block)
                 continue
-            for said, place in places.items():
-                block = block.replace(said, str(place))
+            for shown, place in places.items():
+                block = block.replace(shown, str(place))
             exec(compile(block, str(page), "exec"), defined)
     return defined
 
 
 @pytest.fixture
 def places(configuration, synthetic_root):
-    """Where what the pages name lies in the tests."""
+    """Where the tests have what the pages name."""
     return {
         "outputs/default/cnn1d/data=synthetic/fold_0": configuration / "fold_0",
         "outputs/default/cnn1d/fold_0": configuration / "fold_0",
@@ -132,25 +199,25 @@ def places(configuration, synthetic_root):
     [page for page in PAGES if page != EXTENDING and read_blocks(page, "python")],
     ids=lambda page: page.stem,
 )
-def test_the_python_lines_of_the_pages_work(page, places, tmp_path, monkeypatch, capsys):
+def test_the_python_code_of_the_pages_works(page, places, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     run_blocks(page, tmp_path, places)
     assert capsys.readouterr().out
 
 
 @pytest.mark.slow
-def test_the_weights_elsewhere_say_what_load_run_says(places, tmp_path, capsys):
-    defined = run_blocks(REPOSITORY / "docs" / "runs.md", tmp_path, places)
+def test_the_weights_without_this_package_predict_what_load_run_predicts(places, tmp_path, capsys):
+    defined = run_blocks(DOCS / "runs.md", tmp_path, places)
     shown = [line.split() for line in capsys.readouterr().out.splitlines()]
     run = ecgcls.load_run(defined["run"])
-    said = run.predict(defined["signal_mv"][0].numpy(), sampling_rate_hz=100, lead_names=run.lead_names)
-    assert {name: float(y_prob) for name, y_prob, _ in shown} == pytest.approx(said.y_prob, abs=1e-5)
-    assert {name: y_pred == "True" for name, _, y_pred in shown} == said.y_pred
+    prediction = run.predict(defined["signal_mv"][0].numpy(), sampling_rate_hz=100, lead_names=run.lead_names)
+    assert {name: float(y_prob) for name, y_prob, _ in shown} == pytest.approx(prediction.y_prob, abs=1e-5)
+    assert {name: y_pred == "True" for name, _, y_pred in shown} == prediction.y_pred
 
 
 @pytest.fixture(scope="module")
 def extension(tmp_path_factory):
-    """The package and the data set that the page about extending tells to write."""
+    """The package and the data sets of the page about extending."""
     folder = tmp_path_factory.mktemp("extension")
     before = Path.cwd()
     os.chdir(folder)
@@ -160,16 +227,19 @@ def extension(tmp_path_factory):
         os.chdir(before)
     for package in ("mylab", "mylab/conf"):
         (folder / package / "__init__.py").touch()
+    shutil.copytree(folder / "data" / "mine" / "records100", folder / "data" / "ward")
+    records = np.arange(1, 121)
+    table = pd.DataFrame({"record": records, "patient": records // 2, "AF": (records % 3 == 0).astype(int)})
+    table.to_csv(folder / "data" / "ward" / "recordings.csv", index=False)
     return folder
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", list_commands(of_extending=True))
+@pytest.mark.parametrize("command", read_commands(EXTENDING))
 def test_what_the_page_about_extending_adds_works(extension, command):
-    if "data.root" not in command:
+    if "data.root" not in command and "data=ward" not in command:
         train_quickly(extension, command, experiment="added")
         return
-    _, _, module, *typed = shlex.split(command)
-    quick = ["trainer.max_epochs=1", "trainer.accelerator=cpu"] if module == "ecgcls.run" else []
-    done = succeed(extension, *typed, *quick, command=module.removeprefix("ecgcls."))
+    quick = ["trainer.max_epochs=1", "trainer.accelerator=cpu"] if name_command(command) == "run" else []
+    done = succeed(extension, *shlex.split(command)[3:], *quick, command=name_command(command))
     assert "AFIB" in done.stdout

@@ -42,18 +42,7 @@ def is_reporter() -> bool:
 
 
 def must_start_processes(*, n_devices: int, n_nodes: int) -> bool:
-    """Return whether this process has to start one process per device.
-
-    Parameters
-    ----------
-    n_devices, n_nodes
-        Devices per node, and nodes, that the run is to use.
-
-    Raises
-    ------
-    ConfigError
-        If another number of processes has been started, or this machine is only one of the nodes.
-    """
+    """Return whether this process has to start one per device; a number that does not fit is a `ConfigError`."""
     n_started = count_started()
     n_wanted = n_devices * n_nodes
     if n_started == n_wanted:
@@ -74,12 +63,8 @@ def must_start_processes(*, n_devices: int, n_nodes: int) -> bool:
 def run_processes(n_processes: int) -> None:
     """Run this job's command in one process per device of this machine, and wait for them.
 
-    Raises
-    ------
-    ConfigError
-        If one of them ended with an error, which it has reported itself.
-    KeyboardInterrupt
-        If they, or this process, were told to stop.
+    An error that ends one of them, which it has reported itself, is a `ConfigError`; a signal to stop, to them or to
+    this process, is a `KeyboardInterrupt`.
     """
     import torch
     from torch.distributed.elastic.multiprocessing import SignalException

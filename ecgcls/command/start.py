@@ -30,16 +30,10 @@ _SHARED = ["output_subdir", "run", "sweep", "hydra_logging", "job_logging", "hel
 
 
 def run_command(command: Callable[..., Any], *, around: Callable[[Callable[[], Any]], Any] | None = None) -> None:
-    """Run a command on the command line's arguments.
+    """Run a command on the command line's arguments, with its YAML file in ``conf/`` (``config.yaml`` for ``run``).
 
-    Its configuration is the YAML file of its name in ``conf/`` (``config.yaml`` for ``run``).
-
-    Parameters
-    ----------
-    command
-        A function whose keywords, with their annotations, are what the command takes.
-    around
-        Is given the call of the command, makes it and returns what Hydra is to see of it; None: the call alone.
+    `command` is a function whose keywords, with their annotations, are what the command takes. `around` is given the
+    call of the command, makes it, and returns what Hydra is to see of it.
     """
     config_name = RUN if command.__name__ == "run" else command.__name__
     stop_on_sigterm()
@@ -113,20 +107,14 @@ def is_sweep() -> bool:
 
 
 def read_run_dir() -> Path | None:
-    """Return the folder that ``hydra.run.dir=`` gives a single run; None where it was not typed.
-
-    Raises
-    ------
-    ConfigError
-        If such a folder was typed for a sweep, whose runs are placed by their names.
-    """
+    """Return the folder that ``hydra.run.dir=`` gives a single run; None where it was not typed."""
     hydra_config = HydraConfig.get()
     check_sweep_folder(hydra_config.overrides.hydra, is_sweep=is_sweep())
     return Path(hydra_config.run.dir) if "hydra.run.dir" in map(_read_key, hydra_config.overrides.hydra) else None
 
 
 def check_sweep_folder(overrides: Sequence[str], *, is_sweep: bool) -> None:
-    """Refuse Hydra's own folders for the runs of a sweep, as `read_run_dir` does."""
+    """Refuse Hydra's own folders for the runs of a sweep, which are placed by their names."""
     for key in map(_read_key, overrides):
         if key in ("hydra.sweep.dir", "hydra.sweep.subdir") or (key == "hydra.run.dir" and is_sweep):
             raise ConfigError(
@@ -140,13 +128,7 @@ def _read_key(override: str) -> str:
 
 
 def resolve(config: DictConfig) -> dict[str, Any]:
-    """Return a configuration as plain data.
-
-    Raises
-    ------
-    ConfigError
-        If an interpolation leads nowhere, or a value is missing.
-    """
+    """Return a configuration as plain data; an interpolation that leads nowhere is a `ConfigError`."""
     try:
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:

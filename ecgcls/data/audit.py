@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from ecgcls.data.folds import FoldTable
+from ecgcls.data.folds import PARTS, FoldTable
 from ecgcls.data.tasks import Task
 from ecgcls.files import hash_labels
 
@@ -16,47 +16,28 @@ _KINDS = ("diagnostic", "form", "rhythm")
 
 @dataclass(frozen=True, eq=False)
 class Audit:
-    """What `audit_labels` found.
-
-    Attributes
-    ----------
-    statements
-        One row per statement that occurs or that counts in the task: its class (empty if it does not count), its
-        kinds, and how many records have it, in total and by likelihood.
-    by_fold
-        Positive records of each class in each strat_fold, all records, and records with a label.
-    by_part
-        The same by fold and train, val, test.
-    likelihoods
-        How often each likelihood (in percent) occurs in the data, by kind of statement.
-    rules
-        By rule: records with a label, labels, positive records of each class, and the share of the labels that the
-        first rule has.
-    n_records, n_labeled
-        In total, and with a label in the task.
-    labels_sha256
-        Fingerprint of the labels of the records that have one.
-    """
+    """What `audit_labels` found."""
 
     statements: pd.DataFrame
+    """One row per statement that occurs or that counts in the task: its class (empty if it does not count), its kinds,
+    and how many records have it, in total and by likelihood."""
     by_fold: pd.DataFrame
+    """Positive records of each class in each strat_fold, all records, and records with a label."""
     by_part: pd.DataFrame
+    """The same by fold and train, val, test."""
     likelihoods: pd.DataFrame
+    """How often each likelihood (in percent) occurs in the data, by kind of statement."""
     rules: pd.DataFrame
+    """By rule: records with a label, labels, positive records of each class, and the share of the labels that the
+    first rule has."""
     n_records: int
     n_labeled: int
     labels_sha256: str
+    """Fingerprint of the labels of the records that have one."""
 
 
 def audit_labels(database: pd.DataFrame, statements: pd.DataFrame, *, task: Task, folds: FoldTable) -> Audit:
-    """Audit the labels of a data set.
-
-    Parameters
-    ----------
-    database, statements
-        The tables of `ecgcls.data.ptbxl.read_database`, with ``strat_fold``, and `read_statements`.
-    task, folds
-        What the classes are, and which strat_folds each fold validates and tests on.
+    """Audit the labels of a data set, from the tables of its source; `database` has a ``strat_fold``.
 
     Raises
     ------
@@ -66,13 +47,14 @@ def audit_labels(database: pd.DataFrame, statements: pd.DataFrame, *, task: Task
     codes = database["scp_codes"]
     labels = task.label(codes, statements)
     has_label = labels.has_label
-    listed = _list_statements(codes)
+    rows = [(name, float(value)) for of_record in codes for name, value in of_record.items()]
+    listed = pd.DataFrame(rows, columns=["statement", "likelihood"])
     counts = pd.DataFrame(labels.y_true, columns=list(labels.class_names), index=database.index).astype(int)
     counts = counts.assign(records=1, labeled=has_label.astype(int))
     by_part = {
         (fold, part): counts[folds.split(database["strat_fold"].to_numpy(), fold=fold) == part].sum()
         for fold in range(len(folds))
-        for part in ("train", "val", "test")
+        for part in PARTS
     }
     return Audit(
         statements=_tabulate_statements(listed, statements, task),
@@ -82,9 +64,7 @@ def audit_labels(database: pd.DataFrame, statements: pd.DataFrame, *, task: Task
         rules=_tabulate_rules(database, statements, task),
         n_records=len(database),
         n_labeled=int(has_label.sum()),
-        labels_sha256=hash_labels(
-            database.index[np.flatnonzero(has_label)], labels.y_true[has_label], labels.class_names
-        ),
+        labels_sha256=hash_labels(database.index[has_label], labels.y_true[has_label], labels.class_names),
     )
 
 
@@ -93,7 +73,7 @@ def format_lost_kinds(audit: Audit) -> list[str]:
     found = []
     for kind, row in audit.likelihoods.iterrows():
         total = row.sum()
-        kept = row[[value for value in row.index if value >= 50]].sum()
+        kept = row[row.index >= 50].sum()
         if total and kept < 0.1 * total:
             found.append(
                 f"A rule 'likelihood >= 50' would delete {total - kept:,.0f} of {total:,.0f} {kind} statements: their "
@@ -102,21 +82,14 @@ def format_lost_kinds(audit: Audit) -> list[str]:
     return found
 
 
-def _list_statements(codes: pd.Series) -> pd.DataFrame:
-    """Return one row per statement of each record."""
-    rows = [(ecg_id, name, float(value)) for ecg_id, of_record in codes.items() for name, value in of_record.items()]
-    return pd.DataFrame(rows, columns=["ecg_id", "statement", "likelihood"])
-
-
 def _tabulate_statements(listed: pd.DataFrame, statements: pd.DataFrame, task: Task) -> pd.DataFrame:
     class_of = task.class_of_statement(statements)
-    table = pd.crosstab(listed["statement"], listed["likelihood"]).reindex(statements.index, fill_value=0)
-    table.columns = [f"n_at_{value:g}" for value in table.columns]
-    table.insert(0, "n_records", table.sum(axis=1))
-    for kind in reversed(_KINDS):
-        table.insert(0, kind, statements[kind])
-    table.insert(0, "class", [class_of.get(name, "") for name in table.index])
-    kept = table[(table["class"] != "") | (table["n_records"] > 0)].rename_axis("statement")
+    counts = pd.crosstab(listed["statement"], listed["likelihood"]).reindex(statements.index, fill_value=0)
+    classes = pd.Series([class_of.get(name, "") for name in statements.index], statements.index, name="class")
+    n_records = counts.sum(axis=1).rename("n_records")
+    counts.columns = [f"n_at_{value:g}" for value in counts.columns]
+    table = pd.concat([classes, statements[[*_KINDS]], n_records, counts], axis=1).rename_axis("statement")
+    kept = table[(table["class"] != "") | (table["n_records"] > 0)]
     return kept.sort_values(["class", "n_records"], ascending=[True, False], kind="stable")
 
 
@@ -142,6 +115,5 @@ def _tabulate_rules(database: pd.DataFrame, statements: pd.DataFrame, task: Task
             **dict(zip(class_names, labels.y_true.sum(axis=0).tolist(), strict=True)),
         }
     table = pd.DataFrame(rows).T.rename_axis("rule")
-    first = max(int(table["labels"].iloc[0]), 1)
-    table.insert(4, "share of labels", np.round(table["labels"] / first, 3))
+    table.insert(4, "share of labels", np.round(table["labels"] / max(int(table["labels"].iloc[0]), 1), 3))
     return table

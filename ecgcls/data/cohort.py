@@ -25,33 +25,20 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Cohort:
-    """The records of one fold of one task.
-
-    Attributes
-    ----------
-    records
-        One row per record, by ecg_id: the columns of the source's table, and ``part``: train, val or test.
-    y_true
-        ``(record, class)`` multi-hot.
-    class_names
-        The classes, in the order of the columns of `y_true`.
-    absent_classes
-        The classes that were left out because the training set has no positive or no negative record.
-    filenames
-        Path below the root of every record whose files are there, by ecg_id; includes records without a label.
-    n_missing_files
-        Rows left out because their signal file is missing.
-    n_copies_left_out
-        Records left out because their waveform is in another of train, val and test, too.
-    """
+    """The records of one fold of one task."""
 
     records: pd.DataFrame
+    """One row per record, by ecg_id: the columns of the source's table, and ``part``: train, val or test."""
     y_true: NDArray[np.bool_]
+    """``(record, class)`` multi-hot."""
     class_names: tuple[str, ...]
     absent_classes: tuple[str, ...]
+    """The classes that were left out because the training set has no positive or no negative record."""
     filenames: pd.Series
+    """Path below the root of every record whose files are there, by ecg_id; includes records without a label."""
     n_missing_files: int
     n_copies_left_out: int = 0
+    """Records left out because their waveform is in another of train, val and test, too."""
 
     @property
     def n_without_label(self) -> int:
@@ -65,17 +52,7 @@ class Cohort:
     def leave_out(self, ecg_ids: Collection[int]) -> "Cohort":
         """Leave copies out."""
         kept = ~self.records.index.isin(list(ecg_ids))
-        return replace(
-            self,
-            records=self.records[kept],
-            y_true=self.y_true[kept],
-            n_copies_left_out=self.n_copies_left_out + int((~kept).sum()),
-        )
-
-    @property
-    def labels_sha256(self) -> str:
-        """A fingerprint of the labels: ecg_ids, class names and label matrix."""
-        return hash_labels(self.records.index, self.y_true, self.class_names)
+        return replace(self, records=self.records[kept], y_true=self.y_true[kept], n_copies_left_out=int((~kept).sum()))
 
     def describe(self) -> dict[str, Any]:
         """Return the counts, ready for JSON."""
@@ -94,7 +71,7 @@ class Cohort:
             "n_missing_files": self.n_missing_files,
             "class_names": list(self.class_names),
             "absent_classes": list(self.absent_classes),
-            "labels_sha256": self.labels_sha256,
+            "labels_sha256": hash_labels(self.records.index, self.y_true, self.class_names),
             "parts": parts,
         }
 
@@ -124,9 +101,14 @@ def select_cohort(source: Source, *, task: Task, folds: FoldTable, fold: int) ->
     for name in PARTS:
         if name not in part:
             raise DataError(f"{source.root}: no record in the {name} set of fold {fold}")
-    learnable = _find_learnable(y_true[part == "train"], labels.class_names, task, fold)
     class_names = np.array(labels.class_names)
-    cohort = Cohort(
+    learnable = _find_learnable(y_true[part == "train"], class_names, task, fold)
+    for name in PARTS[1:]:
+        unscored = class_names[learnable & ~y_true[part == name].any(axis=0)]
+        if len(unscored):
+            text = "The %s set of fold %d has no positive record of %s: not scored there"
+            log.warning(text, name, fold, ", ".join(unscored))
+    return Cohort(
         records=records.assign(part=part),
         y_true=y_true[:, learnable],
         class_names=tuple(class_names[learnable].tolist()),
@@ -134,19 +116,10 @@ def select_cohort(source: Source, *, task: Task, folds: FoldTable, fold: int) ->
         filenames=database["filename"],
         n_missing_files=len(every_record) - len(database),
     )
-    _name_unscored_classes(cohort, fold)
-    return cohort
 
 
 def leave_out_missing(source: Source, records: pd.DataFrame) -> pd.DataFrame:
     """Return the records whose signal files are there.
-
-    Parameters
-    ----------
-    source
-        Where the records come from.
-    records
-        Its records.
 
     Raises
     ------
@@ -169,12 +142,12 @@ def leave_out_missing(source: Source, records: pd.DataFrame) -> pd.DataFrame:
 
 
 def _find_learnable(
-    y_train: NDArray[np.bool_], class_names: tuple[str, ...], task: Task, fold: int
+    y_train: NDArray[np.bool_], class_names: NDArray[np.str_], task: Task, fold: int
 ) -> NDArray[np.bool_]:
     """Return which classes have both a positive and a negative record in the training set, ``(class,)``."""
     n_positive = y_train.sum(axis=0)
-    learnable = (n_positive > 0) & (n_positive < len(y_train))
-    absent = ", ".join(np.array(class_names)[~learnable])
+    learnable: NDArray[np.bool_] = (n_positive > 0) & (n_positive < len(y_train))
+    absent = ", ".join(class_names[~learnable])
     if absent and task.absent_classes == "error":
         raise DataError(
             f"the training set of fold {fold} has no positive (or no negative) record of {absent}; "
@@ -185,16 +158,3 @@ def _find_learnable(
     if not learnable.any():
         raise DataError(f"the training set of fold {fold} has no class to learn")
     return learnable
-
-
-def _name_unscored_classes(cohort: Cohort, fold: int) -> None:
-    for part in PARTS[1:]:
-        n_positive = cohort.y_true[cohort.find_part(part)].sum(axis=0)
-        unscored = [name for name, count in zip(cohort.class_names, n_positive, strict=True) if not count]
-        if unscored:
-            log.warning(
-                "The %s set of fold %d has no positive record of %s: not scored there",
-                part,
-                fold,
-                ", ".join(unscored),
-            )

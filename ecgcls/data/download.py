@@ -8,8 +8,8 @@ import hashlib
 import shutil
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -38,15 +38,7 @@ _MAX_FAILED = 10  # files; after these the rest is not tried
 
 @dataclass(frozen=True)
 class Summary:
-    """What a download did.
-
-    Attributes
-    ----------
-    n_files, n_bytes
-        What is in the folder now, all verified.
-    n_fetched, n_bytes_fetched
-        How much of it was missing or damaged before.
-    """
+    """What is in the folder after a download, all verified, and how much of it was missing or damaged before."""
 
     n_files: int
     n_bytes: int
@@ -57,14 +49,10 @@ class Summary:
 def download(
     mirror: Mirror, root: Path, *, sampling_rates_hz: Sequence[int], n_connections: int = 8, with_store: bool = True
 ) -> Summary:
-    """Fetch what is missing or damaged of a data set, its tables first.
+    """Fetch into `root` what is missing or damaged of a data set, its tables first.
 
     Parameters
     ----------
-    mirror
-        Where the files come from.
-    root
-        The data set's folder, created if needed.
     sampling_rates_hz
         Which records: 100, 500 or both.
     n_connections
@@ -115,16 +103,18 @@ def _download(
     sums = parse_sums(listed.decode(errors="replace"))
     if DATABASE_CSV not in sums:
         raise DataError(f"{SUMS} lists no {DATABASE_CSV}: this source is not PTB-XL")
-    tables = [path for path in (DATABASE_CSV, STATEMENTS_CSV, "LICENSE.txt") if path in sums]
-    folders = [_FOLDERS[rate] for rate in sampling_rates_hz]
-    records = sorted(path for path in sums if path.startswith(tuple(folders)))
-    for folder in folders:
-        if not any(path.startswith(folder) for path in records):
-            raise DataError(f"{SUMS} lists nothing in {folder}: this source has no records of that sampling rate")
+    tables = {path: sums[path] for path in (DATABASE_CSV, STATEMENTS_CSV, "LICENSE.txt") if path in sums}
+    records: dict[str, str] = {}
+    for rate in sampling_rates_hz:
+        found = {path: sums[path] for path in sorted(sums) if path.startswith(_FOLDERS[rate])}
+        if not found:
+            raise DataError(
+                f"{SUMS} lists nothing in {_FOLDERS[rate]}: this source has no records of that sampling rate"
+            )
+        records |= found
     _check_space(root, records, with_store=with_store)
     write_atomically(there, listed)
-    done = _fetch_all(mirror, root, {path: sums[path] for path in tables}, 1)
-    done += _fetch_all(mirror, root, {path: sums[path] for path in records}, n_connections)
+    done = _fetch_all(mirror, root, tables, 1) + _fetch_all(mirror, root, records, n_connections)
     fetched = [n_bytes for n_bytes, is_new in done if is_new]
     return Summary(len(done), sum(n_bytes for n_bytes, _ in done), len(fetched), sum(fetched))
 
@@ -134,8 +124,7 @@ def _check_space(root: Path, records: Iterable[str], *, with_store: bool) -> Non
     needed = _TABLES_BYTES
     for path in records:
         rate = 500 if path.startswith(_FOLDERS[500]) else 100
-        is_signal = path.endswith(".dat")
-        n_bytes = rate * _RECORD_S * _BYTES_PER_SAMPLE if is_signal else 0
+        n_bytes = rate * _RECORD_S * _BYTES_PER_SAMPLE if path.endswith(".dat") else 0
         needed += 0 if (root / path).exists() else n_bytes + _BLOCK
         needed += n_bytes if with_store else 0
     free = shutil.disk_usage(root).free
@@ -149,16 +138,13 @@ def _check_space(root: Path, records: Iterable[str], *, with_store: bool) -> Non
 def _fetch_all(mirror: Mirror, root: Path, sums: dict[str, str], n_connections: int) -> list[tuple[int, bool]]:
     """Fetch the files that are missing or damaged; return the size in bytes of each, and whether it was fetched.
 
-    Raises
-    ------
-    DataError
-        If a file cannot be fetched, after the others were or many have failed.
+    A file that cannot be fetched is an error after the others were, or after many have failed.
     """
     done: list[tuple[int, bool]] = []
     failed: list[DataError] = []
     n_new = 0
     pool = ThreadPoolExecutor(n_connections)
-    futures = [pool.submit(partial(_fetch, mirror, root / path, path, sha256)) for path, sha256 in sums.items()]
+    futures = [pool.submit(_fetch, mirror, root, path, sha256) for path, sha256 in sums.items()]
     try:
         with tqdm(total=len(sums), desc="Downloading", unit=" files", disable=None) as progress:
             for future in as_completed(futures):
@@ -182,13 +168,11 @@ def _fetch_all(mirror: Mirror, root: Path, sums: dict[str, str], n_connections: 
     return done
 
 
-def _fetch(mirror: Mirror, path: Path, name: str, sha256: str) -> tuple[int, bool]:
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        content = b""
-    if hashlib.sha256(content).hexdigest() == sha256:
-        return len(content), False
+def _fetch(mirror: Mirror, root: Path, name: str, sha256: str) -> tuple[int, bool]:
+    with suppress(FileNotFoundError):
+        content = (root / name).read_bytes()
+        if hashlib.sha256(content).hexdigest() == sha256:
+            return len(content), False
     content = mirror.read(name, sha256)
-    write_atomically(path, content)
+    write_atomically(root / name, content)
     return len(content), True

@@ -37,24 +37,21 @@ class FoldTable:
     """
 
     def __init__(self, *, val: Sequence[Sequence[int]], test: Sequence[Sequence[int]]) -> None:
+        self.val, self.test = [list(each) for each in val], [list(each) for each in test]
         if len(val) != len(test) or not test:
             raise ConfigError(
                 f"folds.val and folds.test must list the same number of folds, got {len(val)} and {len(test)}"
             )
-        for fold, (val_folds, test_folds) in enumerate(zip(val, test, strict=True)):
-            wrong = [n for n in (*val_folds, *test_folds) if not 1 <= n <= N_STRAT_FOLDS]
+        for fold, (of_val, of_test) in enumerate(zip(self.val, self.test, strict=True)):
+            wrong = [n for n in of_val + of_test if not 1 <= n <= N_STRAT_FOLDS]
             if wrong:
                 raise ConfigError(f"folds: a strat_fold must be in 1..{N_STRAT_FOLDS}, got {wrong[0]}")
-            if not val_folds or not test_folds or set(val_folds) & set(test_folds):
+            if not of_val or not of_test or set(of_val) & set(of_test):
                 raise ConfigError(
-                    f"folds: fold {fold} must have distinct strat_folds for val and test, "
-                    f"got {list(val_folds)} and {list(test_folds)}"
+                    f"folds: fold {fold} must have distinct strat_folds for val and test, got {of_val} and {of_test}"
                 )
-        self.val = tuple(tuple(folds) for folds in val)
-        self.test = tuple(tuple(folds) for folds in test)
 
     def __len__(self) -> int:
-        """Return the number of folds."""
         return len(self.test)
 
     def check_fold(self, fold: int) -> None:
@@ -64,13 +61,7 @@ class FoldTable:
             raise ConfigError(f"fold must be {expected}, got {fold}")
 
     def split(self, strat_fold: NDArray[np.int64], *, fold: int) -> NDArray[np.str_]:
-        """Return ``train``, ``val`` or ``test`` for every record.
-
-        Raises
-        ------
-        ConfigError
-            If there is no such fold.
-        """
+        """Return ``train``, ``val`` or ``test`` for every record, by its strat_fold."""
         self.check_fold(fold)
         is_val, is_test = np.isin(strat_fold, self.val[fold]), np.isin(strat_fold, self.test[fold])
         return np.where(is_test, "test", np.where(is_val, "val", "train"))
@@ -88,15 +79,10 @@ def complete_strat_folds(records: pd.DataFrame) -> pd.DataFrame:
 
 
 def assign_strat_folds(patient_id: pd.Series, scp_codes: pd.Series) -> NDArray[np.int64]:
-    """Assign ten strat_folds to a data set that has none, all records of a patient to one.
+    """Assign ten strat_folds, ``(record,)``, 1..10, all records of a patient to one.
 
     Uses scikit-learn's `StratifiedGroupKFold`, grouped by patient and stratified by each record's first statement;
     the same records always get the same folds.
-
-    Returns
-    -------
-    ndarray
-        ``(record,)``, 1..10.
     """
     from sklearn.model_selection import StratifiedGroupKFold  # takes a second, and PTB-XL has strat_folds
 
@@ -118,13 +104,7 @@ def assign_strat_folds(patient_id: pd.Series, scp_codes: pd.Series) -> NDArray[n
 
 
 def check_patients(patient_id: NDArray[np.int64], part: NDArray[np.str_]) -> None:
-    """Check that no patient is in two of train, val and test.
-
-    Raises
-    ------
-    DataError
-        Naming the first such patient.
-    """
+    """Raise DataError if a patient is in two of train, val and test."""
     pairs = pd.DataFrame({"patient_id": patient_id, "part": part}).drop_duplicates()
     in_two = pairs[pairs["patient_id"].duplicated(keep=False)]
     if len(in_two):

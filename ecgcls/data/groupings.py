@@ -1,5 +1,7 @@
 """Subgroups of records, from the columns of PTB-XL's table: by patient, device, site and noise."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -15,23 +17,12 @@ GROUPINGS = {
     "electrodes_problems": "Electrode problems",
 }
 """Columns of the table by which records are grouped, and their titles."""
-_SEXES = {0: "male", 1: "female"}  # as PTB-XL codes it
+_NAMES: dict[str, dict[Any, str]] = {"sex": {0: "male", 1: "female"}, "validated_by_human": {True: "yes", False: "no"}}
 _NOISES = ("baseline_drift", "static_noise", "burst_noise", "electrodes_problems")  # text if there is some, else empty
 
 
 def name_groups(records: pd.DataFrame) -> pd.DataFrame:
-    """Return the subgroup of each record, by name.
-
-    Parameters
-    ----------
-    records
-        By ecg_id, with any of the columns of `GROUPINGS`.
-
-    Returns
-    -------
-    DataFrame
-        By ecg_id, one column of names for each of `GROUPINGS` that the table has.
-    """
+    """Return the name of each record's subgroup, one column for each of `GROUPINGS` that the table has."""
     return pd.DataFrame({column: _name(records[column], column) for column in GROUPINGS if column in records})
 
 
@@ -41,17 +32,13 @@ def order_groups(groups: pd.Series) -> list[str]:
 
 
 def _name(values: pd.Series, column: str) -> pd.Series:
-    if column == "sex":
-        return values.map(_SEXES).fillna("unknown")
+    if column in _NAMES:
+        return values.map(_NAMES[column]).fillna("unknown")
     if column == "age":
         return pd.to_numeric(values, errors="coerce").map(_name_decade)
-    if column == "site":
-        return values.map(lambda site: "unknown" if pd.isna(site) else f"{site:g}" if _is_number(site) else str(site))
-    if column == "validated_by_human":
-        return values.map({True: "yes", False: "no"}).fillna("unknown")
     if column in _NOISES:
         return values.notna().map({True: "yes", False: "no"})
-    return values.map(lambda value: "unknown" if pd.isna(value) else " ".join(str(value).split()))
+    return values.map(_name_value)
 
 
 def _name_decade(age: float) -> str:
@@ -63,8 +50,10 @@ def _name_decade(age: float) -> str:
     return f"{decade} to {decade + 9}"
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float | np.number)
+def _name_value(value: Any) -> str:
+    if pd.isna(value):
+        return "unknown"
+    return f"{value:.15g}" if isinstance(value, int | float | np.number) else " ".join(str(value).split())
 
 
 def _leading_number(text: str) -> float:

@@ -10,8 +10,8 @@ ECGs are not mistaken for copies: of the 63,000 pairs among 356 records of PTB-X
 0.67, and those three are copies, each of one patient, with a correlation above 0.9999.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,29 +29,18 @@ _MAX_SHIFT_S = 2.5
 
 @dataclass(frozen=True)
 class Copy:
-    """Two records with the same waveform, in different ones of train, val and test.
-
-    Attributes
-    ----------
-    ecg_id, other_id
-        The records.
-    part, other_part
-        Where they are; `part` comes first in train, val, test.
-    correlation
-        Of the signals, all leads together; 1 if they are identical.
-    is_exact
-        Whether every sample is the same.
-    """
+    """Two records with the same waveform; `part`, where the first is, comes before `other_part` in train, val, test."""
 
     ecg_id: int
     other_id: int
     part: str
     other_part: str
     correlation: float
+    """Of the signals, all leads together; 1 if they are identical."""
     is_exact: bool
+    """Whether every sample is the same."""
 
     def __str__(self) -> str:
-        """Describe the pair."""
         how = "every sample equal" if self.is_exact else f"correlation {self.correlation:.3f}"
         return f"ecg_id {self.ecg_id} ({self.part}) and ecg_id {self.other_id} ({self.other_part}), {how}"
 
@@ -59,31 +48,20 @@ class Copy:
 def find_copies(
     store: SignalStore, rows: NDArray[np.int64], part: NDArray[np.str_], *, sampling_rate_hz: float
 ) -> list[Copy]:
-    """Find the waveforms that are in two of train, val and test.
+    """Find the waveforms that are in two of train, val and test, in the order of the records.
 
     Parameters
     ----------
-    store
-        The signals.
-    rows
-        ``(record,)``: the store's row of each record.
+    store, rows
+        The signals, and the store's row of each record, ``(record,)``.
     part
         ``(record,)``: train, val or test.
-    sampling_rate_hz
-        Of the signals.
-
-    Returns
-    -------
-    list
-        In the order of the records.
     """
-    profile = _profile(store, rows)
-    max_shift = round(_MAX_SHIFT_S * sampling_rate_hz)
     found = []
-    for first, second in sorted(_find_candidates(profile, part)):
+    for first, second in _find_candidates(_sign(store, rows), part):
         one, other = store.signals_uv[rows[first]], store.signals_uv[rows[second]]
         is_exact = bool(np.array_equal(one, other))
-        correlation = 1.0 if is_exact else correlate(one, other, max_shift=max_shift)
+        correlation = 1.0 if is_exact else correlate(one, other, max_shift=round(_MAX_SHIFT_S * sampling_rate_hz))
         if correlation >= MIN_CORRELATION:
             ids = int(store.ecg_ids[rows[first]]), int(store.ecg_ids[rows[second]])
             found.append(Copy(*ids, str(part[first]), str(part[second]), correlation, is_exact))
@@ -96,40 +74,33 @@ def correlate(one: NDArray[np.int16], other: NDArray[np.int16], *, max_shift: in
     Each lead's mean is subtracted first. A shifted pair is compared where the two overlap.
     """
     n_samples = one.shape[1]
-    length = 2 * n_samples
     signals = [each - each.mean(axis=1, keepdims=True) for each in (one.astype(float), other.astype(float))]
-    spectra = [rfft(each, length, axis=1) for each in signals]
-    product = irfft((spectra[0] * spectra[1].conj()).sum(axis=0), length)
-    shifts = np.arange(-max_shift, max_shift + 1)
-    energy = [np.concatenate([[0.0], (each**2).sum(axis=0).cumsum()]) for each in signals]
-    # At shift s sample t + s of the first meets sample t of the second.
-    of_one = np.where(
-        shifts >= 0, energy[0][-1] - energy[0][shifts.clip(min=0)], energy[0][n_samples + shifts.clip(max=0)]
-    )
-    of_other = np.where(
-        shifts >= 0, energy[1][n_samples - shifts.clip(min=0)], energy[1][-1] - energy[1][-shifts.clip(max=0)]
-    )
-    scale = np.sqrt(of_one * of_other)
-    found = np.divide(product[shifts], scale, out=np.zeros(len(shifts)), where=scale > 0)
-    return float(found.max())
+    spectra = [rfft(each, 2 * n_samples, axis=1) for each in signals]
+    product = irfft((spectra[0] * spectra[1].conj()).sum(axis=0), 2 * n_samples)
+    shifts = np.arange(-max_shift, max_shift + 1)  # at shift s sample t + s of the first meets sample t of the second
+    scale = np.sqrt(_overlap_energy(signals[0], shifts) * _overlap_energy(signals[1], -shifts))
+    return float(np.divide(product[shifts], scale, out=np.zeros(len(shifts)), where=scale > 0).max())
 
 
-def _profile(store: SignalStore, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+def _overlap_energy(signal: NDArray[np.float64], shifts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the sum of squares of samples s to n + s of a signal ``(lead, n)`` for each shift s, ``(shift,)``."""
+    before = np.concatenate([[0.0], (signal**2).sum(axis=0).cumsum()])
+    n_samples = signal.shape[1]
+    return before[(n_samples + shifts).clip(max=n_samples)] - before[shifts.clip(min=0)]
+
+
+def _sign(store: SignalStore, rows: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the signature of each record, ``(record, lead)``: its leads' log variances minus their mean."""
-    n_samples = store.n_samples
-    variance = store.squares_uv[rows] / n_samples - (store.sums_uv[rows] / n_samples) ** 2
+    variance = store.squares_uv[rows] / store.n_samples - (store.sums_uv[rows] / store.n_samples) ** 2
     logs = np.log(variance.clip(min=0) + 1.0)  # a flat lead counts as 1 microvolt
-    centered: NDArray[np.float64] = logs - logs.mean(axis=1, keepdims=True)
-    return centered
+    return logs - logs.mean(axis=1, keepdims=True)
 
 
-def _find_candidates(profile: NDArray[np.float64], part: NDArray[np.str_]) -> Iterator[tuple[int, int]]:
-    """Yield pairs of records with close signatures; the first is from an earlier one of train, val, test."""
-    members = {name: np.flatnonzero(part == name) for name in PARTS}
-    trees = {name: cKDTree(profile[rows]) for name, rows in members.items() if len(rows)}
-    names = list(trees)
-    for position, name in enumerate(names):
-        for other in names[position + 1 :]:
-            for first, near in enumerate(trees[name].query_ball_tree(trees[other], _RADIUS)):
-                for second in near:
-                    yield int(members[name][first]), int(members[other][second])
+def _find_candidates(signatures: NDArray[np.float64], part: NDArray[np.str_]) -> list[tuple[int, int]]:
+    """List pairs of records with close signatures; the first is from an earlier one of train, val, test."""
+    pairs = []
+    for earlier, later in combinations(PARTS, 2):
+        rows, other_rows = np.flatnonzero(part == earlier), np.flatnonzero(part == later)
+        near = cKDTree(signatures[rows]).query_ball_tree(cKDTree(signatures[other_rows]), _RADIUS)
+        pairs += [(int(row), int(other_rows[k])) for row, found in zip(rows, near, strict=True) for k in found]
+    return sorted(pairs)

@@ -14,7 +14,7 @@ import time
 import urllib.request
 import zipfile
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from random import random
 from urllib.parse import quote, urlsplit
 
 import urllib3
@@ -41,19 +41,6 @@ _MAX_WAIT_S = 300
 _MIN_BYTES_PER_S = 1000  # of a file that takes longer than the timeout
 
 
-class Mirror(Protocol):
-    """Something that holds the files of a data set."""
-
-    def read(self, path: str, sha256: str | None = None) -> bytes:
-        """Return a file's bytes.
-
-        Raises
-        ------
-        DataError
-            If there is no such file, it cannot be read, or its SHA-256 differs.
-        """
-
-
 class WebMirror:
     """The files of a server, by HTTP or HTTPS.
 
@@ -77,10 +64,7 @@ class WebMirror:
                 "zip that you have, archive=FILE.zip"
             )
         self._url = url.rstrip("/") + "/"
-        self._timeout_s = timeout_s
-        self._retries = Retry(
-            _TRIES - 1, backoff_factor=backoff_s, backoff_max=60, backoff_jitter=backoff_s / 2, status_forcelist=[429]
-        )
+        self._timeout_s, self._backoff_s = timeout_s, backoff_s
         self._pool = _open_pool(self._url, timeout_s)
         self._quiet_until = 0.0
         self._is_closed = threading.Event()
@@ -90,45 +74,42 @@ class WebMirror:
         self._is_closed.set()
 
     def read(self, path: str, sha256: str | None = None) -> bytes:
-        """Return a file's bytes, after as many attempts as it takes."""
+        """Return a file's bytes; DataError if there is none, it cannot be read, or its SHA-256 differs."""
         url = self._url + quote(path)
-        retries = self._retries
-        while True:
-            self._is_closed.wait(max(0.0, self._quiet_until - time.monotonic()))
+        problem = ""
+        for attempt in range(_TRIES):
+            self._is_closed.wait(self._quiet_until - time.monotonic())
             if self._is_closed.is_set():
                 raise DataError(f"{url}: given up")
-            response: urllib3.BaseHTTPResponse | None = None
             try:
-                response = self._pool.request(
-                    "GET", url, preload_content=False, retries=Retry(0, redirect=5, raise_on_status=False)
-                )
-                if response.status == 200:
-                    content = self._receive(response)
-                    _check_sum(content, sha256, url)
-                    return content
-                problem: Exception = _Refused(response.status, response.reason)
-            except (HTTPError, DataError) as error:
-                problem = error.reason if isinstance(error, MaxRetryError) and error.reason else error
-            finally:
-                if response is not None:
-                    response.close()
-            if isinstance(problem, _Refused) and not problem.is_temporary:
-                raise DataError(_format_problem(url, problem))
-            try:
-                retries = retries.increment("GET", url, error=HTTPError(str(problem)))
-            except HTTPError:
-                raise DataError(_format_problem(url, problem)) from problem
-            self._wait(retries, response, url)
+                retries = Retry(0, redirect=5, raise_on_status=False)
+                with self._pool.request("GET", url, preload_content=False, retries=retries) as response:
+                    if response.status == 200:
+                        content = self._receive(response)
+                        _check_sum(content, sha256, url)
+                        return content
+                    problem = f"{url}: the server answered {response.status} {response.reason or ''}".rstrip()
+                    if response.status != 429 and response.status < 500:
+                        break
+                    pause_s = retries.get_retry_after(response)
+            except DataError as error:
+                problem, pause_s = f"{error}; it arrived so {_TRIES} times", None
+            except HTTPError as error:
+                text = str(error.reason if isinstance(error, MaxRetryError) and error.reason else error)
+                problem, pause_s = f"{url}: {re.sub(r'^.*object at 0x.*?: ', '', text)}", None
+            if attempt + 1 < _TRIES:
+                self._wait(pause_s, attempt, url)
+        is_lost = " 404 " in f"{problem} " and url.endswith(SUMS)
+        raise DataError(problem + ("; is source= the folder that holds it?" if is_lost else ""))
 
-    def _wait(self, retries: Retry, response: urllib3.BaseHTTPResponse | None, url: str) -> None:
+    def _wait(self, pause_s: float | None, attempt: int, url: str) -> None:
         """Wait for the next attempt; if the server says how long, all connections wait."""
-        wait_s = retries.get_retry_after(response) if response is not None else None
-        if wait_s:
-            if wait_s > _MAX_WAIT_S:
-                raise DataError(f"{url}: the server asks to come back in {wait_s:,.0f} s; run the command again then")
-            self._quiet_until = max(self._quiet_until, time.monotonic() + wait_s)
+        if not pause_s:
+            self._is_closed.wait(min(60, self._backoff_s * (2**attempt + random() / 2)))
+        elif pause_s > _MAX_WAIT_S:
+            raise DataError(f"{url}: the server asks to come back in {pause_s:,.0f} s; run the command again then")
         else:
-            self._is_closed.wait(retries.get_backoff_time() or self._retries.backoff_factor)
+            self._quiet_until = max(self._quiet_until, time.monotonic() + pause_s)
 
     def _receive(self, response: urllib3.BaseHTTPResponse) -> bytes:
         start, content = time.monotonic(), bytearray()
@@ -141,12 +122,7 @@ class WebMirror:
 
 
 class ZipMirror:
-    """The files of a zip archive, such as PhysioNet's.
-
-    Parameters
-    ----------
-    path
-        The archive. The data set may be in a folder of it.
+    """The files of a zip archive, such as PhysioNet's, in which the data set may be in a folder.
 
     Raises
     ------
@@ -169,7 +145,7 @@ class ZipMirror:
         self._folder = lists[0].removesuffix(SUMS)
 
     def read(self, path: str, sha256: str | None = None) -> bytes:
-        """Return a file's bytes."""
+        """Return a file's bytes, as `WebMirror.read`."""
         where = f"{self._path}: {self._folder}{path}"
         try:
             content = self._archive.read(self._folder + path)
@@ -181,20 +157,12 @@ class ZipMirror:
         return content
 
 
-def parse_sums(text: str, *, source: str = SUMS) -> dict[str, str]:
-    """Parse a list of files as written by ``sha256sum``.
+Mirror = WebMirror | ZipMirror
+"""What holds the files of a data set."""
 
-    Parameters
-    ----------
-    text
-        One line ``<sha256> <path>`` per file.
-    source
-        The name of the list in an error message.
 
-    Returns
-    -------
-    dict
-        The SHA-256 by path.
+def parse_sums(text: str) -> dict[str, str]:
+    """Parse a list of files as written by ``sha256sum``; return the SHA-256 by path.
 
     Raises
     ------
@@ -208,12 +176,11 @@ def parse_sums(text: str, *, source: str = SUMS) -> dict[str, str]:
     """
     sums = {}
     for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip():
-            continue
         found = _LINE.fullmatch(line.strip())
-        if not found:
-            raise DataError(f"{source}, line {number}: expected '<sha256> <path>', got {line[:80]!r}")
-        sums[_check_path(found[2].removeprefix("./"), source)] = found[1].lower()
+        if found:
+            sums[_check_path(found[2].removeprefix("./"), SUMS)] = found[1].lower()
+        elif line.strip():
+            raise DataError(f"{SUMS}, line {number}: expected '<sha256> <path>', got {line[:80]!r}")
     return sums
 
 
@@ -225,30 +192,12 @@ def _check_path(path: str, source: str) -> str:
     return path
 
 
-class _Refused(Exception):
-    """A server's response that is not the file."""
-
-    def __init__(self, status: int, reason: str | None) -> None:
-        super().__init__(f"the server says {status} {reason or ''}".strip())
-        self.is_temporary = status == 429 or status >= 500
-
-
 def _check_sum(content: bytes, sha256: str | None, where: str) -> None:
     found = hashlib.sha256(content).hexdigest()
     if sha256 is not None and found != sha256:
         raise DataError(
             f"{where}: damaged: {len(content):,} bytes with SHA-256 {found[:12]}..., {SUMS} says {sha256[:12]}..."
         )
-
-
-def _format_problem(url: str, problem: Exception) -> str:
-    if isinstance(problem, DataError):
-        return f"{problem}; it arrived so {_TRIES} times"
-    text = str(problem)
-    if isinstance(problem, HTTPError) and ": " in text and "object at 0x" in text:
-        text = text.partition(": ")[2]  # without the connection's address in memory
-    hint = "; is source= the folder that holds it?" if "404" in text and url.endswith(SUMS) else ""
-    return f"{url}: {text}{hint}"
 
 
 def _open_pool(url: str, timeout_s: float) -> urllib3.PoolManager:

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from ecgcls.data.cohort import Cohort, select_cohort
 from ecgcls.data.folds import FoldTable, Part
-from ecgcls.data.leakage import Copy, find_copies
+from ecgcls.data.leakage import find_copies
 from ecgcls.data.signals import LEADS
 from ecgcls.data.source import Source
 from ecgcls.data.store import SignalStore, open_store
@@ -40,30 +40,21 @@ class Batch(TypedDict):
 
 @dataclass(frozen=True, eq=False)
 class Standardization:
-    """Each lead's mean and standard deviation, ``(lead,)`` in mV, and the records they were computed from.
-
-    Attributes
-    ----------
-    mean_mv, sd_mv
-        Over all samples of the records.
-    records_sha256
-        `ecgcls.files.hash_records` of these records.
-    """
+    """Each lead's mean and standard deviation, ``(lead,)`` in mV, over all samples of some records."""
 
     mean_mv: Tensor
     sd_mv: Tensor
     records_sha256: str
+    """`ecgcls.files.hash_records` of these records."""
 
 
 class ECGDataModule(pl.LightningDataModule):
-    """One fold of a data set.
+    """One fold of a data set. The constructor reads no file; `prepare_data` and `setup` raise what is wrong with them.
 
     Parameters
     ----------
-    source
-        Where the records come from.
-    task, folds, fold
-        What the classes are, and which records are trained, validated and tested on.
+    source, task, folds, fold
+        Where the records come from, what the classes are, and which records are trained, validated and tested on.
     copies
         What to do with a waveform that is in two of train, val and test (see `ecgcls.data.leakage`): ``error`` refuses,
         ``drop`` leaves out and counts the record of the earlier one (train, then val).
@@ -73,11 +64,6 @@ class ECGDataModule(pl.LightningDataModule):
         Records per optimizer step, shared by all devices of a trainer; the last batch of an epoch may be smaller.
     seed
         Seed of the order of the training records; each epoch has another order.
-
-    Raises
-    ------
-    ConfigError, DataError
-        In `prepare_data` and `setup`: whatever is wrong with the files or the split. The constructor reads no file.
     """
 
     def __init__(
@@ -95,22 +81,14 @@ class ECGDataModule(pl.LightningDataModule):
         super().__init__()
         if batch_size < 1:
             raise ConfigError(f"data.batch_size must be at least 1, got {batch_size}")
-        self.source = source
-        self.task, self.folds, self.fold = task, folds, fold
+        self.source, self.task, self.folds, self.fold = source, task, folds, fold
         self.copies = copies
         self.store_dir = Path(store_dir) if store_dir else None
-        self.batch_size = batch_size
-        self.seed = seed
+        self.batch_size, self.seed = batch_size, seed
         self.lead_names = LEADS
 
     def check_shared_by(self, n_processes: int) -> None:
-        """Refuse a batch size that the processes cannot share evenly.
-
-        Raises
-        ------
-        ConfigError
-            Naming the next larger size that they can.
-        """
+        """Raise ConfigError if the processes cannot share a batch evenly."""
         if left := self.batch_size % n_processes:
             raise ConfigError(
                 f"data.batch_size={self.batch_size} cannot be shared out evenly over {n_processes} devices; "
@@ -130,7 +108,9 @@ class ECGDataModule(pl.LightningDataModule):
     @cached_property
     def cohort(self) -> Cohort:
         """The records of this fold, without those left out as copies."""
-        cohort, copies = self._selected, self._copies
+        cohort = self._selected
+        rows, part = self.store.find_rows(cohort.records.index), cohort.records["part"].to_numpy(dtype=np.str_)
+        copies = find_copies(self.store, rows, part, sampling_rate_hz=self.source.sampling_rate_hz)
         if not copies:
             return cohort
         if self.copies == "error":
@@ -143,14 +123,6 @@ class ECGDataModule(pl.LightningDataModule):
         return cohort.leave_out(left_out)
 
     @cached_property
-    def _copies(self) -> list[Copy]:
-        records = self._selected.records
-        rows = self.store.find_rows(records.index)
-        return find_copies(
-            self.store, rows, records["part"].to_numpy(dtype=np.str_), sampling_rate_hz=self.source.sampling_rate_hz
-        )
-
-    @cached_property
     def _selected(self) -> Cohort:
         """The records of this fold, copies included."""
         return select_cohort(self.source, task=self.task, folds=self.folds, fold=self.fold)
@@ -158,14 +130,9 @@ class ECGDataModule(pl.LightningDataModule):
     @cached_property
     def store(self) -> SignalStore:
         """The signals of all records, also of those without a label; built or opened on first use."""
-        store = open_store(
-            self.source.root,
-            self._selected.filenames,
-            sampling_rate_hz=self.source.sampling_rate_hz,
-            store_dir=self.store_dir,
-        )
-        flat = store.find_flat_leads()
-        if flat:
+        source, filenames = self.source, self._selected.filenames
+        store = open_store(source.root, filenames, sampling_rate_hz=source.sampling_rate_hz, store_dir=self.store_dir)
+        if flat := store.find_flat_leads():
             ecg_id, leads = next(iter(flat.items()))
             log.warning("%d records have a flat lead, the first ecg_id %d (%s)", len(flat), ecg_id, ", ".join(leads))
         return store
@@ -193,11 +160,8 @@ class ECGDataModule(pl.LightningDataModule):
     def fit_standardization(self, rows: NDArray[np.int64]) -> Standardization:
         """Compute each lead's mean and standard deviation over these rows of the cohort."""
         mean, sd = self.store.mean_sd_mv(self._store_rows[rows])
-        return Standardization(
-            torch.from_numpy(mean).float(),
-            torch.from_numpy(sd).float(),
-            hash_records(self.cohort.records.index[rows]),
-        )
+        ids = self.cohort.records.index[rows]
+        return Standardization(torch.from_numpy(mean).float(), torch.from_numpy(sd).float(), hash_records(ids))
 
     @property
     def pos_weight(self) -> Tensor:
@@ -212,51 +176,34 @@ class ECGDataModule(pl.LightningDataModule):
         Each of several processes gets its share of every batch. They take as many steps as one process and see the same
         batches, except for the last one of an epoch, which is filled up by repeating a few records.
         """
-        dataset = self._dataset("train")
-        rank, n_processes = self._share
-        sampler: DistributedSampler = DistributedSampler(
-            dataset,
-            num_replicas=n_processes,
-            rank=rank,
-            shuffle=True,
-            # The sampler adds the epoch to its seed: with seeds 0 and 1, run 1 would repeat the orders of run 0.
-            seed=int(np.random.SeedSequence(self.seed).generate_state(1)[0]),
-        )
-        return self._loader(dataset, sampler)
+        return self._load("train")
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Return the validation set in the order of the data set; each of several processes gets its share."""
-        return self._load_in_order("val")
+        return self._load("val")
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """Return the test set, as the validation set."""
-        return self._load_in_order("test")
+        return self._load("test")
 
     def predict_dataloader(self) -> list[DataLoader[Batch]]:
         """Return the sets that a run predicts: validation, then test."""
         return [self.val_dataloader(), self.test_dataloader()]
 
-    @property
-    def _share(self) -> tuple[int, int]:
-        """The rank of this process, and the number of processes."""
-        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-
-    def _dataset(self, part: Part) -> "_PartDataset":
-        return _PartDataset(self.store, self._store_rows, self.cohort.y_true, self.cohort.find_part(part))
-
-    def _load_in_order(self, part: Part) -> DataLoader[Batch]:
-        dataset = self._dataset(part)
-        rank, n_processes = self._share
-        return self._loader(dataset, range(rank, len(dataset), n_processes))  # each record exactly once
-
-    def _loader(self, dataset: "_PartDataset", sampler: Iterable[int]) -> DataLoader[Batch]:
-        _, n_processes = self._share
+    def _load(self, part: Part) -> DataLoader[Batch]:
+        rank, n_processes = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        dataset = _PartDataset(self.store, self._store_rows, self.cohort.y_true, self.cohort.find_part(part))
+        sampler: Iterable[int] = range(rank, len(dataset), n_processes)  # each record exactly once
+        if part == "train":
+            # The sampler adds the epoch to its seed: with seeds 0 and 1, run 1 would repeat the orders of run 0.
+            seed = int(np.random.SeedSequence(self.seed).generate_state(1)[0])
+            sampler = DistributedSampler(dataset, num_replicas=n_processes, rank=rank, shuffle=True, seed=seed)
         # No worker processes: a batch is a single copy from mapped memory.
         return DataLoader(
             dataset,
             batch_size=self.batch_size // n_processes,
             sampler=sampler,
-            collate_fn=_keep_batch,
+            collate_fn=lambda batch: batch,  # the data set returns whole batches
             pin_memory=torch.cuda.is_available(),
         )
 
@@ -278,11 +225,7 @@ class _PartDataset(Dataset[Batch]):
     """The train, validation or test set; a loader requests a whole batch at once."""
 
     def __init__(
-        self,
-        store: SignalStore,
-        store_rows: NDArray[np.int64],
-        y_true: NDArray[np.bool_],
-        rows: NDArray[np.int64],
+        self, store: SignalStore, store_rows: NDArray[np.int64], y_true: NDArray[np.bool_], rows: NDArray[np.int64]
     ) -> None:
         self._store = store
         self._rows = rows  # of the cohort
@@ -292,17 +235,9 @@ class _PartDataset(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, index: int) -> Batch:
-        return self.__getitems__([index])
-
     def __getitems__(self, indices: list[int]) -> Batch:
         return Batch(
             signal=torch.from_numpy(self._store.read_mv(self._store_rows[indices])),
             target=self._target[indices],
             record=torch.from_numpy(self._rows[indices]),
         )
-
-
-def _keep_batch(batch: Any) -> Batch:
-    """Replace the collate function: `_PartDataset` returns whole batches."""
-    return batch

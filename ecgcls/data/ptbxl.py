@@ -12,6 +12,7 @@ References
 
 import ast
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -38,8 +39,7 @@ class PTBXL:
     sampling_rate_hz
         Which signals: those of ``records100`` or ``records500``.
     missing_records
-        What to do with a row whose signal file is missing: ``error`` refuses, ``drop`` leaves the record out and
-        counts it.
+        What to do with a row whose signal file is missing: ``error`` refuses, ``drop`` leaves it out and counts it.
     """
 
     root: Path
@@ -54,115 +54,68 @@ class PTBXL:
         """Do nothing: reading reports what is missing."""
 
     def read_records(self) -> pd.DataFrame:
-        """Read ``ptbxl_database.csv``."""
-        return read_database(self.root, sampling_rate_hz=self.sampling_rate_hz)
+        """Read ``ptbxl_database.csv`` with all its columns; DataError names a malformed row."""
+        if not self.root.is_dir():
+            raise DataError(
+                f"data.root: there is no folder {self.root}; get PTB-XL with python -m ecgcls.download, pass "
+                "data.root=PATH, or try the simulated data set with data=synthetic"
+            )
+        path = self.root / DATABASE_CSV
+        filename_column = _FILENAME_COLUMN[self.sampling_rate_hz]
+        table = _read_csv(path, required=["ecg_id", "patient_id", "scp_codes", filename_column], text=filename_column)
+        for column in [name for name in ("ecg_id", "patient_id", "strat_fold") if name in table]:
+            table[column] = _to_int(table[column], path)
+        repeated = table["ecg_id"][table["ecg_id"].duplicated()]
+        if len(repeated):
+            raise DataError(f"{path}: ecg_id {repeated.iloc[0]} is in more than one row")
+        table = table.set_index("ecg_id")
+        if "strat_fold" in table:
+            wrong = table["strat_fold"][~table["strat_fold"].between(1, 10)]
+            if len(wrong):
+                raise DataError(f"{path}: strat_fold must be in 1..10, got {wrong.iloc[0]} for ecg_id {wrong.index[0]}")
+        unnamed = table.index[table[filename_column].isna()]
+        if len(unnamed):
+            raise DataError(f"{path}: {filename_column} is empty for ecg_id {unnamed[0]}")
+        codes = {ecg_id: _parse_scp_codes(text, ecg_id, path) for ecg_id, text in table["scp_codes"].items()}
+        return table.assign(scp_codes=pd.Series(codes, dtype=object), filename=table[filename_column])
 
     def read_statements(self) -> pd.DataFrame:
         """Read ``scp_statements.csv``."""
-        return read_statements(self.root)
+        path = self.root / STATEMENTS_CSV
+        kinds, classes = ["diagnostic", "form", "rhythm"], ["diagnostic_class", "diagnostic_subclass"]
+        table = _read_csv(path, required=[*kinds, *classes])
+        table = table.set_index(table.columns[0])  # the first column has no name
+        if table.index.hasnans or not table.index.is_unique:
+            raise DataError(f"{path}: the first column must name each statement once")
+        for kind in kinds:
+            values = pd.to_numeric(table[kind], errors="coerce").mask(table[kind].isna(), 0)
+            if not values.isin([0, 1]).all():
+                row = table.index[~values.isin([0, 1])][0]
+                raise DataError(f"{path}: {kind} must be 1 or empty, got {table.loc[row, kind]!r} for {row}")
+            table[kind] = values == 1
+        for column in classes:
+            unclassed = table.index[table["diagnostic"] & table[column].isna()]
+            if len(unclassed):
+                raise DataError(f"{path}: the diagnostic statement {unclassed[0]} has no {column}")
+        return table[[*kinds, *classes]]
 
     def fingerprint(self) -> dict[str, str]:
         """Return the SHA-256 of both tables, by file name."""
-        return hash_tables(self.root)
+        return {
+            name: hashlib.sha256((self.root / name).read_bytes()).hexdigest() for name in (DATABASE_CSV, STATEMENTS_CSV)
+        }
 
 
-def read_database(root: Path, *, sampling_rate_hz: int) -> pd.DataFrame:
-    """Read ``ptbxl_database.csv``: one row per record, in the file's order.
-
-    Parameters
-    ----------
-    root
-        The data set's folder.
-    sampling_rate_hz
-        100 or 500: selects one of the two files of each record.
-
-    Returns
-    -------
-    DataFrame
-        Indexed by ``ecg_id`` (int), with the columns of the file. ``patient_id`` is int, ``scp_codes`` a dict from
-        statement to likelihood in percent, ``strat_fold`` int (absent if the file has none); ``filename`` is
-        added: the record's path below `root`, without an extension.
-
-    Raises
-    ------
-    DataError
-        If the folder or the file is missing, or a column is missing or malformed; the message names the row.
-    """
-    if not root.is_dir():
-        raise DataError(
-            f"data.root: there is no folder {root}; get PTB-XL with python -m ecgcls.download, pass data.root=PATH, or "
-            "try the simulated data set with data=synthetic"
-        )
-    path = root / DATABASE_CSV
-    filename_column = _FILENAME_COLUMN[sampling_rate_hz]
-    table = _read_csv(path, required=("ecg_id", "patient_id", "scp_codes", filename_column), text=filename_column)
-    whole_numbers = ["ecg_id", "patient_id"] + ["strat_fold"] * ("strat_fold" in table.columns)
-    for column in whole_numbers:
-        table[column] = _to_int(table[column], path)
-    repeated = table["ecg_id"][table["ecg_id"].duplicated()]
-    if len(repeated):
-        raise DataError(f"{path}: ecg_id {repeated.iloc[0]} is in more than one row")
-    table = table.set_index("ecg_id")
-    if "strat_fold" in table.columns and not table["strat_fold"].between(1, 10).all():
-        wrong = table["strat_fold"][~table["strat_fold"].between(1, 10)]
-        raise DataError(f"{path}: strat_fold must be in 1..10, got {wrong.iloc[0]} for ecg_id {wrong.index[0]}")
-    unnamed = table[filename_column].isna()
-    if unnamed.any():
-        raise DataError(f"{path}: {filename_column} is empty for ecg_id {table.index[unnamed][0]}")
-    codes = {ecg_id: _parse_scp_codes(text, ecg_id, path) for ecg_id, text in table["scp_codes"].items()}
-    return table.assign(scp_codes=pd.Series(codes, dtype=object), filename=table[filename_column])
-
-
-def read_statements(root: Path) -> pd.DataFrame:
-    """Read ``scp_statements.csv``: one row per statement, in the file's order.
-
-    Returns
-    -------
-    DataFrame
-        Indexed by statement (``NORM``, ``IMI``, ...), with boolean columns ``diagnostic``, ``form`` and ``rhythm``
-        and the text columns ``diagnostic_class`` and ``diagnostic_subclass`` (missing for other statements).
-
-    Raises
-    ------
-    DataError
-        If the file or a column is missing or malformed.
-    """
-    path = root / STATEMENTS_CSV
-    kinds = ["diagnostic", "form", "rhythm"]
-    table = _read_csv(path, required=(*kinds, "diagnostic_class", "diagnostic_subclass"))
-    table = table.set_index(table.columns[0])  # the first column has no name
-    if table.index.hasnans or not table.index.is_unique:
-        raise DataError(f"{path}: the first column must name each statement once")
-    for kind in kinds:
-        values = pd.to_numeric(table[kind], errors="coerce").mask(table[kind].isna(), 0)
-        if not values.isin([0, 1]).all():
-            row = table.index[~values.isin([0, 1])][0]
-            raise DataError(f"{path}: {kind} must be 1 or empty, got {table.loc[row, kind]!r} for {row}")
-        table[kind] = values == 1
-    for column in ("diagnostic_class", "diagnostic_subclass"):
-        unclassed = table.index[table["diagnostic"] & table[column].isna()]
-        if len(unclassed):
-            raise DataError(f"{path}: the diagnostic statement {unclassed[0]} has no {column}")
-    return table[[*kinds, "diagnostic_class", "diagnostic_subclass"]]
-
-
-def hash_tables(root: Path) -> dict[str, str]:
-    """Return the SHA-256 of both tables, by file name."""
-    return {name: hashlib.sha256((root / name).read_bytes()).hexdigest() for name in (DATABASE_CSV, STATEMENTS_CSV)}
-
-
-def _read_csv(path: Path, *, required: tuple[str, ...], text: str | None = None) -> pd.DataFrame:
+def _read_csv(path: Path, *, required: Sequence[str], text: str | None = None) -> pd.DataFrame:
     try:
         table = pd.read_csv(path, low_memory=False, dtype={text: str} if text else None)
     except FileNotFoundError:
         raise DataError(f"{path}: not found; data.root must be a folder of PTB-XL, with {path.name}") from None
     except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
         raise DataError(f"{path}: not a readable CSV file ({str(error).splitlines()[0]})") from error
-    absent = [column for column in required if column not in table.columns]
+    absent = [column for column in required if column not in table]
     if absent:
-        raise DataError(
-            f"{path}: the column {', '.join(absent)} is missing; found {', '.join(map(str, table.columns))}"
-        )
+        raise DataError(f"{path}: the column {', '.join(absent)} is missing; found {', '.join(map(str, table))}")
     if table.empty:
         raise DataError(f"{path}: no rows")
     return table
@@ -180,20 +133,12 @@ def _to_int(values: pd.Series, path: Path) -> pd.Series:
 
 def _parse_scp_codes(text: object, ecg_id: object, path: Path) -> dict[str, float]:
     try:
-        return _parse_literal(str(text))
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        raise DataError(
-            f"{path}: scp_codes of ecg_id {ecg_id} must read like {{'NORM': 100.0, 'SR': 0.0}}, got {text!r}"
-        ) from None
+        codes = _evaluate(str(text))
+        if all(isinstance(name, str) and isinstance(likelihood, int | float) for name, likelihood in codes.items()):
+            return codes
+    except (ValueError, SyntaxError, TypeError, AttributeError, MemoryError, RecursionError):
+        pass
+    raise DataError(f"{path}: scp_codes of ecg_id {ecg_id} must read like {{'NORM': 100.0, 'SR': 0.0}}, got {text!r}")
 
 
-@lru_cache(maxsize=32768)
-def _parse_literal(text: str) -> dict[str, float]:
-    """Parse one cell; many records have the same text."""
-    codes = ast.literal_eval(text)
-    if not isinstance(codes, dict):
-        raise ValueError("not a dict")
-    for statement, likelihood in codes.items():
-        if not isinstance(statement, str) or not isinstance(likelihood, int | float):
-            raise ValueError("not a dict from statement to likelihood")
-    return codes
+_evaluate = lru_cache(maxsize=32768)(ast.literal_eval)  # many records have the same text

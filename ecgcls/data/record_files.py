@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ecgcls.data.signals import read_file
+from ecgcls.data.signals import read_file, strip_extension
 from ecgcls.errors import ConfigError
 
 _MULTI_SEGMENT = re.compile(rb"(?:(?:#[^\n]*|[^\S\n]*)\n)*\S+/\d+\s")  # record/segments, after comments
@@ -17,59 +17,42 @@ _MULTI_SEGMENT = re.compile(rb"(?:(?:#[^\n]*|[^\S\n]*)\n)*\S+/\d+\s")  # record/
 
 def find_missing(root: Path, filenames: pd.Series) -> pd.Series:
     """Return those of the records (path below `root`, by ecg_id) whose header or signal file is missing."""
-    found = {prefix + name for prefix, folder in _list_folders(root, filenames) for name in _list_names(folder)}
+    found = {prefix + entry.name for prefix, entries in _scan_folders(root, filenames) for entry in entries}
     n_files = Counter(name.rpartition(".")[0] for name in found)
-    doubtful = [n_files[name] < 2 or f"{name}.hea" not in found for name in filenames]
-    missing = [is_so and not _has_named_files(root / name) for is_so, name in zip(doubtful, filenames, strict=True)]
-    return filenames[missing]
+    return filenames[
+        [(n_files[name] < 2 or f"{name}.hea" not in found) and not _has_named_files(root / name) for name in filenames]
+    ]
 
 
 def _has_named_files(path: Path) -> bool:
     """Whether a header exists, and every signal file that it names."""
     try:
-        lines = path.with_name(path.name + ".hea").read_text().splitlines()
-    except (OSError, UnicodeDecodeError):
+        names = _list_named(path.with_name(f"{path.name}.hea").read_bytes())
+    except OSError:
         return False
-    names = [line.split()[0] for line in lines if line.strip() and line[0] != "#"][1:]
     return bool(names) and all((path.parent / name).is_file() for name in names)
 
 
 def describe_folders(root: Path, filenames: pd.Series) -> Iterator[str]:
-    """Yield a text for each folder of the records; it changes when any file in the folder does.
-
-    It holds name, size, modification and change time (ns) of every file. Folders that do not exist are left out.
-    """
-    for prefix, folder in _list_folders(root, filenames):
-        try:
-            with os.scandir(folder) as entries:
-                files = sorted(_describe_file(entry.name, entry.stat()) for entry in entries if entry.is_file())
-        except (FileNotFoundError, NotADirectoryError):
-            continue
+    """Yield name, size, modification and change time (ns) of every file, as a text for each folder of the records."""
+    for prefix, entries in _scan_folders(root, filenames):
+        stats = sorted((entry.name, entry.stat()) for entry in entries if entry.is_file())
+        files = [f"{name}/{stat.st_size}/{stat.st_mtime_ns}/{stat.st_ctime_ns}" for name, stat in stats]
         yield "\n".join([prefix, *files, ""])
 
 
 def find_recordings(source: str, *, sampling_rate_hz: float) -> list[Path]:
-    """Find the WFDB records that a user asks for.
+    """Find the WFDB records that a user asks for, as paths without an extension; ConfigError if there is none.
 
     Parameters
     ----------
     source
         A record (with or without its extension); a folder, all headers below which count; a glob such as
         ``ecgs/**/*_hr.hea``; or a CSV file with a column ``path`` or ``record``, with a single column, or in the
-        layout of PTB-XL's own table. Paths in a CSV file are relative to its folder.
+        layout of PTB-XL's own table. Paths in a CSV file are relative to its folder and keep its order; what is missing
+        is reported when it is read.
     sampling_rate_hz
         Of the net: selects one of PTB-XL's two files per record.
-
-    Returns
-    -------
-    list
-        Paths without an extension, each once: sorted, or in the order of the CSV file. A record listed in a CSV file
-        may not exist; reading it reports that.
-
-    Raises
-    ------
-    ConfigError
-        If nothing is found.
     """
     path = Path(source)
     if path.is_dir():
@@ -79,11 +62,11 @@ def find_recordings(source: str, *, sampling_rate_hz: float) -> list[Path]:
         found = _read_list(path, sampling_rate_hz)
         what = "a list without a record"
     elif _has_header(path):
-        return [_strip(path)]
+        return [strip_extension(path)]
     else:
         names = sorted(glob.glob(source, recursive=True))  # noqa: PTH207 (pathlib's starts at a folder)
         matched = [Path(name) for name in names]
-        found = [_strip(name) for name in matched if name.is_file() and _has_header(name)]
+        found = [strip_extension(name) for name in matched if name.is_file() and _has_header(name)]
         found += [record for name in matched if name.is_dir() for record in _list_headers(name)]
         what = "no WFDB record, folder or CSV file, and no glob that matches a record's header (.hea)"
     if not found:
@@ -91,39 +74,25 @@ def find_recordings(source: str, *, sampling_rate_hz: float) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def _list_folders(root: Path, filenames: pd.Series) -> list[tuple[str, Path]]:
-    """Return the folders of the records, each with the prefix of a file's path below `root`."""
-    prefixes = sorted({name.rpartition("/")[0] for name in filenames})
-    return [(prefix and f"{prefix}/", root / prefix) for prefix in prefixes]
-
-
-def _list_names(folder: Path) -> list[str]:
-    """Return the names of the entries of a folder; none if it does not exist."""
-    try:
-        with os.scandir(folder) as entries:
-            return [entry.name for entry in entries]
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-
-
-def _describe_file(name: str, stat: os.stat_result) -> str:
-    return f"{name}/{stat.st_size}/{stat.st_mtime_ns}/{stat.st_ctime_ns}"
-
-
-def _strip(path: Path) -> Path:
-    return path.with_suffix("") if path.suffix in (".hea", ".dat") else path
+def _scan_folders(root: Path, filenames: pd.Series) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
+    """Yield the entries of each folder of the records, and the prefix of their paths below `root`."""
+    for folder in sorted({name.rpartition("/")[0] for name in filenames}):
+        try:
+            with os.scandir(root / folder) as entries:
+                yield folder and f"{folder}/", list(entries)
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # all of this folder's records are missing
 
 
 def _has_header(path: Path) -> bool:
-    stripped = _strip(path)
+    stripped = strip_extension(path)
     return stripped.with_name(f"{stripped.name}.hea").is_file()
 
 
 def _list_headers(folder: Path) -> list[Path]:
     """List the records below a folder, but not the segments of multi-segment records."""
-    headers = [
-        f"{where}{os.sep}{name}" for where, _, names in os.walk(folder) for name in names if name.endswith(".hea")
-    ]
+    files = [f"{where}{os.sep}{name}" for where, _, names in os.walk(folder) for name in names]
+    headers = [file for file in files if file.endswith(".hea")]
     segments = {segment for header in headers for segment in _list_segments(header)}
     return sorted(Path(record) for header in headers if (record := header.removesuffix(".hea")) not in segments)
 
@@ -134,10 +103,14 @@ def _list_segments(header: str) -> list[str]:
         text = read_file(header)
     except OSError:
         return []  # reading the record reports what is wrong
-    if not _MULTI_SEGMENT.match(text):
-        return []
-    lines = [line for line in text.decode(errors="replace").splitlines() if line.strip() and line[0] != "#"]
-    return [os.path.join(os.path.dirname(header), line.split()[0]) for line in lines[1:]]  # noqa: PTH118, PTH120
+    names = _list_named(text) if _MULTI_SEGMENT.match(text) else []
+    return [os.path.join(os.path.dirname(header), name) for name in names]  # noqa: PTH118, PTH120
+
+
+def _list_named(header: bytes) -> list[str]:
+    """List the signal files or segments that the lines of a header name, comments and its first line left out."""
+    lines = [line for line in header.decode(errors="replace").splitlines() if line.strip() and line[0] != "#"]
+    return [line.split()[0] for line in lines[1:]]
 
 
 def _read_list(path: Path, sampling_rate_hz: float) -> list[Path]:
@@ -154,4 +127,4 @@ def _read_list(path: Path, sampling_rate_hz: float) -> list[Path]:
     names = table[known[0] if known else table.columns[0]].str.strip()
     if (names == "").any():
         raise ConfigError(f"input={path}: no path in row {int((names == '').to_numpy().argmax()) + 1}")
-    return [_strip(path.parent / name) for name in names]
+    return [strip_extension(path.parent / name) for name in names]

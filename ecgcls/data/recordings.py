@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgcls.data.signals import LEADS, read_leads, to_millivolt
+from ecgcls.data.signals import LEADS, read_leads, strip_extension, to_millivolt
 from ecgcls.errors import DataError
 
 MIN_SAMPLING_RATE_HZ = 50.0
@@ -37,98 +37,65 @@ MAX_AMPLITUDE_MV = 32.767
 
 _NAME = re.compile(r"(?:mdc[ _])?(?:ecg[ _-]*)?(?:lead[ _-]*)?(i|ii|iii|avr|avl|avf|v[1-6])", re.IGNORECASE)
 _STANDARD = {lead.casefold(): lead for lead in LEADS}
-_FROM_TWO = {
-    ("I", "II"): {"III": (-1.0, 1.0)},
+_WEIGHTS = {
+    ("I", "II"): {"III": (-1.0, 1.0), "aVR": (-0.5, -0.5), "aVL": (1.0, -0.5), "aVF": (-0.5, 1.0)},
     ("I", "III"): {"II": (1.0, 1.0)},
     ("II", "III"): {"I": (1.0, -1.0)},
-}  # the third limb lead from two
-_AUGMENTED = {"aVR": (-0.5, -0.5), "aVL": (1.0, -0.5), "aVF": (-0.5, 1.0)}  # weights of I and II
+}  # of two limb leads, in those that follow from them
 
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """A recording as found in a file.
-
-    Attributes
-    ----------
-    signal_mv
-        ``(lead, sample)``, mV.
-    sampling_rate_hz
-        Its sampling rate.
-    lead_names
-        The name of each row, as in the file.
-    left_out
-        Names of further signals in the file that were not read.
-    has_checksums
-        Whether the header carried checksums; if so, they have been verified.
-    """
+    """A recording as found in a file."""
 
     signal_mv: NDArray[np.floating]
+    """``(lead, sample)``."""
     sampling_rate_hz: float
     lead_names: tuple[str, ...]
+    """The name of each row, as in the file."""
     left_out: tuple[str, ...] = ()
-    has_checksums: bool = False
+    """Names of further signals in the file that were not read."""
 
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A recording in the form that a net takes.
-
-    Attributes
-    ----------
-    windows_mv
-        ``(window, lead, sample)``, mV.
-    starts_s
-        When each window starts, s.
-    repairs
-        What was changed, in plain language and in order; empty if nothing was.
-    """
+    """A recording in the form that a net takes."""
 
     windows_mv: NDArray[np.float32]
+    """``(window, lead, sample)``."""
     starts_s: tuple[float, ...]
+    """When each window starts."""
     repairs: tuple[str, ...]
+    """What was changed, in plain language and in order; empty if nothing was."""
 
 
 def read_recording(path: Path) -> Recording:
-    """Read the standard leads of a WFDB record; units come from the header.
-
-    Parameters
-    ----------
-    path
-        The record's path, with or without an extension.
+    """Read the standard leads of a WFDB record (a path with or without an extension); units come from the header.
 
     Raises
     ------
     DataError
         If a file is missing, truncated or damaged, a lead's unit is not a voltage, or a sample is missing.
     """
-    path = path.with_suffix("") if path.suffix in (".hea", ".dat") else path
-    found: list[tuple[str, ...]] = []
+    given: tuple[str, ...] = ()
 
     def choose(names: Sequence[str]) -> list[int]:
-        found.append(tuple(names))
-        return [number for number, name in enumerate(_standardize_names(found[0])) if name]
+        nonlocal given
+        given = tuple(names)
+        return [number for number, name in enumerate(_standardize_names(given)) if name]
 
-    record = read_leads(path, choose)
-    named = [*zip(found[0], _standardize_names(found[0]), strict=True)]
+    record = read_leads(strip_extension(path), choose)
+    standard = _standardize_names(given)
     return Recording(
         signal_mv=to_millivolt(record.signal_uv),
         sampling_rate_hz=record.sampling_rate_hz,
-        lead_names=tuple(name for name, standard in named if standard),
-        left_out=tuple(name for name, standard in named if not standard),
-        has_checksums=record.has_checksums,
+        lead_names=tuple(name for name, known in zip(given, standard, strict=True) if known),
+        left_out=tuple(name for name, known in zip(given, standard, strict=True) if not known),
     )
 
 
 def prepare(recording: Recording, *, lead_names: Sequence[str], sampling_rate_hz: float, n_samples: int) -> Prepared:
-    """Check a recording and convert it to what a net takes.
-
-    Parameters
-    ----------
-    recording
-        Any recording.
-    lead_names, sampling_rate_hz, n_samples
-        What the net takes: which leads in which order, at which sampling rate, and how many samples of each.
+    """Check a recording and convert it to what a net takes: these leads, this sampling rate and number of samples.
 
     Raises
     ------
@@ -154,21 +121,14 @@ def prepare(recording: Recording, *, lead_names: Sequence[str], sampling_rate_hz
         raise DataError(
             f"too short: {signal.shape[1] / sampling_rate_hz:g} s, the net needs {n_samples / sampling_rate_hz:g} s"
         )
-    starts = list(range(0, signal.shape[1] - n_samples + 1, n_samples))
-    if starts[-1] + n_samples < signal.shape[1]:
-        starts.append(signal.shape[1] - n_samples)
+    last = signal.shape[1] - n_samples
+    starts = [*range(0, last, n_samples), last]
     if len(starts) > 1:
         repairs.append(
             f"cut into {len(starts)} windows of {n_samples / sampling_rate_hz:g} s, whose probabilities are averaged"
         )
-    windows = np.empty((len(starts), len(signal), n_samples), np.float32)
-    for window, start in zip(windows, starts, strict=True):
-        window[:] = signal[:, start : start + n_samples]
-    return Prepared(
-        windows_mv=windows,
-        starts_s=tuple(start / sampling_rate_hz for start in starts),
-        repairs=tuple(repairs),
-    )
+    windows = np.stack([signal[:, start : start + n_samples].astype(np.float32) for start in starts])
+    return Prepared(windows, tuple(start / sampling_rate_hz for start in starts), tuple(repairs))
 
 
 @lru_cache(maxsize=1024)  # the headers of a folder have the same few lists of names
@@ -188,12 +148,11 @@ def _put_leads_in_order(
     twice = [name for name in wanted if names.count(name) > 1]
     if twice:
         raise DataError(f"the lead {twice[0]} is given twice, among {', '.join(recording.lead_names)}")
-    rows: dict[str, NDArray[np.floating]] = {
-        name: row for name, row in zip(names, signal, strict=True) if name is not None
-    }
+    rows = {name: row for name, row in zip(names, signal, strict=True) if name is not None}
     there = [name for name in names if name in wanted]
     derived = [name for name in wanted if name not in rows]
-    rows |= _derive_limb_leads({name: row.astype(np.float64) for name, row in rows.items()}) if derived else {}
+    if derived:
+        rows = _derive_limb_leads({name: row.astype(np.float64) for name, row in rows.items()}) | rows
     absent = [name for name in wanted if name not in rows]
     if absent:
         raise DataError(
@@ -201,10 +160,8 @@ def _put_leads_in_order(
             "(limb leads can be derived from two of I, II, III; others cannot)"
         )
     repairs = []
-    left_out = [*recording.left_out, *(
-        given for given, name in zip(recording.lead_names, names, strict=True) if name not in wanted
-    )]  # fmt: skip
-    if left_out:
+    unwanted = [given for given, name in zip(recording.lead_names, names, strict=True) if name not in wanted]
+    if left_out := [*recording.left_out, *unwanted]:
         repairs.append(f"left out {', '.join(left_out)}")
     if there != [name for name in wanted if name in there]:
         repairs.append("leads put in order")
@@ -215,16 +172,13 @@ def _put_leads_in_order(
 
 
 def _derive_limb_leads(rows: dict[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
-    """Return the limb leads that are not given but follow from those that are."""
-    found: dict[str, NDArray[np.float64]] = {}
-    for (first, second), thirds in _FROM_TWO.items():
-        if first in rows and second in rows:
-            for third, (a, b) in thirds.items():
-                found[third] = a * rows[first] + b * rows[second]
-    limbs = found | rows
-    if "I" in limbs and "II" in limbs:
-        found |= {name: a * limbs["I"] + b * limbs["II"] for name, (a, b) in _AUGMENTED.items()}
-    return {name: row for name, row in found.items() if name not in rows}
+    """Return all leads that follow from those that are given, and these."""
+    found = dict(rows)
+    for pair in (("I", "III"), ("II", "III"), ("I", "II")):
+        if pair[0] in found and pair[1] in found:
+            weights = _WEIGHTS[pair].items()
+            found = {name: a * found[pair[0]] + b * found[pair[1]] for name, (a, b) in weights} | found
+    return found
 
 
 def _check_values(signal: NDArray[np.floating], lead_names: Sequence[str]) -> list[str]:
@@ -232,7 +186,7 @@ def _check_values(signal: NDArray[np.floating], lead_names: Sequence[str]) -> li
     if not signal.shape[1]:
         raise DataError("the recording has no sample")
     low, high = signal.min(axis=1), signal.max(axis=1)
-    if not (np.isfinite(low).all() and np.isfinite(high).all()):
+    if not np.isfinite([low, high]).all():
         missing = (~np.isfinite(signal)).sum(axis=1)
         leads = ", ".join(f"{name} ({count})" for name, count in zip(lead_names, missing, strict=True) if count)
         raise DataError(f"missing samples (NaN or infinite) in {leads}")
@@ -251,7 +205,4 @@ def _resample(signal: NDArray[np.floating], from_hz: float, to_hz: float) -> NDA
     from scipy.signal import resample_poly  # takes half a second, and ECGs at the net's own rate do not need it
 
     ratio = (Fraction(str(to_hz)) / Fraction(str(from_hz))).limit_denominator(2000)  # off by one sample in hours
-    resampled: NDArray[np.float64] = resample_poly(
-        signal.astype(np.float64), ratio.numerator, ratio.denominator, axis=1, padtype="line"
-    )
-    return resampled
+    return resample_poly(signal.astype(np.float64), ratio.numerator, ratio.denominator, axis=1, padtype="line")

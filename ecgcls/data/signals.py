@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from io import FileIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,12 +27,12 @@ LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V
 """The twelve standard leads, in the order of every array in this project."""
 
 _MICROVOLT_PER_UNIT = {"uv": 1.0, "µv": 1.0, "mv": 1e3, "v": 1e6}
-_LEADS_FOLDED_SORTED = sorted(lead.casefold() for lead in LEADS)
 _INT16_MISSING = -32768  # WFDB's mark of a missing sample in format 16
 
 _RECORD_LINE = re.compile(r"(\S+) (\d+) (\d+(?:\.\d+)?) (\d+)(?: .*)?")
 _GAIN = re.compile(r"(\d+(?:\.\d+)?)(?:\((-?\d+)\))?/(\S+)")  # gain(baseline)/units
-_WHOLE = re.compile(r"-?\d+")
+
+_Choose = Callable[[Sequence[str]], Sequence[int]]
 
 
 class Record(NamedTuple):
@@ -60,13 +60,13 @@ def to_millivolt(signal_uv: NDArray[np.int16]) -> NDArray[np.float32]:
     return signal_mv
 
 
-def read_record(path: Path) -> Record:
-    """Read one WFDB record and verify its checksums.
+def strip_extension(path: Path) -> Path:
+    """Return a record's path without ``.hea`` or ``.dat``."""
+    return path.with_suffix("") if path.suffix in (".hea", ".dat") else path
 
-    Parameters
-    ----------
-    path
-        The record's path without an extension, as in ``records100/00000/00001_lr``.
+
+def read_record(path: Path) -> Record:
+    """Read one WFDB record, given by its path without an extension, and verify its checksums.
 
     Raises
     ------
@@ -74,30 +74,27 @@ def read_record(path: Path) -> Record:
         If a file is missing, truncated or damaged, if the twelve leads are not those of a standard ECG, or if a
         sample is missing (NaN) or exceeds the range of int16 microvolts (32.767 mV).
     """
-    return read_leads(path, lambda names: _lead_order(names, path))
+
+    def choose(names: Sequence[str]) -> Sequence[int]:
+        order = _find_order(tuple(names))
+        if order is None:
+            raise DataError(f"{path}: the leads must be {', '.join(LEADS)} (in any order), got {', '.join(names)}")
+        return order
+
+    return read_leads(path, choose)
 
 
-def read_leads(path: Path, choose: Callable[[Sequence[str]], Sequence[int]]) -> Record:
-    """Read some leads of one WFDB record and verify the checksums of all.
+def read_leads(path: Path, choose: _Choose) -> Record:
+    """Read some leads of one WFDB record, as `read_record`, and verify the checksums of all.
 
-    Parameters
-    ----------
-    path
-        The record's path without an extension.
-    choose
-        Given the names of the leads in the file, returns which to read, counted from 0, in the order wanted.
-
-    Raises
-    ------
-    DataError
-        As `read_record`; the units and samples of leads that are not chosen are not checked.
+    `choose` gets the names of the leads in the file and returns which to read, counted from 0, in the order wanted; the
+    units and samples of the others are not checked.
     """
     try:
         text = read_file(f"{path}.hea").decode()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}.hea: the header cannot be read ({error})") from error
-    header = _parse_plain(text)
-    if header is None:
+    if (header := _parse_plain(text)) is None:
         return _read_with_wfdb(path, choose)
     order = list(choose(header.names))
     is_named_alike = header.dat_name == f"{path.name}.dat"  # as always in PTB-XL: this spares taking a path apart
@@ -106,29 +103,18 @@ def read_leads(path: Path, choose: Callable[[Sequence[str]], Sequence[int]]) -> 
     _compare_checksums(samples.sum(axis=1, dtype=np.int64).tolist(), header.checksums, path)
     chosen = samples[order]  # (lead, sample)
     names, scales = [header.names[number] for number in order], [header.scales[number] for number in order]
-    has_missing = chosen.min() == _INT16_MISSING
-    if set(scales) == {_PTBXL_SCALE}:
-        if has_missing:
-            raise _missing_samples(path, names, chosen == _INT16_MISSING)
-        signal_uv = chosen
-    else:
-        if not all(scale.gain for scale in scales):
-            raise DataError(f"{path}: a gain of 0 in the header: the signals are not calibrated")
-        physical = (chosen - np.array([[scale.baseline] for scale in scales])) / [[scale.gain] for scale in scales]
-        physical[chosen == _INT16_MISSING] = np.nan
-        signal_uv = _to_microvolt(physical, names, [scale.unit for scale in scales], path)
-    return Record(signal_uv, header.sampling_rate_hz, has_checksums=True)
+    if {*scales} <= {_PTBXL_SCALE} and chosen.min(initial=0) != _INT16_MISSING:
+        return Record(chosen, header.sampling_rate_hz, has_checksums=True)
+    gains, baselines, units = zip(*scales, strict=True)
+    if 0 in gains:
+        raise DataError(f"{path}: a gain of 0 in the header: the signals are not calibrated")
+    physical = (chosen - np.array(baselines)[:, None]) / np.array(gains)[:, None]
+    physical[chosen == _INT16_MISSING] = np.nan
+    return Record(_to_microvolt(physical, names, units, path), header.sampling_rate_hz, has_checksums=True)
 
 
-class _Scale(NamedTuple):
-    """How to convert a lead's samples to a voltage: ``(sample - baseline) / gain``, in `unit`."""
-
-    gain: float
-    baseline: float
-    unit: str
-
-
-_PTBXL_SCALE = _Scale(1000, 0, "mV")  # a sample is a microvolt
+_Scale = tuple[float, float, str]  # gain, baseline, unit of a lead: its voltage is (sample - baseline) / gain
+_PTBXL_SCALE: _Scale = (1000, 0, "mV")  # a sample is a microvolt
 
 
 class _Header(NamedTuple):
@@ -138,7 +124,7 @@ class _Header(NamedTuple):
     n_samples: int
     sampling_rate_hz: float
     names: tuple[str, ...]
-    scales: list[Any]  # of _Scale
+    scales: list[_Scale]
     checksums: list[int]
 
 
@@ -160,11 +146,10 @@ def _parse_plain(text: str) -> _Header | None:
             return None
         columns = [*map(list, zip(*fields, strict=True))]
     dat_names, formats, gains, _, zeros, _, checksums, block_sizes, names = columns
-    scales = [*map(_parse_scale, gains, zeros)]
-    if {*formats} != {"16"} or {*block_sizes} != {"0"} or len({*dat_names}) > 1 or None in scales:
+    if {*formats} != {"16"} or {*block_sizes} != {"0"} or len({*dat_names}) > 1:
         return None
     try:
-        expected = [*map(int, checksums)]
+        scales, expected = [*map(_parse_scale, gains, zeros)], [*map(int, checksums)]
     except ValueError:
         return None
     stripped = tuple(map(str.strip, names))
@@ -172,12 +157,12 @@ def _parse_plain(text: str) -> _Header | None:
 
 
 @lru_cache
-def _parse_scale(gain: str, zero: str) -> _Scale | None:
-    """Parse ``1000.0(0)/mV``; without a baseline, the field `zero` is the baseline."""
+def _parse_scale(gain: str, zero: str) -> _Scale:
+    """Parse ``1000.0(0)/mV``; without a baseline, the field `zero` is the baseline. ValueError if not of this form."""
     found = _GAIN.fullmatch(gain)
-    if found is None or not _WHOLE.fullmatch(zero):
-        return None
-    return _Scale(float(found[1]), float(zero if found[2] is None else found[2]), found[3])
+    if found is None:
+        raise ValueError(gain)
+    return float(found[1]), float(int(zero) if found[2] is None else found[2]), found[3]
 
 
 def read_file(path: str) -> bytes:
@@ -200,8 +185,8 @@ def _read_dat(dat_path: str, *, n_samples: int, n_leads: int) -> NDArray[np.int1
     return np.ascontiguousarray(np.frombuffer(data, dtype="<i2").reshape(n_samples, n_leads).T)
 
 
-def _read_with_wfdb(path: Path, choose: Callable[[Sequence[str]], Sequence[int]]) -> Record:
-    """Read whatever layout the `wfdb` package knows."""
+def _read_with_wfdb(path: Path, choose: _Choose) -> Record:
+    """Read any layout that the `wfdb` package supports."""
     import wfdb  # takes a third of a second, and PTB-XL does not need it
 
     try:
@@ -212,8 +197,9 @@ def _read_with_wfdb(path: Path, choose: Callable[[Sequence[str]], Sequence[int]]
             record = record.multi_to_single(physical=False)
         checksums = [(segment.calc_checksum(), segment.checksum) for segment in segments if segment.checksum]
         physical = record.dac()
-    except Exception as error:  # wfdb raises whatever its parser runs into
-        raise DataError(f"{path}: not a WFDB record that wfdb can read ({_first_line(error)})") from error
+    except Exception as error:  # its parser raises errors of many types
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise DataError(f"{path}: not a WFDB record that wfdb can read ({reason})") from error
     has_checksums = len(checksums) == len(segments) and not any(None in expected for _, expected in checksums)
     for computed, expected in checksums:
         if None not in expected:
@@ -240,10 +226,11 @@ def _to_microvolt(
     unknown = sorted({unit for unit in units if unit.lower() not in _MICROVOLT_PER_UNIT})
     if unknown:
         raise DataError(f"{path}: the leads' unit must be mV, uV or V, got {', '.join(unknown)}")
-    missing = np.isnan(physical)
-    if missing.any():
-        raise _missing_samples(path, names, missing)
-    microvolt = np.rint(physical * np.array([[_MICROVOLT_PER_UNIT[unit.lower()]] for unit in units]))
+    n_missing = np.isnan(physical).sum(axis=1)  # (lead,)
+    if n_missing.any():
+        leads = ", ".join(f"{name} ({count})" for name, count in zip(names, n_missing, strict=True) if count)
+        raise DataError(f"{path}: missing samples (NaN) in {leads}; repair the record or take its row out of the CSV")
+    microvolt = np.rint(physical * np.array([_MICROVOLT_PER_UNIT[unit.lower()] for unit in units])[:, None])
     if np.abs(microvolt).max(initial=0) > 32767:
         raise DataError(
             f"{path}: a sample of {np.abs(microvolt).max() / 1000:.1f} mV; an ECG stays within 32.767 mV: "
@@ -252,27 +239,9 @@ def _to_microvolt(
     return microvolt.astype(np.int16)
 
 
-def _lead_order(names: Sequence[str], path: Path) -> list[int]:
-    """Return the position in a file of each lead of `LEADS`, matched by name whatever the case."""
-    order = _find_order(tuple(names))
-    if order is None:
-        raise DataError(f"{path}: the leads must be {', '.join(LEADS)} (in any order), got {', '.join(names)}")
-    return order
-
-
 @lru_cache
 def _find_order(names: tuple[str, ...]) -> list[int] | None:
+    """Return the position in a file of each lead of `LEADS`, matched by name, ignoring case."""
     folded = [name.casefold() for name in names]
-    if sorted(folded) != _LEADS_FOLDED_SORTED:
-        return None
-    return [folded.index(lead.casefold()) for lead in LEADS]
-
-
-def _missing_samples(path: Path, names: Sequence[str], missing: NDArray[np.bool_]) -> DataError:
-    counts = missing.sum(axis=1)  # (lead,)
-    leads = ", ".join(f"{name} ({count})" for name, count in zip(names, counts, strict=True) if count)
-    return DataError(f"{path}: missing samples (NaN) in {leads}; repair the record or take its row out of the CSV")
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0]
+    wanted = [lead.casefold() for lead in LEADS]
+    return [folded.index(lead) for lead in wanted] if sorted(folded) == sorted(wanted) else None

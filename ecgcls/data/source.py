@@ -1,4 +1,4 @@
-"""What a source of records must provide, so that whatever reads one need not know which it is.
+"""What a source of records must provide, so that its users need not know which source it is.
 
 A source is added in one file, a class with the members of `Source`, and one YAML file of the group ``data``, whose
 ``_target_`` is that class. `ecgcls.data.ptbxl.PTBXL` and `ecgcls.data.synthetic.Synthetic` are two.
@@ -23,7 +23,8 @@ class ModuleSettings(TypedDict, total=False):
 class Source(Protocol):
     """A data set: which records there are, what is known about them, and where their signals are.
 
-    A source is made of settings alone: its constructor reads and writes nothing.
+    A source is made of settings alone: its constructor reads and writes nothing. What it reads raises `DataError` if it
+    is missing or malformed.
     """
 
     @property
@@ -36,7 +37,7 @@ class Source(Protocol):
 
     @property
     def sampling_rate_hz(self) -> int:
-        """The sampling rate of the signals, Hz."""
+        """The sampling rate of the signals."""
 
     @property
     def missing_records(self) -> Literal["error", "drop"]:
@@ -55,11 +56,6 @@ class Source(Protocol):
             (a dict from statement to likelihood in percent), ``filename`` (path of the signal below `root`, without
             an extension), ``strat_fold`` (int, 1..10) if the data set assigns its records to folds, and whatever else
             is known about a record, such as the columns of `ecgcls.data.groupings.GROUPINGS`.
-
-        Raises
-        ------
-        DataError
-            If the table is missing or malformed.
         """
 
     def read_statements(self) -> "pd.DataFrame":
@@ -70,11 +66,6 @@ class Source(Protocol):
         DataFrame
             Indexed by statement, with boolean columns ``diagnostic``, ``form`` and ``rhythm`` and the text columns
             ``diagnostic_class`` and ``diagnostic_subclass`` (missing for statements that are not diagnostic).
-
-        Raises
-        ------
-        DataError
-            If the table is missing or malformed.
         """
 
     def fingerprint(self) -> dict[str, str]:
@@ -82,20 +73,13 @@ class Source(Protocol):
 
 
 def split_settings(node: Mapping[str, Any]) -> tuple[dict[str, Any], ModuleSettings]:
-    """Split a node of the group ``data``, whose keys are flat.
-
-    Returns
-    -------
-    source
-        The settings of the source, ``_target_`` included.
-    module
-        The settings of `ecgcls.data.module.ECGDataModule`.
+    """Split a node of the group ``data``, whose keys are flat, into settings of the source and of the data module.
 
     Examples
     --------
     >>> split_settings({"_target_": "ecgcls.data.ptbxl.PTBXL", "root": "data/ptbxl", "batch_size": 16})
     ({'_target_': 'ecgcls.data.ptbxl.PTBXL', 'root': 'data/ptbxl'}, {'batch_size': 16})
     """
-    source = {key: value for key, value in node.items() if key not in ModuleSettings.__annotations__}
-    module = {key: value for key, value in node.items() if key in ModuleSettings.__annotations__}
-    return source, cast(ModuleSettings, module)
+    shared = ModuleSettings.__annotations__
+    module = {key: value for key, value in node.items() if key in shared}
+    return {key: value for key, value in node.items() if key not in shared}, cast(ModuleSettings, module)

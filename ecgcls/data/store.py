@@ -22,7 +22,7 @@ from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -48,38 +48,27 @@ _RECORDS_PER_PROCESS = 1000  # with fewer, another process costs more time than 
 
 @dataclass(frozen=True)
 class SignalStore:
-    """The signals of a data set, memory-mapped.
-
-    Attributes
-    ----------
-    signals_uv
-        ``(record, lead, sample)`` int16, microvolt, mapped read-only.
-    ecg_ids
-        ``(record,)``: which record a row holds.
-    sums_uv, squares_uv
-        ``(record, lead)`` int64: the exact sum and sum of squares of the samples.
-    manifest
-        What the store was built from; ``content_sha256`` identifies the signals wherever they are stored.
-    """
+    """The signals of a data set, memory-mapped."""
 
     signals_uv: NDArray[np.int16]
+    """``(record, lead, sample)``, microvolt, mapped read-only."""
     ecg_ids: NDArray[np.int64]
+    """``(record,)``: which record a row holds."""
     sums_uv: NDArray[np.int64]
+    """``(record, lead)``: the exact sum of the samples."""
     squares_uv: NDArray[np.int64]
+    """``(record, lead)``: the exact sum of their squares."""
     manifest: dict[str, Any]
+    """What the store was built from; ``content_sha256`` identifies the signals wherever they are stored."""
 
     @property
     def n_samples(self) -> int:
         """Samples of each lead."""
         return self.signals_uv.shape[2]
 
-    @cached_property
-    def _row_of(self) -> pd.Series:
-        return pd.Series(np.arange(len(self.ecg_ids)), index=self.ecg_ids)
-
     def find_rows(self, ecg_ids: Iterable[int]) -> NDArray[np.int64]:
         """Return the rows that hold these records."""
-        return self._row_of.loc[list(ecg_ids)].to_numpy()
+        return pd.Series(np.arange(len(self.ecg_ids)), index=self.ecg_ids).loc[list(ecg_ids)].to_numpy()
 
     def read_mv(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the signals of these rows, ``(record, lead, sample)`` in mV, as `ecgcls.data.signals.to_millivolt`."""
@@ -112,10 +101,8 @@ def open_store(
 
     Parameters
     ----------
-    root
-        The data set's folder.
-    filenames
-        Each record's path below `root` without an extension, indexed by ecg_id.
+    root, filenames
+        The data set's folder, and each record's path below it without an extension, indexed by ecg_id.
     sampling_rate_hz
         The sampling rate that the records must have.
     store_dir
@@ -144,10 +131,10 @@ def open_store(
         try:
             _build(folder / name, root, filenames, sampling_rate_hz, fingerprint)
         except OSError as error:
+            size_mb = len(filenames) * len(LEADS) * sampling_rate_hz * 10 * 2 / 1e6  # ten seconds of int16
             raise DataError(
-                f"{folder}: the signal store cannot be written ({error.strerror}); it takes "
-                f"{_expected_bytes(len(filenames), sampling_rate_hz) / 1e6:,.0f} MB: make room or set "
-                "data.store_dir=PATH"
+                f"{folder}: the signal store cannot be written ({error.strerror}); it takes {size_mb:,.0f} MB: make "
+                "room or set data.store_dir=PATH"
             ) from error
         for outdated in folder.glob(f"{stem}-*"):
             if outdated.name != name:
@@ -162,7 +149,21 @@ def _build(folder: Path, root: Path, filenames: pd.Series, sampling_rate_hz: int
     """Read every record into a store that appears as a whole or not at all."""
     building = folder.with_name(f"{folder.name}.building")
     try:
-        _write(building, root, filenames, sampling_rate_hz, fingerprint)
+        building.mkdir(parents=True)
+        log.info("Reading %d records from %s into %s", len(filenames), root, folder.parent)
+        content = _write_signals(building, [root / name for name in filenames], sampling_rate_hz)
+        ecg_ids = filenames.index.to_numpy(dtype=np.int64)
+        np.savez(building / "records.npz", ecg_ids=ecg_ids, sums_uv=content.sums_uv, squares_uv=content.squares_uv)
+        manifest = {
+            "layout_version": _LAYOUT_VERSION,
+            "fingerprint": fingerprint,
+            "content_sha256": hashlib.sha256(content.sha256 + ecg_ids.tobytes()).hexdigest(),
+            "sampling_rate_hz": sampling_rate_hz,
+            "lead_names": list(LEADS),
+            "n_without_checksum": content.n_without_checksum,
+            "signals_file": _stamp(building / "signals.npy"),
+        }
+        (building / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
         if _fingerprint(root, filenames, sampling_rate_hz) != fingerprint:
             raise DataError(f"{root}: files changed while they were read; run the command again")
         if folder.exists():
@@ -170,13 +171,21 @@ def _build(folder: Path, root: Path, filenames: pd.Series, sampling_rate_hz: int
         building.rename(folder)
     finally:
         shutil.rmtree(building, ignore_errors=True)
+    if content.n_without_checksum:
+        log.warning("%d records carry no checksum: they could not be verified", content.n_without_checksum)
 
 
-def _write(folder: Path, root: Path, filenames: pd.Series, sampling_rate_hz: int, fingerprint: str) -> None:
-    """Read every record and write a store into `folder`."""
-    folder.mkdir(parents=True)
-    log.info("Reading %d records from %s into %s", len(filenames), root, folder.parent)
-    paths = [root / name for name in filenames]
+class _Content(NamedTuple):
+    """What is known about records that are in ``signals.npy``."""
+
+    sums_uv: NDArray[np.int64]
+    squares_uv: NDArray[np.int64]
+    n_without_checksum: int
+    sha256: bytes  # one for every `_CHUNK` records
+
+
+def _write_signals(folder: Path, paths: list[Path], sampling_rate_hz: int) -> _Content:
+    """Read every record and write ``signals.npy``."""
     n_samples = read_record(paths[0]).signal_uv.shape[1]  # all others must have as many
     shape = (len(paths), len(LEADS), n_samples)
     with (folder / "signals.npy").open("wb") as file:
@@ -185,75 +194,36 @@ def _write(folder: Path, root: Path, filenames: pd.Series, sampling_rate_hz: int
     starts = range(0, len(paths), _CHUNK)
     chunks = [paths[start : start + _CHUNK] for start in starts]
     offsets = [n_header + start * len(LEADS) * n_samples * 2 for start in starts]  # bytes
-    store_chunk = partial(
-        _store_chunk,
-        folder / "signals.npy",
-        sampling_rate_hz=sampling_rate_hz,
-        n_samples=n_samples,
-        first=filenames.iloc[0],
-    )
-    n_processes = _count_processes(len(paths))
+    write_chunk = partial(_write_chunk, folder / "signals.npy", sampling_rate_hz, n_samples, paths[0])
+    n_processes = 1  # where processes cannot be forked
+    if sys.platform == "linux":
+        n_processes = min(len(os.sched_getaffinity(0)), 8, len(paths) // _RECORDS_PER_PROCESS)
     with (
         ProcessPoolExecutor(n_processes, get_context("fork")) if n_processes > 1 else nullcontext() as pool,
         tqdm(total=len(paths), desc="Reading ECGs", unit=" records", disable=None) as progress,  # none in a log file
     ):
-        stored = []
-        for one in (pool.map if pool else map)(store_chunk, offsets, chunks):
-            stored.append(one)
+        written = []
+        for one in (pool.map if pool else map)(write_chunk, offsets, chunks):
+            written.append(one)
             progress.update(len(one.sums_uv))
     with (folder / "signals.npy").open("rb+") as file:
         os.fsync(file.fileno())
-    sums_uv = np.concatenate([chunk.sums_uv for chunk in stored])
-    squares_uv = np.concatenate([chunk.squares_uv for chunk in stored])
-    n_without_checksum = sum(chunk.n_without_checksum for chunk in stored)
-    ecg_ids = filenames.index.to_numpy(dtype=np.int64)
-    np.savez(folder / "records.npz", ecg_ids=ecg_ids, sums_uv=sums_uv, squares_uv=squares_uv)
-    content = hashlib.sha256(b"".join(chunk.sha256 for chunk in stored) + ecg_ids.tobytes())
-    manifest = {
-        "layout_version": _LAYOUT_VERSION,
-        "fingerprint": fingerprint,
-        "content_sha256": content.hexdigest(),
-        "sampling_rate_hz": sampling_rate_hz,
-        "shape": list(shape),
-        "lead_names": list(LEADS),
-        "n_without_checksum": n_without_checksum,
-        "signals_file": _stamp(folder / "signals.npy"),
-    }
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
-    if n_without_checksum:
-        log.warning("%d records carry no checksum: they could not be verified", n_without_checksum)
+    sums_uv, squares_uv, n_without_checksum, sha256 = zip(*written, strict=True)
+    return _Content(np.concatenate(sums_uv), np.concatenate(squares_uv), sum(n_without_checksum), b"".join(sha256))
 
 
-def _count_processes(n_records: int) -> int:
-    """Return how many processes read; one where processes cannot be forked, or cost more time than they save."""
-    if sys.platform != "linux":
-        return 1
-    return min(len(os.sched_getaffinity(0)), 8, n_records // _RECORDS_PER_PROCESS)
-
-
-class _StoredChunk(NamedTuple):
-    """What is known about some records that are in ``signals.npy``."""
-
-    sums_uv: NDArray[np.int64]
-    squares_uv: NDArray[np.int64]
-    sha256: bytes
-    n_without_checksum: int
-
-
-def _store_chunk(
-    signals_path: Path, offset: int, paths: list[Path], *, sampling_rate_hz: int, n_samples: int, first: str
-) -> _StoredChunk:
+def _write_chunk(
+    signals_path: Path, sampling_rate_hz: int, n_samples: int, first: Path, offset: int, paths: list[Path]
+) -> _Content:
     """Read some records and write their signals into a file, starting at an offset in bytes."""
     records = [read_record(path) for path in paths]
-    for path, record in zip(paths, records, strict=True):
-        if record.sampling_rate_hz != sampling_rate_hz:
+    for path, (signal_uv, rate_hz, _) in zip(paths, records, strict=True):
+        if rate_hz != sampling_rate_hz:
+            raise DataError(f"{path}: sampled at {rate_hz:g} Hz, data.sampling_rate_hz asks for {sampling_rate_hz}")
+        if signal_uv.shape[1] != n_samples:
             raise DataError(
-                f"{path}: sampled at {record.sampling_rate_hz:g} Hz, data.sampling_rate_hz asks for {sampling_rate_hz}"
-            )
-        if record.signal_uv.shape[1] != n_samples:
-            raise DataError(
-                f"{path}: {record.signal_uv.shape[1]} samples, {n_samples} expected as in {first}: all records must "
-                "have one length"
+                f"{path}: {signal_uv.shape[1]} samples, {n_samples} expected as in {first}: all records must have one "
+                "length"
             )
     signals_uv = np.stack([record.signal_uv for record in records], dtype="<i2")
     sums_uv = signals_uv.sum(axis=2, dtype=np.int64)
@@ -266,7 +236,7 @@ def _store_chunk(
         file.seek(offset)
         file.write(signals_uv.data)
     n_without_checksum = sum(not record.has_checksums for record in records)
-    return _StoredChunk(sums_uv, squares_uv, hashlib.sha256(signals_uv.data).digest(), n_without_checksum)
+    return _Content(sums_uv, squares_uv, n_without_checksum, hashlib.sha256(signals_uv.data).digest())
 
 
 def _energy(sums_uv: NDArray[np.int64], squares_uv: NDArray[np.int64], n_samples: int) -> NDArray[np.int64]:
@@ -278,12 +248,8 @@ def _load(folder: Path, fingerprint: str) -> SignalStore | None:
     """Map a finished store; None if there is none, or if it is incomplete or damaged."""
     try:
         manifest = json.loads((folder / "manifest.json").read_text())
-        is_intact = (
-            manifest["fingerprint"] == fingerprint
-            and manifest["layout_version"] == _LAYOUT_VERSION
-            and manifest["signals_file"] == _stamp(folder / "signals.npy")
-        )
-        if not is_intact:
+        found = manifest["fingerprint"], manifest["layout_version"], manifest["signals_file"]
+        if found != (fingerprint, _LAYOUT_VERSION, _stamp(folder / "signals.npy")):
             return None
         with np.load(folder / "records.npz") as records:
             arrays = {name: records[name] for name in ("ecg_ids", "sums_uv", "squares_uv")}
@@ -322,7 +288,3 @@ def _first_writable(folders: list[Path]) -> Path:
     raise DataError(
         f"no place for the signal store: {' and '.join(reasons)} cannot be written; set data.store_dir=PATH"
     )
-
-
-def _expected_bytes(n_records: int, sampling_rate_hz: int) -> int:
-    return n_records * len(LEADS) * sampling_rate_hz * 10 * 2  # ten seconds of int16

@@ -23,7 +23,7 @@ from ecgcls.errors import ConfigError, DataError
 
 @dataclass(frozen=True)
 class Labels:
-    """The labels of some records."""
+    """The labels of records."""
 
     y_true: NDArray[np.bool_]
     """``(record, class)``, multi-hot."""
@@ -32,8 +32,7 @@ class Labels:
     @property
     def has_label(self) -> NDArray[np.bool_]:
         """Whether a record has any label, ``(record,)``."""
-        has_label: NDArray[np.bool_] = self.y_true.any(axis=1)
-        return has_label
+        return self.y_true.sum(axis=1) > 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,14 +79,7 @@ class Task:
             raise ConfigError(f"task.min_likelihood must be in [0, 100] percent, got {self.min_likelihood:g}")
 
     def label(self, scp_codes: pd.Series, statements: pd.DataFrame) -> Labels:
-        """Label every record.
-
-        Parameters
-        ----------
-        scp_codes
-            A dict from statement to likelihood for each record, indexed by ecg_id.
-        statements
-            The table of `ecgcls.data.ptbxl.read_statements`.
+        """Label every record; `scp_codes` (by ecg_id) and `statements` are as `ecgcls.data.source.Source` has them.
 
         Raises
         ------
@@ -97,7 +89,12 @@ class Task:
             If `class_order` names a class that does not exist, or `k` exceeds their number.
         """
         class_of = self.class_of_statement(statements)
-        class_names = self._order_classes(list(dict.fromkeys(class_of.values())))
+        class_names = list(dict.fromkeys(class_of.values()))
+        if unknown := [name for name in self.class_order if name not in class_names]:
+            raise ConfigError(
+                f"task.class_order: {', '.join(unknown)} is not a class of this task; it has {', '.join(class_names)}"
+            )
+        class_names = list(dict.fromkeys([*self.class_order, *class_names]))
         column = {name: position for position, name in enumerate(class_names)}
         y_true = np.zeros((len(scp_codes), len(class_names)), dtype=np.bool_)
         known = set(statements.index)
@@ -109,12 +106,15 @@ class Task:
                     raise DataError(
                         f"scp_codes of ecg_id {ecg_id}: the statement {statement!r} is not in scp_statements.csv"
                     )
-        return self._keep_most_frequent(Labels(y_true, tuple(class_names)))
+        if self.k is None:
+            return Labels(y_true, tuple(class_names))
+        if self.k > len(class_names):
+            raise ConfigError(f"task.k must be in 1..{len(class_names)}, got {self.k}")
+        kept = np.argsort(-y_true.sum(axis=0), kind="stable")[: self.k]
+        return Labels(y_true[:, kept], tuple(class_names[position] for position in kept))
 
     def label_as(self, class_names: Sequence[str], scp_codes: pd.Series, statements: pd.DataFrame) -> Labels:
-        """Label records of another data set with the classes that a net was trained for.
-
-        As `label`, but with given classes: which are most frequent in the other data set does not matter.
+        """Label records of another data set, as `label`, with the classes that a net was trained for.
 
         Raises
         ------
@@ -131,23 +131,5 @@ class Task:
     def class_of_statement(self, statements: pd.DataFrame) -> Mapping[str, str]:
         """Return the class of each statement that counts."""
         chosen = statements if self.statements == "all" else statements[statements[self.statements]]
-        if self.classes == "statement":
-            return {statement: statement for statement in chosen.index}
-        return dict(zip(chosen.index, chosen[self.classes], strict=True))
-
-    def _order_classes(self, names: list[str]) -> list[str]:
-        unknown = [name for name in self.class_order if name not in names]
-        if unknown:
-            raise ConfigError(
-                f"task.class_order: {', '.join(unknown)} is not a class of this task; it has {', '.join(names)}"
-            )
-        first = list(dict.fromkeys(self.class_order))
-        return first + [name for name in names if name not in first]
-
-    def _keep_most_frequent(self, labels: Labels) -> Labels:
-        if self.k is None:
-            return labels
-        if self.k > len(labels.class_names):
-            raise ConfigError(f"task.k must be in 1..{len(labels.class_names)}, got {self.k}")
-        kept = np.argsort(-labels.y_true.sum(axis=0), kind="stable")[: self.k]
-        return Labels(labels.y_true[:, kept], tuple(labels.class_names[position] for position in kept))
+        classes = chosen.index if self.classes == "statement" else chosen[self.classes]
+        return dict(zip(chosen.index, classes, strict=True))

@@ -1,21 +1,15 @@
 r"""Calibration: whether a class is true as often as its probability says.
 
-Task
-    Of the records to which a model gives a class with probability 0.3, three in ten should have it.
-    `reliability_curve` puts records of similar probability into a bin and compares their mean probability with the
-    share of them that is positive; `measure_calibration` gives the numbers.
+Of the records to which a model gives a class with probability 0.3, three in ten should have it.
 
 Conventions
-    - Arrays are `(record, class)`; `y_true` is 0 or 1, `y_prob` in [0, 1]. Each class is binned by itself,
-      whatever else the record has.
+    - Arrays are `(record, class)`; `y_true` is 0 or 1, `y_prob` in [0, 1]. Each class is binned by itself.
     - A curve is the mean probability of a bin against its share of positives, as in a reliability diagram [1]_; a
       perfectly calibrated class lies on the diagonal. Below it the probabilities are too high, above it too low [2]_.
       Some papers draw the middle of a bin instead of its mean probability, which is wrong by up to half a bin.
-    - Records are few and the share of a bin is uncertain, so each comes with Wilson's 95 % score interval [3]_,
-      which stays in [0, 1] and keeps a width where no record or every record is positive. It is of one bin at
-      a time, and takes records as independent (two ECGs of a patient are not quite).
-    - Bins are counted from 0. The class order is that of `class_names`; a class without positives has a curve as
-      well, flat at 0.
+    - The share of a bin comes with Wilson's 95 % score interval [3]_, which stays in [0, 1] and keeps a width where no
+      record or every record is positive. It is of one bin at a time, and takes records as independent (two ECGs of a
+      patient are not quite).
     - The expected calibration error (ECE) is the mean distance between a bin's mean probability and its share of
       positive records, weighted by its records, with bins of equal width or equal mass [4]_. It is never below 0 and
       grows with the number of bins, so it has no interval here: compare it at equal numbers only.
@@ -90,30 +84,15 @@ def reliability_curve(
 
     Parameters
     ----------
-    y_true
-        0 or 1, shape `(n_records, n_classes)`.
-    y_prob
-        Probabilities in [0, 1], same shape.
-    class_names
-        One name per class.
     n_bins
         The most bins a class may have, at least 1; few records make fewer (see above).
-    strategy
-        'equal_mass' or 'equal_width'.
 
     Returns
     -------
     pandas.DataFrame
-        One row per class and bin, of bins that hold a record: `class`, `bin`, `prob_low` and `prob_high` (equal mass:
+        One row per class and bin that holds a record: `class`, `bin` (from 0), `prob_low` and `prob_high` (equal mass:
         the lowest and the highest probability in the bin; equal width: its borders), `mean_prob`, `share_positive`,
         `share_low` and `share_high` (the 95 % Wilson interval of the share), `n_records`, `n_positive`.
-
-    Raises
-    ------
-    DataError
-        There is no record, the shapes disagree, or a value is out of its range.
-    ConfigError
-        `n_bins` is below 1, or there is no such strategy.
 
     Examples
     --------
@@ -142,19 +121,8 @@ def reliability_curve(
     return pd.concat(tables, names=["class"]).reset_index(level="class").reset_index(drop=True)
 
 
-def measure_calibration(
-    y_true: ArrayLike, y_prob: ArrayLike, class_names: Sequence[str], *, n_bins: int = 10
-) -> pd.DataFrame:
-    """Measure how far probabilities are from frequencies.
-
-    Parameters
-    ----------
-    y_true, y_prob
-        0 or 1, and probabilities; ``(record, class)``.
-    class_names
-        One name per class.
-    n_bins
-        The most bins a class may have; see `reliability_curve`.
+def measure_calibration(y_true: ArrayLike, y_prob: ArrayLike, class_names: Sequence[str]) -> pd.DataFrame:
+    """Measure how far probabilities are from frequencies, with the bins of `reliability_curve`.
 
     Returns
     -------
@@ -163,33 +131,29 @@ def measure_calibration(
         ``resolution``, ``uncertainty``, ``within_bins``, ``slope``, ``intercept``, ``log_loss``.
     """
     y_true, y_prob = check_arrays(y_true, y_prob, class_names)
-    by_mass = reliability_curve(y_true, y_prob, class_names, n_bins=n_bins)
-    by_width = reliability_curve(y_true, y_prob, class_names, n_bins=n_bins, strategy="equal_width")
-    rows = []
-    for column, name in enumerate(class_names):
-        truth, prob = y_true[:, column], y_prob[:, column]
-        mass, width = (table[table["class"] == name] for table in (by_mass, by_width))
+    by_mass, by_width = (
+        reliability_curve(y_true, y_prob, class_names, strategy=strategy).groupby("class")
+        for strategy in get_args(Strategy)
+    )
+    rows = {}
+    for name, truth, prob in zip(class_names, y_true.T, y_prob.T, strict=True):
+        mass, width = by_mass.get_group(name), by_width.get_group(name)
         prevalence, share = truth.mean(), mass["n_records"] / len(truth)
-        brier = float(np.mean((prob - truth) ** 2))
-        reliability = float((share * (mass["mean_prob"] - mass["share_positive"]) ** 2).sum())
-        resolution = float((share * (mass["share_positive"] - prevalence) ** 2).sum())
-        uncertainty = float(prevalence * (1 - prevalence))
-        slope, intercept = _regress(truth, prob)
-        rows.append(
-            {
-                "ece_width": _mean_distance(width),
-                "ece_mass": _mean_distance(mass),
-                "brier": brier,
-                "reliability": reliability,
-                "resolution": resolution,
-                "uncertainty": uncertainty,
-                "within_bins": brier - (reliability - resolution + uncertainty),
-                "slope": slope,
-                "intercept": intercept,
-                "log_loss": float(cross_entropy(truth, prob).mean()),
-            }
-        )
-    table = pd.DataFrame(rows, index=pd.Index(list(class_names), name="class"))
+        slope, intercept = _regress(truth == 1, to_logits(prob))
+        rows[name] = {
+            "ece_width": _average_distance(width),
+            "ece_mass": _average_distance(mass),
+            "brier": np.mean((prob - truth) ** 2),
+            "reliability": (share * (mass["mean_prob"] - mass["share_positive"]) ** 2).sum(),
+            "resolution": (share * (mass["share_positive"] - prevalence) ** 2).sum(),
+            "uncertainty": prevalence * (1 - prevalence),
+            "slope": slope,
+            "intercept": intercept,
+            "log_loss": cross_entropy(truth, prob).mean(),
+        }
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("class")
+    between_bins = table["reliability"] - table["resolution"] + table["uncertainty"]
+    table.insert(6, "within_bins", table["brier"] - between_bins)
     table.loc[OVERALL] = table.mean()
     return table
 
@@ -259,23 +223,16 @@ def _wilson_interval(n_positive: NDArray[np.int64], n_records: NDArray[np.int64]
     return np.clip(middle - half, 0.0, share), np.clip(middle + half, share, 1.0)
 
 
-def _mean_distance(bins: pd.DataFrame) -> float:
-    distance = (bins["mean_prob"] - bins["share_positive"]).abs()
-    return float((distance * bins["n_records"]).sum() / bins["n_records"].sum())
+def _average_distance(bins: pd.DataFrame) -> float:
+    return float(np.average((bins["mean_prob"] - bins["share_positive"]).abs(), weights=bins["n_records"]))
 
 
-def _regress(truth: NDArray[np.int8], prob: Array) -> tuple[float, float]:
+def _regress(truth: NDArray[np.bool_], logits: Array) -> tuple[float, float]:
     """Return calibration slope and intercept; nan where the probabilities separate the class, or it is undefined."""
-    is_true, logits = truth == 1, to_logits(prob)
-    if is_true.all() or not is_true.any():
-        return float("nan"), float("nan")
-    slope = float("nan")
-    overlaps = logits[is_true].min() <= logits[~is_true].max() and logits[~is_true].min() <= logits[is_true].max()
-    if overlaps and np.ptp(logits) > 0:
-        slope = regress_logistic(logits, truth)[0]
-    return slope, _find_offset(logits, float(truth.mean()))
-
-
-def _find_offset(logits: Array, mean: float) -> float:
-    """Return what must be added to the logits for the mean probability to be `mean`."""
-    return float(brentq(lambda offset: expit(logits + offset).mean() - mean, -_WIDEST, _WIDEST))
+    if truth.all() or not truth.any():
+        return np.nan, np.nan
+    positive, negative = logits[truth], logits[~truth]
+    overlaps = positive.min() <= negative.max() and negative.min() <= positive.max() and np.ptp(logits) > 0
+    slope = regress_logistic(logits, truth)[0] if overlaps else np.nan
+    mean = truth.mean()
+    return slope, float(brentq(lambda offset: expit(logits + offset).mean() - mean, -_WIDEST, _WIDEST))

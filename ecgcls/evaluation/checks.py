@@ -1,7 +1,6 @@
 """Checks of arrays and settings from which numbers are computed; each error names what is wrong and where."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,32 +16,21 @@ def check_arrays(
     ecg_id: NDArray[np.int64] | None = None,
     name: str = "y_true",
 ) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
-    """Refuse labels and probabilities that no number should be computed from.
+    """Refuse labels (0 or 1) and probabilities that no number should be computed from; return them as int8 and float64.
 
     Parameters
     ----------
     y_true, y_prob
-        Shape `(n_records, n_classes)`: 0 or 1, and a probability in [0, 1].
+        `(record, class)`, with at least one record and one class.
     class_names
-        One name a class, all different.
+        One per class, all different.
     ecg_id
         Names the records in messages; without it they are named by row, from 0.
     name
         What the first array is, for messages.
-
-    Returns
-    -------
-    y_true, y_prob
-        The same values as int8 and float64.
-
-    Raises
-    ------
-    DataError
-        There is no record or class, the shapes disagree, or a value is not what is said above.
     """
     labels, probabilities = np.asarray(y_true), np.asarray(y_prob)
-    _check_class_names(class_names)
-    _check_shapes(labels, probabilities, len(class_names), name)
+    _check_shapes(labels, probabilities, class_names, name)
     probabilities = probabilities.astype(np.float64)
     good_values = (
         (name, labels, (labels == 0) | (labels == 1), "0 or 1"),
@@ -60,30 +48,7 @@ def check_arrays(
 
 
 def check_whole_numbers(name: str, values: ArrayLike) -> NDArray[np.int64]:
-    """Refuse what is not a whole number.
-
-    Parameters
-    ----------
-    name
-        What the numbers are, for messages.
-    values
-        Numbers of any shape.
-
-    Returns
-    -------
-    numpy.ndarray
-        The same values as int64.
-
-    Raises
-    ------
-    DataError
-        The values are not numbers, or one of them has a fraction or is not finite.
-
-    Examples
-    --------
-    >>> check_whole_numbers("ecg_id", [7.0, 8.0])
-    array([7, 8])
-    """
+    """Refuse what is not a whole number, such as text, 1.5 or nan; return the values as int64."""
     array = np.asarray(values)
     if array.dtype.kind not in "iuf":
         raise DataError(f"{name} must hold whole numbers, got {array.dtype}")
@@ -93,14 +58,8 @@ def check_whole_numbers(name: str, values: ArrayLike) -> NDArray[np.int64]:
     return array.astype(np.int64)
 
 
-def check_threshold(threshold: float | Sequence[float], class_names: Sequence[str]) -> NDArray[np.float64]:
-    """Refuse anything but one threshold in [0, 1], or one per class.
-
-    Raises
-    ------
-    ConfigError
-        If so.
-    """
+def check_threshold(threshold: ArrayLike, class_names: Sequence[str]) -> NDArray[np.float64]:
+    """Refuse anything but one threshold in [0, 1], or one per class."""
     thresholds = np.asarray(threshold, dtype=np.float64)
     if thresholds.shape not in {(), (len(class_names),)}:
         raise ConfigError(f"threshold must be one number or one per class ({len(class_names)}), got {thresholds.shape}")
@@ -111,50 +70,17 @@ def check_threshold(threshold: float | Sequence[float], class_names: Sequence[st
 
 
 def check_pos_weight(pos_weight: ArrayLike, n_classes: int) -> NDArray[np.float64]:
-    """Refuse anything but one finite weight above 0, or one per class; return an array of shape (1,) or (n_classes,).
-
-    Raises
-    ------
-    ConfigError
-        If so.
-    """
-    weights = np.atleast_1d(np.asarray(pos_weight, dtype=np.float64))
-    if weights.shape not in {(1,), (n_classes,)}:
+    """Refuse anything but one finite weight above 0, or one per class."""
+    weights = np.asarray(pos_weight, dtype=np.float64)
+    if weights.shape not in {(), (1,), (n_classes,)}:
         raise ConfigError(f"pos_weight must be one number or one per class ({n_classes}), got {weights.shape}")
     if not (np.isfinite(weights) & (weights > 0)).all():
         raise ConfigError(f"pos_weight must be finite and above 0, got {weights.tolist()}")
     return weights
 
 
-def check_settings(settings: Any, section: str = "", **least: float) -> None:
-    """Refuse settings that are not among the choices of their annotation, or too small.
-
-    Parameters
-    ----------
-    settings
-        A dataclass; each field annotated as a `Literal` must hold one of its values.
-    section
-        What the settings are called in the configuration, for messages.
-    least
-        The least value of a field.
-
-    Raises
-    ------
-    ConfigError
-        Naming the first such setting.
-    """
-    prefix = f"{section}." if section else ""
-    for name, hint in get_type_hints(type(settings)).items():
-        if get_origin(hint) is Literal and getattr(settings, name) not in get_args(hint):
-            choices = ", ".join(map(str, get_args(hint)))
-            raise ConfigError(f"{prefix}{name} must be one of {choices}, got {getattr(settings, name)!r}")
-    for name, smallest in least.items():
-        if not getattr(settings, name) >= smallest:
-            raise ConfigError(f"{prefix}{name} must be at least {smallest}, got {getattr(settings, name)}")
-
-
 def describe_difference(got: Sequence[str], expected: Sequence[str]) -> str:
-    """Say in words how one list of class names differs from another.
+    """Describe how one list of class names differs from another.
 
     Examples
     --------
@@ -165,23 +91,22 @@ def describe_difference(got: Sequence[str], expected: Sequence[str]) -> str:
     """
     missing = [name for name in expected if name not in set(got)]
     unexpected = [name for name in got if name not in set(expected)]
-    words = [f"missing: {', '.join(missing)}"] if missing else []
-    words += [f"unexpected: {', '.join(unexpected)}"] if unexpected else []
+    if missing or unexpected:
+        differences = {"missing": missing, "unexpected": unexpected}
+        return "; ".join(f"{what}: {', '.join(names)}" for what, names in differences.items() if names)
     for position, (ours, theirs) in enumerate(zip(got, expected, strict=False)):
-        if not words and ours != theirs:
-            words.append(f"another order: class {position} is {ours!r}, expected {theirs!r}")
-    return "; ".join(words)
+        if ours != theirs:
+            return f"another order: class {position} is {ours!r}, expected {theirs!r}"
+    return ""
 
 
-def _check_class_names(class_names: Sequence[str]) -> None:
+def _check_shapes(labels: NDArray, probabilities: NDArray, class_names: Sequence[str], name: str) -> None:
     if isinstance(class_names, str):
         raise DataError(f"class_names must be a sequence of names, got the text {class_names!r}")
     twice = sorted({name for name in class_names if list(class_names).count(name) > 1})
     if twice:
         raise DataError(f"class_names must all be different, got twice: {', '.join(twice)}")
-
-
-def _check_shapes(labels: NDArray, probabilities: NDArray, n_classes: int, name: str) -> None:
+    n_classes = len(class_names)
     for what, array in ((name, labels), ("y_prob", probabilities)):
         if array.dtype.kind not in "biuf":
             raise DataError(f"{what} must hold numbers, got {array.dtype}")

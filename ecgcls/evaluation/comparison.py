@@ -1,19 +1,16 @@
-r"""Comparison: whether one model is better than another on the same records, or it cannot be told.
-
-Task
-    Two models have predicted the same records of the same patients. `compare` puts every metric of one
-    beside that of the other, with the interval of the difference, tests that fit the metric, and the difference that
-    these records could have shown at all.
+r"""Comparison: whether one model is better than another on the same records, or the records do not decide it.
 
 Conventions
-    - Differences are a - b; which sign is better, the registry of metrics says.
+    - Differences are a - b; the registry of metrics defines which sign is better.
     - The interval and the p-value of a difference come from drawing patients, the same ones for both models; resamples
-      that lost the class are left out for it. The p-value is twice the smaller share of resamples on one side of 0,
+      that lost a class are left out for it. The p-value is twice the smaller share of resamples on one side of 0,
       with one added to both counts [1]_; so it is never below 2 / (n_resamples + 1).
-    - DeLong's test compares two ROC-AUCs, McNemar's the decisions of a class; see `ecgcls.evaluation.significance`.
-    - *Holm*: the p-values of one test and metric over the classes are one family, and are adjusted so that the chance
-      of a false claim in the family stays below 1 - level. The metrics over all classes are not adjusted: decide
-      beforehand on which one you rely.
+    - DeLong's test [2]_ compares two ROC-AUCs, in the form for clustered records [3]_, the clusters being patients.
+      McNemar's test [4]_ compares the decisions of a class: of the records that one model gets right and the other
+      wrong, is it more often the same model? It takes records as independent.
+    - *Holm* [5]_: the p-values of one test and metric over the classes are one family, and are adjusted so that the
+      chance of a false claim in the family stays below 1 - level. The metrics over all classes are not adjusted:
+      decide beforehand on which one you rely.
     - *detectable*: the difference that would be found with a power of 80 % in a test of that level, from the standard
       error of the resampled differences: :math:`(z_{1-\alpha/2} + z_{0.8})\,SE`.
     - *verdict*: `a better` or `b better` where the (adjusted) p-value is below 1 - level, else `cannot be told`; which
@@ -22,73 +19,49 @@ Conventions
 References
 ----------
 .. [1] B. Efron, R. J. Tibshirani, "An introduction to the bootstrap", Chapman & Hall, 1993.
+.. [2] E. R. DeLong, D. M. DeLong, D. L. Clarke-Pearson, "Comparing the areas under two or more correlated receiver
+       operating characteristic curves: a nonparametric approach", Biometrics 44(3), 1988, doi:10.2307/2531595.
+.. [3] N. A. Obuchowski, "Nonparametric analysis of clustered ROC curve data", Biometrics 53(2), 1997,
+       doi:10.2307/2533958.
+.. [4] Q. McNemar, "Note on the sampling error of the difference between correlated proportions or percentages",
+       Psychometrika 12, 1947, doi:10.1007/BF02295996.
+.. [5] S. Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6(2),
+       1979.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import reduce
+from operator import add
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from ecgcls.errors import ConfigError, DataError
-from ecgcls.evaluation.checks import check_settings
-from ecgcls.evaluation.metrics import METRICS
+from ecgcls.errors import DataError
+from ecgcls.evaluation.intervals import count_support, resample
+from ecgcls.evaluation.metrics import METRICS, OVERALL
 from ecgcls.evaluation.predictions import Predictions
-from ecgcls.evaluation.resampling import count_support, resample
-from ecgcls.evaluation.significance import adjust_holm, delong, mcnemar
+from ecgcls.evaluation.settings import Bootstrap
 
 VERDICTS = ("a better", "b better", "cannot be told")
 _POWER = 0.8
+_COLUMNS = [
+    "a", "b", "difference", "low", "high", "p", "p_holm", "delong_p", "delong_p_holm", "mcnemar_p", "mcnemar_p_holm",
+    "detectable", "n_positive", "is_supported", "verdict",
+]  # fmt: skip
 
 
-@dataclass(frozen=True)
-class ComparisonSettings:
-    """How to compare.
-
-    Parameters
-    ----------
-    n_resamples
-        Draws of as many patients as there are.
-    level
-        The confidence, such as 0.95.
-    min_positives
-        Classes with fewer positive (or negative) records are marked as not supported.
-    seed
-        Of the draws.
-
-    Raises
-    ------
-    ConfigError
-        If a value is out of its range.
-    """
-
-    n_resamples: int = 1000
-    level: float = 0.95
-    min_positives: int = 20
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        check_settings(self, n_resamples=2, min_positives=0)
-        if not 0 < self.level < 1:
-            raise ConfigError(f"level must be between 0 and 1, got {self.level:g}")
-
-
-def compare(
-    a: Sequence[Predictions], b: Sequence[Predictions], settings: ComparisonSettings = ComparisonSettings()
-) -> pd.DataFrame:
+def compare(a: Sequence[Predictions], b: Sequence[Predictions], settings: Bootstrap = Bootstrap()) -> pd.DataFrame:
     """Compare two models on the same records.
 
     Parameters
     ----------
     a, b
-        Predictions of each model: one, or one per seed. With several seeds every metric is the mean over them, and
-        DeLong's and McNemar's tests are left out.
-    settings
-        How.
+        Predictions of each model: one, or one per seed, all as `check_same_records` wants them. With several seeds
+        every metric is the mean over them, and DeLong's and McNemar's tests are left out.
 
     Returns
     -------
@@ -96,33 +69,28 @@ def compare(
         Indexed by ``class`` ('overall' for all together) and ``metric``: ``a``, ``b``, ``difference``, ``low``,
         ``high``, ``p``, ``p_holm`` (``p`` itself for 'overall'), ``delong_p``, ``delong_p_holm`` (rows of roc_auc),
         ``mcnemar_p``, ``mcnemar_p_holm`` (rows of f1), ``detectable``, ``n_positive``, ``is_supported``, ``verdict``.
-
-    Raises
-    ------
-    DataError
-        If the records, their patients, labels or classes differ.
     """
     first = a[0]
     for other in (*a[1:], *b):
         check_same_records(first, other)
-    values = [_resample(model, first.class_names, settings) for model in (a, b)]
-    table = _describe_difference(*values, level=settings.level)
+    resamples = (reduce(add, (resample(one, settings) for one in model)) / len(model) for model in (a, b))
+    table = _describe_difference(*resamples, level=settings.level)
     table["delong_p"] = table["mcnemar_p"] = np.nan
     if len(a) == len(b) == 1:
-        _add_tests(table, a[0], b[0])
+        _add_tests(table, first, b[0])
     for column in ("p", "delong_p", "mcnemar_p"):
-        table[f"{column}_holm"] = adjust_holm(table[column])
-    return _judge(table, first, settings)
+        table[f"{column}_holm"] = _adjust_holm(table[column])
+    support = count_support(table.index, first.class_names, first.y_true)
+    table["n_positive"] = support["n_positive"]
+    table["is_supported"] = support["n_rarest"] >= settings.min_positives
+    sign = [1 if METRICS[key].higher_is_better else -1 for _, key in table.index] * np.sign(table["difference"])
+    is_significant = table["p_holm"] < 1 - settings.level
+    table["verdict"] = np.select([is_significant & (sign > 0), is_significant & (sign < 0)], VERDICTS[:2], VERDICTS[2])
+    return table[_COLUMNS]
 
 
 def check_same_records(a: Predictions, b: Predictions) -> None:
-    """Refuse predictions that are not of the same records.
-
-    Raises
-    ------
-    DataError
-        Naming what differs.
-    """
+    """Refuse predictions that are not of the same records with the same patients, labels and classes."""
     only_a, only_b = np.setdiff1d(a.ecg_id, b.ecg_id), np.setdiff1d(b.ecg_id, a.ecg_id)
     if len(only_a) or len(only_b):
         one = (only_a if len(only_a) else only_b)[0]
@@ -145,17 +113,45 @@ def check_same_records(a: Predictions, b: Predictions) -> None:
             )
 
 
-def _resample(model: Sequence[Predictions], names: Sequence[str], settings: ComparisonSettings) -> pd.DataFrame:
-    """Measure resamples of the patients, the mean over seeds."""
-    tables = [
-        resample(
-            one.y_true, one.y_prob, one.y_pred, one.patient_id, names,
-            n_resamples=settings.n_resamples, seed=settings.seed,
-        )
-        for one in model
-    ]  # fmt: skip
-    total: pd.DataFrame = sum(tables[1:], start=tables[0])
-    return total / len(tables)
+def delong(
+    y_true: ArrayLike, y_prob_a: ArrayLike, y_prob_b: ArrayLike, patient_id: ArrayLike
+) -> tuple[float, float, float]:
+    """Compare two ROC-AUCs on the same records, ``(record,)``; where each patient has one, this is DeLong's own test.
+
+    Returns
+    -------
+    difference, standard_error, p
+        Of ROC-AUC, a - b; two-sided. nan without a positive and a negative record, or with fewer than two patients of
+        either; p is 1 where both rank every pair alike.
+    """
+    truth = np.asarray(y_true) == 1
+    patients = np.unique(np.asarray(patient_id), return_inverse=True)[1]
+    n_pos, n_neg = int(truth.sum()), int((~truth).sum())
+    of_positive, of_negative = len(set(patients[truth])), len(set(patients[~truth]))
+    if min(of_positive, of_negative) < 2:
+        return float("nan"), float("nan"), float("nan")
+    components = [_place(truth, np.asarray(y_prob, dtype=float)) for y_prob in (y_prob_a, y_prob_b)]
+    area = [placed[truth].mean() for placed in components]
+    centered = (components[0] - area[0]) - (components[1] - area[1])  # (record,)
+    n_patients = int(patients.max()) + 1
+    positive = np.bincount(patients[truth], centered[truth], n_patients)  # (patient,) sums
+    negative = np.bincount(patients[~truth], centered[~truth], n_patients)
+    variance = (
+        of_positive / (of_positive - 1) * (positive**2).sum() / n_pos**2
+        + of_negative / (of_negative - 1) * (negative**2).sum() / n_neg**2
+        + 2 * n_patients / (n_patients - 1) * (positive * negative).sum() / (n_pos * n_neg)
+    )
+    difference, error = float(area[0] - area[1]), float(np.sqrt(max(variance, 0.0)))
+    if error == 0:
+        return difference, 0.0, 1.0 if difference == 0 else 0.0
+    return difference, error, float(2 * stats.norm.sf(abs(difference) / error))
+
+
+def mcnemar(y_true: ArrayLike, y_pred_a: ArrayLike, y_pred_b: ArrayLike) -> float:
+    """Return the exact p-value of McNemar's test, two-sided; 0 or 1, ``(record,)`` each."""
+    is_correct_a, is_correct_b = (np.asarray(y_pred) == np.asarray(y_true) for y_pred in (y_pred_a, y_pred_b))
+    a_alone, b_alone = int((is_correct_a & ~is_correct_b).sum()), int((is_correct_b & ~is_correct_a).sum())
+    return float(min(1.0, 2 * stats.binom.cdf(min(a_alone, b_alone), a_alone + b_alone, 0.5)))
 
 
 def _describe_difference(a: pd.DataFrame, b: pd.DataFrame, *, level: float) -> pd.DataFrame:
@@ -192,19 +188,23 @@ def _add_tests(table: pd.DataFrame, a: Predictions, b: Predictions) -> None:
             table.loc[(name, "f1"), "mcnemar_p"] = mcnemar(truth, a.y_pred[:, column], b.y_pred[:, column])
 
 
-def _judge(table: pd.DataFrame, records: Predictions, settings: ComparisonSettings) -> pd.DataFrame:
-    """Add support and verdict, and put the columns in order."""
-    n_positive = dict(zip(map(str, records.class_names), records.y_true.sum(axis=0).tolist(), strict=True))
-    support = count_support(table.index, n_positive, len(records))
-    table["n_positive"] = support["n_positive"]
-    table["is_supported"] = support["n_rarest"] >= settings.min_positives
-    better = [1 if METRICS[key].higher_is_better else -1 for _, key in table.index]
-    sign = better * np.sign(table["difference"].fillna(0))
-    is_significant = table["p_holm"] < 1 - settings.level
-    table["verdict"] = np.select([is_significant & (sign > 0), is_significant & (sign < 0)], VERDICTS[:2], VERDICTS[2])
-    return table[
-        [
-            "a", "b", "difference", "low", "high", "p", "p_holm", "delong_p", "delong_p_holm", "mcnemar_p",
-            "mcnemar_p_holm", "detectable", "n_positive", "is_supported", "verdict",
-        ]
-    ]  # fmt: skip
+def _adjust_holm(p: pd.Series) -> pd.Series:
+    """Adjust the p-values of each metric over the classes; those of 'overall' stay."""
+    from statsmodels.stats.multitest import multipletests  # takes a second to import
+
+    adjusted = p.copy()
+    of_classes = p.drop(index=OVERALL, level="class").dropna()
+    for _, family in of_classes.groupby("metric"):
+        adjusted[family.index] = multipletests(family, method="holm")[1]
+    return adjusted
+
+
+def _place(truth: NDArray[np.bool_], y_prob: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return each record's share of records of the other kind that it is correctly ranked against; ties count half."""
+    placed = np.empty(len(truth))
+    everyone = stats.rankdata(y_prob)
+    for is_kind in (truth, ~truth):
+        n_others = (~is_kind).sum()
+        placed[is_kind] = (everyone[is_kind] - stats.rankdata(y_prob[is_kind])) / n_others  # others below
+    placed[~truth] = 1 - placed[~truth]
+    return placed

@@ -1,8 +1,7 @@
-"""Decisions: what a run learned on its validation part about its own probabilities, and takes with it.
+"""Decisions: a run's calibrator (`recalibration`) and thresholds (`thresholds`).
 
-A net's probabilities are recalibrated (`recalibration`) and cut at thresholds (`thresholds`). Both are learned on the
-validation part, stored with the run with a fingerprint of the records that they were learned on, and applied to
-whatever the run predicts afterwards.
+Both are learned on the run's validation set, stored together with a fingerprint of its records, and applied to whatever
+the run predicts afterwards.
 """
 
 from __future__ import annotations
@@ -15,27 +14,18 @@ from numpy.typing import ArrayLike
 
 from ecgcls.errors import DataError
 from ecgcls.evaluation.predictions import THRESHOLD, Predictions
-from ecgcls.evaluation.recalibration import CalibrationRule, Calibrator, fit_calibrator
-from ecgcls.evaluation.thresholds import ThresholdRule, choose_thresholds
+from ecgcls.evaluation.recalibration import Calibrator, fit_calibrator
+from ecgcls.evaluation.settings import CalibrationRule, ThresholdRule
+from ecgcls.evaluation.thresholds import choose_thresholds
 from ecgcls.files import hash_records
 
 
 @dataclass(frozen=True)
 class Decisions:
-    """A calibrator and thresholds, and what they were learned on.
+    """A calibrator and thresholds (by class, of recalibrated probabilities), and what they were learned on.
 
-    Attributes
-    ----------
-    calibrator
-        Translates the net's probabilities.
-    thresholds
-        By class, of translated probabilities.
-    rule
-        How the thresholds were chosen.
-    not_tuned
-        Why, of the classes without a threshold of their own.
-    n_records, records_sha256
-        How many records these were learned on, and their fingerprint.
+    `rule` is how the thresholds were chosen, `not_tuned` the reason for each class without a threshold of its own,
+    `n_records` and `records_sha256` are the number and the fingerprint of the records.
     """
 
     calibrator: Calibrator
@@ -46,28 +36,22 @@ class Decisions:
     records_sha256: str
 
     def apply(self, uncalibrated: Predictions) -> Predictions:
-        """Translate probabilities and decide."""
+        """Recalibrate probabilities and decide."""
         names = uncalibrated.class_names
         calibrated = replace(uncalibrated, y_prob=self.calibrator.apply(uncalibrated.y_prob, names))
         return calibrated.decide([self.thresholds[name] for name in names])
 
     def check_learned_on(self, records_sha256: str) -> None:
-        """Refuse decisions that were learned on other records than the validation part.
-
-        Raises
-        ------
-        DataError
-            If so.
-        """
+        """Refuse decisions that were learned on other records than the validation set."""
         if self.records_sha256 != records_sha256:
             raise DataError(
-                "leak: calibrator and thresholds were learned on other records than the run's validation part "
-                f"(fingerprint {self.records_sha256[:12]}, expected {records_sha256[:12]}): their scores are not to be "
-                "trusted; train anew with overwrite=true"
+                "leak: calibrator and thresholds were learned on other records than the run's validation set "
+                f"(fingerprint {self.records_sha256[:12]}, expected {records_sha256[:12]}): do not trust their scores; "
+                "train again with overwrite=true"
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the thresholds as plain numbers and text for `json.dump`."""
+        """Return everything but the thresholds as plain numbers and text for `json.dump`."""
         return {
             "calibrator": self.calibrator.to_dict(),
             "threshold_rule": dict(self.rule),
@@ -78,13 +62,14 @@ class Decisions:
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any], thresholds: Mapping[str, float]) -> Decisions:
         """Build what `to_dict` gave."""
+        learned_on = stored["learned_on"]
         return cls(
-            Calibrator.from_dict(stored["calibrator"]),
-            thresholds,
-            stored["threshold_rule"],
-            stored["not_tuned"],
-            stored["learned_on"]["n_records"],
-            stored["learned_on"]["records_sha256"],
+            calibrator=Calibrator.from_dict(stored["calibrator"]),
+            thresholds=thresholds,
+            rule=stored["threshold_rule"],
+            not_tuned=stored["not_tuned"],
+            n_records=learned_on["n_records"],
+            records_sha256=learned_on["records_sha256"],
         )
 
 
@@ -95,30 +80,21 @@ def learn_decisions(
     thresholds: ThresholdRule = ThresholdRule(),
     pos_weight: ArrayLike | None = None,
 ) -> Decisions:
-    """Learn a calibrator, and thresholds of what it gives.
+    """Learn a calibrator, and thresholds of recalibrated probabilities, on the net's predictions of the validation set.
 
     A class with too few records for a threshold of its own is predicted where the net's own probability is at least
-    0.5: its threshold is what the calibrator makes of that.
+    0.5: its threshold is that probability, recalibrated.
 
     Parameters
     ----------
-    validation
-        What the net said about the validation part.
-    calibration, thresholds
-        How.
     pos_weight
         ``(class,)``: how much more the loss weighed positive records; None: not at all.
-
-    Raises
-    ------
-    DataError
-        If a record is not of the validation part.
     """
     if (validation.split != "val").any():
         row = int((validation.split != "val").argmax())
         raise DataError(
-            f"leak: decisions are learned on the validation part alone, ecg_id {validation.ecg_id[row]} is of the "
-            f"{validation.split[row]} part"
+            f"leak: decisions are learned on the validation set alone, ecg_id {validation.ecg_id[row]} is in split "
+            f"{str(validation.split[row])!r}"
         )
     names = validation.class_names
     calibrator = fit_calibrator(

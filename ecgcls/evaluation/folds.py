@@ -28,23 +28,13 @@ from ecgcls.evaluation.weighted import Array
 
 
 def summarize_folds(scores: Sequence[Scores]) -> pd.DataFrame:
-    """Return the mean and the spread of each metric over folds.
-
-    Parameters
-    ----------
-    scores
-        One per fold, of the same classes.
+    """Return the mean and the spread of each metric over folds, one `Scores` each, of the same classes.
 
     Returns
     -------
     pandas.DataFrame
         Indexed by `class` ('overall' for all classes together) and `metric`. Columns: `mean` and `sd` (n - 1 in the
         denominator; nan for a single fold) over the `n` folds whose value is not nan, of `n_folds`.
-
-    Raises
-    ------
-    DataError
-        There are no scores, or the folds differ in their classes or metrics.
 
     Examples
     --------
@@ -85,8 +75,6 @@ def correct_folds(
         numbers, or arrays of one shape.
     n_train, n_test
         Records in a fold's training and test set, on average.
-    level
-        The confidence.
 
     Returns
     -------
@@ -116,8 +104,6 @@ def compare_folds(
         ``(run,)``: a metric of each model in the same runs.
     n_train, n_test
         Records in a run's training and test set, on average.
-    level
-        The confidence.
 
     Returns
     -------
@@ -149,8 +135,5 @@ def _stack(scores: Scores) -> pd.Series:
     """Return all numbers, indexed by class and metric."""
     if OVERALL in scores.by_class.index:
         raise DataError(f"no class may be called {OVERALL!r}, the summary uses that name")
-    values = {(OVERALL, metric): value for metric, value in scores.overall.items()}
-    for name, row in scores.by_class.iterrows():
-        values |= {(str(name), str(metric)): value for metric, value in row.items()}
-    index = pd.MultiIndex.from_tuples(list(values), names=["class", "metric"])
-    return pd.Series(list(values.values()), index=index, dtype=np.float64)
+    rows = {OVERALL: pd.Series(scores.overall), **dict(scores.by_class.iterrows())}
+    return pd.concat(rows, names=["class", "metric"]).astype(float)

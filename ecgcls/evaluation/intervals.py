@@ -1,12 +1,9 @@
 r"""Intervals: how far a metric would move with another draw of patients.
 
-Task
-    `bootstrap` resamples patients and gives every metric, per class and over all classes, an interval at a stated
-    confidence.
-
 Conventions
     - Patients are drawn with replacement, each with all of their records: records of one patient resemble one another,
-      and intervals from drawing records are too narrow [1]_.
+      and intervals from drawing records are too narrow [1]_. Two models of the same patients get the same draws from
+      the same seed.
     - *percentile* takes the quantiles of the resamples; *expanded* takes quantiles further out, as far as Student's t
       is from the normal distribution with as many patients as have the class (or do not, if those are fewer) [3]_;
       *bca* corrects for bias and skewness [2]_, with the acceleration from leaving out one patient at a time.
@@ -30,70 +27,20 @@ References
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from ecgcls.errors import ConfigError
-from ecgcls.evaluation.checks import check_settings
-from ecgcls.evaluation.metrics import OVERALL
-from ecgcls.evaluation.resampling import (
-    count_support,
-    draw,
-    measure_all,
-    measure_patients,
-    number_patients,
-    redraw_lost,
-    stack,
-)
+from ecgcls.errors import DataError
+from ecgcls.evaluation.metrics import METRICS, OVERALL, Measured, measure
+from ecgcls.evaluation.predictions import Predictions
+from ecgcls.evaluation.settings import Bootstrap
 from ecgcls.evaluation.weighted import Array, Records
 
-
-@dataclass(frozen=True)
-class Bootstrap:
-    """How to resample.
-
-    Parameters
-    ----------
-    n_resamples
-        Draws of as many patients as there are.
-    level
-        The confidence, such as 0.95.
-    method
-        ``expanded``, ``percentile`` or ``bca``.
-    lost_class
-        What happens to a resample without a positive or without a negative record of a class: ``redraw`` or ``nan``.
-    min_positives
-        Classes with fewer positive (or negative) records are marked as not supported.
-    seed
-        Of the draws.
-
-    Raises
-    ------
-    ConfigError
-        If a value is out of its range.
-    """
-
-    n_resamples: int = 1000
-    level: float = 0.95
-    method: Literal["expanded", "percentile", "bca"] = "expanded"
-    lost_class: Literal["redraw", "nan"] = "redraw"
-    min_positives: int = 20
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        check_settings(self, "intervals", n_resamples=2, min_positives=0)
-        if not 0 < self.level < 1:
-            raise ConfigError(f"intervals.level must be between 0 and 1, got {self.level:g}")
-
-    def describe(self) -> dict[str, float | str]:
-        """Return what a table of intervals states about how they were computed."""
-        return {"level": self.level, "method": self.method, "n_resamples": self.n_resamples}
+_MAX_DRAWS = 200  # of a resample for a class that it lost
+_CHUNK = 4_000_000  # weights in memory at once
 
 
 def bootstrap(
@@ -106,22 +53,16 @@ def bootstrap(
     y_pred: ArrayLike | None = None,
     settings: Bootstrap = Bootstrap(),
 ) -> pd.DataFrame:
-    """Return the interval of every metric.
+    """Return the interval of every metric, per class and over all classes.
 
     Parameters
     ----------
-    y_true, y_prob
-        0 or 1, and probabilities; ``(record, class)``.
+    y_true, y_prob, y_pred
+        0 or 1, probabilities, and decisions; ``(record, class)``. Without decisions, the threshold makes them.
     patient_id
-        ``(record,)``: whose records they are.
-    class_names
-        One name per class.
+        ``(record,)``: whose records they are; two patients at least.
     threshold
         One for all classes, or one per class.
-    y_pred
-        The decisions themselves, 0 or 1, ``(record, class)``; `threshold` is then ignored.
-    settings
-        How to resample.
 
     Returns
     -------
@@ -130,37 +71,33 @@ def bootstrap(
         (nan where the value is); ``n_positive``; ``n_lost``, the resamples that lost the class; ``is_supported``,
         whether the class, or for a macro mean the rarest class in it, has enough positive and negative records;
         ``contains_value``.
-
-    Raises
-    ------
-    DataError
-        If the arrays do not fit together.
     """
     records = Records.check(y_true, y_prob, class_names, threshold=threshold, y_pred=y_pred)
-    n_records = len(records.y_true)
-    patient_of = number_patients(patient_id, n_records)
+    patient_of = _number_patients(patient_id, len(records.y_true))
     generator = np.random.default_rng(settings.seed)
-    drawn = measure_patients(records, draw(patient_of, settings.n_resamples, generator), patient_of)
+    drawn = _measure_patients(records, patient_of, _draw(patient_of, settings.n_resamples, generator))
     names = [*map(str, class_names)]
     n_lost = dict(zip(names, (~drawn.is_defined).sum(axis=1).tolist(), strict=True))
     if settings.lost_class == "redraw":
-        redraw_lost(drawn, records, patient_of, generator)
-    resamples = stack(drawn, names)
-    value = stack(measure_all(records), names)[0]
-    left_out = None
+        _redraw_lost(drawn, records, patient_of, generator)
+    resamples = _stack(drawn, names)
+    value = _stack(measure(records), names)[0]
+    left_out = [None] * len(value)
     if settings.method == "bca":
-        left_out = stack(measure_patients(records, 1 - np.eye(patient_of.max() + 1), patient_of), names).to_numpy()
+        left_out = [*_stack(_measure_patients(records, patient_of, 1 - np.eye(patient_of.max() + 1)), names).to_numpy()]
     n_units = {
         name: min(len(set(patient_of[truth])), len(set(patient_of[~truth])))
         for name, truth in zip(names, records.y_true.T, strict=True)
     }
     n_units[OVERALL] = len(set(patient_of[records.y_true.any(axis=1)]))
     limits = [
-        _limits(value.iloc[row], drawn_values, None if left_out is None else left_out[row], n_units[name], settings)
-        for row, ((name, _), drawn_values) in enumerate(zip(resamples.index, resamples.to_numpy(), strict=True))
+        _limits(of_all, drawn_values, jackknife, n_units[name], settings)
+        for (name, _), of_all, drawn_values, jackknife in zip(
+            value.index, value, resamples.to_numpy(), left_out, strict=True
+        )
     ]
     low, high = np.array(limits).T
-    support = count_support(value.index, dict(zip(names, records.y_true.sum(axis=0).tolist(), strict=True)), n_records)
+    support = count_support(value.index, names, records.y_true)
     return pd.DataFrame(
         {
             "value": value,
@@ -174,12 +111,99 @@ def bootstrap(
     )
 
 
+def resample(predictions: Predictions, settings: Bootstrap) -> pd.DataFrame:
+    """Measure resamples of the patients; nan where one lost the class.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by ``class`` and ``metric``: the column ``value``, and one per resample, from 0.
+    """
+    names = predictions.class_names
+    records = Records.check(predictions.y_true, predictions.y_prob, names, y_pred=predictions.y_pred)
+    patient_of = _number_patients(predictions.patient_id, len(predictions))
+    counts = _draw(patient_of, settings.n_resamples, np.random.default_rng(settings.seed))
+    table = _stack(_measure_patients(records, patient_of, counts), names)
+    table.insert(0, "value", _stack(measure(records), names)[0])
+    return table
+
+
+def count_support(index: pd.Index, class_names: Sequence[str], y_true: NDArray) -> pd.DataFrame:
+    """Return on how many records each row (class and metric) of a table relies.
+
+    Returns
+    -------
+    DataFrame
+        ``n_positive``; and ``n_rarest``, the positive records, or the negative ones if those are fewer. A macro mean is
+        as uncertain as the rarest class in it; pooled metrics rely on the positive records of all classes.
+    """
+    n_positive = dict(zip(map(str, class_names), y_true.sum(axis=0).tolist(), strict=True))
+    rarest_of = {name: min(n, len(y_true) - n) for name, n in n_positive.items()}
+    rarest, total = min((n for n in rarest_of.values() if n > 0), default=0), sum(n_positive.values())
+    rows = [
+        (n_positive.get(name, total), rarest_of.get(name, rarest if METRICS[key].macro_of else total))
+        for name, key in index
+    ]
+    return pd.DataFrame(rows, index=index, columns=["n_positive", "n_rarest"])
+
+
+def _number_patients(patient_id: ArrayLike, n_records: int) -> NDArray[np.intp]:
+    """Number the patients from 0, ``(record,)``."""
+    patients, patient_of = np.unique(np.asarray(patient_id), return_inverse=True)
+    if patient_of.shape != (n_records,):
+        raise DataError(f"patient_id must have shape ({n_records},) like y_true, got {np.shape(patient_id)}")
+    if len(patients) < 2:
+        raise DataError(f"intervals need at least two patients, got {len(patients)}")
+    return patient_of
+
+
+def _draw(patient_of: NDArray[np.intp], n_resamples: int, generator: np.random.Generator) -> Array:
+    """Draw as many patients as there are with replacement; how often each is drawn, ``(patient, resample)``."""
+    n_patients = int(patient_of.max()) + 1
+    return generator.multinomial(n_patients, np.full(n_patients, 1 / n_patients), n_resamples).T.astype(float)
+
+
+def _measure_patients(records: Records, patient_of: NDArray[np.intp], counts: Array) -> Measured:
+    """Measure resamples, in which each patient counts so often: ``(patient, resample)``."""
+    step = max(1, _CHUNK // len(patient_of))
+    starts = range(0, counts.shape[1], step)
+    parts = [measure(records, counts[:, start : start + step][patient_of]) for start in starts]
+    return Measured(
+        {key: np.concatenate([part.by_class[key] for part in parts], axis=1) for key in parts[0].by_class},
+        {key: np.concatenate([part.pooled[key] for part in parts]) for key in parts[0].pooled},
+        np.concatenate([part.is_defined for part in parts], axis=1),
+    )
+
+
+def _redraw_lost(
+    measured: Measured, records: Records, patient_of: NDArray[np.intp], generator: np.random.Generator
+) -> None:
+    """Draw the patients again, class by class, in the resamples that lost the class; `measured` is changed."""
+    for column, truth in enumerate(records.y_true.T):
+        if truth.all() or not truth.any():
+            continue
+        alone = records.take_class(column)
+        for _ in range(_MAX_DRAWS):
+            lost = np.flatnonzero(~measured.is_defined[column])
+            if not len(lost):
+                break
+            again = measure(alone, _draw(patient_of, len(lost), generator)[patient_of])
+            measured.is_defined[column, lost] = again.is_defined[0]
+            for key, values in again.by_class.items():
+                measured.by_class[key][column, lost] = values[0]
+
+
+def _stack(measured: Measured, class_names: Sequence[str]) -> pd.DataFrame:
+    """Return a table by class, 'overall' first, and metric; a column per resample, nan where it lost the class."""
+    rows = {(OVERALL, key): values for key, values in measured.average().items()}
+    for column, name in enumerate(map(str, class_names)):
+        for key, values in measured.by_class.items():
+            rows[name, key] = np.where(measured.is_defined[column], values[column], np.nan)
+    return pd.DataFrame(np.stack(list(rows.values())), index=pd.MultiIndex.from_tuples(rows, names=["class", "metric"]))
+
+
 def _limits(
-    value: float,
-    resamples: Array,
-    jackknife: Array | None,
-    n_units: int,
-    settings: Bootstrap,
+    value: float, resamples: Array, jackknife: Array | None, n_units: int, settings: Bootstrap
 ) -> tuple[float, float]:
     """Return an interval's limits; nan where the value is nan or no resample is left."""
     found = resamples[~np.isnan(resamples)]

@@ -1,15 +1,12 @@
 r"""Metrics: how well probabilities rank and classify records, per class and over all classes.
 
 Task
-    Multi-label classification: each record has any number of `n_classes` classes, and a model gives one
-    probability per class. `score` turns labels and probabilities into numbers.
-
+    Multi-label classification: a record has any number of classes, and a model gives one probability per class.
     `METRICS` is the registry: one row per metric. Scores, intervals, comparisons, subgroups and tables take from it
     which metrics there are, in which order, and what they are called; a new row appears in all of them.
 
 Conventions
-    - Arrays are `(record, class)`; `y_true` is 0 or 1, `y_prob` in [0, 1], and
-      `y_pred = y_prob >= threshold`.
+    - Arrays are `(record, class)`; `y_true` is 0 or 1, `y_prob` in [0, 1], and `y_pred = y_prob >= threshold`.
     - PR-AUC is average precision, :math:`AP = \sum_k (R_k - R_{k-1}) P_k` over the distinct probabilities in
       falling order. It is not the trapezoid under the curve: precision does not vary linearly between two
       points, and the trapezoid is too optimistic [1]_. Its chance level is the prevalence, so it is informative for
@@ -17,15 +14,14 @@ Conventions
       that is exact [3]_.
     - F1 is :math:`2 TP / (2 TP + FP + FN)`. `f1_macro` is the mean of the classes' F1s, not the F1 of the
       mean precision and recall [4]_; `f1_micro` comes from the counts of all classes together.
-    - A class without a positive or without a negative record is *undefined*: its pr_auc, roc_auc, f1 and mcc are
-      nan, it is named in `Scores.undefined`, and the macro means are over the other classes. A class with
-      positives of which none is predicted has an F1 of 0. A ratio whose denominator is 0 (precision where
-      nothing is predicted) is nan.
+    - A class without a positive or without a negative record is *undefined*: its pr_auc, roc_auc, f1 and mcc are nan,
+      it is named in `Scores.undefined`, and the macro means are over the other classes. A class with positives of
+      which none is predicted has an F1 of 0. A ratio whose denominator is 0 (precision where nothing is predicted) is
+      nan.
     - MCC is the Matthews correlation coefficient of truth and decision, in [-1, 1] [5]_, and 0 where all records are
       predicted alike; over all classes it is a macro mean. The Brier score is the mean of :math:`(p - y)^2`, 0 at
       best [6]_.
-    - `log_loss` is the binary cross entropy in nats, the mean over all records and classes; see
-      `ecgcls.evaluation.weighted.cross_entropy`.
+    - `log_loss` is the mean binary cross entropy in nats of all records and classes (`weighted.cross_entropy`).
 
 References
 ----------
@@ -45,21 +41,52 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from ecgcls.evaluation.checks import check_pos_weight, check_threshold
-from ecgcls.evaluation.weighted import Array, Metric, Records, Totals, Weighted, cross_entropy, measure
+from ecgcls.evaluation.predictions import Predictions
+from ecgcls.evaluation.weighted import Array, Records, Totals, Weighted, cross_entropy
 
-NO_POSITIVE = "no positive record"
-NO_NEGATIVE = "no negative record"
 OVERALL = "overall"
 """What tables call all classes together."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A row of the registry.
+
+    The functions return an array ``(resample,)``, nan where the metric is undefined; they may divide by 0.
+
+    Parameters
+    ----------
+    key, label
+        In tables for machines, and for readers.
+    by_class
+        The metric of one class; None: it has no value per class.
+    macro_of
+        Over all classes, the metric is the mean of the metric with this key over the defined classes.
+    pooled
+        Over all classes, the metric is this function of the sums over all records and classes.
+    needs_both
+        Whether the metric of a class without positive or without negative records is nan, whatever `by_class` returns.
+    is_headline
+        Whether short tables, such as a leaderboard, show the metric.
+    """
+
+    key: str
+    label: str
+    by_class: Callable[[Weighted], Array] | None = None
+    macro_of: str | None = None
+    pooled: Callable[[Totals], Array] | None = None
+    higher_is_better: bool = True
+    needs_both: bool = True
+    is_headline: bool = False
 
 
 def average_precision(records: Weighted) -> Array:
@@ -114,7 +141,7 @@ METRICS: dict[str, Metric] = {
 """The registry: every metric, by its key, in the order of the tables."""
 
 RANKING = ("pr_auc", "roc_auc")
-"""The metrics of the ranking alone: no threshold and no calibration changes them."""
+"""The metrics of the ranking alone: no threshold changes them."""
 
 
 def class_metrics(*, headline: bool = False) -> list[Metric]:
@@ -128,14 +155,51 @@ def overall_metrics(*, headline: bool = False) -> list[Metric]:
 
 
 def find_macro(key: str) -> Metric | None:
-    """Return the metric that is the macro mean of a class metric; None where there is none.
-
-    Examples
-    --------
-    >>> find_macro("f1").key
-    'f1_macro'
-    """
+    """Return the metric that is the macro mean of a class metric, as 'f1_macro' of 'f1'; None where there is none."""
     return next((each for each in METRICS.values() if each.macro_of == key), None)
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """Metrics of weighted records, by key: per class ``(class, resample)``, and pooled ``(resample,)``.
+
+    `is_defined`, ``(class, resample)``, is whether the class has positive and negative records.
+    """
+
+    by_class: dict[str, Array]
+    pooled: dict[str, Array]
+    is_defined: NDArray[np.bool_]
+
+    def average(self) -> dict[str, Array]:
+        """Return the metrics over all classes, by key ``(resample,)``; a macro mean leaves out what is undefined."""
+        found = {}
+        for metric in overall_metrics():
+            if metric.macro_of is None:
+                found[metric.key] = self.pooled[metric.key]
+                continue
+            values = np.where(self.is_defined, self.by_class[metric.macro_of], np.nan)
+            n_left = (~np.isnan(values)).sum(axis=0)
+            found[metric.key] = np.where(n_left > 0, np.nansum(values, axis=0) / np.maximum(n_left, 1), np.nan)
+        return found
+
+
+def measure(records: Records, weights: Array | None = None) -> Measured:
+    """Measure records with their weights, ``(record, resample)``; None: once, as they are."""
+    if weights is None:
+        weights = np.ones((len(records.y_true), 1))
+    sums = records.quantities @ weights  # (quantity, class, resample)
+    by_class = {metric.key: np.empty(sums.shape[1:]) for metric in class_metrics()}
+    is_defined = np.empty(sums.shape[1:], dtype=bool)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for column, ranking in enumerate(records.rankings):
+            one = Weighted(*sums[:, column], ranking.count(weights))  # type: ignore[call-arg]
+            is_defined[column] = (one.n_positive > 0) & (one.n_negative > 0)
+            for key, values in by_class.items():
+                has_value = is_defined[column] | (not METRICS[key].needs_both)
+                values[column] = np.where(has_value, METRICS[key].by_class(one), np.nan)  # type: ignore[misc]
+        totals = Totals(*sums.sum(axis=1))
+        pooled = {key: metric.pooled(totals) for key, metric in METRICS.items() if metric.pooled}
+    return Measured(by_class, pooled, is_defined)
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,31 +224,22 @@ class Scores:
     overall: dict[str, float]
     by_class: pd.DataFrame
     undefined: dict[str, str]
-    threshold: float | tuple[float, ...] | None
+    threshold: float | dict[str, float] | None
 
     @property
     def threshold_by_class(self) -> dict[str, float]:
         """The threshold of each class; empty where the decisions were given."""
-        if self.threshold is None:
-            return {}
-        names = [str(name) for name in self.by_class.index]
-        each = self.threshold if isinstance(self.threshold, tuple) else (self.threshold,) * len(names)
-        return dict(zip(names, each, strict=True))
+        if self.threshold is None or isinstance(self.threshold, dict):
+            return self.threshold or {}
+        return dict.fromkeys(map(str, self.by_class.index), self.threshold)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as plain numbers and text for `json.dump`: nan becomes None, keys keep their order.
-
-        `threshold` is a number, or the classes' thresholds by name where each has its own.
-        """
-        columns = self.by_class.columns
+        """Return everything as plain numbers and text for `json.dump`: nan becomes None, keys keep their order."""
         return {
-            "threshold": self.threshold_by_class if isinstance(self.threshold, tuple) else self.threshold,
-            "overall": {name: _plain(value) for name, value in self.overall.items()},
+            "threshold": self.threshold,
+            "overall": _drop_nan(self.overall),
             "undefined": dict(self.undefined),
-            "by_class": {
-                str(name): {str(column): _plain(value) for column, value in zip(columns, row, strict=True)}
-                for name, *row in self.by_class.itertuples()
-            },
+            "by_class": {str(name): _drop_nan(row) for name, row in self.by_class.to_dict(orient="index").items()},
         }
 
 
@@ -201,28 +256,17 @@ def score(
 
     Parameters
     ----------
-    y_true
-        0 or 1, shape `(n_records, n_classes)`.
-    y_prob
-        Probabilities in [0, 1], same shape.
-    class_names
-        One name per class.
+    y_true, y_prob
+        0 or 1, and probabilities; `(record, class)`.
     threshold
         In [0, 1], one for all or one per class; a record is predicted positive where `y_prob >= threshold`.
     y_pred
-        The decisions themselves, 0 or 1, same shape as `y_true`; `threshold` is then ignored.
+        The decisions themselves, 0 or 1, `(record, class)`; `threshold` is then ignored.
     pos_weight
         One positive weight per class, or one for all. With it, `overall["loss"]` is the mean over all records
         and classes of :math:`-w_c y \log p - (1 - y) \log(1 - p)`, which is what
         `torch.nn.BCEWithLogitsLoss(pos_weight=w)` gives for the logits of these probabilities, as long as
         none of them is rounded to 0 or 1.
-
-    Raises
-    ------
-    DataError
-        There is no record, the shapes disagree, or a value is out of its range.
-    ConfigError
-        `threshold` or `pos_weight` is out of its range, or not one per class.
 
     Examples
     --------
@@ -235,41 +279,64 @@ def score(
     {'HYP': 'no positive record'}
     """
     records = Records.check(y_true, y_prob, class_names, threshold=threshold, y_pred=y_pred)
-    found = measure(records, np.ones((len(records.y_true), 1)), METRICS)
-    counts = pd.DataFrame(
-        {
-            "tp": (records.y_true & records.y_pred).sum(axis=0),
-            "fp": (~records.y_true & records.y_pred).sum(axis=0),
-            "fn": (records.y_true & ~records.y_pred).sum(axis=0),
-            "tn": (~records.y_true & ~records.y_pred).sum(axis=0),
-        },
-        index=pd.Index(list(class_names), name="class"),
-    )
-    size = {"n_positive": counts["tp"] + counts["fn"], "n_negative": counts["fp"] + counts["tn"]}
-    size["prevalence"] = size["n_positive"] / len(records.y_true)
-    by_class = counts.assign(**size, **{key: values[:, 0] for key, values in found.by_class.items()})
-    by_class = by_class[[*size, *found.by_class, *counts]]
+    n_records, names = len(records.y_true), list(class_names)
+    found = measure(records)
+    tp, fp, fn, tn = records.quantities[:4].sum(axis=2).astype(int)  # (class,)
+    columns = {
+        "n_positive": tp + fn,
+        "n_negative": fp + tn,
+        "prevalence": (tp + fn) / n_records,
+        **{key: values[:, 0] for key, values in found.by_class.items()},
+        **{"tp": tp, "fp": fp, "fn": fn, "tn": tn},
+    }
     overall = {key: values.item() for key, values in found.average().items()}
     if pos_weight is not None:
-        weight = check_pos_weight(pos_weight, len(class_names))
+        weight = check_pos_weight(pos_weight, len(names))
         overall["loss"] = float(cross_entropy(records.y_true, records.y_prob, weight).mean())
     overall |= {
-        "n_records": len(records.y_true),
-        "n_classes": len(class_names),
+        "n_records": n_records,
+        "n_classes": len(names),
         "n_defined_classes": int(found.is_defined.sum()),
         "n_positive": int(records.y_true.sum()),
         "prevalence": float(records.y_true.mean()),
     }
+    thresholds = check_threshold(threshold, names)
+    at = thresholds.item() if thresholds.ndim == 0 else dict(zip(map(str, names), thresholds.tolist(), strict=True))
+    by_class = pd.DataFrame(columns, index=pd.Index(names, name="class"))
     undefined = {
-        str(name): NO_NEGATIVE if n_positive else NO_POSITIVE
-        for name, n_positive, is_defined in zip(class_names, size["n_positive"], found.is_defined[:, 0], strict=True)
-        if not is_defined
+        str(name): "no negative record" if n_positive else "no positive record"
+        for name, n_positive in by_class["n_positive"].items()
+        if n_positive in (0, n_records)
     }
-    thresholds = check_threshold(threshold, class_names).tolist()
-    kept = tuple(thresholds) if isinstance(thresholds, list) else thresholds
-    return Scores(overall, by_class, undefined, None if y_pred is not None else kept)
+    return Scores(overall, by_class, undefined, None if y_pred is not None else at)
 
 
-def _plain(value: float) -> float | int | None:
-    number = value.item() if isinstance(value, np.generic) else value
-    return None if number != number else number
+def score_predictions(
+    predictions: Predictions,
+    *,
+    threshold: float | Sequence[float] | None = None,
+    pos_weight: ArrayLike | None = None,
+    uncalibrated: Predictions | None = None,
+) -> Scores:
+    """Score the records of one split.
+
+    Parameters
+    ----------
+    threshold
+        In [0, 1], one for all or one per class; None: the decisions are `predictions.y_pred`.
+    pos_weight
+        ``(class,)``: the weights of the training loss, for the metric ``loss``.
+    uncalibrated
+        The same records before recalibration, which the metric ``loss`` is of.
+    """
+    names = predictions.class_names
+    decided = {"y_pred": predictions.y_pred} if threshold is None else {"threshold": threshold}
+    scores = score(predictions.y_true, predictions.y_prob, names, **decided)
+    if pos_weight is not None:
+        trained, weight = uncalibrated or predictions, check_pos_weight(pos_weight, len(names))
+        scores.overall["loss"] = float(cross_entropy(trained.y_true, trained.y_prob, weight).mean())
+    return scores
+
+
+def _drop_nan(values: Mapping[Any, float]) -> dict[str, float | None]:
+    return {key: None if value != value else value for key, value in values.items()}

@@ -1,9 +1,7 @@
 r"""Recalibration: from a net's probabilities to ones that can be read as frequencies.
 
-Task
-    A loss that weighs positive records more, or an overconfident net, gives probabilities that rank records well but
-    are too high or too extreme. `fit_calibrator` learns a correction, class by class, on records that are not tested;
-    `ecgcls.evaluation.calibration` measures how well calibrated probabilities are.
+A loss that weighs positive records more, or an overconfident net, gives probabilities that rank records well but are
+too high or too extreme. `fit_calibrator` learns a correction, class by class, on records that are not tested.
 
 Conventions
     - With l the logit of a class's probability, *temperature* gives :math:`\sigma(l/T)` [1]_, *platt*
@@ -30,8 +28,8 @@ References
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args, get_type_hints
+from dataclasses import asdict, dataclass, replace
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -42,36 +40,9 @@ from sklearn.model_selection import GroupKFold
 
 from ecgcls.errors import DataError
 from ecgcls.evaluation.calibration import regress_logistic, to_logits
-from ecgcls.evaluation.checks import check_arrays, check_settings
+from ecgcls.evaluation.checks import check_arrays
+from ecgcls.evaluation.settings import CalibrationRule
 from ecgcls.evaluation.weighted import Array, cross_entropy
-
-
-@dataclass(frozen=True)
-class CalibrationRule:
-    """How probabilities are recalibrated.
-
-    Parameters
-    ----------
-    method
-        ``none``, ``temperature``, ``platt``, ``isotonic`` or ``best``.
-    min_positives
-        Classes with fewer positive (or negative) records are only unweighted.
-    n_folds
-        Of the cross-validation for ``best``.
-
-    Raises
-    ------
-    ConfigError
-        If a value is out of its range.
-    """
-
-    method: Literal["none", "temperature", "platt", "isotonic", "best"] = "platt"
-    min_positives: int = 20
-    n_folds: int = 5
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        check_settings(self, "calibration", min_positives=1, n_folds=2)
 
 
 @dataclass(frozen=True)
@@ -94,13 +65,7 @@ class Calibrator:
     log_loss: Mapping[str, float] | None = None
 
     def apply(self, y_prob: ArrayLike, class_names: Sequence[str]) -> Array:
-        """Recalibrate probabilities, ``(record, class)``.
-
-        Raises
-        ------
-        DataError
-            If the calibrator does not know a class.
-        """
+        """Recalibrate probabilities, ``(record, class)``; refuse a class that was not fitted."""
         y_prob = np.asarray(y_prob, dtype=float)
         unknown = [name for name in class_names if name not in self.by_class]
         if unknown:
@@ -109,16 +74,13 @@ class Calibrator:
         return np.column_stack(columns)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as plain numbers and text for `json.dump`."""
-        found: dict[str, Any] = {"method": self.method}
-        if self.log_loss is not None:
-            found["log_loss"] = dict(self.log_loss)
-        return found | {"by_class": {name: dict(fitted) for name, fitted in self.by_class.items()}}
+        """Return everything as plain numbers and text for `json.dump`."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Calibrator:
         """Build what `to_dict` gave."""
-        return cls(stored["method"], stored["by_class"], stored.get("log_loss"))
+        return cls(**stored)
 
 
 def fit_calibrator(
@@ -137,18 +99,10 @@ def fit_calibrator(
     y_true, y_prob
         0 or 1, and probabilities; ``(record, class)``. Never of records that are tested.
     patient_id
-        ``(record,)``: whose records they are; they are kept together in the cross-validation for ``best``.
-    class_names
-        One name per class.
-    rule
-        How to recalibrate.
+        ``(record,)``: whose records they are; they are kept together in the cross-validation for ``best``, without
+        which fewer than `n_folds` patients are recalibrated by ``platt``.
     pos_weight
         ``(class,)``: how much more the loss weighed positive records; None: not at all.
-
-    Raises
-    ------
-    DataError
-        If the arrays do not fit together.
 
     Examples
     --------
@@ -162,12 +116,11 @@ def fit_calibrator(
     patients = np.asarray(patient_id)
     method: str = rule.method
     log_loss = None
-    if method == "best":
-        if len(np.unique(patients)) < rule.n_folds:
-            method = "platt"
-        else:
-            log_loss = _cross_validate(y_true, y_prob, patients, class_names, rule, weights)
-            method = min(log_loss, key=log_loss.__getitem__)
+    if method == "best" and len(np.unique(patients)) < rule.n_folds:
+        method = "platt"
+    elif method == "best":
+        log_loss = _cross_validate(y_true, y_prob, patients, class_names, rule, weights)
+        method = min(log_loss, key=log_loss.__getitem__)
     by_class = {
         str(name): _fit(y_true[:, column], y_prob[:, column], method, rule.min_positives, float(weights[column]))
         for column, name in enumerate(class_names)
@@ -176,7 +129,6 @@ def fit_calibrator(
 
 
 def _fit(truth: NDArray[np.int8], prob: Array, method: str, min_positives: int, weight: float) -> dict[str, Any]:
-    """Fit one class."""
     if method == "none":
         return {"method": "none", "slope": 1.0, "intercept": 0.0}
     n_pos = int(truth.sum())
@@ -187,9 +139,7 @@ def _fit(truth: NDArray[np.int8], prob: Array, method: str, min_positives: int, 
         return unweighted
     if method == "temperature":
         found = minimize_scalar(
-            lambda log_slope: cross_entropy(truth, expit(logits * np.exp(log_slope))).mean(),
-            bounds=(-4, 4),
-            method="bounded",
+            lambda log_slope: cross_entropy(truth, expit(logits * np.exp(log_slope))).mean(), bounds=(-4, 4)
         )
         return {"method": "temperature", "slope": float(np.exp(found.x)), "intercept": 0.0}
     if method == "platt":
@@ -214,22 +164,15 @@ def _recalibrate(fitted: Mapping[str, Any], prob: Array) -> Array:
 
 
 def _cross_validate(
-    y_true: NDArray[np.int8],
-    y_prob: Array,
-    patients: NDArray,
-    class_names: Sequence[str],
-    rule: CalibrationRule,
-    weights: Array,
+    y_true: NDArray, y_prob: Array, patients: NDArray, class_names: Sequence[str], rule: CalibrationRule, weights: Array
 ) -> dict[str, float]:
     """Return each method's log loss on patients that it was not fitted on."""
     methods = [name for name in get_args(get_type_hints(CalibrationRule)["method"]) if name != "best"]
     losses: dict[str, float] = dict.fromkeys(methods, 0.0)
     for kept, left_out in GroupKFold(rule.n_folds, shuffle=True, random_state=0).split(y_prob, groups=patients):
+        fold = y_true[kept], y_prob[kept], patients[kept], class_names
         for method in methods:
-            settings = replace(rule, method=method)
-            fitted = fit_calibrator(
-                y_true[kept], y_prob[kept], patients[kept], class_names, settings, pos_weight=weights
-            )
+            fitted = fit_calibrator(*fold, replace(rule, method=method), pos_weight=weights)
             held = fitted.apply(y_prob[left_out], class_names)
             losses[method] += cross_entropy(y_true[left_out], held).mean() * len(left_out) / len(y_true)
     return losses

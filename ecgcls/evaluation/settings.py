@@ -1,16 +1,134 @@
-"""The settings of an evaluation: everything a run's scores depend on besides its predictions."""
+"""The settings of an evaluation: everything a run's scores depend on besides its predictions.
+
+Each refuses a value out of its range with a `ConfigError` that names the setting.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from ecgcls.errors import ConfigError
-from ecgcls.evaluation.intervals import Bootstrap
-from ecgcls.evaluation.recalibration import CalibrationRule
-from ecgcls.evaluation.subgroups import Subgroups
-from ecgcls.evaluation.thresholds import ThresholdRule
+
+
+def _check(settings: Any, section: str, **least: float) -> None:
+    """Refuse settings that are not among the choices of their `Literal` annotation, or too small.
+
+    `section` is what the settings are called in the configuration, `least` the least value of a field.
+    """
+    for name, hint in get_type_hints(type(settings)).items():
+        if get_origin(hint) is Literal and getattr(settings, name) not in get_args(hint):
+            choices = ", ".join(map(str, get_args(hint)))
+            raise ConfigError(f"{section}.{name} must be one of {choices}, got {getattr(settings, name)!r}")
+    for name, smallest in least.items():
+        if not getattr(settings, name) >= smallest:
+            raise ConfigError(f"{section}.{name} must be at least {smallest}, got {getattr(settings, name)}")
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """How to resample; see `intervals`.
+
+    Parameters
+    ----------
+    n_resamples, seed
+        Draws of as many patients as there are, and their seed.
+    level
+        The confidence, such as 0.95.
+    lost_class
+        What happens to a resample without a positive or without a negative record of a class.
+    min_positives
+        Classes with fewer positive (or negative) records are marked as not supported.
+    """
+
+    n_resamples: int = 1000
+    level: float = 0.95
+    method: Literal["expanded", "percentile", "bca"] = "expanded"
+    lost_class: Literal["redraw", "nan"] = "redraw"
+    min_positives: int = 20
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check(self, "intervals", n_resamples=2, min_positives=0)
+        if not 0 < self.level < 1:
+            raise ConfigError(f"intervals.level must be between 0 and 1, got {self.level:g}")
+
+    def describe(self) -> dict[str, float | str]:
+        """Return what a table of intervals states about how they were computed."""
+        return {"level": self.level, "method": self.method, "n_resamples": self.n_resamples}
+
+
+@dataclass(frozen=True)
+class CalibrationRule:
+    """How probabilities are recalibrated; see `recalibration`.
+
+    Parameters
+    ----------
+    min_positives
+        Classes with fewer positive (or negative) records are only unweighted.
+    n_folds
+        Of the cross-validation for ``best``.
+    """
+
+    method: Literal["none", "temperature", "platt", "isotonic", "best"] = "platt"
+    min_positives: int = 20
+    n_folds: int = 5
+
+    def __post_init__(self) -> None:
+        _check(self, "calibration", min_positives=1, n_folds=2)
+
+
+@dataclass(frozen=True)
+class ThresholdRule:
+    """How thresholds are chosen; see `thresholds`.
+
+    Parameters
+    ----------
+    sensitivity, specificity
+        In (0, 1]: the value that the rule of that name keeps.
+    cost_ratio
+        The cost of a missed positive record, in false positives.
+    fixed
+        In [0, 1]: the threshold of classes that are not tuned.
+    min_positives
+        Classes with fewer positive (or negative) records are not tuned.
+    """
+
+    rule: Literal["f1", "youden", "sensitivity", "specificity", "cost", "fixed"] = "f1"
+    sensitivity: float = 0.9
+    specificity: float = 0.9
+    cost_ratio: float = 1.0
+    fixed: float = 0.5
+    min_positives: int = 10
+
+    def __post_init__(self) -> None:
+        _check(self, "thresholds", min_positives=1)
+        for name in ("sensitivity", "specificity"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ConfigError(f"thresholds.{name} must be in (0, 1], got {getattr(self, name):g}")
+        if not (self.cost_ratio > 0 and math.isfinite(self.cost_ratio)):
+            raise ConfigError(f"thresholds.cost_ratio must be above 0, got {self.cost_ratio:g}")
+        if not 0 <= self.fixed <= 1:
+            raise ConfigError(f"thresholds.fixed must be in [0, 1], got {self.fixed:g}")
+
+    def describe(self) -> dict[str, Any]:
+        """Return the settings that the rule uses."""
+        own = "cost_ratio" if self.rule == "cost" else self.rule
+        used = {"rule", "fixed", own} | ({"min_positives"} if self.rule != "fixed" else set())
+        return {name: value for name, value in asdict(self).items() if name in used}
+
+
+@dataclass(frozen=True)
+class Subgroups:
+    """How subgroups are scored: the records that a cell needs, and the draws of patients for its intervals."""
+
+    min_records: int = 30
+    n_resamples: int = 200
+
+    def __post_init__(self) -> None:
+        _check(self, "subgroups", min_records=1, n_resamples=2)
 
 
 @dataclass(frozen=True)
@@ -19,21 +137,8 @@ class EvaluationSettings:
 
     Parameters
     ----------
-    intervals, calibration, thresholds, subgroups
-        How each of these is computed.
     prevalence
         In (0, 1), of all classes or by class: predictive values are reported at it too. None: at the observed one only.
-
-    Raises
-    ------
-    ConfigError
-        If a prevalence is out of its range.
-
-    Examples
-    --------
-    >>> settings = EvaluationSettings(prevalence={"MI": 0.02})
-    >>> EvaluationSettings.from_dict(settings.to_dict()) == settings
-    True
     """
 
     intervals: Bootstrap = Bootstrap()
@@ -43,7 +148,6 @@ class EvaluationSettings:
     prevalence: float | dict[str, float] | None = None
 
     def __post_init__(self) -> None:
-        """Check the range of the prevalence."""
         if self.prevalence is None:
             return
         stated = self.prevalence if isinstance(self.prevalence, Mapping) else {"all classes": self.prevalence}
@@ -52,13 +156,7 @@ class EvaluationSettings:
                 raise ConfigError(f"prevalence of {name} must be between 0 and 1, got {value!r}")
 
     def prevalence_by_class(self, class_names: tuple[str, ...]) -> dict[str, float]:
-        """Return the stated prevalence of each class that has one.
-
-        Raises
-        ------
-        ConfigError
-            If one is stated of an unknown class.
-        """
+        """Return the stated prevalence of each class that has one; refuse one of an unknown class."""
         if not isinstance(self.prevalence, Mapping):
             return {} if self.prevalence is None else dict.fromkeys(class_names, float(self.prevalence))
         if unknown := [name for name in self.prevalence if name not in class_names]:
@@ -66,34 +164,14 @@ class EvaluationSettings:
             raise ConfigError(f"prevalence: there is no class {unknown[0]}, expected one of {known}")
         return {name: float(value) for name, value in self.prevalence.items()}
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain numbers and text for `json.dump`."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> EvaluationSettings:
-        """Build what `to_dict` gave; what is absent takes its default.
-
-        Raises
-        ------
-        ConfigError
-            If a key is unknown or a value is out of its range.
-        """
-        return cls().replace_with(stored)
-
     def replace_with(self, overrides: Mapping[str, Any]) -> EvaluationSettings:
-        """Replace some of the settings.
+        """Replace some of the settings, or build them from what `dataclasses.asdict` gave; refuse unknown keys.
 
         Parameters
         ----------
         overrides
             Such as ``{"intervals": {"level": 0.8, "method": None}, "prevalence": None}``; None keeps the current value.
             A prevalence is replaced as a whole.
-
-        Raises
-        ------
-        ConfigError
-            If a key is unknown or a value is out of its range.
 
         Examples
         --------

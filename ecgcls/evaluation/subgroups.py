@@ -2,51 +2,30 @@
 
 Conventions
     - A grouping (sex, device, ...) cuts the records into cells. A cell with fewer than `min_records` records or fewer
-      than two patients is too small: its size is told, its metrics are not.
-    - Macro averages go over the classes that have a positive and a negative record in the cell, so two cells may
-      average over different classes; `n_classes` says over how many.
+      than two patients is too small: its size is reported, its metrics are not.
+    - Macro averages are over the classes that have a positive and a negative record in the cell, so two cells may
+      average over different classes; `n_classes` is how many.
     - PR-AUC depends on how frequent a class is, and cells differ in that: compare cells by ROC-AUC. The worst cell is
       the one with the lowest macro ROC-AUC of all cells of all groupings that are not too small. The lowest of many
-      values is low by chance too; its interval tells what it is worth.
+      values is low by chance too; judge it by its interval.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
-from ecgcls.evaluation.checks import check_settings
-from ecgcls.evaluation.intervals import Bootstrap, bootstrap
-from ecgcls.evaluation.metrics import OVERALL, overall_metrics
+from ecgcls.evaluation.intervals import bootstrap
+from ecgcls.evaluation.metrics import METRICS, OVERALL, overall_metrics
 from ecgcls.evaluation.predictions import Predictions
+from ecgcls.evaluation.settings import Bootstrap, Subgroups
 
-
-@dataclass(frozen=True)
-class Subgroups:
-    """How subgroups are scored.
-
-    Parameters
-    ----------
-    min_records
-        A cell with fewer records is too small.
-    n_resamples
-        Draws of patients for the intervals of each cell.
-
-    Raises
-    ------
-    ConfigError
-        If a value is out of its range.
-    """
-
-    min_records: int = 30
-    n_resamples: int = 200
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        check_settings(self, "subgroups", min_records=1, n_resamples=2)
+_COLUMNS = [
+    "grouping", "group", "class", "metric", "n_records", "n_patients", "n_positive", "n_classes", "is_too_small",
+    "value", "low", "high", "is_supported",
+]  # fmt: skip
 
 
 def score_subgroups(
@@ -55,7 +34,6 @@ def score_subgroups(
     *,
     settings: Subgroups = Subgroups(),
     intervals: Bootstrap = Bootstrap(),
-    show_progress: Callable[[list[tuple[str, str]]], Iterable[tuple[str, str]]] = iter,
 ) -> pd.DataFrame:
     """Score each cell of each grouping.
 
@@ -64,58 +42,44 @@ def score_subgroups(
     predictions
         Of one split.
     groups
-        By ecg_id, a column of text for each grouping; records without a text are in no cell.
-    settings, intervals
-        How; of `intervals` all but the number of resamples is used.
-    show_progress
-        Wraps the list of cells, as `tqdm` does.
+        Indexed by ecg_id, a column of text for each grouping; records without a text are in no cell.
+    intervals
+        How these are computed, but for the number of resamples.
 
     Returns
     -------
     DataFrame
-        One row a cell, class ('overall' for all together) and metric: ``grouping``, ``group``, ``class``, ``metric``,
+        One row per cell, class ('overall' for all together) and metric: ``grouping``, ``group``, ``class``, ``metric``,
         ``n_records``, ``n_patients``, ``n_positive``, ``n_classes`` (defined in the cell), ``is_too_small``,
         ``value``, ``low``, ``high``, ``is_supported``. A cell that is too small has the rows of 'overall' alone, with
         nan.
     """
     groups = groups.reindex(predictions.ecg_id)
-    cells = [(str(grouping), group) for grouping in groups for group in dict.fromkeys(groups[grouping].dropna())]
     how = replace(intervals, n_resamples=settings.n_resamples)
     tables = []
-    for grouping, group in show_progress(cells):
-        rows = np.flatnonzero(groups[grouping].to_numpy() == group)
-        tables.append(_score_cell(predictions, rows, settings, how).assign(grouping=grouping, group=group))
+    for grouping, group_of in groups.items():
+        for group in group_of.dropna().unique():
+            rows = np.flatnonzero(group_of.to_numpy() == group)
+            cell = _score_cell(predictions, rows, settings, how)
+            tables.append(cell.assign(grouping=str(grouping), group=group))
     if not tables:
         return pd.DataFrame(columns=_COLUMNS)
     return pd.concat(tables, ignore_index=True)[_COLUMNS]
 
 
-_COLUMNS = [
-    "grouping", "group", "class", "metric", "n_records", "n_patients", "n_positive", "n_classes", "is_too_small",
-    "value", "low", "high", "is_supported",
-]  # fmt: skip
-
-
-def find_worst(table: pd.DataFrame, *, metric: str = "roc_auc") -> pd.Series | None:
-    """Return the row of the cell with the lowest macro average; None where there are not two cells to compare."""
-    rows = table[(table["class"] == OVERALL) & (table["metric"] == metric) & table["value"].notna()]
+def find_worst(table: pd.DataFrame) -> pd.Series | None:
+    """Return the row of the cell with the lowest macro ROC-AUC; None where there are not two cells to compare."""
+    rows = table[(table["class"] == OVERALL) & (table["metric"] == "roc_auc") & table["value"].notna()]
     rows = rows[rows.groupby("grouping")["group"].transform("count") > 1]
     return None if rows.empty else rows.iloc[int(rows["value"].to_numpy().argmin())]
 
 
 def format_worst(row: pd.Series, title: str) -> str:
-    """Name the worst cell in words.
-
-    Parameters
-    ----------
-    row
-        What `find_worst` gave.
-    title
-        Of the grouping.
-    """
+    """Return a sentence that names the worst cell, with the title of its grouping."""
     return (
-        f"{title}: {row['group']}, macro ROC-AUC {row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}] over "
-        f"{row['n_classes']} classes ({row['n_records']} records of {row['n_patients']} patients)"
+        f"{title}: {row['group']}, macro {METRICS[row['metric']].label} {row['value']:.3f} "
+        f"[{row['low']:.3f}, {row['high']:.3f}] over {row['n_classes']} classes ({row['n_records']} records of "
+        f"{row['n_patients']} patients)"
     )
 
 
@@ -134,13 +98,6 @@ def _score_cell(predictions: Predictions, rows: np.ndarray, settings: Subgroups,
         index = pd.MultiIndex.from_product([[OVERALL], keys], names=["class", "metric"])
         empty = {"value": np.nan, "low": np.nan, "high": np.nan, "is_supported": False}
         return pd.DataFrame(empty, index=index).reset_index().assign(n_positive=int(n_positive.sum()), **size)
-    found = bootstrap(
-        y_true,
-        predictions.y_prob[rows],
-        patients,
-        predictions.class_names,
-        y_pred=predictions.y_pred[rows],
-        settings=intervals,
-    )
-    kept = found[["value", "low", "high", "n_positive", "is_supported"]]
-    return kept.reset_index().assign(**size)
+    y_prob, y_pred = predictions.y_prob[rows], predictions.y_pred[rows]
+    found = bootstrap(y_true, y_prob, patients, predictions.class_names, y_pred=y_pred, settings=intervals)
+    return found[["value", "low", "high", "n_positive", "is_supported"]].reset_index().assign(**size)

@@ -1,21 +1,17 @@
-r"""Thresholds: from what probability on a class is predicted, and what such decisions are worth.
-
-Task
-    Choose one threshold a class on records that are not tested, and tell what follows from it: predictive values at
-    another prevalence, and the net benefit of acting on a probability.
+r"""Thresholds: from which probability on a class is predicted, and how useful such decisions are.
 
 Conventions
-    - A class is predicted where ``y_prob >= threshold``. Thresholds stand halfway between two probabilities that were
-      seen, so that a rounding of either changes nothing. Of equally good ones the highest is taken.
-    - *f1* maximises F1; *youden* maximises sensitivity + specificity - 1 [1]_; *sensitivity* takes the highest
+    - A class is predicted where ``y_prob >= threshold``. Thresholds are halfway between two observed
+      probabilities, so that rounding either changes nothing. Of equally good ones the highest is taken.
+    - *f1* maximizes F1; *youden* maximizes sensitivity + specificity - 1 [1]_; *sensitivity* takes the highest
       threshold that keeps a stated sensitivity, *specificity* the lowest that keeps a stated specificity; *cost*
-      minimises the false positives plus `cost_ratio` times the false negatives; *fixed* chooses nothing.
+      minimizes the false positives plus `cost_ratio` times the false negatives; *fixed* chooses nothing.
     - A class with fewer than `min_positives` positive (or negative) records is not tuned: it gets `fixed` here (a run
-      replaces that by its net's own 0.5, see `decisions`), and is named with the reason.
+      replaces that by its net's own 0.5, see `decisions`), and is listed with the reason.
     - The predictive values depend on how frequent a class is. `restate_predictive_values` computes them by Bayes' rule
       for another prevalence, as long as sensitivity and specificity are the same there [2]_.
     - The net benefit of acting from a probability p on is :math:`TP/n - FP/n \cdot p/(1-p)`: p is also the number of
-      needless actions that one would accept for one that is needed [3]_. Treating nobody has a net benefit of 0.
+      unnecessary actions that one would accept for one that is needed [3]_. Treating nobody has a net benefit of 0.
 
 References
 ----------
@@ -29,92 +25,32 @@ References
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from ecgcls.errors import ConfigError
-from ecgcls.evaluation.checks import check_arrays, check_settings
+from ecgcls.evaluation.checks import check_arrays
+from ecgcls.evaluation.settings import ThresholdRule
 
 _HUNDREDTHS = tuple((np.arange(1, 100) / 100).tolist())
-
-
-@dataclass(frozen=True)
-class ThresholdRule:
-    """How thresholds are chosen.
-
-    Parameters
-    ----------
-    rule
-        ``f1``, ``youden``, ``sensitivity``, ``specificity``, ``cost`` or ``fixed``.
-    sensitivity, specificity
-        In (0, 1]: what the rule of that name keeps.
-    cost_ratio
-        What a missed positive record costs, in false alarms.
-    fixed
-        In [0, 1]: the threshold of classes that are not tuned.
-    min_positives
-        Classes with fewer positive (or negative) records are not tuned.
-
-    Raises
-    ------
-    ConfigError
-        If a value is out of its range.
-    """
-
-    rule: Literal["f1", "youden", "sensitivity", "specificity", "cost", "fixed"] = "f1"
-    sensitivity: float = 0.9
-    specificity: float = 0.9
-    cost_ratio: float = 1.0
-    fixed: float = 0.5
-    min_positives: int = 10
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        check_settings(self, "thresholds", min_positives=1)
-        for name in ("sensitivity", "specificity"):
-            if not 0 < getattr(self, name) <= 1:
-                raise ConfigError(f"thresholds.{name} must be in (0, 1], got {getattr(self, name):g}")
-        if not (self.cost_ratio > 0 and np.isfinite(self.cost_ratio)):
-            raise ConfigError(f"thresholds.cost_ratio must be above 0, got {self.cost_ratio:g}")
-        if not 0 <= self.fixed <= 1:
-            raise ConfigError(f"thresholds.fixed must be in [0, 1], got {self.fixed:g}")
-
-    def describe(self) -> dict[str, Any]:
-        """Return the settings that mattered."""
-        parts = {"sensitivity": ["sensitivity"], "specificity": ["specificity"], "cost": ["cost_ratio"]}
-        kept = ["rule", *parts.get(self.rule, []), "fixed", *(["min_positives"] if self.rule != "fixed" else [])]
-        return {name: value for name, value in asdict(self).items() if name in kept}
 
 
 def choose_thresholds(
     y_true: ArrayLike, y_prob: ArrayLike, class_names: Sequence[str], rule: ThresholdRule = ThresholdRule()
 ) -> tuple[dict[str, float], dict[str, str]]:
-    """Choose one threshold a class.
+    """Choose one threshold per class.
 
     Parameters
     ----------
     y_true, y_prob
         0 or 1, and probabilities; ``(record, class)``. Never of records that are tested.
-    class_names
-        One name a class.
-    rule
-        How to choose.
 
     Returns
     -------
-    thresholds
-        By class.
-    not_tuned
-        Why, of the classes that got ``rule.fixed``; empty for the rule ``fixed``.
-
-    Raises
-    ------
-    DataError
-        If the arrays do not fit together.
+    thresholds, not_tuned
+        By class; and the reason, for each class that has too few records for the rule and got ``rule.fixed``.
 
     Examples
     --------
@@ -123,18 +59,17 @@ def choose_thresholds(
     ({'MI': 0.5}, {})
     """
     y_true, y_prob = check_arrays(y_true, y_prob, class_names)
-    thresholds, not_tuned = {}, {}
-    for column, name in enumerate(map(str, class_names)):
+    thresholds, not_tuned = dict.fromkeys(map(str, class_names), rule.fixed), {}
+    if rule.rule == "fixed":
+        return thresholds, {}
+    for column, name in enumerate(thresholds):
         truth = y_true[:, column] == 1
         fewest = min(truth.sum(), (~truth).sum())
-        thresholds[name] = rule.fixed
-        if rule.rule == "fixed":
-            continue
         if fewest < rule.min_positives:
             kind = "positive" if truth.sum() == fewest else "negative"
             not_tuned[name] = f"{fewest} {kind} records, fewer than {rule.min_positives}"
-            continue
-        thresholds[name] = _choose(truth, y_prob[:, column], rule)
+        else:
+            thresholds[name] = _choose(truth, y_prob[:, column], rule)
     return thresholds, not_tuned
 
 
@@ -143,10 +78,7 @@ def restate_predictive_values(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return PPV and NPV at a prevalence; nan where nothing, or everything, is predicted.
 
-    Parameters
-    ----------
-    sensitivity, specificity, prevalence
-        Numbers in [0, 1], or arrays of one shape.
+    All are in [0, 1], numbers or arrays of one shape.
 
     Examples
     --------
@@ -164,37 +96,19 @@ def restate_predictive_values(
 
 
 def decision_curves(
-    y_true: ArrayLike,
-    y_prob: ArrayLike,
-    class_names: Sequence[str],
-    *,
-    thresholds: ArrayLike = _HUNDREDTHS,
+    y_true: ArrayLike, y_prob: ArrayLike, class_names: Sequence[str], *, thresholds: ArrayLike = _HUNDREDTHS
 ) -> pd.DataFrame:
-    """Return the net benefit of acting on each class from each probability on.
-
-    Parameters
-    ----------
-    y_true, y_prob
-        0 or 1, and probabilities; ``(record, class)``.
-    class_names
-        One name a class.
-    thresholds
-        Probabilities above 0 and below 1.
+    """Return the net benefit of acting on each class from each probability (above 0 and below 1) on.
 
     Returns
     -------
     DataFrame
-        A row a class and threshold: ``class``, ``threshold``, ``net_benefit``, ``treat_all``, ``treat_none`` (0); each
-        per record.
-
-    Raises
-    ------
-    ConfigError
-        If a threshold is out of its range.
+        A row per class and threshold: ``class``, ``threshold``, ``net_benefit``, ``treat_all``, ``treat_none`` (0);
+        each per record.
 
     Examples
     --------
-    Two of four would be treated, one of them needlessly: 1/4 - 1/4 * 0.5/0.5.
+    Two of four would be treated, one of them unnecessarily: 1/4 - 1/4 * 0.5/0.5.
 
     >>> decision_curves([[1], [0], [1], [0]], [[0.9], [0.8], [0.3], [0.1]], ["MI"], thresholds=[0.5])
       class  threshold  net_benefit  treat_all  treat_none
@@ -230,9 +144,9 @@ def _choose(truth: NDArray[np.bool_], y_prob: NDArray[np.float64], rule: Thresho
         return float(between[np.argmax(tp >= rule.sensitivity * n_pos - 1e-9)])
     if rule.rule == "specificity":
         return float(between[np.flatnonzero(n_neg - fp >= rule.specificity * n_neg - 1e-9)[-1]])
-    worth = {
+    value = {
         "f1": 2 * tp / (tp + fp + n_pos),
         "youden": tp / n_pos - fp / n_neg,
         "cost": -(fp + rule.cost_ratio * (n_pos - tp)),
     }[rule.rule]
-    return float(between[int(np.argmax(worth))])
+    return float(between[int(np.argmax(value))])

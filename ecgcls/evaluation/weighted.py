@@ -1,14 +1,13 @@
-"""Weighted records, and how a metric is computed from them.
+"""Weighted records: the sums and the curves that metrics are computed from.
 
-Conventions
-    A weight is how often a record counts: 1 for the records as they are; 0, 1, 2, ... in a resample that draws them
-    with replacement. Weights are float64 ``(record, resample)``, so one pass measures many resamples, with the function
-    that gives a metric's own value; sums of whole numbers are exact.
+A weight is how often a record counts: 1 for the records as they are; 0, 1, 2, ... in a resample that draws them with
+replacement. Weights are float64 ``(record, resample)``, so one pass measures many resamples, with the function that
+gives a metric's own value; sums of whole numbers are exact.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -24,15 +23,8 @@ _EPS = float(np.finfo(np.float64).eps)
 def cross_entropy(y_true: NDArray, y_prob: Array, pos_weight: ArrayLike = 1.0) -> Array:
     r"""Return the binary cross entropy of each probability, in nats.
 
-    It is :math:`-w y \log p - (1 - y) \log(1 - p)`, with p clipped to [eps, 1 - eps] and the eps of float64, 2.2e-16,
-    as scikit-learn's `log_loss` does: 36.04 at worst for a weight of 1.
-
-    Parameters
-    ----------
-    y_true, y_prob
-        0 or 1, and probabilities; of one shape.
-    pos_weight
-        The weight w of positive labels; a number, or an array that broadcasts to that shape.
+    It is :math:`-w y \log p - (1 - y) \log(1 - p)` with the weight w of positive labels, and p clipped to
+    [eps, 1 - eps] with the eps of float64, 2.2e-16, as scikit-learn's `log_loss` does: 36.04 at worst for w = 1.
     """
     clipped = np.clip(y_prob, _EPS, 1 - _EPS)
     entropy: Array = np.where(y_true == 1, -np.asarray(pos_weight) * np.log(clipped), -np.log1p(-clipped))
@@ -41,15 +33,7 @@ def cross_entropy(y_true: NDArray, y_prob: Array, pos_weight: ArrayLike = 1.0) -
 
 @dataclass(frozen=True, eq=False)
 class Totals:
-    """Weighted sums over the records of one class, or over the cells of all classes; ``(resample,)`` each.
-
-    Attributes
-    ----------
-    tp, fp, fn, tn
-        True and false positives, false and true negatives.
-    squared_error, cross_entropy
-        Of the probabilities.
-    """
+    """Weighted sums over the records of one class, or over the cells of all classes; ``(resample,)`` each."""
 
     tp: Array
     fp: Array
@@ -76,42 +60,17 @@ class Totals:
 
 @dataclass(frozen=True, eq=False)
 class Weighted(Totals):
-    """The records of one class with their weights.
+    """The sums and the curve of one class."""
 
-    Attributes
-    ----------
-    y_true, y_pred
-        ``(record,)`` bool.
-    y_prob
-        ``(record,)``.
-    weights
-        ``(record, resample)``.
-    ranking
-        The records by falling probability.
-    """
-
-    y_true: NDArray[np.bool_]
-    y_pred: NDArray[np.bool_]
-    y_prob: Array
-    weights: Array
-    ranking: Ranking
-
-    @cached_property
-    def curve(self) -> Curve:
-        """The counts from which the ROC and the PR curve are drawn."""
-        return self.ranking.count(self.weights)
+    curve: Curve
 
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """Weights of records by falling probability, at each probability of a positive record; ``(step, resample)`` each.
+    """The counts that ROC and PR curves are drawn from, at each probability of a positive record in falling order.
 
-    Attributes
-    ----------
-    tp, fp
-        Of the positive and the negative records with at least this probability.
-    new_tp, new_fp
-        Of those with exactly this probability.
+    ``(step, resample)`` each: `tp` and `fp` of the records with at least this probability, `new_tp` and `new_fp` of
+    those with exactly this one.
     """
 
     tp: Array
@@ -125,24 +84,13 @@ class Ranking:
     """The records of one class by falling probability; equal probabilities are one step.
 
     Only steps with a positive record are kept: between them recall does not rise, so no area is added.
-
-    Attributes
-    ----------
-    order
-        ``(record,)``: the records by falling probability.
-    begins, ends
-        ``(step,)``: the first position in `order` of each step, and the one past its last.
-    positives
-        The positive records in that order.
-    last_positives
-        ``(step,)``: the position in `positives` of each step's last one.
     """
 
-    order: NDArray[np.intp]
-    begins: NDArray[np.intp]
-    ends: NDArray[np.intp]
-    positives: NDArray[np.intp]
-    last_positives: NDArray[np.intp]
+    order: NDArray[np.intp]  # (record,) by falling probability
+    begins: NDArray[np.intp]  # (step,) its first position in `order`
+    ends: NDArray[np.intp]  # (step,) the position past its last
+    positives: NDArray[np.intp]  # the positive records of `order`
+    last_positives: NDArray[np.intp]  # (step,) the position in `positives` of its last one
 
     @classmethod
     def sort(cls, y_true: NDArray[np.bool_], y_prob: Array) -> Ranking:
@@ -196,121 +144,15 @@ class Records:
         return Records(self.y_true[:, [column]], self.y_prob[:, [column]], self.y_pred[:, [column]])
 
     @cached_property
-    def _rankings(self) -> list[Ranking]:
+    def rankings(self) -> list[Ranking]:
+        """One per class."""
         return [Ranking.sort(*columns) for columns in zip(self.y_true.T, self.y_prob.T, strict=True)]
 
     @cached_property
-    def _quantities(self) -> Array:
+    def quantities(self) -> Array:
         """What `Totals` sums, ``(quantity, class, record)``."""
         true, predicted = self.y_true.T, self.y_pred.T
         squared_error = (self.y_prob - self.y_true).T ** 2
         entropy = cross_entropy(self.y_true, self.y_prob).T
         counts = true & predicted, ~true & predicted, true & ~predicted, ~true & ~predicted
         return np.stack([*counts, squared_error, entropy])
-
-    def weigh(self, weights: Array) -> tuple[Iterator[Weighted], Totals]:
-        """Weigh the records.
-
-        Parameters
-        ----------
-        weights
-            ``(record, resample)``.
-
-        Returns
-        -------
-        by_class, pooled
-            The classes in order, one at a time; and the sums over all classes.
-        """
-        sums = self._quantities @ weights  # (quantity, class, resample)
-        tp, fp, fn, tn, error, entropy = sums
-        columns = zip(self.y_true.T, self.y_pred.T, self.y_prob.T, self._rankings, strict=True)
-        by_class = (
-            Weighted(tp[at], fp[at], fn[at], tn[at], error[at], entropy[at], y_true, y_pred, y_prob, weights, ranking)
-            for at, (y_true, y_pred, y_prob, ranking) in enumerate(columns)
-        )
-        return by_class, Totals(*sums.sum(axis=1))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Metric:
-    """A row of the registry, `ecgcls.evaluation.metrics.METRICS`.
-
-    The functions return an array ``(resample,)``, nan where the metric is undefined; they may divide by 0.
-
-    Parameters
-    ----------
-    key, label
-        In tables for machines, and for readers.
-    by_class
-        The metric of one class; None: it has no value per class.
-    macro_of
-        Over all classes, the metric is the mean of the metric with this key over the defined classes.
-    pooled
-        Over all classes, the metric is this function of the sums over all records and classes.
-    higher_is_better
-        Or lower.
-    needs_both
-        Whether the class metric is nan where a class has no positive or no negative record, whatever `by_class` gives.
-    is_headline
-        Whether short tables, such as a leaderboard, show the metric.
-    """
-
-    key: str
-    label: str
-    by_class: Callable[[Weighted], Array] | None = None
-    macro_of: str | None = None
-    pooled: Callable[[Totals], Array] | None = None
-    higher_is_better: bool = True
-    needs_both: bool = True
-    is_headline: bool = False
-
-
-@dataclass(frozen=True, eq=False)
-class Measured:
-    """Metrics of weighted records.
-
-    Attributes
-    ----------
-    metrics
-        The registry that was measured.
-    by_class
-        By key ``(class, resample)``.
-    pooled
-        By key ``(resample,)``.
-    is_defined
-        ``(class, resample)``: whether the class has positive and negative records.
-    """
-
-    metrics: Mapping[str, Metric]
-    by_class: dict[str, Array]
-    pooled: dict[str, Array]
-    is_defined: NDArray[np.bool_]
-
-    def average(self) -> dict[str, Array]:
-        """Return the metrics over all classes, by key ``(resample,)``; a macro mean leaves out what is undefined."""
-        found = {}
-        for key, metric in self.metrics.items():
-            if key in self.pooled:
-                found[key] = self.pooled[key]
-            elif metric.macro_of is not None:
-                values = np.where(self.is_defined, self.by_class[metric.macro_of], np.nan)
-                n_left = (~np.isnan(values)).sum(axis=0)
-                found[key] = np.where(n_left > 0, np.nansum(values, axis=0) / np.maximum(n_left, 1), np.nan)
-        return found
-
-
-def measure(records: Records, weights: Array, metrics: Mapping[str, Metric]) -> Measured:
-    """Measure records with their weights, ``(record, resample)``."""
-    shape = records.y_true.shape[1], weights.shape[1]
-    functions = {key: metric.by_class for key, metric in metrics.items() if metric.by_class is not None}
-    by_class = {key: np.empty(shape) for key in functions}
-    is_defined = np.empty(shape, dtype=bool)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        weighted, totals = records.weigh(weights)
-        for column, one in enumerate(weighted):
-            is_defined[column] = (one.n_positive > 0) & (one.n_negative > 0)
-            for key, function in functions.items():
-                has_value = is_defined[column] | (not metrics[key].needs_both)
-                by_class[key][column] = np.where(has_value, function(one), np.nan)
-        pooled = {key: metric.pooled(totals) for key, metric in metrics.items() if metric.pooled is not None}
-    return Measured(metrics, by_class, pooled, is_defined)

@@ -54,7 +54,7 @@ def find_r_peaks(signal_mv: ArrayLike, *, sampling_rate_hz: float, lead_names: S
     Raises
     ------
     ConfigError
-        The signal is not ``(lead, sample)``, the number of leads is not that of the names, or the sampling rate is too low.
+        The signal is not ``(lead, sample)``, it has more or fewer leads than names, or the sampling rate is too low.
     """
     signal = np.asarray(signal_mv, dtype=np.float64)
     if signal.ndim != 2 or len(signal) != len(lead_names) or not len(signal):

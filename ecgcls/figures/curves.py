@@ -7,7 +7,7 @@ the legend and never drawn.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -89,15 +89,11 @@ def draw_pr_curves(predictions: Predictions, *, title: str) -> Figure:
     """
     scores = score(predictions.y_true, predictions.y_prob, predictions.class_names)
     figure, axes = _new_curve_figure(len(predictions.class_names))
-    handles = []
-    for number, (name, row) in enumerate(scores.by_class.iterrows()):
-        if str(name) in scores.undefined:
-            handles.append(_undefined_handle(str(name), scores.undefined[str(name)]))
-            continue
+    handles: list[Line2D] = []
+    for number, name, row, style in _list_classes(scores, handles):
         precision, recall, _ = precision_recall_curve(
             predictions.y_true[:, number], predictions.y_prob[:, number], drop_intermediate=True
         )
-        style = style_class(number, len(scores.by_class))
         label = f"{name}  AP {row.pr_auc:.2f} (n+ = {row.n_positive:.0f})"
         faint = {"linestyle": ":", "linewidth": 0.9, "alpha": 0.5 * style["alpha"], "zorder": 1}
         axes.axhline(row.prevalence, color=style["color"], **faint)
@@ -122,14 +118,11 @@ def draw_roc_curves(predictions: Predictions, *, title: str) -> Figure:
     """
     scores = score(predictions.y_true, predictions.y_prob, predictions.class_names)
     figure, axes = _new_curve_figure(len(predictions.class_names))
-    handles = []
-    for number, (name, row) in enumerate(scores.by_class.iterrows()):
-        if str(name) in scores.undefined:
-            handles.append(_undefined_handle(str(name), scores.undefined[str(name)]))
-            continue
+    handles: list[Line2D] = []
+    for number, name, row, style in _list_classes(scores, handles):
         fpr, tpr, _ = roc_curve(predictions.y_true[:, number], predictions.y_prob[:, number])
         label = f"{name}  AUC {row.roc_auc:.2f} (n+ = {row.n_positive:.0f})"
-        handles += axes.plot(fpr, tpr, label=label, **style_class(number, len(scores.by_class)))
+        handles += axes.plot(fpr, tpr, label=label, **style)
     chance = axes.plot([0, 1], [0, 1], color="0.4", linestyle=":", linewidth=1.0, label="chance", zorder=1)
     axes.set(xlabel="False positive rate (1 \N{MINUS SIGN} specificity)", ylabel="True positive rate (sensitivity)")
     axes.set_title(f"{title}\n{_format_macro('ROC-AUC', scores.overall['roc_auc'], scores)}", parse_math=False)
@@ -159,12 +152,8 @@ def draw_reliability_curves(predictions: Predictions, *, title: str) -> Figure:
     figure, axes = _new_curve_figure(len(names), below=1.3)
     histogram = _add_lower_panel(figure, axes, height_inch=1.1)
     marker: dict[str, Any] = {"marker": "o", "markersize": 4.0 if few else 2.0}
-    handles = []
-    for number, (name, row) in enumerate(scores.by_class.iterrows()):
-        if str(name) in scores.undefined:
-            handles.append(_undefined_handle(str(name), scores.undefined[str(name)]))
-            continue
-        style = style_class(number, len(names))
+    handles: list[Line2D] = []
+    for number, name, row, style in _list_classes(scores, handles):
         curve = bins[bins["class"] == name]
         label = f"{name}  (n+ = {row.n_positive:.0f})"
         handles += axes.plot(curve["mean_prob"], curve["share_positive"], label=label, **marker, **style)
@@ -209,8 +198,14 @@ def _add_lower_panel(figure: Figure, axes: Axes, *, height_inch: float) -> Axes:
     return panel
 
 
-def _undefined_handle(name: str, reason: str) -> Line2D:
-    return Line2D([], [], linestyle="none", label=f"{name}  undefined: {reason}")
+def _list_classes(scores: Scores, handles: list[Line2D]) -> Iterator[tuple[int, str, pd.Series, dict[str, Any]]]:
+    """Yield number, name, row and style of each defined class; the others go straight to the legend's handles."""
+    for number, (name, row) in enumerate(scores.by_class.iterrows()):
+        if str(name) in scores.undefined:
+            label = f"{name}  undefined: {scores.undefined[str(name)]}"
+            handles.append(Line2D([], [], linestyle="none", label=label))
+        else:
+            yield number, str(name), row, style_class(number, len(scores.by_class))
 
 
 def _interval_handle(n_classes: int) -> Line2D:

@@ -12,10 +12,8 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from ecgcls.evaluation.comparison import VERDICTS
-from ecgcls.evaluation.metrics import OVERALL
+from ecgcls.evaluation.metrics import METRICS, OVERALL
 from ecgcls.figures.style import COLORS, add_grid, finish_figure, new_figure
-
-_METRICS = {"pr_auc": "PR-AUC", "roc_auc": "ROC-AUC"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +104,7 @@ def draw_subgroups(table: pd.DataFrame, worst: pd.Series, *, title: str) -> Figu
     columns = []
     for metric in ("roc_auc", "pr_auc"):
         value, low, high = (cells[key, metric].to_numpy() for key in ("value", "low", "high"))
-        columns.append(Forest(f"Macro {_METRICS[metric]} (0 to 1)", value, low, high, kinds))
+        columns.append(Forest(f"Macro {METRICS[metric].label} (0 to 1)", value, low, high, kinds))
     names = [f"{grouping}: {group} (n = {sizes[grouping, group]})" for grouping, group in cells.index]
     colors = {"subgroup": COLORS[0], "lowest ROC-AUC": COLORS[1]}
     return draw_forest(names, columns, title=f"{title}, subgroups with intervals", colors=colors)
@@ -129,7 +127,7 @@ def draw_differences(by_class: pd.DataFrame, *, a: str, b: str, level: float) ->
     for metric in ("pr_auc", "roc_auc"):
         rows = by_class.xs(metric, level="metric").rename(index={OVERALL: "macro"}).loc[names]
         value, low, high = (rows[key].to_numpy(dtype=float) for key in ("difference", "low", "high"))
-        label = f"Difference in {_METRICS[metric]} (a \N{MINUS SIGN} b)"
+        label = f"Difference in {METRICS[metric].label} (a \N{MINUS SIGN} b)"
         columns.append(Forest(label, value, low, high, kinds=[*map(str, rows["verdict"])], reference=0.0))
     colors = dict(zip(VERDICTS, (COLORS[0], COLORS[1], "0.45"), strict=True))
     title = f"a: {a}\nb: {b}\n{100 * level:g}% intervals from resampling patients"

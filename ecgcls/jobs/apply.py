@@ -19,12 +19,7 @@ MAX_SHOWN = 40
 
 
 def predict_files(run: LoadedRun, paths: Iterable[Path]) -> Iterator[tuple[Path, Prediction | DataError]]:
-    """Predict WFDB records in batches over the records; the next batch is read as the nets compute.
-
-    Parameters
-    ----------
-    paths
-        Each record's path without an extension.
+    """Predict WFDB records, given without extensions, in batches; the next batch is read while the nets compute.
 
     Yields
     ------
@@ -82,16 +77,7 @@ def write_predictions(
 ) -> None:
     """Write ``predictions.csv``, ``predictions.json`` and, if some records could not be used, ``failed.csv``.
 
-    Parameters
-    ----------
-    folder
-        Gets the files; those of an earlier call are replaced.
-    predictions, failures
-        By path of the record: its prediction, or why it could not be used.
-    run
-        What predicted.
-    source
-        The input, as typed.
+    `predictions` and `failures` are by path of the record; files of an earlier call are replaced.
     """
     for outdated in ("predictions.csv", "predictions.json", "failed.csv"):
         (folder / outdated).unlink(missing_ok=True)

@@ -39,8 +39,6 @@ class Job:
 
     Attributes
     ----------
-    run
-        Where the results go.
     info
         What is known about the run before it starts.
     config_yaml, identity
@@ -49,10 +47,6 @@ class Job:
         The data, which are set up, and what fits them.
     trackers
         By name what makes an experiment tracker.
-    output_dir
-        Where the experiments are.
-    overwrite
-        Whether an existing run is replaced.
     n_devices
         How many processes have to be started on this machine, one per device; 0: none.
     is_trial
@@ -83,23 +77,9 @@ def build_job(
 ) -> Job:
     """Build the parts of a run, its data included, and change nothing in its folder.
 
-    Parameters
-    ----------
-    config
-        A resolved configuration that `ecgcls.config.check_arguments` has passed.
-    run
-        Where the results will go.
-    model, variant
-        The choice of the group ``model``, and what differs from the defaults.
-    shows_bar
-        Whether progress is a bar, or a line per epoch; ``trainer.enable_progress_bar=false`` shows neither.
-    is_trial
-        As for `Job`.
-
-    Raises
-    ------
-    ConfigError, DataError
-        Whatever is wrong with the configuration, the folder or the data.
+    `config` has passed `ecgcls.config.check_arguments`; whatever else is wrong with it, with the folder or with the
+    data is a `ConfigError` or `DataError`. Progress is a bar or a line per epoch; ``trainer.enable_progress_bar=false``
+    shows neither.
     """
     check_run(config)
     run.check_writable()
@@ -188,13 +168,7 @@ def build_classifier(config: Mapping[str, Any], data: ECGDataModule) -> ECGClass
 
 
 def build_trainer(config: Mapping[str, Any], folder: Path, *, title: str, shows_bar: bool) -> pl.Trainer:
-    """Build a trainer that keeps its checkpoints in a folder.
-
-    Raises
-    ------
-    ConfigError
-        If Lightning refuses an argument, or the run would not keep its best epoch.
-    """
+    """Build a trainer that keeps its checkpoints in a folder; what Lightning refuses is a `ConfigError`."""
     nodes = dict(config["callbacks"])
     if "checkpoint" not in nodes:
         raise ConfigError(

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ecgcls.errors import ConfigError, DataError
-from ecgcls.evaluation.comparison import ComparisonSettings, compare
+from ecgcls.evaluation.comparison import compare
 from ecgcls.evaluation.folds import compare_folds
 from ecgcls.evaluation.metrics import OVERALL, class_metrics, overall_metrics
 from ecgcls.evaluation.predictions import Predictions
@@ -29,12 +29,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Side:
-    """One of two things that are compared.
+    """One of two things that are compared: a predictions file, or a configuration with one or several seeds.
 
     Attributes
     ----------
-    name, path
-        For tables and figures; the folder or file.
     tested
         Pooled test predictions by seed; those of a file under the seed None.
     by_seed
@@ -66,24 +64,11 @@ class Side:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The result of a comparison.
-
-    Attributes
-    ----------
-    a, b
-        What was compared.
-    settings
-        How.
-    by_class
-        What `ecgcls.evaluation.comparison.compare` returns.
-    over_runs
-        Indexed by metric: what `ecgcls.evaluation.folds.compare_folds` returns over the runs that both have; empty
-        with fewer than two.
-    """
+    """The result of a comparison: by class, and over the runs that both sides have (empty with fewer than two)."""
 
     a: Side
     b: Side
-    settings: ComparisonSettings
+    settings: Bootstrap
     by_class: pd.DataFrame
     over_runs: pd.DataFrame
 
@@ -101,21 +86,12 @@ class Comparison:
 
 
 def read_side(text: str, *, output_dir: Path) -> Side:
-    """Read what was named.
-
-    Parameters
-    ----------
-    text
-        A run's folder, that of a configuration, or a predictions file; a folder may be given below `output_dir`.
-    output_dir
-        Where the experiments are.
+    """Read a run's folder, that of a configuration, or a predictions file; a folder may be given below `output_dir`.
 
     Raises
     ------
     ConfigError
         If there is nothing of that name, no finished run, or runs of several configurations.
-    DataError
-        If a file is damaged.
     """
     path = next((one for one in (Path(text), output_dir / text) if one.exists()), None)
     if path is None:
@@ -134,25 +110,10 @@ def read_side(text: str, *, output_dir: Path) -> Side:
 
 
 def compare_sides(a: Side, b: Side, *, overrides: Mapping[str, Any]) -> Comparison:
-    """Compare two sides.
-
-    Parameters
-    ----------
-    a, b
-        What is compared.
-    overrides
-        Fields of `ComparisonSettings`; None keeps what a's own intervals are computed with.
-
-    Raises
-    ------
-    DataError
-        If the two were not tested on the same records, or do not have the same seeds.
-    """
+    """Compare two sides as a's own intervals are computed, but for the `overrides` that are not None."""
     if list(a.tested) != list(b.tested) and {len(a.tested), len(b.tested)} != {1}:
         raise DataError(f"a has the seeds {[*a.tested]}, b has {[*b.tested]}: train the missing ones")
-    own = a.intervals
-    settings = ComparisonSettings(own.n_resamples, own.level, own.min_positives, own.seed)
-    settings = replace(settings, **{name: value for name, value in overrides.items() if value is not None})
+    settings = replace(a.intervals, **{name: value for name, value in overrides.items() if value is not None})
     by_class = compare([*a.tested.values()], [*b.tested.values()], settings)
     return Comparison(a, b, settings, by_class, _compare_runs(a, b, level=settings.level))
 

@@ -28,18 +28,7 @@ from ecgcls.runs.predictions_csv import write_csv
 
 
 def cross_validate(folder: Path) -> Configuration:
-    """Pool and score the folds of a configuration, and write ``cv/`` if all of them are finished.
-
-    Parameters
-    ----------
-    folder
-        Holds ``fold_0/``, ``fold_1/``, ...
-
-    Raises
-    ------
-    DataError
-        If a record was tested twice, or the folds were not trained on the same data.
-    """
+    """Pool and score the folds of a configuration, and write ``cv/`` if all of them are finished."""
     one = read_configuration(folder)
     if not one.is_complete:
         return one

@@ -177,8 +177,8 @@ def _write_example(
         signal_mv,
         sampling_rate_hz=run.sampling_rate_hz,
         lead_names=run.lead_names,
-        title=f"ecg_id {example.ecg_id}: why {example.class_name}? probability {example.y_prob:.2f} "
-        f"({OUTCOMES[example.outcome]}); true: {', '.join(example.true_classes) or 'none'}",
+        title=f"ECG {example.ecg_id}: {example.class_name}, predicted probability {example.y_prob:.2f} "
+        f"({OUTCOMES[example.outcome]}); actual: {', '.join(example.true_classes) or 'none'}",
         subtitle=f"{explained.title}; {method.label}",
         attribution=values,
         label=f"{method.label} ({method.unit})",

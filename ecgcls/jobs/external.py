@@ -39,24 +39,7 @@ def predict_data_set(
     """Predict another data set in PTB-XL's layout with the net of a run, or the mean of all folds' nets.
 
     Every labeled record is predicted, unless the data set turns out to be the one that the run was trained on (or a
-    part of it, or one that contains it): then only the records of the run's own test or validation part are.
-
-    Parameters
-    ----------
-    one
-        A run, or all folds.
-    root
-        The data set's folder.
-    split
-        'test' or 'val'; 'val' only if the data set is the run's own.
-    missing_records
-        What to do with a row whose signal file is missing: ``error`` refuses, ``drop`` leaves it out and counts it.
-    store_dir
-        Where its signal store is; None: beside the data, or in the user's cache folder.
-    device
-        Where the net computes.
-    overrides
-        What differs from the runs' own settings.
+    part of it, or one that contains it): then only the records of the run's own `split` are.
 
     Raises
     ------

@@ -16,23 +16,12 @@ _N_SHOWN = 80  # rows of a table on the screen
 
 
 def inspect_labels(*, data: Mapping[str, Any], task: Mapping[str, Any], folds: Mapping[str, Any]) -> Audit:
-    """Audit the labels of a data set.
-
-    Parameters
-    ----------
-    data, task, folds
-        The choices of these groups.
-
-    Raises
-    ------
-    DataError
-        If a table of the data set is missing or malformed.
-    """
+    """Audit the labels of a data set; the parameters are the choices of these groups."""
     source: Source = build_part("data", split_settings(data)[0])
+    how = {"task": build_part("task", task), "folds": build_part("folds", folds)}
     source.prepare()
     records = complete_strat_folds(source.read_records())
-    statements = source.read_statements()
-    return audit_labels(records, statements, task=build_part("task", task), folds=build_part("folds", folds))
+    return audit_labels(records, source.read_statements(), **how)
 
 
 def write_audit(audit: Audit, folder: Path, *, source: str) -> None:

@@ -219,16 +219,8 @@ def load_configuration(one: Configuration, *, device: str = "cpu") -> LoadedRun:
 def load_net(run: RunDirectory) -> nn.Sequential:
     """Rebuild the net of a run with the weights of its best epoch, the standardizer before it.
 
-    Returns
-    -------
-    nn.Sequential
-        Takes ``(batch, lead, sample)`` in mV and returns logits ``(batch, class)``; in evaluation mode, without
-        gradients of its parameters.
-
-    Raises
-    ------
-    ConfigError
-        If the net cannot be built (a package that it comes from is not installed), or the checkpoint is not its own.
+    It takes ``(batch, lead, sample)`` in mV, returns logits ``(batch, class)``, and is in evaluation mode without
+    gradients of its parameters. A net that cannot be built, or a checkpoint that is not its own, is a `ConfigError`.
     """
     info = run.read_info()
     if info.kind == "baseline":

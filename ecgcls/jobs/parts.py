@@ -16,13 +16,7 @@ from ecgcls.runs.directory import RunDirectory
 
 
 def build_net(config: Mapping[str, Any], *, n_leads: int, n_samples: int, n_classes: int) -> nn.Module:
-    """Build the untrained net of a configuration.
-
-    Raises
-    ------
-    ConfigError
-        If it cannot be built: a package that it comes from is not installed, or it refuses its settings.
-    """
+    """Build the untrained net of a configuration; one that refuses, or whose package is absent, is a `ConfigError`."""
     node = config["model"]
     try:
         net: nn.Module = instantiate(node)(n_leads, n_samples, n_classes)
@@ -47,11 +41,6 @@ def check_repeated(run: RunDirectory, config: RunConfig) -> None:
     """Refuse to take a finished run for the result of another configuration, or of other data.
 
     The tables of the data set are compared if they are still where the configuration says; the run does not need them.
-
-    Raises
-    ------
-    ConfigError
-        Naming what differs.
     """
     run.check_same_config(identify(config))
     source: Source = build_part("data", split_settings(config["data"])[0])

@@ -14,7 +14,6 @@ from ecgcls.errors import ConfigError
 from ecgcls.evaluation.decisions import Decisions, learn_decisions
 from ecgcls.evaluation.metrics import Scores
 from ecgcls.evaluation.predictions import Predictions, pool
-from ecgcls.evaluation.scoring import select_classes
 from ecgcls.evaluation.settings import EvaluationSettings
 from ecgcls.files import hash_records, name_file
 from ecgcls.identity import identify
@@ -33,25 +32,10 @@ _LEARNED = ("calibration", "thresholds")  # settings that are learned on the val
 
 @dataclass(frozen=True)
 class Rescored:
-    """Predictions, where they come from, and how they are evaluated.
+    """Predictions of one split, what they are (for a figure, and for ``metrics.json``), and how they are evaluated.
 
-    Attributes
-    ----------
-    predictions
-        Of one split.
-    title
-        Names them in a figure.
-    source
-        The same for ``metrics.json``.
-    settings
-        How they are scored.
-    threshold
-        From what probability on a class is predicted: one for all or one per class; None where the predictions carry
-        the decisions themselves.
-    uncalibrated
-        The same records before recalibration; None where there was none, or it is not known.
-    groups
-        The subgroups of the records, by ecg_id; None where they are not known.
+    `threshold` is one for all or one per class; None where the predictions carry the decisions themselves.
+    `uncalibrated` and `groups` (subgroups by ecg_id) are None where they are not known.
     """
 
     predictions: Predictions
@@ -63,13 +47,7 @@ class Rescored:
     groups: pd.DataFrame | None = None
 
     def narrow(self, ecg_ids: Sequence[int]) -> "Rescored":
-        """Keep only these records.
-
-        Raises
-        ------
-        DataError
-            If one of them is not among the predictions.
-        """
+        """Keep only these records; one that is not among the predictions is a `DataError`."""
         return replace(
             self,
             predictions=self.predictions.take(ecg_ids),
@@ -82,15 +60,8 @@ class Rescored:
 def rescore(one: Configuration, *, split: str, overrides: Mapping[str, Any]) -> Rescored:
     """Return the stored predictions of a run, or of all folds together, each decided as its own run decides.
 
-    Parameters
-    ----------
-    one
-        A run, or all folds.
-    split
-        'val' or 'test'.
-    overrides
-        What differs from the runs' own settings, as `EvaluationSettings.replace_with` takes it. Another calibration or
-        threshold rule is learned on each run's own validation part.
+    `overrides` is what differs from the runs' own settings, as `EvaluationSettings.replace_with` takes it. Another
+    calibration or threshold rule is learned on each run's own validation part.
 
     Raises
     ------
@@ -101,7 +72,7 @@ def rescore(one: Configuration, *, split: str, overrides: Mapping[str, Any]) -> 
     uncalibrated = one.predictions(split, is_calibrated=False)
     learned = [_decide(run, info, settings) for run, info in zip(one.runs, one.infos, strict=True)]
     predictions = [
-        select_classes(decisions.apply(run.read_predictions(split, is_calibrated=False)), one.class_names)
+        decisions.apply(run.read_predictions(split, is_calibrated=False)).take_classes(one.class_names)
         for run, decisions in zip(one.runs, learned, strict=True)
     ]
     source: dict[str, Any] = {"runs": [_describe(run) for run in one.runs], "split": split}
@@ -166,32 +137,20 @@ def read_predictions_files(
     split: str,
     overrides: Mapping[str, Any],
 ) -> tuple[Rescored, Path]:
-    """Read predictions that were made elsewhere: a table, or arrays of truth and scores.
+    """Read predictions that were made elsewhere, of the wanted split: a table, or arrays of truth and scores.
 
-    Parameters
-    ----------
-    predictions
-        A CSV file with ``y_true_<CLASS>`` and ``y_prob_<CLASS>`` columns, of which `split` is scored; None: arrays.
-    y_true, y_prob, class_names, patient_id, values
-        As `ecgcls.runs.predictions_csv.read_arrays` takes them; the names as ``NORM,MI``.
-    split
-        'val' or 'test'.
-    overrides
-        What differs from the default settings.
+    The arrays and how they are read are those of `ecgcls.runs.predictions_csv.read_arrays`; `class_names` is
+    ``NORM,MI``.
 
     Returns
     -------
-    Rescored
-        The predictions.
-    Path
-        The file that names them.
+    Rescored, Path
+        The predictions, and the file that names them.
 
     Raises
     ------
     ConfigError
         If an array is missing, or calibration or thresholds are to be learned, which needs a run's validation part.
-    DataError
-        If a file is damaged.
     """
     if any(value is not None for key in _LEARNED for value in overrides[key].values()):
         raise ConfigError("calibration and thresholds are learned on a run's validation set, not on predictions files")
@@ -248,13 +207,7 @@ def write_rescored(rescored: Rescored, folder: Path) -> Scores:
 
 
 def parse_records(text: str) -> list[int]:
-    """Read ecg_ids as typed, ``17,25,99``, or from a CSV file with a column ``ecg_id`` (or only one column).
-
-    Raises
-    ------
-    ConfigError
-        If it is neither.
-    """
+    """Read ecg_ids as typed, ``17,25,99``, or from a CSV file with a column ``ecg_id`` (or only one column)."""
     items = text.strip().strip("[]").replace(",", " ").split()
     if items and all(item.isdecimal() for item in items):
         return list(dict.fromkeys(int(item) for item in items))

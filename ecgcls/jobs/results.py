@@ -15,11 +15,10 @@ from numpy.typing import ArrayLike
 
 from ecgcls.evaluation.calibration import measure_calibration, reliability_curve
 from ecgcls.evaluation.checks import check_threshold
-from ecgcls.evaluation.intervals import Bootstrap, bootstrap
-from ecgcls.evaluation.metrics import OVERALL, RANKING, Scores, class_metrics, find_macro
+from ecgcls.evaluation.intervals import bootstrap
+from ecgcls.evaluation.metrics import OVERALL, RANKING, Scores, class_metrics, find_macro, score_predictions
 from ecgcls.evaluation.predictions import SPLITS, Predictions
-from ecgcls.evaluation.scoring import score_predictions
-from ecgcls.evaluation.settings import EvaluationSettings
+from ecgcls.evaluation.settings import Bootstrap, EvaluationSettings
 from ecgcls.evaluation.subgroups import find_worst, format_worst, score_subgroups
 from ecgcls.evaluation.thresholds import decision_curves, restate_predictive_values
 from ecgcls.figures.confusion import draw_confusion_matrices, draw_confusion_matrix
@@ -51,20 +50,13 @@ def write_results(
     ----------
     folder
         Gets ``metrics.json`` and ``metrics_by_class.csv`` with every split, and ``intervals.csv``, ``reliability.csv``,
-        ``calibration.csv``, ``decision_curves.csv``, ``subgroups.csv`` and ``figures/`` of one.
-    predictions
-        Of one or both splits.
-    title
-        In the figures.
+        ``calibration.csv``, ``decision_curves.csv``, ``subgroups.csv`` and ``figures/`` of the split `draw`.
+    predictions, uncalibrated
+        Of one or both splits; the same before recalibration, or None where there was none.
     settings
         Intervals, prevalence and subgroups; with fewer than two patients there are no intervals.
-    draw
-        The split of all but the metrics, 'test' or 'val'; there must be predictions of it.
     threshold
-        In [0, 1], one for all or one per class: a class is predicted where its probability is at least this. None:
-        where `predictions.y_pred` says so.
-    uncalibrated
-        The same records before recalibration, for ``calibration.csv``; None: there was none.
+        In [0, 1], one for all or one per class; None: a class is predicted where `predictions.y_pred` says so.
     pos_weight
         ``(class,)``: the weights of the training loss, for the metric ``loss`` (before recalibration).
     groups
@@ -76,13 +68,6 @@ def write_results(
     -------
     Scores
         Those of the split that is drawn.
-
-    Raises
-    ------
-    ConfigError
-        There is no such split, or a threshold is out of its range or not one per class.
-    DataError
-        No record is in the split that is to be drawn.
     """
     if threshold is not None:
         predictions = predictions.decide(check_threshold(threshold, predictions.class_names))
@@ -127,17 +112,10 @@ def write_results(
 
 
 def tabulate(folder: Path, split: str) -> pd.DataFrame:
-    """Return the scores of one split that `write_results` wrote: one row per class and one for their macro average.
+    """Return the scores of the split that was drawn: one row per class and one for their macro average.
 
     The intervals are beside PR-AUC and ROC-AUC, with a ``!`` where a class has too few positive or negative records for
     the interval to be reliable.
-
-    Parameters
-    ----------
-    folder
-        Of the results.
-    split
-        The split that was drawn.
     """
     scores = json.loads((folder / "metrics.json").read_text())[split]
     shown = class_metrics(headline=True)
@@ -241,30 +219,7 @@ def _write_intervals(path: Path, predictions: Predictions, settings: Bootstrap) 
 def write_confusion_matrices(
     folder: Path, predictions: Predictions, *, threshold: float | Sequence[float] | None = None, title: str
 ) -> dict[str, Path]:
-    """Draw the confusion matrix of each class into a file of its own, ``confusion_matrix_<CLASS>.png``.
-
-    Parameters
-    ----------
-    folder
-        Gets the files.
-    predictions
-        Of one split.
-    threshold
-        In [0, 1], one for all or one per class; None: a class is predicted where `predictions.y_pred` says so.
-    title
-        In each figure, below the class.
-
-    Returns
-    -------
-    dict
-        For each class its file. A class name is written as `files.name_file` says; where two of them are then the
-        same, or differ in upper and lower case only, the later one gets '-2', '-3', ....
-
-    Raises
-    ------
-    ConfigError
-        A threshold is out of its range, or they are not one per class.
-    """
+    """Draw each class into ``confusion_matrix_<CLASS>.png``, named as by `ecgcls.files.name_files`."""
     scores = score_predictions(predictions, threshold=threshold)
     paths: dict[str, Path] = {}
     for class_name, name in name_files(predictions.class_names).items():

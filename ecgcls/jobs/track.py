@@ -26,13 +26,7 @@ _PACKAGES = {"TensorBoardLogger": "tensorboard", "MLFlowLogger": "mlflow", "Wand
 
 
 def check_installed(trackers: Mapping[str, Callable[..., Logger]]) -> None:
-    """Refuse a tracker whose package is absent, before minutes are spent on the data.
-
-    Raises
-    ------
-    ConfigError
-        Naming the extra that installs it.
-    """
+    """Refuse a tracker whose package is absent, before minutes are spent on the data."""
     for name, make in trackers.items():
         package = _PACKAGES.get(_name_class(make))
         if package and find_spec(package) is None:
@@ -43,30 +37,14 @@ def check_installed(trackers: Mapping[str, Callable[..., Logger]]) -> None:
 
 @dataclass(frozen=True)
 class Tracking:
-    """The open trackers of a run.
-
-    Attributes
-    ----------
-    loggers
-        One per tracker.
-    parts
-        The parts whose scores they are given.
-    """
+    """The open trackers of a run, and the parts (``val``, ``test``) whose scores they are given."""
 
     loggers: Sequence[Logger]
     parts: tuple[str, ...]
     fitter: Any
 
     def log_results(self, scores: Mapping[str, Any], figures: Sequence[Path]) -> None:
-        """Log the final scores, ``scored/<part>/<metric>``, and the figures.
-
-        Parameters
-        ----------
-        scores
-            As in ``metrics.json``, by part.
-        figures
-            Image files.
-        """
+        """Log the final scores of ``metrics.json`` as ``scored/<part>/<metric>``, and the figures."""
         step = self.fitter.trainer.global_step if isinstance(self.fitter, NetFitter) else 0
         flat = {
             f"scored/{part}/{name}": float(value)
@@ -86,12 +64,7 @@ class Tracking:
 def open_trackers(job: Job, info: RunInfo) -> Tracking:
     """Open the trackers of a run and log its settings; a run that is resumed is resumed in its trackers too.
 
-    The trial of a search shows them its validation scores alone.
-
-    Raises
-    ------
-    ConfigError
-        If a tracker's server refuses.
+    A trial of a search gives them its validation scores alone.
     """
     title = ", ".join(part for part in (info.model, info.variant, f"fold {info.fold}", f"seed {info.seed}") if part)
     loggers = [

@@ -34,20 +34,7 @@ log = logging.getLogger(__name__)
 
 
 def train(job: Job, early: EarlyLog) -> None:
-    """Train, predict and score, resuming from the last epoch where there is one.
-
-    Parameters
-    ----------
-    job
-        What `ecgcls.jobs.build.build_job` returned.
-    early
-        The log so far.
-
-    Raises
-    ------
-    ConfigError, DataError
-        With what was written kept for the next try.
-    """
+    """Train, predict and score; what was written before an error is kept for the next try."""
     keep_freed_memory()
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a debugging aid
     if job.n_devices:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ecgcls.data.groupings import GROUPINGS, name_groups, order_groups
-from ecgcls.data.ptbxl import DATABASE_CSV, hash_tables, read_database
+from ecgcls.data.ptbxl import DATABASE_CSV, PTBXL
 from ecgcls.errors import DataError
 from ecgcls.evaluation.metrics import OVERALL
 from ecgcls.evaluation.subgroups import score_subgroups
@@ -106,9 +106,10 @@ def _describe_cell(
 
 def _read_table(one: Configuration, root: Path) -> tuple[pd.DataFrame | None, str]:
     """Read the table that the runs were trained on, or return why it cannot be used."""
+    source = PTBXL(root=root, sampling_rate_hz=one.info.data["sampling_rate_hz"])
     try:
-        if hash_tables(root)[DATABASE_CSV] != one.info.data["fingerprint"][DATABASE_CSV]:
+        if source.fingerprint()[DATABASE_CSV] != one.info.data["fingerprint"][DATABASE_CSV]:
             return None, f"{root / DATABASE_CSV} is not the table that the runs were trained on."
-        return read_database(root, sampling_rate_hz=one.info.data["sampling_rate_hz"]), ""
+        return source.read_records(), ""
     except (OSError, DataError):
         return None, f"There is no readable data set at {root}."

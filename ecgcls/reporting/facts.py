@@ -92,9 +92,7 @@ def list_limits(experiment: Experiment) -> list[str]:
         limits.append("There is only one split: how much the scores vary between splits is unknown.")
     seeds = {info.seed for one in configurations for info in one.infos}
     if len(seeds) == 1:
-        limits.append(
-            f"There is only one seed ({seeds.pop()}): the effect of the seed cannot be separated from that of the model."
-        )
+        limits.append(f"There is only one seed ({seeds.pop()}): its effect cannot be separated from that of the model.")
     if any(weight != 1 for one in configurations for info in one.infos for weight in info.pos_weight or ()):
         limits.append(
             "The loss weighs positive records more, which raises the probabilities of rare classes; each run "

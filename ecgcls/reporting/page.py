@@ -15,7 +15,6 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from ecgcls import __version__
-from ecgcls.evaluation.metrics import METRICS
 from ecgcls.files import write_atomically
 from ecgcls.reporting import charts
 from ecgcls.reporting.cards import write_cards
@@ -26,9 +25,10 @@ from ecgcls.reporting.facts import compare_versions, describe_data, list_checks,
 from ecgcls.reporting.gallery import collect_galleries
 from ecgcls.reporting.statistics import (
     CALIBRATION,
-    LEADERBOARD,
     compare_with_best,
     describe_calibration,
+    list_class_columns,
+    list_leaderboard,
     summarize_configuration,
 )
 from ecgcls.runs.configuration import Configuration
@@ -37,7 +37,6 @@ MAX_BYTES = 9_900_000
 """Of a page: the explained ECGs get what the rest leaves."""
 
 _HERE = Path(__file__).parent
-_BY_CLASS = ("pr_auc", "roc_auc", "f1", "sensitivity", "specificity", "precision", "npv")
 
 
 def write_report(experiment_dir: Path, *, output: Path, data_root: Path | None = None) -> Path:
@@ -64,31 +63,29 @@ def write_report(experiment_dir: Path, *, output: Path, data_root: Path | None =
     DataError
         If a run's files are damaged.
     """
-    experiment = collect(experiment_dir)
+    experiment, environment = collect(experiment_dir), _open_templates()
     content = _collect_content(experiment, data_root=data_root)
-    for line, one in zip(content["saved"], experiment.configurations, strict=True):
-        board = next(row for row in content["board"] if row["name"] == one.name)
+    for saved, line, one in zip(content["saved"], content["board"], experiment.configurations, strict=True):
         worst = content["worst"].get(one.name, "")
-        cards = write_cards(one, intervals=board["intervals"], worst=worst, limits=content["limits"])
-        line["cards"] = [(path.name, os.path.relpath(path, output.parent)) for path in cards]
-    write_atomically(output, render(experiment, content).encode())
+        cards = write_cards(one, environment, intervals=line["intervals"], worst=worst, limits=content["limits"])
+        saved["cards"] = [(path.name, os.path.relpath(path, output.parent)) for path in cards]
+    template = environment.get_template("report.html.jinja")
+    n_bytes = len(template.render(**content, galleries=[]).encode())
+    galleries = collect_galleries(experiment.configurations, max_bytes=MAX_BYTES - n_bytes)
+    write_atomically(output, template.render(**content, galleries=galleries).encode())
     return output
 
 
-def render(experiment: Experiment, content: Mapping[str, Any]) -> str:
-    """Return the page as text."""
+def _open_templates() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE),
-        autoescape=True,
+        autoescape=lambda name: name is not None and "html" in name,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {"score": _format_score, "count": _format_count, "plain": _format_plain}
-    template = environment.get_template("report.html.jinja")
-    n_bytes = len(template.render(**content, galleries=[]).encode())
-    galleries = collect_galleries(experiment.configurations, max_bytes=MAX_BYTES - n_bytes)
-    return template.render(**content, galleries=galleries)
+    return environment
 
 
 def _collect_content(experiment: Experiment, *, data_root: Path | None) -> dict[str, Any]:
@@ -104,9 +101,8 @@ def _collect_content(experiment: Experiment, *, data_root: Path | None) -> dict[
         "version": __version__,
         "n_records": len(widest),
         "n_patients": len(np.unique(widest.patient_id)),
-        "shown": LEADERBOARD,
-        "columns": {"n_positive": "Positives", "prevalence": "Prevalence"}
-        | {key: METRICS[key].label for key in _BY_CLASS},
+        "shown": list_leaderboard(),
+        "columns": {"n_positive": "Positives", "prevalence": "Prevalence"} | list_class_columns(),
         "board": [summarize_configuration(one) for one in configurations],
         "comparisons": compare_with_best(configurations),
         "calibration_columns": CALIBRATION,

@@ -7,13 +7,11 @@ import numpy as np
 
 from ecgcls.errors import DataError
 from ecgcls.evaluation.calibration import measure_calibration
-from ecgcls.evaluation.comparison import ComparisonSettings, compare
+from ecgcls.evaluation.comparison import compare
 from ecgcls.evaluation.intervals import bootstrap
-from ecgcls.evaluation.metrics import OVERALL, RANKING, overall_metrics
+from ecgcls.evaluation.metrics import OVERALL, RANKING, class_metrics, overall_metrics
 from ecgcls.runs.configuration import Configuration
 
-LEADERBOARD = {metric.key: metric.label for metric in overall_metrics(headline=True)}
-"""Metrics of the leaderboard, with their labels."""
 CALIBRATION = {
     "ece_mass": "ECE (equal mass)",
     "ece_width": "ECE (equal width)",
@@ -23,6 +21,16 @@ CALIBRATION = {
     "intercept": "Intercept",
 }
 """Columns of the table of calibration."""
+
+
+def list_leaderboard() -> dict[str, str]:
+    """Return the metrics of the leaderboard, with their labels."""
+    return {metric.key: metric.label for metric in overall_metrics(headline=True)}
+
+
+def list_class_columns() -> dict[str, str]:
+    """Return the metrics of a table of classes, with their labels."""
+    return {metric.key: metric.label for metric in class_metrics()}
 
 
 def summarize_configuration(one: Configuration) -> dict[str, Any]:
@@ -35,7 +43,7 @@ def summarize_configuration(one: Configuration) -> dict[str, Any]:
         "fit_s": one.fit_s,
         "intervals": find_intervals(one),
     }
-    for key in LEADERBOARD:
+    for key in list_leaderboard():
         mean, sd = one.over_folds.loc[("overall", key), ["mean", "sd"]].astype(float)
         line[key] = {"mean": mean, "sd": sd, "pooled": one.scores.overall[key]}
     return line
@@ -45,7 +53,7 @@ def find_intervals(one: Configuration) -> dict[str, tuple[float, float] | None]:
     """Return the interval of each metric of the leaderboard, as the runs evaluate it; None with only one patient."""
     tested = one.tested
     if len(np.unique(tested.patient_id)) < 2:
-        return dict.fromkeys(LEADERBOARD)
+        return dict.fromkeys(list_leaderboard())
     table = bootstrap(
         tested.y_true,
         tested.y_prob,
@@ -55,7 +63,7 @@ def find_intervals(one: Configuration) -> dict[str, tuple[float, float] | None]:
         settings=one.evaluation.intervals,
     )
     low, high = table["low"].to_dict(), table["high"].to_dict()
-    return {key: (low[OVERALL, key], high[OVERALL, key]) for key in LEADERBOARD}
+    return {key: (low[OVERALL, key], high[OVERALL, key]) for key in list_leaderboard()}
 
 
 def compare_with_best(configurations: Sequence[Configuration]) -> list[dict[str, Any]]:
@@ -68,12 +76,10 @@ def compare_with_best(configurations: Sequence[Configuration]) -> list[dict[str,
         ``difference`` (best - other), ``low``, ``high``, ``p``, ``detectable`` and ``verdict`` in words.
     """
     best, *others = configurations
-    own = best.evaluation.intervals
-    settings = ComparisonSettings(own.n_resamples, own.level, own.min_positives, own.seed)
     lines: list[dict[str, Any]] = []
     for other in others:
         try:
-            table = compare([best.tested], [other.tested], settings).to_dict(orient="index")
+            table = compare([best.tested], [other.tested], best.evaluation.intervals).to_dict(orient="index")
         except DataError as error:
             lines.append({"name": other.name, "reason": str(error), "metrics": {}})
             continue

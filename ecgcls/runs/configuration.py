@@ -15,9 +15,8 @@ import pandas as pd
 
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.folds import summarize_folds
-from ecgcls.evaluation.metrics import Scores
+from ecgcls.evaluation.metrics import Scores, score_predictions
 from ecgcls.evaluation.predictions import THRESHOLD, Predictions, pool
-from ecgcls.evaluation.scoring import score_predictions, select_classes
 from ecgcls.evaluation.settings import EvaluationSettings
 from ecgcls.identity import identify
 from ecgcls.runs.directory import RunDirectory
@@ -31,22 +30,18 @@ PARTS = {"val": "validation", "test": "test"}
 
 @dataclass(frozen=True)
 class Configuration:
-    """The folds of one configuration.
-
-    Every number is computed from the runs' predictions, so nothing is read before it is asked for.
+    """The folds of one configuration; every number is computed from the runs' predictions when it is asked for.
 
     Attributes
     ----------
     folder
-        Holds ``fold_<k>/`` and, if complete, ``cv/``.
-    runs
-        The finished folds, in order; at least one for all but `unfinished`, `n_folds` and `state`.
-    n_folds
-        How many folds the configuration has.
+        Holds ``fold_<k>/`` and, if complete, ``cv/``; of a single run its own folder.
+    runs, n_folds
+        The finished folds, in order, and how many folds there are in all.
     unfinished
         Status and error of each other fold that was started.
     name
-        What a table calls it; the model and its variant unless something shorter is enough.
+        What tables call it, when it is set beside others.
     """
 
     folder: Path
@@ -106,14 +101,7 @@ class Configuration:
         return math.fsum(info.stages_s["fit"] for info in self.infos)
 
     def predictions(self, split: str, *, is_calibrated: bool = True) -> list[Predictions]:
-        """Return the predictions of each finished fold, of the classes that all folds have.
-
-        Parameters
-        ----------
-        split
-            ``val`` or ``test``.
-        is_calibrated
-            Whether the runs' predictions are read, or those of their nets before recalibration.
+        """Return the ``val`` or ``test`` predictions of each finished fold, of the classes that all folds have.
 
         Raises
         ------
@@ -125,10 +113,10 @@ class Configuration:
             names = ", ".join(self.left_out_classes)
             log.warning("%s: left out of the pooled result, absent in a fold: %s", self.folder, names)
         read = [run.read_predictions(split, is_calibrated=is_calibrated) for run in self.runs]
-        return [select_classes(predictions, self.class_names) for predictions in read]
+        return [predictions.take_classes(self.class_names) for predictions in read]
 
     def pooled(self, split: str, *, is_calibrated: bool = True) -> Predictions:
-        """Return the predictions of all finished folds together, each record once; parameters as `predictions`."""
+        """Return the predictions of all finished folds together, each record once."""
         return pool(self.predictions(split, is_calibrated=is_calibrated))
 
     @cached_property
@@ -203,15 +191,7 @@ class Configuration:
 
 
 def read_configuration(folder: Path) -> Configuration:
-    """Read which folds of a configuration are there, and which are finished.
-
-    Raises
-    ------
-    ConfigError
-        If a run's folder has another name than ``fold_<k>``.
-    DataError
-        If a run's files are damaged.
-    """
+    """Read which folds of a configuration are there, and which are finished."""
     runs = {_read_fold(path.parent): RunDirectory(path.parent) for path in folder.glob("fold_*/run.json")}
     infos = {fold: runs[fold].read_info() for fold in sorted(runs)}
     finished = tuple(runs[fold] for fold, info in infos.items() if info.is_finished)

@@ -127,19 +127,8 @@ class RunDirectory:
         return metrics
 
     def check_same_config(self, identity: Mapping[str, Any]) -> None:
-        """Refuse another configuration than the one that this folder was made for.
-
-        Parameters
-        ----------
-        identity
-            What `ecgcls.identity.identify` returns for the requested configuration.
-
-        Raises
-        ------
-        ConfigError
-            Naming the keys that differ.
-        """
-        if not (self.path / _CONFIG).is_file():
+        """Refuse a folder that was made for another configuration; `identity` is from `ecgcls.identity.identify`."""
+        if not self.is_begun and not (self.path / _CONFIG).is_file():
             return
         existing = identify(self.read_config())
         differing = [key for key in sorted(existing.keys() | identity.keys()) if existing.get(key) != identity.get(key)]
@@ -152,18 +141,7 @@ class RunDirectory:
             )
 
     def check_same_data(self, fingerprint: Mapping[str, str]) -> None:
-        """Refuse other data than the run was trained on.
-
-        Parameters
-        ----------
-        fingerprint
-            SHA-256 by name: of the tables and, where it is known, of the signals.
-
-        Raises
-        ------
-        ConfigError
-            Naming what differs.
-        """
+        """Refuse a run that was trained on other data; `fingerprint` is a SHA-256 by name of table or signals."""
         if not self.is_begun:
             return
         trained_on = self.read_info().data.get("fingerprint", {})

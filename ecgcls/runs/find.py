@@ -30,20 +30,8 @@ def choose_configuration(
 ) -> Configuration:
     """Open what a command's settings name: one finished run or, with ``fold=all``, all folds of a configuration.
 
-    Parameters
-    ----------
-    output_dir, experiment
-        Where the experiments are, and which one.
-    model
-        The choice of the group ``model``; None is enough where the experiment has one.
-    fold
-        Which fold, or ``all``.
-    variant
-        What differs from the defaults, as in the folder's name. None means the run of the defaults, or the only one.
-    run_dir
-        The folder itself, of a run or of a configuration; the others are then ignored.
-    is_single_run
-        Whether `run_dir` must be a run's.
+    Without `model` or `variant` it must be the only one, or that of the defaults. `run_dir` is the folder itself, of a
+    run or (unless `is_single_run`) of a configuration.
 
     Raises
     ------
@@ -62,14 +50,7 @@ def choose_configuration(
 def find_configuration(
     output_dir: Path, *, experiment: str, model: str | None, variant: str | None, fold: int | None = None
 ) -> Path:
-    """Find the folder that holds the folds of one configuration.
-
-    Parameters
-    ----------
-    output_dir, experiment, model, variant
-        As for `choose_configuration`.
-    fold
-        Only folders that have this fold count; None: any.
+    """Find the folder of one configuration, among those that have this fold; None: any.
 
     Raises
     ------
@@ -106,13 +87,7 @@ def find_configuration(
 
 
 def find_experiment(output_dir: Path, experiment: str) -> Path:
-    """Find the folder of an experiment.
-
-    Raises
-    ------
-    ConfigError
-        If there is none, with the near matches.
-    """
+    """Find the folder of an experiment, or refuse its name with the near matches."""
     folder = output_dir / experiment
     if not folder.is_dir():
         there = [path.name for path in output_dir.glob("[!.]*") if path.is_dir()] if output_dir.is_dir() else []
@@ -121,12 +96,7 @@ def find_experiment(output_dir: Path, experiment: str) -> Path:
 
 
 def open_configuration(path: Path) -> Configuration:
-    """Open a finished run, or a configuration all of whose folds are finished.
-
-    Parameters
-    ----------
-    path
-        A run's folder (``.../fold_0``), or the folder that holds ``fold_0``, ``fold_1``, ...
+    """Open the folder of a finished run, or that of a configuration all of whose folds are finished.
 
     Raises
     ------
@@ -144,13 +114,7 @@ def open_configuration(path: Path) -> Configuration:
 
 
 def open_run(path: Path) -> RunDirectory:
-    """Open the folder of a finished run.
-
-    Raises
-    ------
-    ConfigError
-        If it is no run's folder, or the run is not finished.
-    """
+    """Open the folder of a finished run; anything else is a `ConfigError`."""
     run = RunDirectory(path)
     if not run.is_begun:
         inner = next((place / f"fold_{folds[0]}" for place, folds in _list_folds(path).items() if place == path), None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -130,13 +130,13 @@ class RunInfo:
         unknown = [key for key in stored if key not in {each.name for each in fields(cls)}]
         if unknown:
             raise DataError(f"unknown key {unknown[0]!r}")
-        evaluation = EvaluationSettings.from_dict(stored.get("evaluation", {}))
+        evaluation = EvaluationSettings().replace_with(stored.get("evaluation", {}))
         return cls(**{**stored, "evaluation": evaluation})
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain numbers and text for `json.dump`."""
         plain = {each.name: getattr(self, each.name) for each in fields(self)}
-        return {**plain, "evaluation": self.evaluation.to_dict()}
+        return {**plain, "evaluation": asdict(self.evaluation)}
 
     @property
     def is_finished(self) -> bool:

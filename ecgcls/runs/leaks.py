@@ -35,20 +35,7 @@ _COLUMNS = (
 
 
 def check_standardizer(fitted_on: str, info: RunInfo) -> None:
-    """Refuse a standardizer that was fitted on other records than the training part.
-
-    Parameters
-    ----------
-    fitted_on
-        The fingerprint that the checkpoint carries.
-    info
-        Of the run.
-
-    Raises
-    ------
-    DataError
-        If so.
-    """
+    """Refuse a standardizer that was fitted on other records than the training part, by their fingerprints."""
     expected = info.hash_part("train")
     if fitted_on != expected:
         raise DataError(
@@ -58,15 +45,7 @@ def check_standardizer(fitted_on: str, info: RunInfo) -> None:
 
 
 def describe_checks(info: RunInfo, *, learned_on: str) -> dict[str, Any]:
-    """Return what ``run.json`` records as checked and found in order.
-
-    Parameters
-    ----------
-    info
-        Of the run.
-    learned_on
-        Fingerprint of the records that calibrator and thresholds were learned on.
-    """
+    """Return what ``run.json`` records as checked and found in order; `learned_on` is of the decisions."""
     parts = info.data["parts"]
     return {
         "patients": {"in_two_parts": 0, "compared": sum(part["n_patients"] for part in parts.values())},
@@ -84,20 +63,7 @@ def describe_checks(info: RunInfo, *, learned_on: str) -> dict[str, Any]:
 def log_official_test(
     tested: Predictions, info: RunInfo, *, run: Path, output_dir: Path, identity: Mapping[str, Any], command: str
 ) -> dict[str, int] | None:
-    """Write into the log that the official test fold was scored.
-
-    Parameters
-    ----------
-    tested
-        The predictions that are scored.
-    info, run
-        Of the run that made them, and its folder.
-    output_dir
-        The folder of the experiments, which holds the log.
-    identity
-        What the result depends on; see `ecgcls.identity.identify`.
-    command
-        Which command scores.
+    """Write into the log in `output_dir` that the official test fold was scored.
 
     Returns
     -------

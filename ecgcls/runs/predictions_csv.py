@@ -7,7 +7,6 @@ so any float32 or float64 value survives the file exactly.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -19,46 +18,17 @@ from scipy.special import expit
 
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.checks import check_arrays, check_whole_numbers
-from ecgcls.evaluation.predictions import (
-    ID_COLUMNS,
-    PRED,
-    PROB,
-    TRUE,
-    Predictions,
-    classes_differ,
-    find_class_names,
-    find_unknown,
-)
+from ecgcls.evaluation.predictions import ID_COLUMNS, PRED, PROB, TRUE, Predictions, find_classes, find_unknown
 from ecgcls.files import write_atomically
 
 
 def write_csv(predictions: Predictions, path: Path) -> None:
-    """Write one line per record; equal predictions give equal bytes, the file appears whole or not at all.
-
-    Parameters
-    ----------
-    predictions
-        The columns are those of `Predictions.to_table`.
-    path
-        The CSV file; its folder is made, an older file is replaced.
-    """
+    """Write `Predictions.to_table`; equal predictions give equal bytes, the file appears whole or not at all."""
     write_atomically(path, predictions.to_table().to_csv(index=False, lineterminator="\n").encode())
 
 
 def read_csv(path: Path) -> Predictions:
-    """Read what `write_csv` wrote.
-
-    Parameters
-    ----------
-    path
-        The CSV file. Messages count rows from 1, the first below the header.
-
-    Raises
-    ------
-    DataError
-        The file is missing or empty, a column is missing, unknown or duplicated, the classes of the columns differ, or
-        a value is not what `Predictions` needs.
-    """
+    """Read what `write_csv` wrote, and refuse anything else; messages count rows from 1, the first below the header."""
     cells = _read_cells(path)
     try:
         return Predictions.from_table(cells)
@@ -71,23 +41,12 @@ def read_predictions(path: Path) -> tuple[Predictions, list[str]]:
 
     Columns may be in any order; the classes keep that of the `y_true_` columns.
 
-    Parameters
-    ----------
-    path
-        The CSV file. Messages count rows from 1, the first below the header.
-
     Returns
     -------
     predictions, assumptions
         A missing `ecg_id` is numbered from 1, a missing `patient_id` makes each record a patient of its own, a
         missing `strat_fold` is 0, a missing `split` is 'test', and columns of other names are ignored. Each
         assumption that was made is a sentence for the reader of the scores.
-
-    Raises
-    ------
-    DataError
-        The file is missing or empty, a column is duplicated, the classes of the `y_true_` and `y_prob_` columns
-        differ, or a value is not what `Predictions` needs.
     """
     rows = _read_cells(path)
     assumptions = []
@@ -105,10 +64,8 @@ def read_predictions(path: Path) -> tuple[Predictions, list[str]]:
             rows[name] = values
             assumptions.append(f"column {name} is missing: {sentence}")
     try:
-        names, of_prob, of_pred = (find_class_names([*rows], prefix) for prefix in (TRUE, PROB, PRED))
-        if set(names) != set(of_prob):
-            raise classes_differ(PROB, of_prob, names)
-        of_classes = [prefix + name for prefix in (TRUE, PROB) for name in names] + [PRED + name for name in of_pred]
+        classes = find_classes([*rows])
+        of_classes = [prefix + name for prefix in (TRUE, PROB, PRED) for name in classes[TRUE] if prefix + name in rows]
         return Predictions.from_table(rows[[*ID_COLUMNS, *of_classes]]), assumptions
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
@@ -139,14 +96,6 @@ def read_arrays(
     -------
     predictions, assumptions
         All in the split 'test', numbered from 1 in the order of the rows; and, as sentences, the assumptions.
-
-    Raises
-    ------
-    ConfigError
-        `class_names` are missing, empty, or not as many as the columns.
-    DataError
-        A file is missing or no `.npy` file, the shapes are not those above or differ, or a value is not what
-        `Predictions` needs.
     """
     y_true, y_prob = _load_array(y_true_path), _load_array(y_prob_path)
     if y_true.shape != y_prob.shape:
@@ -182,34 +131,24 @@ def read_arrays(
     ]
 
 
-def _check_header(path: Path) -> None:
+def _read_cells(path: Path) -> pd.DataFrame:
+    """Read the cells as text, below the header."""
     try:
-        with Path(path).open(encoding="utf-8-sig", newline="") as file:
-            header = next(csv.reader(file), [])
+        cells = pd.read_csv(path, header=None, encoding="utf-8-sig", dtype=str, keep_default_na=False)
     except FileNotFoundError:
         raise DataError(f"{path}: no such predictions file") from None
-    except (UnicodeDecodeError, csv.Error, OSError) as error:
-        raise DataError(f"{path}: not a readable CSV file: {error}") from None
-    if not header:
+    except pd.errors.EmptyDataError:
         columns = ", ".join(ID_COLUMNS)
-        raise DataError(f"{path}: the file is empty, expected a header: {columns}, {TRUE}<CLASS>...")
+        raise DataError(f"{path}: the file is empty, expected a header: {columns}, {TRUE}<CLASS>...") from None
+    except (pd.errors.ParserError, UnicodeDecodeError, OSError) as error:
+        raise DataError(f"{path}: not a readable CSV file: {str(error).strip()}") from None
+    header, rows = cells.iloc[0].tolist(), cells.iloc[1:].reset_index(drop=True)
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice:
         raise DataError(f"{path}: column {twice[0]!r} is more than once in the header")
-
-
-def _read_cells(path: Path) -> pd.DataFrame:
-    """Read the cells as text."""
-    _check_header(path)
-    try:
-        rows = pd.read_csv(path, encoding="utf-8-sig", dtype=str, keep_default_na=False)
-    except (pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not a readable CSV file: {str(error).strip()}") from None
-    if not isinstance(rows.index, pd.RangeIndex):
-        raise DataError(f"{path}: row 1 has more cells than the header has columns ({rows.shape[1]})")
     if rows.empty:
         raise DataError(f"{path}: there is no record below the header")
-    return rows
+    return rows.set_axis(header, axis="columns")
 
 
 def _load_array(path: Path) -> NDArray:

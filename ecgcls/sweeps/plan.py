@@ -44,18 +44,7 @@ def make_plan(
     """Divide a machine so that no more threads than cores are busy, unless the user asks for more jobs.
 
     One thread per job gets more done than all threads on one job at a time: the steps of a small net are too short to
-    be split well. A GPU has one job at a time.
-
-    Parameters
-    ----------
-    n_jobs
-        Jobs of the sweep.
-    n_cores, n_gpus
-        What the machine has.
-    n_at_a_time
-        Jobs side by side, if the user chose that.
-    n_threads
-        The most threads that a job may have, if the user chose that.
+    be split well. A GPU has one job at a time. `n_at_a_time` and `n_threads` are the user's own choices.
     """
     if n_at_a_time is None:
         n_at_a_time = min(n_gpus or n_cores, n_cores)

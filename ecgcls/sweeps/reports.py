@@ -28,19 +28,7 @@ from ecgcls.sweeps.plan import take_share
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """How a job ended.
-
-    Attributes
-    ----------
-    number, overrides
-        Its number in the sweep, and what was typed for it.
-    status
-        Finished or failed.
-    run, objective
-        Of a finished job: its folder, and the best validation PR-AUC.
-    error, traceback
-        Of a failed one: the reason in one line, and where it was raised.
-    """
+    """How a job ended: its folder and objective (the best validation PR-AUC), or the error and its traceback."""
 
     number: int
     overrides: list[str]
@@ -57,18 +45,7 @@ class Report:
 
 
 def report_job(job: Callable[[], tuple[Path, float]]) -> float | None:
-    """Run a job; in a sweep report how it ended, and let a failure not stop the others.
-
-    Parameters
-    ----------
-    job
-        Returns the run directory and the objective.
-
-    Returns
-    -------
-    float or None
-        The objective; None if the job of a sweep failed.
-    """
+    """Run a job; in a sweep report how it ended, and let a failure not stop the others. Return its objective."""
     if not is_sweep():
         return job()[1]
     hydra = HydraConfig.get()

@@ -1,5 +1,6 @@
 """Two ways to fit, with one shape: a net with Lightning, a baseline in closed form."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ from ecgcls.training.baselines import MetadataBaseline
 from ecgcls.training.callbacks import History
 from ecgcls.training.classifier import ECGClassifier
 from ecgcls.training.gathering import gather_rows, leave_group
+
+log = logging.getLogger(__name__)
 
 Predicted = dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]
 """By part the rows of the cohort ``(record,)`` and their probabilities ``(record, class)``."""
@@ -61,17 +64,11 @@ class NetFitter:
         return sum(parameter.numel() for parameter in self.classifier.net.parameters())
 
     def fit(self, data: ECGDataModule, folder: Path, *, resume: bool) -> pd.DataFrame:
-        """Train.
-
-        Raises
-        ------
-        ConfigError
-            What only Lightning finds wrong, or no epoch was worth keeping.
-        KeyboardInterrupt
-            If training was interrupted.
-        """
+        """Train; what only Lightning finds wrong, or a training without an epoch worth keeping, is a `ConfigError`."""
         last = folder / "last.ckpt"
         checkpoint = str(last) if resume and last.is_file() else None
+        if checkpoint:
+            log.info("Resuming from %s", checkpoint)
         try:
             self.trainer.fit(self.classifier, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         except MisconfigurationException as error:
@@ -87,13 +84,7 @@ class NetFitter:
         return history.table.copy()  # predicting restores the callbacks of the best epoch
 
     def predict(self, data: ECGDataModule, folder: Path) -> Predicted:
-        """Predict; the rows of all processes are brought together in each.
-
-        Raises
-        ------
-        DataError
-            If a probability is not finite.
-        """
+        """Predict; the rows of all processes are brought together in each. Probabilities must be finite."""
         best = str(folder / "best.ckpt")
         batches: Any = self.trainer.predict(self.classifier, datamodule=data, ckpt_path=best, weights_only=True)
         predicted = {}

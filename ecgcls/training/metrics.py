@@ -1,7 +1,7 @@
-"""torchmetrics for training: macro averages over the classes that a part can score.
+"""torchmetrics for training: macro averages over the classes that can be scored.
 
 torchmetrics gives a class without a positive or without a negative record an arbitrary number (a ROC-AUC of 0, say);
-here such a class takes no part in the average. A metric of no scorable class at all is nan. All metrics take
+here such a class is left out of the average. Without any scorable class a metric is nan. All metrics take
 probabilities, ``logits.sigmoid()``, never logits: torchmetrics would guess, batch by batch, which of the two it has.
 """
 

@@ -4,7 +4,7 @@ import pytest
 
 from ecgcls.data.audit import audit_labels, format_lost_kinds
 from ecgcls.data.folds import FoldTable
-from ecgcls.data.ptbxl import read_database, read_statements
+from ecgcls.data.ptbxl import PTBXL
 from ecgcls.data.tasks import Task
 from ecgcls.errors import ConfigError
 
@@ -60,8 +60,8 @@ def test_a_task_may_require_a_likelihood():
 
 
 def test_the_real_labels(ptbxl_root):
-    database = read_database(ptbxl_root, sampling_rate_hz=100)
-    statements = read_statements(ptbxl_root)
+    database = PTBXL(root=ptbxl_root).read_records()
+    statements = PTBXL(root=ptbxl_root).read_statements()
     folds = FoldTable(val=[[9]], test=[[10]])
     found = audit_labels(database, statements, task=Task(statements="rhythm"), folds=folds)
     raw = [(name, value) for codes in database["scp_codes"] for name, value in codes.items()]

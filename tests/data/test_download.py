@@ -156,8 +156,8 @@ def test_a_server_that_asks_for_a_pause_is_given_one(fetch, server):
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        ("404", r"ptbxl_database\.csv: the server says 404 .*the same command fetches the rest"),
-        ("503", r"the server says 503"),
+        ("404", r"ptbxl_database\.csv: the server answered 404 .*the same command fetches the rest"),
+        ("503", r"the server answered 503"),
         ("wrong", r"damaged: .* SHA-256 .* it arrived so 6 times"),
         ("cut", r"IncompleteRead|Connection broken"),
     ],

@@ -5,7 +5,7 @@ import yaml
 
 from ecgcls.config import CONF_DIR
 from ecgcls.data.folds import FoldTable, assign_strat_folds, check_patients
-from ecgcls.data.ptbxl import read_database
+from ecgcls.data.ptbxl import PTBXL
 from ecgcls.errors import ConfigError, DataError
 
 STRAT_FOLDS = np.arange(1, 11)
@@ -20,7 +20,7 @@ def read_folds(name: str) -> FoldTable:
 
 @pytest.fixture
 def database(ptbxl_root) -> pd.DataFrame:
-    return read_database(ptbxl_root, sampling_rate_hz=100)
+    return PTBXL(root=ptbxl_root).read_records()
 
 
 # --- the tables of the configuration

@@ -11,7 +11,6 @@ import pytorch_lightning as pl
 import torch
 import wfdb
 
-from ecgcls.data import store
 from ecgcls.data.folds import FoldTable
 from ecgcls.data.module import ECGDataModule
 from ecgcls.data.ptbxl import PTBXL
@@ -76,15 +75,6 @@ def data(synthetic_root, tmp_path_factory) -> ECGDataModule:
 @pytest.fixture
 def copied_root(synthetic_root, tmp_path) -> Path:
     return Path(shutil.copytree(synthetic_root, tmp_path / "ecgs"))
-
-
-@pytest.fixture
-def reads(monkeypatch) -> list[Path]:
-    """The records that have been read from their WFDB files."""
-    paths: list[Path] = []
-    read_record = store.read_record
-    monkeypatch.setattr(store, "read_record", lambda path: paths.append(path) or read_record(path))
-    return paths
 
 
 # --- batches

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ecgcls.data.ptbxl import hash_tables, read_database, read_statements
+from ecgcls.data.ptbxl import PTBXL
 from ecgcls.errors import DataError
 
 HEADER = "ecg_id,patient_id,scp_codes,strat_fold,filename_lr,filename_hr"
@@ -35,7 +35,7 @@ def write_statements(root: Path, text: str) -> Path:
 
 
 def test_rows_keep_their_order_and_are_parsed(tmp_path):
-    table = read_database(write_database(tmp_path, ROWS), sampling_rate_hz=100)
+    table = PTBXL(root=write_database(tmp_path, ROWS)).read_records()
     assert table.index.tolist() == [10, 2, 31] and table.index.name == "ecg_id"
     assert table["patient_id"].tolist() == [15709, 13243, 15709] and table["patient_id"].dtype == "int64"
     assert table["strat_fold"].tolist() == [3, 10, 1] and table["strat_fold"].dtype == "int64"
@@ -44,12 +44,12 @@ def test_rows_keep_their_order_and_are_parsed(tmp_path):
 
 @pytest.mark.parametrize(("rate", "expected"), [(100, "records100/00010_lr"), (500, "records500/00010_hr")])
 def test_the_filename_is_that_of_the_sampling_rate(tmp_path, rate, expected):
-    assert read_database(write_database(tmp_path, ROWS), sampling_rate_hz=rate)["filename"][10] == expected
+    assert PTBXL(root=write_database(tmp_path, ROWS), sampling_rate_hz=rate).read_records()["filename"][10] == expected
 
 
 def test_a_filename_of_digits_stays_text(tmp_path):
     rows = ["1,7,{},1,00001,a", "2,8,{},1,00002,b"]
-    assert read_database(write_database(tmp_path, rows), sampling_rate_hz=100)["filename"].tolist() == [
+    assert PTBXL(root=write_database(tmp_path, rows)).read_records()["filename"].tolist() == [
         "00001",
         "00002",
     ]
@@ -57,12 +57,12 @@ def test_a_filename_of_digits_stays_text(tmp_path):
 
 def test_without_strat_fold(tmp_path):
     rows = ["1,7.0,{},a,b"]
-    table = read_database(write_database(tmp_path, rows, HEADER.replace("strat_fold,", "")), sampling_rate_hz=100)
+    table = PTBXL(root=write_database(tmp_path, rows, HEADER.replace("strat_fold,", ""))).read_records()
     assert "strat_fold" not in table.columns and table["patient_id"].tolist() == [7]
 
 
 def test_the_real_database(ptbxl_root):
-    table = read_database(ptbxl_root, sampling_rate_hz=100)
+    table = PTBXL(root=ptbxl_root).read_records()
     assert table.shape[0] == 356 and table["patient_id"].nunique() == 334
     assert table["patient_id"][1] == 15709 and table["strat_fold"][1] == 3
     assert table["scp_codes"][1] == {"NORM": 100.0, "LVOLT": 0.0, "SR": 0.0}
@@ -74,31 +74,33 @@ def test_the_real_database(ptbxl_root):
     assert table["strat_fold"].tolist() == [int(row["strat_fold"]) for row in rows]
     assert table["scp_codes"].tolist() == [ast.literal_eval(row["scp_codes"]) for row in rows]
     assert table["filename"].tolist() == [row["filename_lr"] for row in rows]
-    assert read_database(ptbxl_root, sampling_rate_hz=500)["filename"].tolist() == [row["filename_hr"] for row in rows]
+    assert PTBXL(root=ptbxl_root, sampling_rate_hz=500).read_records()["filename"].tolist() == [
+        row["filename_hr"] for row in rows
+    ]
 
 
 def test_a_missing_folder_is_reported_with_where_to_get_the_data(tmp_path):
     with pytest.raises(DataError, match=r"data\.root: there is no folder .*nowhere.*ecgcls\.download.*data=synthetic"):
-        read_database(tmp_path / "nowhere", sampling_rate_hz=100)
+        PTBXL(root=tmp_path / "nowhere").read_records()
 
 
 def test_a_missing_database(tmp_path):
     with pytest.raises(DataError, match=r"ptbxl_database\.csv: not found; data\.root must be a folder of PTB-XL"):
-        read_database(tmp_path, sampling_rate_hz=100)
+        PTBXL(root=tmp_path).read_records()
 
 
 @pytest.mark.parametrize("column", ["ecg_id", "patient_id", "scp_codes", "filename_lr"])
 def test_a_missing_column(tmp_path, column):
     write_database(tmp_path, ROWS, HEADER.replace(column, "other"))
     with pytest.raises(DataError, match=rf"ptbxl_database\.csv: the column {column} is missing; found .*other"):
-        read_database(tmp_path, sampling_rate_hz=100)
+        PTBXL(root=tmp_path).read_records()
 
 
 def test_only_the_column_of_the_sampling_rate_must_be_there(tmp_path):
     write_database(tmp_path, ROWS, HEADER.replace("filename_hr", "other"))
-    assert len(read_database(tmp_path, sampling_rate_hz=100)) == 3
+    assert len(PTBXL(root=tmp_path).read_records()) == 3
     with pytest.raises(DataError, match="the column filename_hr is missing"):
-        read_database(tmp_path, sampling_rate_hz=500)
+        PTBXL(root=tmp_path, sampling_rate_hz=500).read_records()
 
 
 @pytest.mark.parametrize(
@@ -130,7 +132,7 @@ def test_only_the_column_of_the_sampling_rate_must_be_there(tmp_path):
 def test_a_malformed_row_is_named(tmp_path, capsys, row, match):
     write_database(tmp_path, [*ROWS[:2], row])
     with pytest.raises(DataError, match=r"ptbxl_database\.csv: " + match) as caught:
-        read_database(tmp_path, sampling_rate_hz=100)
+        PTBXL(root=tmp_path).read_records()
     assert "\n" not in str(caught.value)
     assert capsys.readouterr().out == ""  # the content of a cell is never executed
 
@@ -148,14 +150,14 @@ def test_a_malformed_row_is_named(tmp_path, capsys, row, match):
 def test_a_file_that_is_not_a_table(tmp_path, content, match):
     (tmp_path / "ptbxl_database.csv").write_bytes(content)
     with pytest.raises(DataError, match=rf"ptbxl_database\.csv: {match}"):
-        read_database(tmp_path, sampling_rate_hz=100)
+        PTBXL(root=tmp_path).read_records()
 
 
 # --- scp_statements.csv
 
 
 def test_statements_are_parsed_in_the_order_of_the_file(tmp_path):
-    table = read_statements(write_statements(tmp_path, STATEMENTS))
+    table = PTBXL(root=write_statements(tmp_path, STATEMENTS)).read_statements()
     assert table.index.tolist() == ["NDT", "NORM", "LVOLT", "SR"]
     kinds = {kind: table.index[table[kind]].tolist() for kind in ("diagnostic", "form", "rhythm")}
     assert kinds == {"diagnostic": ["NDT", "NORM"], "form": ["NDT", "LVOLT"], "rhythm": ["SR"]}
@@ -163,7 +165,7 @@ def test_statements_are_parsed_in_the_order_of_the_file(tmp_path):
 
 
 def test_the_71_statements_of_ptbxl(ptbxl_root):
-    table = read_statements(ptbxl_root)
+    table = PTBXL(root=ptbxl_root).read_statements()
     assert len(table) == 71
     kinds = ["diagnostic", "form", "rhythm"]
     assert table[kinds].sum().tolist() == [44, 19, 12]
@@ -176,7 +178,7 @@ def test_the_71_statements_of_ptbxl(ptbxl_root):
 
 def test_missing_statements(tmp_path):
     with pytest.raises(DataError, match=r"scp_statements\.csv: not found"):
-        read_statements(tmp_path)
+        PTBXL(root=tmp_path).read_statements()
 
 
 @pytest.mark.parametrize(
@@ -195,7 +197,7 @@ def test_malformed_statements(tmp_path, old, new, match):
     assert old in STATEMENTS
     write_statements(tmp_path, STATEMENTS.replace(old, new))
     with pytest.raises(DataError, match=rf"scp_statements\.csv: {match}"):
-        read_statements(tmp_path)
+        PTBXL(root=tmp_path).read_statements()
 
 
 # --- both
@@ -205,13 +207,13 @@ def test_hashes_are_those_that_sha256sum_gives(ptbxl_root):
     lines = (ptbxl_root / "SHA256SUMS.txt").read_text().splitlines()
     published = {name: digest for digest, name in (line.split(maxsplit=1) for line in lines)}
     names = ("ptbxl_database.csv", "scp_statements.csv")
-    assert hash_tables(ptbxl_root) == {name: published[name] for name in names}
+    assert PTBXL(root=ptbxl_root).fingerprint() == {name: published[name] for name in names}
 
 
 def test_hash_of_known_bytes(tmp_path):
     (tmp_path / "ptbxl_database.csv").write_bytes(b"")
     (tmp_path / "scp_statements.csv").write_bytes(b"abc")  # the vectors of FIPS 180-2
-    assert hash_tables(tmp_path) == {
+    assert PTBXL(root=tmp_path).fingerprint() == {
         "ptbxl_database.csv": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
         "scp_statements.csv": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
     }

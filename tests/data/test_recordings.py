@@ -149,3 +149,11 @@ def test_long_recordings_are_cut_without_leaving_a_sample_out(n_samples, starts_
 def test_what_cannot_be_repaired_is_refused(signal_mv, change, message):
     with pytest.raises(DataError, match=message):
         prepare(change(signal_mv), **WANTED)
+
+
+@pytest.mark.parametrize("fmt", ["16", "24"])
+def test_a_file_without_a_standard_lead_is_refused(tmp_path, write_record, fmt):
+    names = [f"EEG {number}" for number in range(12)]
+    path = write_record(tmp_path / "r", np.ones((1000, 12), dtype=int), sig_name=names, fmt=[fmt] * 12)
+    with pytest.raises(DataError, match=r"the lead I, II, .* is missing, got no standard lead"):
+        prepare(read_recording(path), **WANTED)

@@ -73,7 +73,7 @@ def test_every_record_equals_wfdb_bit_for_bit(request, root, column, rate, n_exp
 def test_leads_are_found_by_name_in_any_order_and_case(tmp_path, samples, write_record):
     names = ["v6", "aVF", "II", "avr", "V1", "i", "AVL", "v3", "III", "V2", "v5", "V4"]
     record = read_record(write_record(tmp_path / "r", samples, sig_name=names))
-    # where I, II, III, aVR, aVL, aVF, V1 ... V6 stand in the file, by hand
+    # where I, II, III, aVR, aVL, aVF, V1 ... V6 are in the file, by hand
     assert np.array_equal(record.signal_uv, samples[:, [5, 2, 8, 3, 6, 1, 4, 9, 7, 11, 10, 0]].T)
 
 

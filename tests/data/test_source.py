@@ -1,10 +1,7 @@
 """What every source of records promises, and that a node of the group ``data`` fits one of them."""
 
 import inspect
-from dataclasses import replace
-from pathlib import Path
 
-import pandas as pd
 import pytest
 import yaml
 from hydra.utils import get_object, instantiate
@@ -15,7 +12,6 @@ from ecgcls.data.ptbxl import PTBXL
 from ecgcls.data.record_files import find_missing
 from ecgcls.data.source import ModuleSettings, Source, split_settings
 from ecgcls.data.synthetic import Synthetic
-from ecgcls.errors import ConfigError
 
 SOURCES = {"ptbxl": PTBXL, "synthetic": Synthetic}
 
@@ -55,32 +51,6 @@ def test_whether_ecgs_are_simulated_is_what_the_source_says():
     assert {name: source.is_synthetic for name, source in SOURCES.items()} == {"ptbxl": False, "synthetic": True}
 
 
-def test_a_fingerprint_follows_the_tables(tmp_path):
-    source = Synthetic(root=tmp_path / "ecgs", n_records=50)
-    source.prepare()
-    before = source.fingerprint()
-    path = source.root / "ptbxl_database.csv"
-    pd.read_csv(path).iloc[:-1].to_csv(path, index=False)
-    changed = {name for name, digest in source.fingerprint().items() if digest != before[name]}
-    assert changed == {path.name}
-
-
-def test_a_constructor_neither_reads_nor_writes(tmp_path):
-    for make in SOURCES.values():
-        assert make(root=str(tmp_path / "nowhere")).root == tmp_path / "nowhere"
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_simulated_ecgs_are_not_written_over_another_data_set(tmp_path):
-    (tmp_path / "ptbxl_database.csv").touch()
-    with pytest.raises(ConfigError, match="ecgcls did not write it and will not touch it"):
-        Synthetic(root=tmp_path).prepare()
-    source = Synthetic(root=tmp_path / "ecgs", n_records=50)
-    source.prepare()
-    with pytest.raises(ConfigError, match="holds synthetic ECGs with n_records=50"):
-        replace(source, synthetic_seed=1).prepare()
-
-
 @pytest.mark.parametrize("name", SOURCES)
 def test_a_node_is_split_between_source_and_data_module(name):
     node = read_node(name)
@@ -92,8 +62,3 @@ def test_a_node_is_split_between_source_and_data_module(name):
 def test_the_shared_settings_are_those_of_the_data_module():
     of_a_run = {"source", "task", "folds", "fold", "seed"}
     assert {*inspect.signature(ECGDataModule).parameters} == of_a_run | set(ModuleSettings.__annotations__)
-
-
-def test_a_source_can_be_moved(synthetic_root):
-    moved = replace(PTBXL(root=Path("elsewhere"), sampling_rate_hz=500), root=synthetic_root)
-    assert moved == PTBXL(root=synthetic_root, sampling_rate_hz=500)

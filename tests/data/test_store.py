@@ -46,15 +46,6 @@ def root(tmp_path, pristine) -> Path:
     return Path(shutil.copytree(pristine, tmp_path / "ecgs"))
 
 
-@pytest.fixture
-def reads(monkeypatch) -> list[Path]:
-    """The records that have been read from their WFDB files."""
-    paths: list[Path] = []
-    read_record = store.read_record
-    monkeypatch.setattr(store, "read_record", lambda path: paths.append(path) or read_record(path))
-    return paths
-
-
 def open_100hz(root: Path, **changed) -> store.SignalStore:
     return open_store(root, **({"filenames": FILENAMES, "sampling_rate_hz": 100} | changed))
 
@@ -372,7 +363,7 @@ def flatten(root: Path, signal_uv: np.ndarray, write: Callable) -> None:
         (damage_sample, r"00020_lr: damaged: the samples' checksums"),
         (remove_signal, r"00020_lr\.dat: the signal file cannot be read"),
         (change_rate, r"00020_lr: sampled at 250 Hz, data\.sampling_rate_hz asks for 100"),
-        (shorten, r"00020_lr: 119 samples, 120 expected as in records100/00007_lr"),
+        (shorten, r"00020_lr: 119 samples, 120 expected as in .*records100/00007_lr"),
         (flatten, r"00020_lr: a flat line in all leads"),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from ecgcls.config import CONF_DIR
-from ecgcls.data.ptbxl import read_database, read_statements
+from ecgcls.data.ptbxl import PTBXL
 from ecgcls.data.tasks import Labels, Task
 from ecgcls.errors import ConfigError, DataError
 
@@ -24,7 +24,7 @@ def read_task(name: str) -> Task:
 
 
 def label_real(task: Task, root: Path) -> Labels:
-    return task.label(read_database(root, sampling_rate_hz=100)["scp_codes"], read_statements(root))
+    return task.label(PTBXL(root=root).read_records()["scp_codes"], PTBXL(root=root).read_statements())
 
 
 def read_real_rows(root: Path) -> tuple[list[dict[str, str]], list[dict[str, float]]]:

@@ -4,15 +4,16 @@ from scipy import stats
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from ecgcls.errors import ConfigError, DataError
-from ecgcls.evaluation.intervals import Bootstrap, bootstrap
-from ecgcls.evaluation.metrics import METRICS, score
-from ecgcls.evaluation.weighted import Records, measure
+from ecgcls.evaluation.intervals import bootstrap
+from ecgcls.evaluation.metrics import measure, score
+from ecgcls.evaluation.settings import Bootstrap
+from ecgcls.evaluation.weighted import Records
 
 CLASSES = ("NORM", "MI", "HYP")
 
 
 @pytest.fixture(scope="module")
-def said():
+def arrays():
     """150 records of 150 patients, three classes, some probabilities equal."""
     generator = np.random.default_rng(0)
     y_true = (generator.random((150, 3)) < [0.5, 0.3, 0.2]).astype(int)
@@ -20,10 +21,10 @@ def said():
     return y_true, y_prob
 
 
-def test_weighted_records_score_as_repeated_ones(said):
-    y_true, y_prob = said
+def test_weighted_records_score_as_repeated_ones(arrays):
+    y_true, y_prob = arrays
     weights = np.random.default_rng(1).multinomial(150, np.full(150, 1 / 150), 20).T  # (record, resample)
-    found = measure(Records.check(y_true, y_prob, CLASSES, threshold=0.4), weights.astype(float), METRICS)
+    found = measure(Records.check(y_true, y_prob, CLASSES, threshold=0.4), weights.astype(float))
     for resample in range(20):
         rows = np.repeat(np.arange(150), weights[:, resample])
         expected = score(y_true[rows], y_prob[rows], CLASSES, threshold=0.4)
@@ -35,8 +36,8 @@ def test_weighted_records_score_as_repeated_ones(said):
 
 @pytest.mark.parametrize("method", ["percentile", "bca"])
 @pytest.mark.parametrize(("metric", "expected"), [("pr_auc", average_precision_score), ("roc_auc", roc_auc_score)])
-def test_patients_with_one_record_have_the_limits_that_scipy_finds(said, method, metric, expected):
-    y_true, y_prob = said[0][:, 1], said[1][:, 1]
+def test_patients_with_one_record_have_the_limits_that_scipy_finds(arrays, method, metric, expected):
+    y_true, y_prob = arrays[0][:, 1], arrays[1][:, 1]
     settings = Bootstrap(n_resamples=1500, method=method)
     found = bootstrap(y_true[:, None], y_prob[:, None], np.arange(150), ["MI"], settings=settings).loc[("MI", metric)]
     theirs = stats.bootstrap(
@@ -53,8 +54,8 @@ def test_patients_with_one_record_have_the_limits_that_scipy_finds(said, method,
     assert found["high"] == pytest.approx(theirs.high, abs=0.12 * width)
 
 
-def test_copies_of_a_patients_record_tell_nothing_new(said):
-    y_true, y_prob = said
+def test_copies_of_a_patients_record_add_nothing(arrays):
+    y_true, y_prob = arrays
     settings = Bootstrap(n_resamples=200)
     single = bootstrap(y_true, y_prob, np.arange(150), CLASSES, settings=settings)
     copied = bootstrap(
@@ -69,8 +70,8 @@ def test_copies_of_a_patients_record_tell_nothing_new(said):
     assert ratio.between(0.35, 0.65).all()  # one half, as if there were four times as many patients
 
 
-def test_the_values_are_those_of_score(said):
-    y_true, y_prob = said
+def test_the_values_are_those_of_score(arrays):
+    y_true, y_prob = arrays
     found = bootstrap(y_true, y_prob, np.arange(150), CLASSES, threshold=[0.3, 0.4, 0.5], settings=Bootstrap(50))
     scores = score(y_true, y_prob, CLASSES, threshold=[0.3, 0.4, 0.5])
     for (name, metric), row in found.iterrows():
@@ -81,8 +82,8 @@ def test_the_values_are_those_of_score(said):
     assert found.loc[("MI", "f1"), "n_positive"] == y_true[:, 1].sum()
 
 
-def test_a_class_of_one_patient_is_lost_in_a_third_of_the_resamples(said):
-    y_true, y_prob = said[0].copy(), said[1]
+def test_a_class_of_one_patient_is_lost_in_a_third_of_the_resamples(arrays):
+    y_true, y_prob = arrays[0].copy(), arrays[1]
     y_true[:, 2] = 0
     y_true[7, 2] = 1
     settings = {"n_resamples": 1000, "method": "percentile", "min_positives": 20}
@@ -94,12 +95,12 @@ def test_a_class_of_one_patient_is_lost_in_a_third_of_the_resamples(said):
         assert not row["is_supported"]
         assert found.loc[("NORM", "pr_auc"), "is_supported"]
         assert not found.loc[("overall", "pr_auc"), "is_supported"]  # HYP is a third of it
-        assert found.loc[("overall", "f1_micro"), "is_supported"]
+        assert found.loc[[("overall", "f1_micro"), ("overall", "brier")], "is_supported"].all()
         assert np.isfinite(row[["low", "high"]].astype(float)).all()
 
 
-def test_an_undefined_class_has_no_interval_and_no_part_in_the_mean(said):
-    y_true, y_prob = said[0].copy(), said[1]
+def test_an_undefined_class_has_no_interval_and_is_left_out_of_the_mean(arrays):
+    y_true, y_prob = arrays[0].copy(), arrays[1]
     y_true[:, 2] = 0
     found = bootstrap(y_true, y_prob, np.arange(150), CLASSES, settings=Bootstrap(100))
     assert found.loc["HYP"][["value", "low", "high"]].isna().all(axis=None)
@@ -115,18 +116,18 @@ def test_few_patients_expand_the_limits_as_students_t_does():
     generator = np.random.default_rng(3)
     y_true = (np.arange(80) < 10).astype(int)[:, None]  # ten patients show the class
     y_prob = generator.random((80, 1)) * 0.7 + 0.3 * y_true
-    said = (y_true, y_prob, np.arange(80), ["MI"])
-    expanded = bootstrap(*said, settings=Bootstrap(500)).loc["MI"]
+    arrays = (y_true, y_prob, np.arange(80), ["MI"])
+    expanded = bootstrap(*arrays, settings=Bootstrap(500)).loc["MI"]
     # sqrt(10 / 9) t(0.975, 9) = 1.0541 * 2.2622 = 2.3845, where the normal distribution leaves 0.855 % on a side
-    plain = bootstrap(*said, settings=Bootstrap(500, method="percentile", level=1 - 2 * 0.008551)).loc["MI"]
+    plain = bootstrap(*arrays, settings=Bootstrap(500, method="percentile", level=1 - 2 * 0.008551)).loc["MI"]
     np.testing.assert_allclose(expanded[["low", "high"]], plain[["low", "high"]], atol=1e-4)
-    narrow = bootstrap(*said, settings=Bootstrap(500, method="percentile")).loc["MI"]
+    narrow = bootstrap(*arrays, settings=Bootstrap(500, method="percentile")).loc["MI"]
     assert (expanded["high"] - expanded["low"] > narrow["high"] - narrow["low"]).all()
 
 
-def test_the_seed_settles_the_limits(said):
+def test_the_seed_determines_the_limits(arrays):
     one, same, other = (
-        bootstrap(*said, np.arange(150), CLASSES, settings=Bootstrap(100, seed=seed)) for seed in (0, 0, 1)
+        bootstrap(*arrays, np.arange(150), CLASSES, settings=Bootstrap(100, seed=seed)) for seed in (0, 0, 1)
     )
     assert one.equals(same)
     assert not np.allclose(one["low"], other["low"])
@@ -148,13 +149,13 @@ def test_a_perfect_class_has_a_perfect_interval():
         ({"min_positives": -1}, "min_positives must be at least 0, got -1"),
     ],
 )
-def test_settings_out_of_range_are_told(settings, match):
+def test_settings_out_of_range_are_refused(settings, match):
     with pytest.raises(ConfigError, match=match):
         Bootstrap(**settings)
 
 
-def test_patients_are_needed(said):
+def test_patients_are_needed(arrays):
     with pytest.raises(DataError, match=r"patient_id must have shape \(150,\)"):
-        bootstrap(*said, np.arange(10), CLASSES)
+        bootstrap(*arrays, np.arange(10), CLASSES)
     with pytest.raises(DataError, match="at least two patients, got 1"):
-        bootstrap(*said, np.zeros(150, dtype=int), CLASSES)
+        bootstrap(*arrays, np.zeros(150, dtype=int), CLASSES)

@@ -30,18 +30,18 @@ def assert_same(left, right):
 
 
 def test_values_are_kept_exactly_in_their_own_types():
-    said = make(y_true=np.array([[True, False]] * 3), patient_id=np.array([7.0, 8.0, 9.0]))
-    assert said.y_true.dtype == np.int8 and said.y_true.tolist() == [[1, 0]] * 3
-    assert said.patient_id.dtype == np.int64 and said.patient_id.tolist() == [7, 8, 9]
-    assert said.y_prob.dtype == np.float64
-    assert len(said) == 3
+    predictions = make(y_true=np.array([[True, False]] * 3), patient_id=np.array([7.0, 8.0, 9.0]))
+    assert predictions.y_true.dtype == np.int8 and predictions.y_true.tolist() == [[1, 0]] * 3
+    assert predictions.patient_id.dtype == np.int64 and predictions.patient_id.tolist() == [7, 8, 9]
+    assert predictions.y_prob.dtype == np.float64
+    assert len(predictions) == 3
 
 
 def test_select_keeps_the_records_of_one_split_in_order():
-    said = make()
-    test = said.select("test")
+    predictions = make()
+    test = predictions.select("test")
     assert test.ecg_id.tolist() == [1, 2]
-    np.testing.assert_array_equal(test.y_prob, said.y_prob[1:])
+    np.testing.assert_array_equal(test.y_prob, predictions.y_prob[1:])
     assert set(test.split) == {"test"}
 
 
@@ -104,8 +104,8 @@ def test_predictions_refuse_broken_arrays(changed, message):
 
 
 def test_a_record_of_both_splits_is_taken_from_both():
-    said = make((3, 1, 3), ("val", "test", "test")).take(np.array([3.0]))
-    assert said.ecg_id.tolist() == [3, 3] and said.split.tolist() == ["val", "test"]
+    predictions = make((3, 1, 3), ("val", "test", "test")).take(np.array([3.0]))
+    assert predictions.ecg_id.tolist() == [3, 3] and predictions.split.tolist() == ["val", "test"]
 
 
 @pytest.mark.parametrize(
@@ -117,16 +117,18 @@ def test_a_record_of_both_splits_is_taken_from_both():
         (range(1, 20), r"16 of the 19 wanted ecg_ids .* 3 predictions: 4, 5, 6, 7, 8, \.\.\.$"),
     ],
 )
-def test_what_cannot_be_taken_is_told(ecg_ids, message):
+def test_records_that_cannot_be_taken_are_refused(ecg_ids, message):
     with pytest.raises(DataError, match=message):
         make().take(list(ecg_ids))
 
 
 def test_records_are_taken_in_the_order_of_the_table():
-    said = Predictions([7, 8, 9], [1, 2, 3], [9] * 3, ["test"] * 3, [[1], [0], [1]], [[0.9], [0.2], [0.4]], ("MI",))
-    assert said.take([9, 7, 9]).ecg_id.tolist() == [7, 9]
+    predictions = Predictions(
+        [7, 8, 9], [1, 2, 3], [9] * 3, ["test"] * 3, [[1], [0], [1]], [[0.9], [0.2], [0.4]], ("MI",)
+    )
+    assert predictions.take([9, 7, 9]).ecg_id.tolist() == [7, 9]
     with pytest.raises(DataError, match="2 of the 3 wanted ecg_ids are not among the 3 predictions: 4, 5"):
-        said.take([5, 7, 4])
+        predictions.take([5, 7, 4])
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -9,7 +9,8 @@ from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.calibration import measure_calibration
-from ecgcls.evaluation.recalibration import CalibrationRule, Calibrator, fit_calibrator
+from ecgcls.evaluation.recalibration import Calibrator, fit_calibrator
+from ecgcls.evaluation.settings import CalibrationRule
 
 
 def simulate(n_records, seed, *, slope=0.5, intercept=-1.5):
@@ -33,7 +34,7 @@ def test_platt_finds_the_line_that_made_the_data():
     assert np.abs(found.apply(fresh[1], ["MI"]) - fresh[2]).max() < 0.02
 
 
-def test_platt_minimises_the_log_loss_of_smoothed_targets():
+def test_platt_minimizes_the_log_loss_of_smoothed_targets():
     y_true, y_prob, _ = simulate(200, 2)
     n_pos, n_neg = y_true.sum(), 200 - y_true.sum()
     targets = np.where(y_true == 1, (n_pos + 1) / (n_pos + 2), 1 / (n_neg + 2))
@@ -86,7 +87,7 @@ def test_ranking_metrics_stay_as_they_are(method):
         assert metric(y_true, after) == pytest.approx(metric(y_true, y_prob), abs=1e-12)
 
 
-def test_a_net_that_ranks_the_wrong_way_is_not_turned_round():
+def test_a_net_that_ranks_the_wrong_way_is_not_reversed():
     y_true, y_prob, _ = simulate(400, 8, slope=-0.5)
     fitted = fit(y_true, y_prob, "platt").by_class["MI"]
     assert (fitted["method"], fitted["slope"]) == ("unweighted", 1.0)

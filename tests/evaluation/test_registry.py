@@ -5,12 +5,13 @@ import pytest
 import sklearn.metrics
 
 from ecgcls.evaluation.calibration import measure_calibration
-from ecgcls.evaluation.comparison import ComparisonSettings, compare
+from ecgcls.evaluation.comparison import compare
 from ecgcls.evaluation.folds import summarize_folds
-from ecgcls.evaluation.intervals import Bootstrap, bootstrap
-from ecgcls.evaluation.metrics import METRICS, RANKING, class_metrics, find_macro, overall_metrics, score
+from ecgcls.evaluation.intervals import bootstrap
+from ecgcls.evaluation.metrics import METRICS, RANKING, Metric, class_metrics, find_macro, overall_metrics, score
 from ecgcls.evaluation.predictions import Predictions
-from ecgcls.evaluation.weighted import Metric, cross_entropy
+from ecgcls.evaluation.settings import Bootstrap
+from ecgcls.evaluation.weighted import cross_entropy
 
 NAMES = ("NORM", "MI", "HYP")
 
@@ -49,9 +50,9 @@ def test_a_new_metric_is_scored(balanced_accuracy, predictions):
 
 
 def test_a_new_metric_has_an_interval(balanced_accuracy, predictions):
-    said = predictions.y_true, predictions.y_prob, predictions.patient_id, NAMES
+    arrays = predictions.y_true, predictions.y_prob, predictions.patient_id, NAMES
     for method in ("expanded", "bca"):
-        found = bootstrap(*said, settings=Bootstrap(100, method=method))
+        found = bootstrap(*arrays, settings=Bootstrap(100, method=method))
         for name in ("overall", *NAMES):
             row = found.loc[(name, balanced_accuracy)]
             assert row["low"] < row["value"] < row["high"]
@@ -62,7 +63,7 @@ def test_a_new_metric_is_compared(balanced_accuracy, predictions):
         predictions.ecg_id, predictions.patient_id, predictions.strat_fold, predictions.split, predictions.y_true,
         np.full((200, 3), 0.6), NAMES,
     )  # fmt: skip
-    found = compare([predictions], [worse], ComparisonSettings(n_resamples=100))
+    found = compare([predictions], [worse], Bootstrap(n_resamples=100))
     assert found.loc[("MI", balanced_accuracy), "b"] == 0.5
     assert found.loc[("overall", balanced_accuracy), "verdict"] == "a better"
 

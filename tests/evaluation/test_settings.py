@@ -1,13 +1,10 @@
 import json
+from dataclasses import asdict
 
 import pytest
 
 from ecgcls.errors import ConfigError
-from ecgcls.evaluation.intervals import Bootstrap
-from ecgcls.evaluation.recalibration import CalibrationRule
-from ecgcls.evaluation.settings import EvaluationSettings
-from ecgcls.evaluation.subgroups import Subgroups
-from ecgcls.evaluation.thresholds import ThresholdRule
+from ecgcls.evaluation.settings import Bootstrap, CalibrationRule, EvaluationSettings, Subgroups, ThresholdRule
 
 OTHER = EvaluationSettings(
     intervals=Bootstrap(50, 0.8, "bca", "nan", 3, 7),
@@ -20,7 +17,8 @@ OTHER = EvaluationSettings(
 
 @pytest.mark.parametrize("settings", [EvaluationSettings(), OTHER, EvaluationSettings(prevalence=0.1)])
 def test_settings_survive_json(settings):
-    assert EvaluationSettings.from_dict(json.loads(json.dumps(settings.to_dict(), allow_nan=False))) == settings
+    stored = json.loads(json.dumps(asdict(settings), allow_nan=False))
+    assert EvaluationSettings().replace_with(stored) == settings
 
 
 def test_only_what_is_given_is_replaced():

@@ -3,14 +3,15 @@ import pandas as pd
 import pytest
 
 from ecgcls.errors import ConfigError
-from ecgcls.evaluation.intervals import Bootstrap, bootstrap
+from ecgcls.evaluation.intervals import bootstrap
 from ecgcls.evaluation.metrics import score
 from ecgcls.evaluation.predictions import Predictions
-from ecgcls.evaluation.subgroups import Subgroups, find_worst, format_worst, score_subgroups
+from ecgcls.evaluation.settings import Bootstrap, Subgroups
+from ecgcls.evaluation.subgroups import find_worst, format_worst, score_subgroups
 
 
 @pytest.fixture(scope="module")
-def said():
+def scored():
     """200 records of 100 patients; the model knows nothing of those recorded on the device B."""
     generator = np.random.default_rng(0)
     ids = np.arange(200)
@@ -22,8 +23,8 @@ def said():
     return predictions, pd.DataFrame({"device": device, "sex": sex}, index=ids)
 
 
-def test_each_cell_has_the_numbers_of_its_own_records(said):
-    predictions, groups = said
+def test_each_cell_has_the_numbers_of_its_own_records(scored):
+    predictions, groups = scored
     table = score_subgroups(predictions, groups, settings=Subgroups(n_resamples=50))
     rows = np.flatnonzero(groups["device"] == "B")
     cell = table[(table["grouping"] == "device") & (table["group"] == "B")].set_index(["class", "metric"])
@@ -40,8 +41,8 @@ def test_each_cell_has_the_numbers_of_its_own_records(said):
     assert cell.loc[("MI", "pr_auc"), "n_positive"] == predictions.y_true[rows, 1].sum()
 
 
-def test_a_small_cell_is_shown_as_too_small(said):
-    table = score_subgroups(*said, settings=Subgroups(min_records=30, n_resamples=20))
+def test_a_small_cell_is_shown_as_too_small(scored):
+    table = score_subgroups(*scored, settings=Subgroups(min_records=30, n_resamples=20))
     men = table[table["group"] == "male"]
     assert men["is_too_small"].all()
     assert men["n_records"].unique().tolist() == [10]
@@ -49,8 +50,8 @@ def test_a_small_cell_is_shown_as_too_small(said):
     assert not table[table["group"] == "female"]["is_too_small"].any()
 
 
-def test_the_worst_cell_is_named(said):
-    table = score_subgroups(*said, settings=Subgroups(n_resamples=50))
+def test_the_worst_cell_is_named(scored):
+    table = score_subgroups(*scored, settings=Subgroups(n_resamples=50))
     worst = find_worst(table)
     assert (worst["grouping"], worst["group"]) == ("device", "B")
     assert format_worst(worst, "Device").startswith("Device: B, macro ROC-AUC 0.")

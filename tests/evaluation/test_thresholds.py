@@ -12,63 +12,63 @@ from ecgcls.evaluation.thresholds import (
 
 
 @pytest.fixture(scope="module")
-def said():
+def arrays():
     """400 records, some probabilities equal."""
     generator = np.random.default_rng(0)
     y_true = (generator.random((400, 1)) < 0.2).astype(int)
     return y_true, np.round(1 / (1 + np.exp(-generator.normal(1.5 * y_true - 1))), 2)
 
 
-def choose(said, rule, **settings):
-    (threshold,), not_tuned = choose_thresholds(*said, ["MI"], ThresholdRule(rule, **settings))[0].values(), {}
+def choose(arrays, rule, **settings):
+    (threshold,), not_tuned = choose_thresholds(*arrays, ["MI"], ThresholdRule(rule, **settings))[0].values(), {}
     return threshold, not_tuned
 
 
-def every_decision(said):
+def every_decision(arrays):
     """All decisions that a threshold can make, by falling threshold, with the threshold."""
-    values = np.unique(said[1])
-    return [(at, said[1][:, 0] >= at) for at in [1.1, *values[::-1]]]
+    values = np.unique(arrays[1])
+    return [(at, arrays[1][:, 0] >= at) for at in [1.1, *values[::-1]]]
 
 
 @pytest.mark.parametrize(
     ("rule", "settings", "worth"),
     [
-        ("f1", {}, lambda y, said: f1_score(y, said, zero_division=0)),
-        ("youden", {}, lambda y, said: recall_score(y, said) + recall_score(1 - y, ~said) - 1),
-        ("cost", {"cost_ratio": 4.0}, lambda y, said: -((~said & (y == 1)).sum() * 4 + (said & (y == 0)).sum())),
+        ("f1", {}, lambda y, y_pred: f1_score(y, y_pred, zero_division=0)),
+        ("youden", {}, lambda y, y_pred: recall_score(y, y_pred) + recall_score(1 - y, ~y_pred) - 1),
+        ("cost", {"cost_ratio": 4.0}, lambda y, y_pred: -((~y_pred & (y == 1)).sum() * 4 + (y_pred & (y == 0)).sum())),
     ],
 )
-def test_no_other_threshold_is_worth_more(said, rule, settings, worth):
-    truth = said[0][:, 0]
-    threshold, _ = choose(said, rule, **settings)
-    best = max(worth(truth, decided) for _, decided in every_decision(said))
-    assert worth(truth, said[1][:, 0] >= threshold) == pytest.approx(best)
+def test_no_other_threshold_is_worth_more(arrays, rule, settings, worth):
+    truth = arrays[0][:, 0]
+    threshold, _ = choose(arrays, rule, **settings)
+    best = max(worth(truth, decided) for _, decided in every_decision(arrays))
+    assert worth(truth, arrays[1][:, 0] >= threshold) == pytest.approx(best)
 
 
 @pytest.mark.parametrize("wanted", [0.5, 0.9, 1.0])
-def test_a_stated_sensitivity_or_specificity_is_kept_and_no_more_than_needed(said, wanted):
-    truth = said[0][:, 0]
-    decided = [decision for _, decision in every_decision(said)]
-    kept = said[1][:, 0] >= choose(said, "sensitivity", sensitivity=wanted)[0]
+def test_a_stated_sensitivity_or_specificity_is_kept_with_no_more_positives_than_needed(arrays, wanted):
+    truth = arrays[0][:, 0]
+    decided = [decision for _, decision in every_decision(arrays)]
+    kept = arrays[1][:, 0] >= choose(arrays, "sensitivity", sensitivity=wanted)[0]
     enough = [one for one in decided if recall_score(truth, one, zero_division=0) >= wanted]
     assert recall_score(truth, kept) >= wanted
     assert kept.sum() == min(one.sum() for one in enough)
-    kept = said[1][:, 0] >= choose(said, "specificity", specificity=wanted)[0]
+    kept = arrays[1][:, 0] >= choose(arrays, "specificity", specificity=wanted)[0]
     enough = [one for one in decided if recall_score(1 - truth, ~one) >= wanted]
     assert recall_score(1 - truth, ~kept) >= wanted
     assert kept.sum() == max(one.sum() for one in enough)
 
 
-def test_probabilities_of_exactly_0_and_1_can_be_told_apart():
-    said = np.array([[1], [1], [0], [0]] * 10), np.array([[1.0], [1.0], [0.0], [0.0]] * 10)
+def test_probabilities_of_exactly_0_and_1_are_separated():
+    arrays = np.array([[1], [1], [0], [0]] * 10), np.array([[1.0], [1.0], [0.0], [0.0]] * 10)
     for rule in ("f1", "youden", "sensitivity", "specificity", "cost"):
-        thresholds, _ = choose_thresholds(*said, ["MI"], ThresholdRule(rule, sensitivity=1.0, specificity=1.0))
+        thresholds, _ = choose_thresholds(*arrays, ["MI"], ThresholdRule(rule, sensitivity=1.0, specificity=1.0))
         assert thresholds == {"MI": 0.5}
 
 
-def test_a_rare_class_is_not_tuned_and_named(said):
-    y_true = np.column_stack([said[0][:, 0], np.arange(400) < 9, np.arange(400) > 3])
-    y_prob = np.repeat(said[1], 3, axis=1)
+def test_a_rare_class_is_not_tuned_but_listed(arrays):
+    y_true = np.column_stack([arrays[0][:, 0], np.arange(400) < 9, np.arange(400) > 3])
+    y_prob = np.repeat(arrays[1], 3, axis=1)
     thresholds, not_tuned = choose_thresholds(y_true, y_prob, ["MI", "HYP", "SR"], ThresholdRule(fixed=0.25))
     assert thresholds["HYP"] == thresholds["SR"] == 0.25
     assert not_tuned == {"HYP": "9 positive records, fewer than 10", "SR": "4 negative records, fewer than 10"}

@@ -42,7 +42,7 @@ def png(figure, path):
 
 
 def cell_texts(axes):
-    """The texts of a matrix as (truth, prediction)."""
+    """The texts of a matrix as (actual, predicted)."""
     texts = {(round(text.get_position()[1]), round(text.get_position()[0])): text.get_text() for text in axes.texts}
     return [[texts[row, column].split("\n") for column in (0, 1)] for row in (0, 1)]
 

@@ -200,7 +200,7 @@ def test_training_curves_of_some_columns():
     assert [text.get_text() for text in losses.texts] == ["not recorded"]
 
 
-def test_training_curves_of_one_epoch_show_it_whole():
+def test_training_curves_of_one_epoch():
     losses, _ = draw_training_curves(make_history(1), best_epoch=0, title="cnn1d").axes
     assert losses.get_ylim()[0] == 0 and losses.get_ylim()[1] > 1.1
     shown = [tick for tick in losses.get_xticks() if losses.get_xlim()[0] <= tick <= losses.get_xlim()[1]]

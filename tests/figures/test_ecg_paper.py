@@ -84,7 +84,7 @@ def test_paper_is_ruled_in_small_and_large_squares(signal_mv):
             assert line.get_ydata()[0] % 5 == 0  # a row's line lies on a heavy line
 
 
-def test_the_page_says_its_scale_and_what_it_is_not(signal_mv):
+def test_the_page_states_its_scale_and_a_disclaimer(signal_mv):
     written = read_texts(draw(signal_mv, subtitle="a $b$"))
     assert "25 mm/s   10 mm/mV   100 Hz" in written
     assert "Research software, not a medical device." in written
@@ -93,7 +93,7 @@ def test_the_page_says_its_scale_and_what_it_is_not(signal_mv):
     assert "layout shows" not in written
 
 
-def test_names_of_leads_keep_clear_of_the_traces(signal_mv):
+def test_lead_names_do_not_touch_the_traces(signal_mv):
     signal_mv[0, 5:15] = 0.95  # lead I: a wave where its name would stand
     signal_mv[1, 7] = 3.0  # lead II: a peak that leaves no room above
     figure = draw(signal_mv)
@@ -129,7 +129,7 @@ def test_leads_are_found_by_name_in_any_order(signal_mv):
         np.testing.assert_array_equal(line.get_ydata(), shuffled[gid].get_ydata())
 
 
-def test_the_foot_note_says_how_much_the_layout_hides(signal_mv):
+def test_the_footnote_says_how_much_the_layout_shows(signal_mv):
     """Lead I is shown in the first quarter, V6 in the last: 3 + 2 of 3 + 1 + 2 + 4 are shown."""
     attribution = np.zeros_like(signal_mv)
     attribution[0, 249], attribution[0, 250] = -3.0, 1.0
@@ -164,7 +164,7 @@ def test_colors_are_means_over_small_squares_of_the_paper(rate_hz, width):
     assert f"means over {1000 * width / rate_hz:g} ms" in read_texts(figure)
 
 
-def test_colors_are_symmetric_where_the_sign_counts(signal_mv):
+def test_the_color_scale_of_a_signed_attribution_is_symmetric(signal_mv):
     attribution = np.where(np.arange(1000) < 500, -2.0, 1.0) * np.ones((12, 1))
     signed = draw(signal_mv, attribution=attribution, label="x (logit)").axes[0].images
     assert {image.norm.vmin for image in signed} == {-2.0}
@@ -183,7 +183,7 @@ def test_colors_are_symmetric_where_the_sign_counts(signal_mv):
     ("highest", "is_signed", "extend"),
     [(1.0, True, "neither"), (9.0, True, "max"), (-9.0, True, "min"), (-9.0, False, "max")],
 )
-def test_arrows_of_the_color_bar_say_what_lies_beyond_it(signal_mv, highest, is_signed, extend):
+def test_arrows_of_the_color_bar_mark_values_beyond_the_scale(signal_mv, highest, is_signed, extend):
     """Of 12 x 250 columns, 12 lie beyond the others: less than one in 200."""
     attribution = np.where(np.arange(1000) < 500, -1.0, 1.0) * np.ones((12, 1))
     attribution[:, :4] = highest
@@ -194,7 +194,7 @@ def test_arrows_of_the_color_bar_say_what_lies_beyond_it(signal_mv, highest, is_
     assert "x (logit)" in read_texts(figure)
 
 
-def test_an_attribution_of_nothing_can_be_drawn(signal_mv, tmp_path):
+def test_an_attribution_of_zeros_can_be_drawn(signal_mv, tmp_path):
     figure = draw(signal_mv, attribution=np.zeros_like(signal_mv), label="x")
     save_figure(figure, tmp_path / "a.png")
     assert "The attribution is 0 everywhere." in read_texts(figure)

@@ -30,7 +30,7 @@ def test_the_grid_has_room_for_every_class_and_no_empty_row():
         lambda: draw_training_curves(make_history(), best_epoch=3, title="cnn1d"),
     ],
 )
-def test_saved_figures_are_equal_byte_by_byte(draw, tmp_path):
+def test_equal_figures_are_equal_files(draw, tmp_path):
     first = png(draw(), tmp_path / "figures" / "a.png")
     assert first == png(draw(), tmp_path / "b.png")
     assert b"matplotlib" not in first.lower()  # no version in the file
@@ -46,7 +46,7 @@ def test_pyplot_is_not_imported():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_a_class_name_with_dollars_is_written_as_it_is(tmp_path):
+def test_a_class_name_with_dollar_signs_is_shown_verbatim(tmp_path):
     predictions = Predictions([1, 2], [1, 2], [1, 1], ["val"] * 2, [[1], [0]], [[0.9], [0.1]], (r"$\bad$",))
     for draw in (draw_pr_curves, draw_roc_curves, draw_reliability_curves):
         assert png(draw(predictions, title=r"$\bad$"), tmp_path / "figure.png")

@@ -15,7 +15,7 @@ from ecgcls.jobs.subject import ExplainSettings
 from ecgcls.runs.find import open_configuration
 
 REQUESTED = ExplainSettings(
-    methods=["integrated_gradients", "grad_cam"], class_names=["NORM", "MI"], n_summary=3, n_scorecard=2
+    methods=["integrated_gradients", "grad_cam"], class_names=["NORM", "MI"], n_summary=2, n_scorecard=1
 )
 
 

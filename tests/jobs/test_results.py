@@ -7,9 +7,8 @@ import pytest
 
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.calibration import reliability_curve
-from ecgcls.evaluation.intervals import Bootstrap
 from ecgcls.evaluation.predictions import Predictions
-from ecgcls.evaluation.settings import EvaluationSettings
+from ecgcls.evaluation.settings import Bootstrap, EvaluationSettings
 from ecgcls.jobs.results import write_confusion_matrices, write_results
 
 CLASSES = ("NORM", "LAFB/LPFB", "LAFB:LPFB")

@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ecgcls.evaluation.intervals import Bootstrap, bootstrap
-from ecgcls.evaluation.settings import EvaluationSettings
+from ecgcls.evaluation.settings import Bootstrap, EvaluationSettings, bootstrap
 from ecgcls.evaluation.subgroups import Subgroups
 from ecgcls.evaluation.thresholds import ThresholdRule
 from ecgcls.jobs.cross_validate import add_corrected_intervals, cross_validate

@@ -39,8 +39,8 @@ def test_the_charts_are_vector_graphics_that_name_each_models_score(experiment):
         assert {trace["type"] for trace in figure["data"]} == {"scatter"}
         drawn = [(trace["meta"]["class"], trace["meta"]["model"]) for trace in figure["data"]]
         assert sorted(pair for pair in drawn if pair[1] >= 0) == [(k, number) for k in range(3) for number in (0, 1)]
-    pooled = found.configurations[1].pooled
-    expected = average_precision_score(pooled.y_true[:, 2], pooled.y_prob[:, 2])
+    tested = found.configurations[1].tested
+    expected = average_precision_score(tested.y_true[:, 2], tested.y_prob[:, 2])
     (hover,) = [
         trace.hovertemplate
         for trace in charts.draw_pr(curves, found.configurations, names).data

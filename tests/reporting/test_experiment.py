@@ -5,13 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from ecgcls.reporting.subgroups import name_worst, score_subgroups
 from sklearn.metrics import average_precision_score
 
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.metrics import score
 from ecgcls.jobs.cross_validate import cross_validate
-from ecgcls.reporting.experiment import collect, compare_versions, describe_data, list_limits
+from ecgcls.reporting.cells import name_worst, score_cells
+from ecgcls.reporting.experiment import collect
+from ecgcls.reporting.facts import compare_versions, describe_data, list_limits
+from ecgcls.reporting.statistics import summarize_configuration
 
 
 @pytest.fixture(scope="module")
@@ -46,15 +48,15 @@ def test_a_fold_that_never_began_is_missing(tmp_path, write_configuration):
 
 def test_what_cannot_be_compared_is_said(found, tmp_path, write_configuration):
     assert found.differences == [
-        f"cnn2d was tested on other records ({len(found.configurations[0].pooled)} of them).",
-        "All others were tested on 60 records, as cnn1d seed=1.",
+        f"cnn2d was tested on other records ({len(found.configurations[0].tested)} of them).",
+        "All others were tested on the 60 records of cnn1d seed=1.",
     ]
     folder = tmp_path / "same"
     write_configuration(folder, "cnn1d")
     write_configuration(folder, "cnn2d", skill=0.3)
     assert collect(folder).differences == []
-    for path in folder.glob("cnn2d/fold_*/predictions.csv"):
-        path.write_text(path.read_text().replace("_NORM", "_AFIB"))
+    for path in (*folder.glob("cnn2d/fold_*/predictions.csv"), *folder.glob("cnn2d/fold_*/run.json")):
+        path.write_text(path.read_text().replace("_NORM", "_AFIB").replace('"NORM"', '"AFIB"'))
     assert collect(folder).differences[0] == "cnn2d has other classes: AFIB, LAFB/LPFB, <b>&\"HYP'."
 
 
@@ -88,7 +90,7 @@ def test_a_folder_that_only_looks_like_a_fold_is_an_error(tmp_path, write_config
 def test_a_finished_run_without_its_configuration_is_an_error(tmp_path, write_configuration):
     folder = write_configuration(tmp_path / "demo", "cnn1d")
     (folder / "fold_1" / ".hydra" / "config.yaml").unlink()
-    with pytest.raises(DataError, match=r"fold_1: the finished run has lost its \.hydra/config\.yaml"):
+    with pytest.raises(DataError, match=r"fold_1/\.hydra/config\.yaml: this file of the run is missing"):
         collect(tmp_path / "demo")
 
 
@@ -107,8 +109,8 @@ def test_a_run_without_its_epochs_is_an_error(tmp_path, write_configuration):
 
 def test_pooled_numbers_are_scikit_learns_and_the_cross_validations(found, experiment):
     one = found.configurations[1]
-    expected = average_precision_score(one.pooled.y_true, one.pooled.y_prob, average="macro")
-    line = one.tabulate()
+    expected = average_precision_score(one.tested.y_true, one.tested.y_prob, average="macro")
+    line = summarize_configuration(one)
     assert line["pr_auc"]["pooled"] == pytest.approx(expected, abs=1e-9)
     cross_validate(one.folder)
     written = json.loads((one.folder / "cv" / "metrics.json").read_text())
@@ -119,21 +121,21 @@ def test_pooled_numbers_are_scikit_learns_and_the_cross_validations(found, exper
 
 
 def test_subgroups_are_those_of_the_table(found, database):
-    groupings, reason = score_subgroups(found.configurations, data_root=None)
+    groupings, reason = score_cells(found.configurations, data_root=None)
     assert reason == ""
     sexes = {line["group"]: line for line in dict(groupings)["Sex"]}
     one = found.configurations[1]
-    coded = database["sex"].reindex(one.pooled.ecg_id).to_numpy()
+    coded = database["sex"].reindex(one.tested.ecg_id).to_numpy()
     code, name = max((0, "male"), (1, "female"), key=lambda sex: (coded == sex[0]).sum())
     members = coded == code  # at least 30
     told = sexes[name]["scores"]["cnn1d seed=1"]
-    expected = score(one.pooled.y_true[members], one.pooled.y_prob[members], one.pooled.class_names)
+    expected = score(one.tested.y_true[members], one.tested.y_prob[members], one.tested.class_names)
     assert told["pr_auc"] == pytest.approx(expected.overall["pr_auc"], abs=1e-12)
     assert told["roc_auc"] == pytest.approx(expected.overall["roc_auc"], abs=1e-12)
     # the counts are those of the configuration with the most records
     assert sexes[name]["n_records"] == members.sum()
-    assert sexes[name]["n_patients"] == len(np.unique(one.pooled.patient_id[members]))
-    assert sexes[name]["n_positive"] == one.pooled.y_true[members].sum()
+    assert sexes[name]["n_patients"] == len(np.unique(one.tested.patient_id[members]))
+    assert sexes[name]["n_positive"] == one.tested.y_true[members].sum()
     assert sum(line["n_records"] for line in sexes.values()) == 60
 
 
@@ -147,7 +149,7 @@ def test_ages_and_sexes_are_told_as_ptbxl_codes_them(tmp_path, synthetic_root, w
     table.to_csv(root / "ptbxl_database.csv", index=False)
     shutil.copy(synthetic_root / "scp_statements.csv", root)
     write_configuration(tmp_path / "demo", "cnn1d", root=root)
-    groupings, _ = score_subgroups(collect(tmp_path / "demo").configurations, data_root=None)
+    groupings, _ = score_cells(collect(tmp_path / "demo").configurations, data_root=None)
     counts = {
         title: [(line["group"], line["n_records"]) for line in lines]
         for title, lines in groupings
@@ -168,7 +170,7 @@ def test_ages_and_sexes_are_told_as_ptbxl_codes_them(tmp_path, synthetic_root, w
 
 def test_a_small_subgroup_is_said_to_be_and_the_worst_of_the_others_is_named(found):
     one = found.configurations[1]
-    groupings, _ = score_subgroups([one], data_root=None)
+    groupings, _ = score_cells([one], data_root=None)
     for _, lines in groupings:
         for line in lines:
             told = line["scores"][one.name]
@@ -188,12 +190,12 @@ def test_a_small_subgroup_is_said_to_be_and_the_worst_of_the_others_is_named(fou
 
 
 def test_another_table_gives_no_subgroups_but_a_reason(found, tmp_path):
-    groupings, reason = score_subgroups(found.configurations, data_root=tmp_path)
+    groupings, reason = score_cells(found.configurations, data_root=tmp_path)
     assert groupings == []
-    assert reason == f"The data set is not at {tmp_path}; data.root=PATH says where it is."
+    assert reason == f"There is no readable data set at {tmp_path}."
     for name in ("ptbxl_database.csv", "scp_statements.csv"):
         (tmp_path / name).write_text("ecg_id\n1\n")
-    _, reason = score_subgroups(found.configurations, data_root=tmp_path)
+    _, reason = score_cells(found.configurations, data_root=tmp_path)
     assert "is not the table that the runs were trained on" in reason
 
 
@@ -210,12 +212,12 @@ def test_data_and_versions_are_told_once_and_differences_marked(found):
 
 def test_limits_come_from_the_facts(found):
     limits = " ".join(list_limits(found))
-    assert "cnn2d: 2 of 3 folds are finished" in limits
+    assert "cnn2d: 2 of 3 folds finished, fold=1 missing" in limits
     assert "cnn1d seed=1: " not in limits
     assert "The ECGs are simulated." in limits
-    assert "One seed only (0)" in limits
-    assert "a threshold of 0.5 that is not tuned" in limits
-    assert [one.is_weighted for one in found.configurations] == [False, True]
+    assert "There is only one seed (0)" in limits
+    assert "use 0.5, untuned" in limits
+    assert [one.info.pos_weight for one in found.configurations] == [None, [2.0, 2.0, 2.0]]
     assert "The loss weighs positive records more" in limits
     unweighted = replace(found, configurations=found.configurations[:1])
     assert "The loss weighs positive records more" not in " ".join(list_limits(unweighted))

@@ -1,6 +1,5 @@
 import itertools
 import re
-from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
@@ -12,37 +11,7 @@ from ecgcls.errors import DataError
 from ecgcls.reporting.experiment import collect
 from ecgcls.reporting.gallery import collect_galleries
 from ecgcls.reporting.page import write_report
-
-
-class Outline(HTMLParser):
-    """Collects what a page consists of, apart from its scripts and styles."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.text, self.headings, self.addresses, self._inside = [], "", [], [], []
-        self.rows: list[list[str]] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append(tag)
-        self._inside.append(tag)
-        self.addresses += [value for name, value in attributes if name in ("src", "href", "action", "data")]
-        if tag == "tr":
-            self.rows.append([])
-        if tag in ("th", "td"):
-            self.rows[-1].append("")
-        if tag in ("h1", "h2", "h3"):
-            self.headings.append(int(tag[1]))
-
-    def handle_endtag(self, tag):
-        while self._inside and self._inside.pop() != tag:
-            pass
-
-    def handle_data(self, data):
-        if not {"script", "style"} & set(self._inside):
-            self.text += data
-            if {"th", "td"} & set(self._inside):
-                self.rows[-1][-1] += data
+from tests.reporting.outline import Outline
 
 
 @pytest.fixture(scope="module")
@@ -93,13 +62,12 @@ def test_the_leaderboard_says_what_the_predictions_say(page, experiment):
     assert list(rows) == ["cnn2d", "cnn1d seed=1", "cnn1d seed=2"]
     assert rows["cnn2d"][0] == "2 of 3 (1 failed)"
     assert rows["cnn1d seed=2"] == ["0 of 1 (1 running)"] + ["no result"] * 8
-    pooled = found.configurations[1].pooled
-    pr_auc = average_precision_score(pooled.y_true, pooled.y_prob, average="macro")
-    roc_auc = roc_auc_score(pooled.y_true, pooled.y_prob, average="macro")
-    f1 = f1_score(pooled.y_true, pooled.y_prob >= 0.5, average="macro")
+    tested = found.configurations[1].tested
+    pr_auc = average_precision_score(tested.y_true, tested.y_prob, average="macro")
+    roc_auc = roc_auc_score(tested.y_true, tested.y_prob, average="macro")
+    f1 = f1_score(tested.y_true, tested.y_prob >= 0.5, average="macro")
     by_fold = [
-        roc_auc_score(part.y_true, part.y_prob, average="macro")
-        for part in (run.read_predictions() for run in found.configurations[1].runs)
+        roc_auc_score(part.y_true, part.y_prob, average="macro") for part in found.configurations[1].predictions("test")
     ]
     assert rows["cnn1d seed=1"][:2] == ["3 of 3", f"{pr_auc:.3f}"]
     assert rows["cnn1d seed=1"][3:6] == [
@@ -112,7 +80,7 @@ def test_the_leaderboard_says_what_the_predictions_say(page, experiment):
 
 def test_a_missing_data_set_is_said_where_the_subgroups_would_stand(experiment, tmp_path):
     page = write_report(experiment, output=tmp_path / "page.html", data_root=tmp_path / "gone").read_text()
-    assert f"The data set is not at {tmp_path / 'gone'}" in Outline(page).text
+    assert f"There is no readable data set at {tmp_path / 'gone'}." in Outline(page).text
 
 
 def test_what_is_not_defined_is_not_a_number(experiment, write_configuration, tmp_path):
@@ -196,7 +164,7 @@ def test_explained_ecgs_stand_with_what_speaks_against_them(explained, tmp_path)
 def test_damaged_explanations_are_said_in_a_line(explained, name, content, reason):
     for path in explained.rglob(f"interpret/{name}"):
         path.write_bytes(content)
-    with pytest.raises(DataError, match=rf"interpret/.*what interpret left is damaged \(.*{reason}"):
+    with pytest.raises(DataError, match=rf"interpret/.*this result of interpret is damaged \(.*{reason}"):
         collect_galleries(collect(explained).configurations, max_bytes=10**7)
 
 

@@ -137,7 +137,7 @@ def test_read_csv_names_the_file_and_what_is_wrong(csv_path, columns, message):
         ("ecg_id,ecg_id,patient_id,strat_fold,split\n", "column 'ecg_id' is more than once in the header"),
         (
             "ecg_id,patient_id,strat_fold,split,y_true_A,y_prob_A\n1,1,1,val,1,1,5\n",
-            "row 1 has more cells than the header has columns",
+            "not a readable CSV file: .*Expected 6 fields in line 2, saw 7",
         ),
         (
             "ecg_id,patient_id,strat_fold,split,y_true_A,y_prob_A\n1,1,1,val,1,1\n2,1,1,val,1,1,5\n",
@@ -169,7 +169,7 @@ def test_read_csv_refuses_a_missing_and_a_binary_file(tmp_path):
         read_csv(tmp_path / "net.csv")
 
 
-def test_predictions_of_whatever_origin_are_read_and_what_was_assumed_is_reported(tmp_path):
+def test_predictions_of_any_origin_are_read_and_assumptions_reported(tmp_path):
     path = tmp_path / "mine.csv"
     path.write_text("y_prob_MI,note,y_true_MI\n0.75,a,1\n0.25,b,0\n")
     found, assumptions = read_predictions(path)
@@ -209,7 +209,7 @@ def test_a_whole_file_needs_no_assumption(tmp_path):
         ("y_true_MI,y_prob_MI\n1,nan\n", "must be in \\[0, 1\\], got 'nan'"),
     ],
 )
-def test_a_table_that_holds_no_predictions_is_refused(tmp_path, content, message):
+def test_files_without_predictions_are_refused(tmp_path, content, message):
     path = tmp_path / "p.csv"
     path.write_text(content)
     with pytest.raises(DataError, match=message) as caught:
@@ -217,7 +217,7 @@ def test_a_table_that_holds_no_predictions_is_refused(tmp_path, content, message
     assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
 
 
-def test_what_the_file_states_is_kept_and_classes_are_matched_by_name(tmp_path):
+def test_columns_of_the_file_are_kept_and_classes_are_matched_by_name(tmp_path):
     path = tmp_path / "mine.csv"
     path.write_text("split,ecg_id,y_prob_CD,y_prob_MI,y_true_MI,y_true_CD\nval,7,0.1,0.9,1,0\ntest,7,0.2,0.8,1,0\n")
     found, assumptions = read_predictions(path)
@@ -231,7 +231,7 @@ def test_what_the_file_states_is_kept_and_classes_are_matched_by_name(tmp_path):
     ]
 
 
-def test_columns_that_are_ignored_are_named(tmp_path):
+def test_ignored_columns_are_reported(tmp_path):
     path = tmp_path / "mine.csv"
     write_csv(make(), path)
     change(path, model="cnn1d", **{"my note": "x"})
@@ -311,7 +311,7 @@ def test_only_whole_npy_files_of_numbers_are_read(tmp_path, kind):
         read_arrays(tmp_path / "t.npy", path, ["MI"])
 
 
-def test_an_array_that_is_missing_is_named(tmp_path):
+def test_a_missing_array_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"none\.npy: no such file"):
         read_arrays(tmp_path / "none.npy", tmp_path / "none.npy", ["MI"])
 

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from ecgcls.sweeps.plan import make_plan
+from ecgcls.sweeps.reports import list_reports
 
 CLAIM = """
 import os, sys, time
@@ -28,7 +29,8 @@ sys.stdin.read()
         (1, {"n_cores": 4}, 1, (4,)),
         (5, {"n_cores": 1}, 1, (1, 1, 1, 1, 1)),
         (5, {"n_cores": 4, "n_at_a_time": 1}, 1, (4, 4, 4, 4, 4)),
-        (5, {"n_cores": 16, "n_gpus": 1}, 5, (3, 3, 3, 3, 3)),
+        (5, {"n_cores": 16, "n_gpus": 1}, 1, (16,) * 5),  # an only GPU has one job at a time
+        (5, {"n_cores": 16, "n_gpus": 1, "n_at_a_time": 2}, 2, (8, 8, 8, 8, 16)),  # unless the user asks for more
         (5, {"n_cores": 16, "n_gpus": 4}, 4, (4, 4, 4, 4, 16)),
         (4, {"n_cores": 8, "n_threads": 1}, 4, (1, 1, 1, 1)),  # OMP_NUM_THREADS=1
     ],
@@ -60,11 +62,17 @@ def test_processes_claim_the_gpu_with_the_fewest_claims(tmp_path):
 
 
 def test_the_jobs_of_a_sweep_use_the_threads_of_its_plan(work, sweep):
-    (folder,) = sorted((work / "outputs" / ".sweeps").glob("*/plan.json"))[:1]
-    plan = json.loads(folder.read_text())
-    words = [json.loads(path.read_text()) for path in (folder.parent / "jobs").glob("*.json")]
-    assert len(words) == len(plan["threads"]) == 10
-    for word in words:
-        info = json.loads((work / word["run"] / "run.json").read_text())
-        assert info["n_threads"] == plan["threads"][word["number"]]
+    (folder,) = [
+        path.parent for path in (work / "outputs" / ".sweeps").glob("*/plan.json") if _is_of(path, "outputs/sweep/")
+    ]
+    plan = json.loads((folder / "plan.json").read_text())
+    reports = list_reports(folder)
+    assert len(reports) == len(plan["threads"]) == 10
+    for report in reports:
+        info = json.loads((work / report.run / "run.json").read_text())
+        assert info["n_threads"] == plan["threads"][report.number]
     assert "epoch 1 of" not in sweep  # progress goes to standard error
+
+
+def _is_of(plan, folder):
+    return all(report.run.startswith(folder) for report in list_reports(plan.parent))

@@ -5,15 +5,8 @@ PTB-XL has: ``ptbxl_database.csv`` (28 columns), ``scp_statements.csv``, and WFD
 ``records500/`` (format 16, 1000 per mV, so one unit is a microvolt; one folder per thousand records). Beside them are
 ``SYNTHETIC.json``, with the settings, and a README.
 
-Modules, in the order in which a record passes them:
-
-- `source`: the data set as a source of records, which writes itself on first use;
-- `plan`: which patients, statements, records and strat_folds there are, from `statements` (PTB-XL's table) and
-  `diagnosis` (which of them a patient gets); a `spec.EcgSpec` defines what one record shows;
-- `beat`: lobes, a normal and an ectopic beat; `pathology`: what the statements change in the patient's beat;
-- `rhythm`: when beats occur; `noise`: what the electrodes add;
-- `signal`: all of this together, ten seconds of the leads in `leads`;
-- `records` and `tables`: WFDB files and CSV; `write`: the whole data set, under a lock.
+A record passes `plan`, which says who has which statements, `pathology`, which changes the lobes of a `beat`, `rhythm`,
+`leads` (and their noise) and `signal`, and is written by `write`, with the `tables`. Nothing here is from a patient.
 
 Conventions: a patient's records share diagnosis, heart and strat_fold, and differ in rate, rhythm and noise. The mix of
 superclasses follows PTB-XL (NORM 44 %, MI 25, STTC 24, CD 22, HYP 12, none 2), and so do the likelihoods: 0 for form
@@ -27,7 +20,6 @@ References
 - WFDB header format: https://physionet.org/physiotools/wag/header-5.htm
 """
 
-from ecgcls.data.synthetic.source import Synthetic
-from ecgcls.data.synthetic.write import GENERATOR_VERSION, MAX_RECORDS, MIN_RECORDS, write_synthetic
+from ecgcls.data.synthetic.write import Synthetic, write_synthetic
 
-__all__ = ["GENERATOR_VERSION", "MAX_RECORDS", "MIN_RECORDS", "Synthetic", "write_synthetic"]
+__all__ = ["Synthetic", "write_synthetic"]

@@ -16,13 +16,12 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Vector = NDArray[np.float64]
+from ecgcls.data.synthetic.leads import Vector
 
 
 @dataclass
@@ -46,6 +45,10 @@ class Lobe:
         """Add (x, y, z) in mV."""
         self.vector = self.vector + np.asarray(vector)
 
+    def scale(self, gain: float) -> None:
+        """Multiply the voltage."""
+        self.vector = self.vector * gain
+
 
 @dataclass
 class Beat:
@@ -63,7 +66,7 @@ class Beat:
     def scale_qrs(self, gain: float) -> None:
         """Multiply the voltage of QRS."""
         for lobe in self.qrs.values():
-            lobe.vector = lobe.vector * gain
+            lobe.scale(gain)
 
     def stretch_qrs(self, factor: float) -> None:
         """Multiply the duration of QRS."""
@@ -86,11 +89,13 @@ def normal_beat(rng: np.random.Generator, age: float) -> Beat:
     voltage = np.exp(rng.normal(0.06 - 0.002 * (age - 45), 0.17))
     for lobe in beat.qrs.values():
         lobe.vector = turn @ lobe.vector * voltage * np.exp(rng.normal(0, 0.13))
-    half_turn = 0.5 * (turn + np.eye(3))
     t_gain = np.exp(rng.normal(0.05 - 0.003 * (age - 45), 0.25))
-    _turn(beat.st_t.values(), t_turn @ half_turn, t_gain)
+    for lobe in beat.st_t.values():
+        lobe.vector = t_turn @ (0.5 * (turn + np.eye(3))) @ lobe.vector * t_gain
     p_gain = np.exp(rng.normal(0, 0.22))
-    _turn(beat.p.values(), _rotation(rng, (5, 8, 8)), p_gain)
+    p_turn = _rotation(rng, (5, 8, 8))
+    for lobe in beat.p.values():
+        lobe.vector = p_turn @ lobe.vector * p_gain
     beat.stretch_qrs(float(np.clip(rng.normal(1.0, 0.06), 0.86, 1.13)))
     chest = np.array([0.85, 1.1, 1, 1, 1, 1]) * np.exp(np.interp(np.arange(6), [0, 2.5, 5], rng.normal(0, 0.13, 3)))
     beat.lead_gain = np.concatenate([np.exp(rng.normal(0, 0.05, 2)), chest])
@@ -134,11 +139,6 @@ def _textbook_beat(rng: np.random.Generator) -> Beat:
     }
     pr_s = float(np.clip(rng.normal(0.155, 0.016), 0.125, 0.192))
     return Beat(p, qrs, st_t, -0.046, 0.046, pr_s, t_end_ms / 1000, np.ones(8))
-
-
-def _turn(lobes: Iterable[Lobe], rotation: Vector, gain: float) -> None:
-    for lobe in lobes:
-        lobe.vector = rotation @ lobe.vector * gain
 
 
 def _rotation(rng: np.random.Generator, sd_deg: tuple[float, float, float]) -> Vector:

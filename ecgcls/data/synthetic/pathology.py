@@ -8,7 +8,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ecgcls.data.synthetic.beat import Beat, Lobe, Vector, normal_beat
+from ecgcls.data.synthetic.beat import Beat, Lobe, normal_beat
+from ecgcls.data.synthetic.leads import Vector
 from ecgcls.data.synthetic.spec import PATIENT_STREAM, EcgSpec
 
 Severity = Mapping[str, float]
@@ -35,57 +36,49 @@ def patient_beat(spec: EcgSpec, *, seed: int) -> Beat:
     """Return the patient's beat as changed by all statements; it is the same in each of the patient's records."""
     rng = np.random.default_rng([seed, PATIENT_STREAM, spec.patient_id])
     beat = normal_beat(rng, spec.age)
-    _change_voltage(beat, spec.severity)
     _change_chambers(beat, spec.severity)
     size = float(np.exp(rng.normal(0, 0.12)))
-    _block_fascicles(beat, spec.severity, size)
-    _slow_conduction(beat, spec.severity, rng)
-    _block_right_bundle(beat, spec.severity, size)
-    _block_left_bundle(beat, spec.severity, size, rng)
-    _delay_av_conduction(beat, spec.severity)
+    _slow_conduction(beat, spec.severity, size, rng)
+    _block_bundles(beat, spec.severity, size, rng)
     _infarct(beat, spec.severity, spec.infarction_stage, rng)
     _change_st_t(beat, spec.severity)
-    _make_ischemic(beat, spec.severity)
-    _change_t_and_qt(beat, spec.severity)
     _notch_qrs(beat, spec.severity, rng)
     if "AFIB" in spec.severity:
         beat.p = {}
     return beat
 
 
-def _change_voltage(beat: Beat, severity: Severity) -> None:
+def _change_chambers(beat: Beat, severity: Severity) -> None:
+    """Change the voltage, the right ventricle and the left atrium."""
+    q, t = beat.qrs, beat.st_t["t"]
     if (s := severity.get("LVH")) is not None:
-        apex, free_wall, t = beat.qrs["apex"], beat.qrs["free_wall"], beat.st_t["t"]
-        apex.vector = apex.vector * (1.30 + 0.45 * s)
-        leftward = (0.25 + 0.3 * s) * np.array([0.6, -0.2, 0.5])
-        free_wall.vector = free_wall.vector * (1.45 + 0.55 * s) + leftward
+        q["apex"].scale(1.30 + 0.45 * s)
+        q["free_wall"].scale(1.45 + 0.55 * s)
+        q["free_wall"].push((0.25 + 0.3 * s) * np.array([0.6, -0.2, 0.5]))
         beat.stretch_qrs(1.06 + 0.06 * s)
-        t.vector = t.vector * (0.85 - 0.25 * s)
+        t.scale(0.85 - 0.25 * s)
     if (s := severity.get("VCLVH")) is not None:
         beat.scale_qrs(1.22 + 0.25 * s)
     if (s := severity.get("LVOLT")) is not None:
         beat.scale_qrs(0.50 - 0.15 * s)
-        beat.st_t["t"].vector = beat.st_t["t"].vector * 0.65
-
-
-def _change_chambers(beat: Beat, severity: Severity) -> None:
-    """Right ventricle and left atrium."""
+        t.scale(0.65)
     if (s := severity.get("RVH")) is not None:
-        q = beat.qrs
         q["septum"].push((0.05, 0.05, -0.15))
         q["apex"].vector = np.array([0.25 - 0.2 * s, 0.45, -0.35 - 0.2 * s])
         q["free_wall"].vector = np.array([-0.30 - 0.20 * s, 0.35, -0.42 - 0.25 * s])
         q["base"].vector = np.array([-0.50 - 0.2 * s, 0.0, 0.15])
-        beat.st_t["t"].push((0.12, 0.02, 0.22 + 0.12 * s))
+        t.push((0.12, 0.02, 0.22 + 0.12 * s))
         beat.st_t["late_st"].push((0.0, 0.0, 0.05))
     if (s := severity.get("LAO/LAE")) is not None:
         left = beat.p["left_atrium"]
         left.at_s += 0.016 + 0.016 * s
-        left.vector = left.vector * (1.15 + 0.3 * s) + (0.02, 0.01, 0.045 + 0.035 * s)
+        left.scale(1.15 + 0.3 * s)
+        left.push((0.02, 0.01, 0.045 + 0.035 * s))
         beat.pr_s += 0.015
 
 
-def _block_fascicles(beat: Beat, severity: Severity, size: float) -> None:
+def _slow_conduction(beat: Beat, severity: Severity, size: float, rng: np.random.Generator) -> None:
+    """Block fascicles, slow the ventricles, delay the AV node."""
     q = beat.qrs
     if (s := severity.get("LAFB")) is not None:
         q["septum"].vector = size * np.array([-0.16, 0.26, -0.12])
@@ -99,38 +92,34 @@ def _block_fascicles(beat: Beat, severity: Severity, size: float) -> None:
         q["free_wall"].vector = size * np.array([-0.14 - 0.12 * s, 0.85 + 0.2 * s, 0.46])
         q["base"].vector = size * np.array([-0.42 - 0.1 * s, 0.28, 0.22])
         beat.stretch_qrs(1.06)
-
-
-def _slow_conduction(beat: Beat, severity: Severity, rng: np.random.Generator) -> None:
     if (s := severity.get("IVCD")) is not None:
         beat.stretch_qrs(1.24 + 0.16 * s)
-        slur = Lobe.from_ms(34, 13, (0.25, 0.12, 0.2))
-        slur.vector = slur.vector * rng.uniform(0.7, 1.3)
-        beat.qrs["slur"] = slur
+        q["slur"] = Lobe.from_ms(34, 13, (0.25, 0.12, 0.2))
+        q["slur"].scale(rng.uniform(0.7, 1.3))
         beat.j_s += 0.010
+    if (s := severity.get("LPR")) is not None:
+        beat.pr_s = 0.206 + 0.018 * s
+    if (s := severity.get("1AVB")) is not None:
+        beat.pr_s = 0.222 + 0.088 * s
 
 
-def _block_right_bundle(beat: Beat, severity: Severity, size: float) -> None:
-    """Delay the right ventricle: r' to the right and front, without left forces that hide it."""
+def _block_bundles(beat: Beat, severity: Severity, size: float, rng: np.random.Generator) -> None:
+    """Delay the right ventricle: r' to the right and front. Or let QRS go slowly from right to left, ST-T back."""
     q = beat.qrs
     if (s := severity.get("IRBBB")) is not None:
-        q["base"].vector = q["base"].vector * 0.5
+        q["base"].scale(0.5)
         q["r_prime"] = Lobe.from_ms(38 + 3 * s, 9 + s, (-0.24 - 0.13 * s, -0.05, -0.38 - 0.16 * s))
-        q["r_prime"].vector = q["r_prime"].vector * size
+        q["r_prime"].scale(size)
         beat.j_s = max(beat.j_s, 0.060)
     if (s := severity.get("CRBBB")) is not None:
-        q["free_wall"].vector = q["free_wall"].vector * 0.8
-        q["base"].vector = q["base"].vector * 0.3
+        q["free_wall"].scale(0.8)
+        q["base"].scale(0.3)
         r_prime = (-0.42 - 0.12 * s, -0.06, -0.62 - 0.25 * s)
         q["r_prime"] = Lobe.from_ms(50 + 8 * s, 14 + 3 * s, r_prime, 17 + 3 * s)
-        q["r_prime"].vector = q["r_prime"].vector * size
+        q["r_prime"].scale(size)
         beat.j_s = max(beat.j_s, 0.094 + 0.014 * s)
         beat.st_t["t"].push((0.06, 0.0, 0.20))
         beat.st_t["late_st"].push((0.02, 0.0, 0.06))
-
-
-def _block_left_bundle(beat: Beat, severity: Severity, size: float, rng: np.random.Generator) -> None:
-    """Let QRS go slowly from right to left, and ST-T the other way."""
     if (s := severity.get("CLBBB")) is not None:
         y = rng.uniform(-0.35, 0.30)
         gain = size * float(np.exp(rng.normal(0, 0.12)))
@@ -145,13 +134,6 @@ def _block_left_bundle(beat: Beat, severity: Severity, size: float, rng: np.rand
         beat.st_t["early_st"].vector = gain * np.array([-0.07, -0.1 * y, -0.16])
         beat.st_t["late_st"].vector = gain * np.array([-0.12, -0.15 * y, -0.16])
         beat.st_t["t"].vector = gain * np.array([-0.26, -0.3 * y, -0.34])
-
-
-def _delay_av_conduction(beat: Beat, severity: Severity) -> None:
-    if (s := severity.get("LPR")) is not None:
-        beat.pr_s = 0.206 + 0.018 * s
-    if (s := severity.get("1AVB")) is not None:
-        beat.pr_s = 0.222 + 0.088 * s
 
 
 def _infarct(beat: Beat, severity: Severity, stage: int, rng: np.random.Generator) -> None:
@@ -170,7 +152,8 @@ def _infarct(beat: Beat, severity: Severity, stage: int, rng: np.random.Generato
     if (s := severity.get("INJAS")) is not None:
         beat.st_t["early_st"].push((0.0, 0.02, 0.10 + 0.07 * s))
         beat.st_t["late_st"].push((0.0, 0.02, 0.14 + 0.09 * s))
-        beat.st_t["t"].vector = beat.st_t["t"].vector * 0.8 + (0.0, 0.0, 0.10)
+        beat.st_t["t"].scale(0.8)
+        beat.st_t["t"].push((0.0, 0.0, 0.10))
 
 
 def _add_q_wave(beat: Beat, away: Vector, size: float, width_s: float, *, loss: float) -> None:
@@ -211,27 +194,21 @@ def _scar_st_t(beat: Beat, to_scar: Vector, extent: float, stage: int, rng: np.r
 def _change_st_t(beat: Beat, severity: Severity) -> None:
     early, late, t = beat.st_t["early_st"], beat.st_t["late_st"], beat.st_t["t"]
     if (s := severity.get("NDT")) is not None:
-        t.vector = t.vector * (0.34 - 0.30 * s) - 0.05 * s * _LATERAL
-        late.vector = late.vector * 0.4
+        t.scale(0.34 - 0.30 * s)
+        t.push(-0.05 * s * _LATERAL)
+        late.scale(0.4)
     if (s := severity.get("NST_")) is not None:
         early.push(-(0.045 + 0.045 * s) * _LATERAL)
         late.push(-(0.060 + 0.050 * s) * _LATERAL)
-        t.vector = t.vector * 0.75
-
-
-def _make_ischemic(beat: Beat, severity: Severity) -> None:
-    early, late, t = beat.st_t["early_st"], beat.st_t["late_st"], beat.st_t["t"]
+        t.scale(0.75)
     for name, target in _ISCHEMIC_T.items():
         if (s := severity.get(name)) is not None:
-            t.vector = t.vector * (0.15 - 0.15 * s) + (0.5 + 0.5 * s) * np.array(target)
+            t.scale(0.15 - 0.15 * s)
+            t.push((0.5 + 0.5 * s) * np.array(target))
             depression = (0.05 + 0.07 * s) if name == "ISC_" else (0.02 + 0.03 * s)
             late.vector = 0.3 * late.vector + depression / 0.35 * np.array(target)
             early.push(0.6 * depression / 0.35 * np.array(target))
             t.rise_s = 0.042
-
-
-def _change_t_and_qt(beat: Beat, severity: Severity) -> None:
-    early, late, t = beat.st_t["early_st"], beat.st_t["late_st"], beat.st_t["t"]
     if (s := severity.get("STD_")) is not None:
         early.push(-(0.07 + 0.05 * s) * _LATERAL)
         late.push(-(0.09 + 0.06 * s) * _LATERAL)

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgcls.data.synthetic.beat import Vector
-from ecgcls.data.synthetic.leads import DOWER
+from ecgcls.data.synthetic.leads import DOWER, Vector
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,6 @@
-"""Ten seconds of a 12-lead ECG from a list of statements.
+"""Ten seconds of a 12-lead ECG that a cardiologist would read as SCP-ECG statements say, at 100 or 500 Hz.
 
-Task: turn SCP-ECG statements with their severity (``{'IMI': 0.7, 'SBRAD': 0.4}``) into an ECG that a cardiologist would
-read that way, at 100 or 500 Hz. Nothing here is from a patient. `pathology` makes the patient's beat, `rhythm` places
-it in time, `leads.DOWER` projects it, `noise` is added.
+`pathology` makes the patient's beat, `rhythm` places it in time, `leads.DOWER` projects it, noise is added.
 """
 
 from typing import Literal
@@ -10,9 +8,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgcls.data.synthetic.beat import Beat, Vector, ectopic_beat
-from ecgcls.data.synthetic.leads import DOWER, complete_leads
-from ecgcls.data.synthetic.noise import draw_noise
+from ecgcls.data.synthetic.beat import Beat, ectopic_beat
+from ecgcls.data.synthetic.leads import DOWER, Vector, complete_leads, draw_noise
 from ecgcls.data.synthetic.pathology import patient_beat
 from ecgcls.data.synthetic.rhythm import draw_rhythm, fibrillation
 from ecgcls.data.synthetic.spec import DURATION_S, RECORD_STREAM, EcgSpec
@@ -21,21 +18,9 @@ _MARGIN_S = 2  # before and after the record, for beats that reach into it
 
 
 def simulate_ecg(spec: EcgSpec, *, seed: int, sampling_rate_hz: Literal[100, 500]) -> NDArray[np.int16]:
-    """Simulate ten seconds of a 12-lead ECG.
+    """Simulate ten seconds of a 12-lead ECG, (sample, lead) in microvolt, leads as in `leads.LEADS`.
 
-    Parameters
-    ----------
-    spec
-        What it shows.
-    seed
-        0 or more; seeds the generators, together with ``spec.patient_id`` and ``spec.ecg_id``.
-    sampling_rate_hz
-        100 and 500 give the same ECG.
-
-    Returns
-    -------
-    numpy.ndarray
-        (sample, lead) in microvolt, leads as in `leads.LEADS`.
+    Generators are seeded by `seed` (0 or more), the patient_id and the ecg_id; 100 and 500 Hz give the same ECG.
 
     Examples
     --------
@@ -57,8 +42,7 @@ def simulate_ecg(spec: EcgSpec, *, seed: int, sampling_rate_hz: Literal[100, 500
     premature = ectopic_beat(rng, beat.lead_gain)  # drawn whether or not it occurs
     for each, here in ((beat, ~rhythm.ectopic), (premature, rhythm.ectopic)):
         if here.any():
-            r_s, rr_s = rhythm.r_s[here], rhythm.rr_before_s[here]
-            _add_beats(padded_mv, each, r_s, rr_s, gain[here], sampling_rate_hz)
+            _add_beats(padded_mv, each, rhythm.r_s[here], rhythm.rr_before_s[here], gain[here], sampling_rate_hz)
     leads_mv = padded_mv[:, margin : margin + n_samples]
     t_s = np.arange(n_samples) / sampling_rate_hz
     if "AFIB" in spec.severity:

@@ -16,27 +16,14 @@ PLAN_STREAM, PATIENT_STREAM, RECORD_STREAM, FAST_NOISE_STREAM = range(4)
 class EcgSpec:
     """What one record shows; with the seed it determines every sample.
 
-    Parameters
-    ----------
-    ecg_id, patient_id
-        Records of one patient share the heart's geometry, not rate and noise.
-    age
-        Years.
-    severity
-        SCP-ECG statement to severity in 0..1 (0 is subtle, never absent).
-    infarction_stage
-        1 acute (ST elevation), 2 subacute (T inversion), 3 old (Q waves alone, or nearly).
-    drift_electrode, burst_electrode
-        Position in `leads.ELECTRODES` of the electrode with baseline wander or a burst of muscle noise; None: no such.
-    static_noise
-        Whether muscle noise and mains hum are strong in every electrode.
+    Records of one patient share the heart's geometry, not rate and noise.
     """
 
     ecg_id: int
     patient_id: int
-    age: float
-    severity: Mapping[str, float] = field(default_factory=dict)
-    infarction_stage: int = 3
-    drift_electrode: int | None = None
-    burst_electrode: int | None = None
-    static_noise: bool = False
+    age: float  # years
+    severity: Mapping[str, float] = field(default_factory=dict)  # by SCP-ECG statement, 0..1: 0 is subtle, not absent
+    infarction_stage: int = 3  # 1 acute (ST elevation), 2 subacute (T inversion), 3 old (Q waves alone, or nearly)
+    drift_electrode: int | None = None  # position in `leads.ELECTRODES` of the one with baseline wander
+    burst_electrode: int | None = None  # the same for a burst of muscle noise
+    static_noise: bool = False  # strong muscle noise and mains hum in every electrode

@@ -1,16 +1,22 @@
-"""The two tables of the data set, ``ptbxl_database.csv`` and ``scp_statements.csv``, with PTB-XL's columns."""
+"""The two tables of the data set: ``ptbxl_database.csv``, and ``scp_statements.csv``, which is in this folder.
+
+They have PTB-XL's columns; the statements are a selection of PTB-XL's.
+"""
 
 import csv
 import io
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 
 from ecgcls.data.synthetic.leads import ELECTRODES
 from ecgcls.data.synthetic.plan import PlannedRecord
-from ecgcls.data.synthetic.records import name_record
 from ecgcls.data.synthetic.signal import frontal_axis_deg
 from ecgcls.data.synthetic.spec import PLAN_STREAM, EcgSpec
-from ecgcls.data.synthetic.statements import STATEMENTS
+
+STATEMENTS_PATH = Path(__file__).with_name("scp_statements.csv")
+"""The table of the statements that the simulated ECGs can have."""
 
 # fmt: off
 _COLUMNS = (
@@ -20,16 +26,18 @@ _COLUMNS = (
     "burst_noise", "electrodes_problems", "extra_beats", "pacemaker", "strat_fold", "filename_lr",
     "filename_hr",
 )
-_STATEMENT_COLUMNS = (
-    "", "description", "diagnostic", "form", "rhythm", "diagnostic_class", "diagnostic_subclass",
-    "Statement Category", "SCP-ECG Statement Description", "AHA code", "aECG REFID", "CDISC Code",
-    "DICOM Code",
-)
 # fmt: on
 _LEADS_OF_LIMB = {"RA": "I,II,AVR", "LA": "I,III,AVL", "LL": "II,III,AVF"}
 _LIKELIHOODS, _LIKELIHOOD_EDGES = (15.0, 35.0, 50.0, 80.0, 100.0), (-0.1, -0.03, 0.08, 0.2)
 _AXES = ("ARAD", "ALAD", "LAD", "AXL", "MID", "AXR", "RAD", "ARAD")
 _AXIS_EDGES_DEG = (-120, -30, 0, 30, 75, 95, 120)
+
+
+@cache
+def read_statements() -> dict[str, dict[str, str]]:
+    """Return the rows of ``scp_statements.csv`` by statement."""
+    with STATEMENTS_PATH.open(newline="", encoding="utf-8") as file:
+        return {row[""]: row for row in csv.DictReader(file)}
 
 
 def format_database(records: list[PlannedRecord], seed: int) -> str:
@@ -41,35 +49,15 @@ def format_database(records: list[PlannedRecord], seed: int) -> str:
     return text.getvalue()
 
 
-def format_statements() -> str:
-    """Return the text of ``scp_statements.csv``, one line per statement."""
-    text = io.StringIO()
-    table = csv.DictWriter(text, _STATEMENT_COLUMNS, restval="", lineterminator="\n")
-    table.writeheader()
-    for name, statement in STATEMENTS.items():
-        table.writerow(
-            {
-                "": name,
-                "description": statement.description,
-                "diagnostic": "1.0" if "D" in statement.kinds else "",
-                "form": "1.0" if "F" in statement.kinds else "",
-                "rhythm": "1.0" if "R" in statement.kinds else "",
-                "diagnostic_class": statement.superclass,
-                "diagnostic_subclass": statement.subclass,
-                "Statement Category": statement.category,
-                "SCP-ECG Statement Description": statement.description,
-            }
-        )
-    return text.getvalue()
-
-
 def _describe(record: PlannedRecord, seed: int) -> dict[str, object]:
     """Return one row of the database; columns that are not listed stay empty. Listed in the order of the draws."""
     spec = record.spec
     rng = np.random.default_rng([seed, PLAN_STREAM, spec.ecg_id])
-    names = sorted(spec.severity, key=lambda name: "DFR".index(STATEMENTS[name].kinds[0]))
+    statements = {name: read_statements()[name] for name in spec.severity}
+    kinds = ("diagnostic", "form", "rhythm")
+    names = sorted(statements, key=lambda name: [statements[name][kind] for kind in kinds].index("1.0"))
     codes = {name: _draw_likelihood(name, spec.severity[name], rng) for name in names}
-    infarcted = any(STATEMENTS[name].superclass == "MI" and name != "INJAS" for name in names)
+    infarcted = any(row["diagnostic_class"] == "MI" and name != "INJAS" for name, row in statements.items())
     stadium = ["unknown", "Stadium " + "I" * spec.infarction_stage][int(rng.random() < 0.6)]
     height_cm, weight_kg = rng.normal(174 - 11 * record.sex, 7), rng.normal(79 - 11 * record.sex, 12)
     return {
@@ -83,7 +71,7 @@ def _describe(record: PlannedRecord, seed: int) -> dict[str, object]:
         "site": float(rng.integers(4)),
         "device": "SYNTHETIC",
         "recording_date": record.recorded.strftime("%Y-%m-%d %H:%M:%S"),
-        "report": _report(names),
+        "report": "synthetic: " + ". ".join(statements[name]["description"].lower() for name in reversed(names)) + ".",
         "scp_codes": repr(codes),
         "heart_axis": _name_axis(spec, seed) if rng.random() < 0.6 else "",
         "infarction_stadium1": stadium if infarcted else "",
@@ -93,7 +81,7 @@ def _describe(record: PlannedRecord, seed: int) -> dict[str, object]:
         "validated_by_human": bool(rng.random() < 0.74),
         "baseline_drift": "" if spec.drift_electrode is None else f" , {_name_leads(spec.drift_electrode)}",
         "static_noise": " , alles,  " if spec.static_noise else "",
-        "burst_noise": "" if spec.burst_electrode is None else _name_leads(spec.burst_electrode),
+        "burst_noise": _name_leads(spec.burst_electrode),
         "extra_beats": "VES" if "PVC" in codes else "",
         "strat_fold": record.patient.strat_fold,
         "filename_lr": name_record(spec.ecg_id, 100),
@@ -101,9 +89,15 @@ def _describe(record: PlannedRecord, seed: int) -> dict[str, object]:
     }
 
 
+def name_record(ecg_id: int, sampling_rate_hz: int) -> str:
+    """Return a record's path below the data set's folder, without an extension: records100/01000/01234_lr."""
+    suffix = "lr" if sampling_rate_hz == 100 else "hr"
+    return f"records{sampling_rate_hz}/{ecg_id // 1000 * 1000:05d}/{ecg_id:05d}_{suffix}"
+
+
 def _draw_likelihood(name: str, severity: float, rng: np.random.Generator) -> float:
     """Draw a likelihood: 0 for form and rhythm, as in PTB-XL; else 15 to 100, lower if the change is subtle."""
-    if "D" not in STATEMENTS[name].kinds:
+    if not read_statements()[name]["diagnostic"]:
         return 0.0
     seen = severity + rng.normal(0, 0.15)
     if name == "NORM":  # has no severity; PTB-XL gives it 100, or 80
@@ -111,15 +105,10 @@ def _draw_likelihood(name: str, severity: float, rng: np.random.Generator) -> fl
     return _LIKELIHOODS[int(np.searchsorted(_LIKELIHOOD_EDGES, seen))]
 
 
-def _report(names: list[str]) -> str:
-    return "synthetic: " + ". ".join(STATEMENTS[name].description.lower() for name in reversed(names)) + "."
-
-
 def _name_axis(spec: EcgSpec, seed: int) -> str:
     return _AXES[int(np.searchsorted(_AXIS_EDGES_DEG, frontal_axis_deg(spec, seed=seed)))]
 
 
-def _name_leads(electrode: int) -> str:
+def _name_leads(electrode: int | None) -> str:
     """Return the leads in which PTB-XL would note the noise of this electrode."""
-    name = ELECTRODES[electrode]
-    return _LEADS_OF_LIMB.get(name, name)
+    return "" if electrode is None else _LEADS_OF_LIMB.get(ELECTRODES[electrode], ELECTRODES[electrode])

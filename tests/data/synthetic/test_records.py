@@ -7,8 +7,8 @@ import wfdb
 
 from ecgcls.data.synthetic.leads import LEADS
 from ecgcls.data.synthetic.plan import plan_records
-from ecgcls.data.synthetic.records import name_record
 from ecgcls.data.synthetic.signal import simulate_ecg
+from ecgcls.data.synthetic.tables import name_record
 
 
 def read_uv(root: Path, ecg_id: int, rate: int) -> np.ndarray:

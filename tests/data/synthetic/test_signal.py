@@ -12,7 +12,7 @@ import wfdb.processing
 from ecgcls.data.synthetic.leads import LEADS
 from ecgcls.data.synthetic.signal import frontal_axis_deg, simulate_ecg
 from ecgcls.data.synthetic.spec import EcgSpec
-from ecgcls.data.synthetic.statements import STATEMENTS
+from ecgcls.data.synthetic.tables import read_statements
 
 
 @cache
@@ -296,7 +296,7 @@ def test_ectopic_beats_are_early_large_wide_and_followed_by_a_pause():
         assert np.diff(r_peaks(ecg)).max() < 1.2 * np.median(np.diff(r_peaks(ecg)))
 
 
-@pytest.mark.parametrize("statement", sorted(set(STATEMENTS) - {"NORM", "SR"}))
+@pytest.mark.parametrize("statement", sorted(set(read_statements()) - {"NORM", "SR"}))
 def test_every_statement_changes_the_signal(statement):
     """Even at the lowest severity, and more at the highest."""
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from ecgcls.data.synthetic.plan import plan_records
-from ecgcls.data.synthetic.tables import format_database, format_statements
+from ecgcls.data.synthetic.tables import STATEMENTS_PATH, format_database
 
 SUPERCLASSES = ["NORM", "MI", "STTC", "CD", "HYP"]
 PTBXL_COLUMNS = (
@@ -56,7 +56,7 @@ def test_tables_have_the_layout_of_ptbxl(root):
 def test_mix_of_superclasses_patients_and_folds_is_that_of_ptbxl(tmp_path):
     records = plan_records(4000, 3)
     (tmp_path / "ptbxl_database.csv").write_text(format_database(records, 3))
-    (tmp_path / "scp_statements.csv").write_text(format_statements())
+    (tmp_path / "scp_statements.csv").write_text(STATEMENTS_PATH.read_text())
     database, statements = read(tmp_path)
     planned = [set(record.patient.superclasses) for record in records]
     assert [{name for name in SUPERCLASSES if row[name]} for _, row in database.iterrows()] == planned

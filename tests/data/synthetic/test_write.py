@@ -75,7 +75,7 @@ def test_other_synthetic_ecgs_are_never_overwritten(root, tmp_path, change, expe
         target = tmp_path
         note = {"n_records": 60, "seed": 0, "generator_version": 0}
         (tmp_path / "SYNTHETIC.json").write_text(json.dumps(note))
-    with pytest.raises(ConfigError, match=rf"n_records=60, seed=0.*asked for .*{expected}.*delete"):
+    with pytest.raises(ConfigError, match=rf"n_records=60, seed=0.*expected .*{expected}.*delete"):
         write_synthetic(target, sampling_rate_hz=100, show_progress=False, **wanted)
     assert files(root) == before
 
