@@ -3,23 +3,16 @@
 A tracker is a second place to look at a run; nothing is read back from it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from filelock import FileLock
 from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
 from ecgcls.errors import ConfigError
-from ecgcls.training.fitters import NetFitter
-
-if TYPE_CHECKING:
-    from ecgcls.jobs.build import Job
-    from ecgcls.runs.info import RunInfo
+from ecgcls.runs.info import RunInfo
 
 _RUN_ID = "ecgcls.tracking_id"  # an MLflow tag
 _PACKAGES = {"TensorBoardLogger": "tensorboard", "MLFlowLogger": "mlflow", "WandbLogger": "wandb"}
@@ -35,49 +28,39 @@ def check_installed(trackers: Mapping[str, Callable[..., Logger]]) -> None:
             )
 
 
-@dataclass(frozen=True)
-class Tracking:
-    """The open trackers of a run, and the parts (``val``, ``test``) whose scores they are given."""
-
-    loggers: Sequence[Logger]
-    parts: tuple[str, ...]
-    fitter: Any
-
-    def log_results(self, scores: Mapping[str, Any], figures: Sequence[Path]) -> None:
-        """Log the final scores of ``metrics.json`` as ``scored/<part>/<metric>``, and the figures."""
-        step = self.fitter.trainer.global_step if isinstance(self.fitter, NetFitter) else 0
-        flat = {
-            f"scored/{part}/{name}": float(value)
-            for part in self.parts
-            for name, value in scores[part]["overall"].items()
-            if isinstance(value, int | float)
-        }
-        for logger in self.loggers:
-            logger.log_metrics(flat, step=step)
-            for path in figures if "test" in self.parts else ():
-                _log_figure(logger, path, step=step)
-            logger.finalize("success")
-            if isinstance(logger, WandbLogger):
-                logger.experiment.finish()  # the next run of this process is another run there
-
-
-def open_trackers(job: Job, info: RunInfo) -> Tracking:
-    """Open the trackers of a run and log its settings; a run that is resumed is resumed in its trackers too.
-
-    A trial of a search gives them its validation scores alone.
-    """
+def open_trackers(
+    trackers: Mapping[str, Callable[..., Logger]], info: RunInfo, folder: Path, *, output_dir: Path
+) -> list[Logger]:
+    """Open the trackers of the run in a folder; a run that is resumed is resumed in its trackers too."""
     title = ", ".join(part for part in (info.model, info.variant, f"fold {info.fold}", f"seed {info.seed}") if part)
-    loggers = [
-        _open_mlflow(make, job.output_dir, title=title, tracking_id=info.tracking_id)
+    return [
+        _open_mlflow(make, output_dir, title=title, tracking_id=info.tracking_id)
         if _name_class(make) == "MLFlowLogger"
-        else _open(make, job.run.path, title=title, info=info)
-        for make in job.trackers.values()
+        else _open(make, folder, title=title, info=info)
+        for make in trackers.values()
     ]
-    if isinstance(job.fitter, NetFitter):
-        job.fitter.trainer.loggers = loggers
+
+
+def log_results(
+    loggers: Sequence[Logger], scores: Mapping[str, Any], *, parts: Sequence[str], figures: Sequence[Path], step: int
+) -> None:
+    """Log the final scores of some parts of ``metrics.json``, as ``scored/<part>/<metric>``, and figures.
+
+    `step` is the optimizer's last step, where they are shown.
+    """
+    flat = {
+        f"scored/{part}/{name}": float(value)
+        for part in parts
+        for name, value in scores[part]["overall"].items()
+        if isinstance(value, int | float)
+    }
     for logger in loggers:
-        logger.log_hyperparams({**job.identity, "experiment": info.experiment, "run_dir": str(job.run.path)})
-    return Tracking(loggers, ("val",) if job.is_trial else ("val", "test"), job.fitter)
+        logger.log_metrics(flat, step=step)
+        for path in figures:
+            _log_figure(logger, path, step=step)
+        logger.finalize("success")
+        if isinstance(logger, WandbLogger):
+            logger.experiment.finish()  # the next run of this process is another run there
 
 
 def _name_class(make: Any) -> str:

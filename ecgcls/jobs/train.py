@@ -23,11 +23,11 @@ from ecgcls.figures.style import save_figure
 from ecgcls.jobs.build import Job
 from ecgcls.jobs.logs import EarlyLog, errors_only
 from ecgcls.jobs.results import write_results
-from ecgcls.jobs.track import Tracking, open_trackers
+from ecgcls.jobs.track import log_results, open_trackers
 from ecgcls.runs.directory import RunDirectory
 from ecgcls.runs.info import RunInfo
 from ecgcls.runs.leaks import check_standardizer, describe_checks, log_official_test
-from ecgcls.training.fitters import NetFitter, Predicted
+from ecgcls.training.fitters import Predicted
 from ecgcls.training.memory import keep_freed_memory
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,11 @@ def train(job: Job, early: EarlyLog) -> None:
             return  # another process has finished it meanwhile
         ongoing = _Ongoing(run, _start(job))
         with early.written_to(run.path / "run.log"), ongoing.recorded():
-            tracking = open_trackers(job, ongoing.info)
+            loggers = open_trackers(job.trackers, ongoing.info, run.path, output_dir=job.output_dir)
+            for logger in loggers:
+                settings = {"experiment": ongoing.info.experiment, "run_dir": str(run.path)}
+                logger.log_hyperparams({**job.identity, **settings})
+            job.fitter.attach(loggers)
             with ongoing.timed("fit"):
                 history = job.fitter.fit(job.data, run.path, resume=True)
             run.write_history(history)
@@ -61,7 +65,10 @@ def train(job: Job, early: EarlyLog) -> None:
             ongoing.update(n_epochs=len(history), n_parameters=job.fitter.n_parameters, **job.fitter.describe(run.path))
             check_standardizer(ongoing.info.standardized_on, ongoing.info)
             with ongoing.timed("score"):
-                _score(job, ongoing, tracking)
+                _score(job, ongoing)
+            shown = [] if job.is_trial else sorted((run.path / "figures").glob("*.png"))
+            parts = ("val",) if job.is_trial else ("val", "test")  # a search must not see test scores
+            log_results(loggers, run.read_metrics(), parts=parts, figures=shown, step=job.fitter.n_steps)
 
 
 def tabulate(predicted: Predicted, job: Job) -> Predictions:
@@ -103,13 +110,12 @@ def _start(job: Job) -> RunInfo:
 
 def _take_part(job: Job) -> None:
     """Do this process's share of a net that several processes train; the first one writes."""
-    if isinstance(job.fitter, NetFitter):
-        job.fitter.trainer.loggers = [DummyLogger() for _ in job.trackers]
-        job.fitter.fit(job.data, job.run.path, resume=not job.overwrite)
-        job.fitter.predict(job.data, job.run.path)
+    job.fitter.attach([DummyLogger() for _ in job.trackers])
+    job.fitter.fit(job.data, job.run.path, resume=not job.overwrite)
+    job.fitter.predict(job.data, job.run.path)
 
 
-def _score(job: Job, ongoing: "_Ongoing", tracking: Tracking) -> None:
+def _score(job: Job, ongoing: "_Ongoing") -> None:
     """Recalibrate, choose thresholds, score and draw."""
     run, info = job.run, ongoing.info
     settings, uncalibrated = info.evaluation, run.read_predictions(is_calibrated=False)
@@ -149,7 +155,6 @@ def _score(job: Job, ongoing: "_Ongoing", tracking: Tracking) -> None:
     )
     checks = describe_checks(info, learned_on=decisions.records_sha256)
     ongoing.update(leakage=checks | {"official_test_fold": official})
-    tracking.log_results(run.read_metrics(), sorted((run.path / "figures").glob("*.png")))
 
 
 @dataclass

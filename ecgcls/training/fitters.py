@@ -1,7 +1,7 @@
 """Two ways to fit, with one shape: a net with Lightning, a baseline in closed form."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -11,6 +11,7 @@ import pandas as pd
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from ecgcls.data.folds import PARTS
@@ -40,6 +41,13 @@ class Fitter(Protocol):
     def n_parameters(self) -> int:
         """Trainable parameters, or fitted numbers."""
 
+    @property
+    def n_steps(self) -> int:
+        """Steps of the optimizer so far; 0 without one."""
+
+    def attach(self, loggers: Sequence[Logger]) -> None:
+        """Have every epoch logged by these."""
+
     def fit(self, data: ECGDataModule, folder: Path, *, resume: bool) -> pd.DataFrame:
         """Fit, from the last epoch in the folder where `resume`; return losses and metrics, one row per epoch."""
 
@@ -62,6 +70,15 @@ class NetFitter:
     def n_parameters(self) -> int:
         """Parameters of the net."""
         return sum(parameter.numel() for parameter in self.classifier.net.parameters())
+
+    @property
+    def n_steps(self) -> int:
+        """Steps of the optimizer so far."""
+        return self.trainer.global_step
+
+    def attach(self, loggers: Sequence[Logger]) -> None:
+        """Have every epoch logged by these."""
+        self.trainer.loggers = list(loggers)
 
     def fit(self, data: ECGDataModule, folder: Path, *, resume: bool) -> pd.DataFrame:
         """Train; what only Lightning finds wrong, or a training without an epoch worth keeping, is a `ConfigError`."""
@@ -116,11 +133,15 @@ class BaselineFitter:
 
     baseline: MetadataBaseline
     kind: Literal["baseline"] = "baseline"
+    n_steps: int = 0
 
     @property
     def n_parameters(self) -> int:
         """Fitted numbers."""
         return self.baseline.n_parameters
+
+    def attach(self, loggers: Sequence[Logger]) -> None:
+        """Log nothing: there are no epochs."""
 
     def fit(self, data: ECGDataModule, folder: Path, *, resume: bool) -> pd.DataFrame:
         """Fit; the history has one epoch."""
