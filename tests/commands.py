@@ -79,9 +79,6 @@ class Started:
         """Of its process."""
         return self._process.pid or 0
 
-    def send(self, signal_number: int) -> None:
-        """Send it a signal."""
-        os.kill(self.pid, signal_number)
 
     def wait(self) -> Done:
         """Wait for its end."""
