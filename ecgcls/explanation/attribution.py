@@ -1,7 +1,7 @@
 """How much each sample of each lead counts for the logit of one class.
 
-Task: a net takes ECGs in mV and returns logits; for one class of each record, give every sample of every lead a number.
-Captum computes them; what is added here is what an ECG needs:
+Task: for one class of each record, give every sample of every lead a number. Captum computes them; what is added here
+is what an ECG needs:
 
 - The baseline is each lead's mean over the training set, not 0 mV.
 - What is explained is the logit, not the probability: a sigmoid flattens where the net is sure.
@@ -24,8 +24,7 @@ from numpy.typing import NDArray
 
 from ecgcls.errors import ConfigError
 from ecgcls.explanation import grad_cam, gradients, occlusion
-from ecgcls.explanation.method import Method, MethodSettings
-from ecgcls.explanation.query import BATCH_SIZE, Query
+from ecgcls.explanation.method import BATCH_SIZE, Method, MethodSettings, Query
 
 METHODS: dict[str, Method] = {
     method.name: method for method in (*gradients.METHODS, *grad_cam.METHODS, *occlusion.METHODS)
@@ -58,32 +57,16 @@ class Attribution:
 
 
 def get_method(name: str) -> Method:
-    """Return the method of this name.
-
-    Raises
-    ------
-    ConfigError
-        There is none; the message lists the methods.
-
-    Examples
-    --------
-    >>> get_method("occlusion").unit
-    'logit'
-    """
+    """Return the method of this name; a ConfigError lists the names there are."""
     if name not in METHODS:
-        near = difflib.get_close_matches(name, METHODS, n=3)
-        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        near = " or ".join(difflib.get_close_matches(name, METHODS, n=3))
+        hint = f"; did you mean {near}?" if near else ""
         raise ConfigError(f"method: there is no {name!r}{hint} (the methods are {', '.join(METHODS)})")
     return METHODS[name]
 
 
 def choose_methods(names: Sequence[str]) -> tuple[str, ...]:
     """Check the names of methods and return each once; ``all`` alone stands for every method.
-
-    Raises
-    ------
-    ConfigError
-        One of them does not exist, or there is no name.
 
     Examples
     --------
@@ -103,7 +86,7 @@ def attribute(query: Query, method: str, settings: MethodSettings = MethodSettin
     Raises
     ------
     ConfigError
-        There is no such method, a setting does not fit the records, or Grad-CAM cannot be brought back to the leads.
+        There is no such method, an occlusion window does not fit the records, or Grad-CAM finds no layer it can use.
     """
     explain = get_method(method).explain
     parts = list(query.split(BATCH_SIZE))

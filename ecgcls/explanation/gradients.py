@@ -13,10 +13,8 @@ from contextlib import contextmanager
 
 import torch
 from captum.attr import InputXGradient, IntegratedGradients, NoiseTunnel, Saliency
-from torch import Tensor
 
-from ecgcls.explanation.method import Maps, Method, MethodSettings
-from ecgcls.explanation.query import BATCH_SIZE, Query
+from ecgcls.explanation.method import BATCH_SIZE, Maps, Method, MethodSettings, Query
 
 MIN_STEPS = 32
 """Steps of the first attempt at integrated gradients; each further one has twice as many."""
@@ -27,12 +25,12 @@ than this, which moves a probability by 0.025 at most."""
 
 def saliency(query: Query, settings: MethodSettings) -> Maps:
     """Gradient of the logit: how much it changes if this voltage does (Simonyan et al. 2013)."""
-    return Maps(Saliency(query.logits).attribute(_leaf(query), target=query.class_index, abs=False))
+    return Maps(Saliency(query.logits).attribute(query.leaf_mv, target=query.class_index, abs=False))
 
 
 def input_x_gradient(query: Query, settings: MethodSettings) -> Maps:
     """Gradient times the distance from the baseline: the net taken as linear (Shrikumar et al. 2016)."""
-    return Maps(InputXGradient(query.logits).attribute(_leaf(query), target=query.class_index))
+    return Maps(InputXGradient(query.logits).attribute(query.leaf_mv, target=query.class_index))
 
 
 def integrated_gradients(query: Query, settings: MethodSettings) -> Maps:
@@ -84,11 +82,6 @@ def smoothgrad(query: Query, settings: MethodSettings) -> Maps:
             )
         values.append(gradient / scale_mv)
     return Maps(torch.cat(values))
-
-
-def _leaf(query: Query) -> Tensor:
-    """The deviations as a leaf that already requires a gradient: Captum would warn that it has to set that."""
-    return query.deviation_mv.requires_grad_()
 
 
 @contextmanager

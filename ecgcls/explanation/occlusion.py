@@ -8,8 +8,7 @@ Zeiler, Fergus. Visualizing and understanding convolutional networks. ECCV 2014.
 from captum.attr import Occlusion
 
 from ecgcls.errors import ConfigError
-from ecgcls.explanation.method import Maps, Method, MethodSettings
-from ecgcls.explanation.query import BATCH_SIZE, Query, count_samples
+from ecgcls.explanation.method import BATCH_SIZE, Maps, Method, MethodSettings, Query, count_samples
 
 
 def occlusion(query: Query, settings: MethodSettings) -> Maps:

@@ -12,8 +12,7 @@ from ecgcls.data.signals import read_record, to_millivolt
 from ecgcls.data.source import Source, split_settings
 from ecgcls.errors import ConfigError
 from ecgcls.evaluation.predictions import Predictions
-from ecgcls.explanation.method import MethodSettings
-from ecgcls.explanation.query import Query, make_query
+from ecgcls.explanation.method import MethodSettings, Query, make_query
 from ecgcls.explanation.selection import Example
 from ecgcls.files import name_files
 from ecgcls.jobs.load import LoadedRun, load_configuration
