@@ -117,7 +117,7 @@ def delete_and_insert(
     Parameters
     ----------
     values
-        ``(record, lead, sample)``: the maps.
+        The maps, ``(record, lead, sample)``.
     is_signed
         Whether a negative value speaks against the class and so ranks last; where not, magnitudes are summed.
     n_steps
@@ -155,8 +155,7 @@ def _rank_cells(score: NDArray[np.float64], *, n_random: int, seed: int) -> NDAr
     for record, scores in enumerate(score):
         draws = np.random.default_rng([seed, record]).random((1 + n_random, len(scores)))
         orders = [np.lexsort((draws[0], -scores)), *np.argsort(draws[1:], axis=1)]
-        for place, order in zip(places[:, record], orders, strict=True):
-            place[order] = np.arange(len(order))
+        places[:, record] = np.argsort(orders, axis=1)  # the inverse permutations
     return places
 
 

@@ -12,13 +12,14 @@ https://doi.org/10.1109/ICCV.2017.74
 
 import difflib
 from itertools import takewhile
+from typing import Any
 
 from captum.attr import LayerGradCam
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ecgcls.errors import ConfigError
-from ecgcls.explanation.method import Maps, Method, MethodSettings, Query
+from ecgcls.explanation.method import Maps, MethodSettings, Query
 
 _FOLLOWS_A_CONVOLUTION = (
     nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm, nn.GroupNorm, nn.ReLU, nn.ReLU6,
@@ -46,8 +47,9 @@ def grad_cam(query: Query, settings: MethodSettings) -> Maps:
         return Maps(values.expand(-1, n_leads, -1).detach())
     if isinstance(cam, Tensor) and cam.ndim == 4:  # (record, 1, height, width)
         for module in query.net.modules():
-            if hasattr(module, "map_to_leads"):
-                return Maps(module.map_to_leads(cam[:, 0].detach()))
+            map_to_leads: Any = getattr(module, "map_to_leads", None)
+            if map_to_leads is not None:
+                return Maps(map_to_leads(cam[:, 0].detach()))
         raise ConfigError(
             "grad_cam: the net works on an image and cannot map it back to the leads; give it a method map_to_leads "
             "that takes (batch, height, width) and returns (batch, lead, sample), as CNN2D has"
@@ -82,6 +84,3 @@ def _list_layers(net: nn.Module, near: str = "") -> str:
     if len(names) > 30:
         names = difflib.get_close_matches(near, names, n=10, cutoff=0.0)
     return f"there are {', '.join(names)}"
-
-
-METHODS = (Method("grad_cam", "Grad-CAM", "arbitrary unit", is_signed=False, explain=grad_cam),)

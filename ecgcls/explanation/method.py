@@ -1,7 +1,5 @@
 """What an attribution method takes (a `Query` and settings) and returns (`Maps`), and the row that makes it known.
 
-To add a method, write its function and its row into the `METHODS` of gradients.py, grad_cam.py or occlusion.py.
-
 Conventions: signals are ``(record, lead, sample)`` in mV. What an ECG deviates from, its *baseline*, is the input that
 carries no information: each lead's mean over the training set (0 once standardized), not 0 mV.
 """
@@ -28,8 +26,6 @@ class Query:
     ----------
     net
         Takes ``(record, lead, sample)`` in mV and returns logits ``(record, class)``; in eval mode.
-    signal_mv
-        ``(record, lead, sample)``.
     class_index
         ``(record,)``, counted from 0.
     baseline_mv, sd_mv
@@ -180,17 +176,10 @@ class Maps:
 
 @dataclass(frozen=True)
 class Method:
-    """One way to attribute a logit to samples.
+    """One way to attribute a logit to samples, by the name that a user requests and the label in figures.
 
-    Attributes
-    ----------
-    name, label
-        As a user requests it, and as a figure calls it.
-    unit
-        Of the values.
-    is_signed
-        Whether a positive value speaks for the class and a negative one against it. Where not, what counts is the
-        magnitude: a gradient's sign only says which way the voltage would have to change.
+    It `is_signed` where a positive value speaks for the class and a negative one against it. Where not, what counts is
+    the magnitude: a gradient's sign only says which way the voltage would have to change.
     """
 
     name: str

@@ -78,9 +78,16 @@ class Randomization:
             found.append("the map is the same everywhere, so shuffled weights cannot be compared with it")
         elif not self.passes:
             change = "hardly changes" if final >= _HARDLY_CHANGED else "changes too little"
+            signs = None if self.sign_similarity is None else _mean_defined(self.sign_similarity[-1])
+            advice = "do not read it as what the net learned"
+            if signs is not None and signs < self.limit:
+                advice = (
+                    "do not read the size of its values as what the net learned, which comes from the ECG; their signs "
+                    f"do change ({signs:.2f})"
+                )
             found.append(
                 f"the map {change} when the weights are shuffled (rank correlation {final:.2f}, limit "
-                f"{self.limit:.2f}): {self._advise()}"
+                f"{self.limit:.2f}): {advice}"
             )
         n_undefined = int(np.isnan(self.similarity).sum())
         if n_undefined and final is not None:
@@ -89,15 +96,6 @@ class Randomization:
                 "everywhere and has no rank correlation; they are left out"
             )
         return found
-
-    def _advise(self) -> str:
-        signs = None if self.sign_similarity is None else _mean_defined(self.sign_similarity[-1])
-        if signs is None or signs >= self.limit:
-            return "do not read it as what the net learned"
-        return (
-            "do not read the size of its values as what the net learned, which comes from the ECG; their signs do "
-            f"change ({signs:.2f})"
-        )
 
 
 def randomize(
@@ -142,7 +140,7 @@ def randomize(
             for name in names:
                 for parameter in shuffled.get_submodule(name).parameters(recurse=False):
                     order = torch.randperm(parameter.numel(), generator=generator).to(parameter.device)
-                    parameter.data = parameter.data.flatten()[order].view_as(parameter)
+                    parameter.data.copy_(parameter.data.flatten()[order].view_as(parameter))
             found = explain(shuffled)
             similarity[stage, repeat] = correlate_ranks(*(sum_cells(np.abs(maps), cell) for maps in (trained, found)))
             sign_similarity[stage, repeat] = correlate_ranks(*(sum_cells(maps, cell) for maps in (trained, found)))

@@ -6,13 +6,9 @@ and a useless one need not:
 - `randomization`: it must change when the net's weights are shuffled.
 - `faithfulness`: deleting (or inserting) first what it ranks first must lower (or raise) the probability sooner than a
   random order does.
-- Completeness, integrated gradients only: the values must sum to what they claim to explain (Sundararajan et al. 2017).
+- Completeness, integrated gradients only: the values must sum to what they claim to explain (see `attribution`).
 
 To pass is not to be right, and each limit is a convention.
-
-References
-----------
-Sundararajan, Taly, Yan. Axiomatic attribution for deep networks. ICML 2017. arXiv:1703.01365
 """
 
 from dataclasses import dataclass, replace
@@ -21,7 +17,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from ecgcls.explanation.attribution import attribute, get_method
 from ecgcls.explanation.faithfulness import Curve, delete_and_insert
@@ -92,14 +87,14 @@ def score_method(
     few = np.unique(np.linspace(0, len(query) - 1, min(n_randomized, len(query))).round().astype(int))
     sample = query.take(torch.from_numpy(few).to(query.class_index.device))
     coarse = replace(settings, max_steps=min(_COARSE_STEPS, settings.max_steps))
-
-    def explain(net: nn.Module) -> NDArray[np.float32]:
-        return attribute(replace(sample, net=net), method, coarse).values
-
     rule: dict[str, Any] = {"is_signed": get_method(method).is_signed, "seed": settings.seed}
-    checks: dict[str, Randomization | Curve | Completeness | None] = {
-        "randomization": randomize(query.net, explain, sampling_rate_hz=query.sampling_rate_hz, **rule)
-    }
+    checks: dict[str, Randomization | Curve | Completeness | None] = {}
+    checks["randomization"] = randomize(
+        query.net,
+        lambda net: attribute(replace(sample, net=net), method, coarse).values,
+        sampling_rate_hz=query.sampling_rate_hz,
+        **rule,
+    )
     checks["deletion"], checks["insertion"] = delete_and_insert(query, found.values, **rule)
     checks["completeness"] = None
     if found.relative_error is not None and found.n_steps is not None:

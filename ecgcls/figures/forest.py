@@ -27,7 +27,7 @@ class Forest:
     value, low, high
         ``(row,)``; nan leaves the row empty.
     kinds
-        ``(row,)``: the kind of each row; the legend lists those that occur.
+        ``(row,)``; the legend lists those that occur.
     reference
         Where a vertical line marks no difference; None: nowhere.
     """
@@ -41,19 +41,7 @@ class Forest:
 
 
 def draw_forest(rows: Sequence[str], columns: Sequence[Forest], *, title: str, colors: Mapping[str, str]) -> Figure:
-    """Draw estimates and intervals, one line per row, in one or more columns.
-
-    Parameters
-    ----------
-    rows
-        The label of each row.
-    columns
-        Drawn side by side.
-    title
-        Goes above all columns.
-    colors
-        The color of each kind.
-    """
+    """Draw estimates and intervals, one line per labeled row, in columns side by side; each kind has its color."""
     figure = new_figure(3.0 + 3.3 * len(columns), 1.5 + 0.24 * max(len(rows), 3))
     panels = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
     at = np.arange(len(rows))
@@ -86,15 +74,8 @@ def draw_forest(rows: Sequence[str], columns: Sequence[Forest], *, title: str, c
 def draw_subgroups(table: pd.DataFrame, worst: pd.Series, *, title: str) -> Figure:
     """Draw each subgroup's macro ROC-AUC and PR-AUC, the worst one in another color.
 
-    Parameters
-    ----------
-    table
-        The table of `ecgcls.evaluation.subgroups.score_subgroups`. Groups keep its order; those that are too small are
-        left out.
-    worst
-        The row of the worst subgroup.
-    title
-        Goes above both columns.
+    Groups keep the order of the table, that of `ecgcls.evaluation.subgroups.score_subgroups`; those that are too small
+    are left out. `worst` is the row of the worst subgroup.
     """
     overall = table[(table["class"] == OVERALL) & ~table["is_too_small"].astype(bool)]
     cells = overall.pivot(index=["grouping", "group"], columns="metric", values=["value", "low", "high"])
@@ -111,16 +92,9 @@ def draw_subgroups(table: pd.DataFrame, worst: pd.Series, *, title: str) -> Figu
 
 
 def draw_differences(by_class: pd.DataFrame, *, a: str, b: str, level: float) -> Figure:
-    """Draw the differences in PR-AUC and ROC-AUC, class by class, with their intervals.
+    """Draw the differences in PR-AUC and ROC-AUC between two models, class by class, with their intervals.
 
-    Parameters
-    ----------
-    by_class
-        The table of `ecgcls.evaluation.comparison.compare`.
-    a, b
-        The names of the two models.
-    level
-        Of the intervals, in (0, 1).
+    The table is that of `ecgcls.evaluation.comparison.compare`; `level` is that of the intervals, in (0, 1).
     """
     names = ["macro", *[name for name in by_class.index.get_level_values("class").unique() if name != OVERALL]]
     columns = []

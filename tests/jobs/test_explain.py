@@ -6,11 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from ecgcls.jobs.explained_run import ExplainSettings
 
 from ecgcls.data.signals import LEADS, read_record
 from ecgcls.errors import ConfigError
-from ecgcls.jobs.explain import explain_run
+from ecgcls.jobs.explain import ExplainSettings, explain_run
 from ecgcls.jobs.load import load_run
 
 REQUESTED = ExplainSettings(methods=["integrated_gradients", "grad_cam"], n_summary=3, n_scorecard=3)
