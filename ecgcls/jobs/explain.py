@@ -123,9 +123,16 @@ def explain_run(one: Configuration, output: Path, settings: ExplainSettings) -> 
     if settings.n_scorecard:
         spread = np.linspace(0, len(examples) - 1, min(settings.n_scorecard, len(examples))).round().astype(int)
         warnings = _write_scorecard(explained, [examples[number] for number in spread], output, settings.methods)
-    requested = {"run": str(one.folder), "methods": list(settings.methods), "class_names": list(class_names)}
-    requested |= {name: getattr(settings, name) for name in ("records", "n_summary", "seed")}
-    write_json(output / "interpret.json", {**requested, "warnings": warnings})
+    requested = {
+        "run": str(one.folder),
+        "methods": list(settings.methods),
+        "class_names": list(class_names),
+        "records": settings.records,
+        "n_summary": settings.n_summary,
+        "seed": settings.seed,
+        "warnings": warnings,
+    }
+    write_json(output / "interpret.json", requested)
     return table, warnings
 
 
