@@ -1,7 +1,5 @@
 """Confusion matrices, one 2 x 2 matrix per class: rows are the actual class, columns the prediction."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -4,8 +4,6 @@ Classes keep the order of `Predictions.class_names`. An undefined class (no posi
 the legend and never drawn.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any

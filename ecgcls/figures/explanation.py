@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from ecgcls.errors import DataError
 from ecgcls.explanation.beats import PHASES_S
@@ -121,8 +121,8 @@ def _mark_phases(axes: Axes, shown_s: tuple[float, float], y: float) -> None:
 def draw_scorecard(card: ByMethod, *, title: str) -> Figure:
     """Draw the results of the checks of attribution methods, and how many methods pass each.
 
-    The card is ``{"methods": {name: result of explanation.scorecard.score_method}}``; an undefined value is None and
-    leaves a gap.
+    The card is ``{"methods": {name: result of explanation.scorecard.score_method}}``; an undefined value is None, as
+    an array nan, and leaves a gap.
     """
     methods: ByMethod = card["methods"]
     if not methods:
@@ -151,15 +151,11 @@ def draw_scorecard(card: ByMethod, *, title: str) -> Figure:
     return finish_figure(figure, title, handles=handles)
 
 
-def _to_floats(values: Sequence[float | None]) -> NDArray[np.float64]:
-    return np.array(values, dtype=np.float64)  # None becomes nan
-
-
 def _draw_randomization(axes: Axes, methods: ByMethod, styles: ByMethod) -> None:
     """Draw how similar each attribution stays while the net's weights are shuffled."""
     aim = "must end below the limit"
     found = _head_panel(axes, methods, "randomization", question="do the weights matter?", aim=aim)
-    drawn = {name: _to_floats(check["similarity"]) for name, check in found.items()}
+    drawn = {name: np.array(check["similarity"], float) for name, check in found.items()}
     if not any(np.isfinite(values).any() for values in drawn.values()):
         _write_empty(axes, "no rank correlation is defined")
         return
@@ -183,9 +179,9 @@ def _draw_curves(axes: Axes, methods: ByMethod, styles: ByMethod, *, kind: str) 
         _write_empty(axes, f"no {kind} was measured")
         return
     for name, check in found.items():
-        share = 100 * _to_floats(check["share"])
-        axes.plot(share, _to_floats(check["probability"]), linewidth=1.6, **styles[name] | {"markersize": 2.5})
-        axes.plot(share, _to_floats(check["random"]), color=styles[name]["color"], linewidth=1.2, linestyle=":")
+        share, by_map, by_chance = (np.array(check[key], float) for key in ("share", "probability", "random"))
+        axes.plot(100 * share, by_map, linewidth=1.6, **styles[name] | {"markersize": 2.5})
+        axes.plot(100 * share, by_chance, color=styles[name]["color"], linewidth=1.2, linestyle=":")
     axes.set(xlim=(-1, 101), ylim=(-0.02, 1.02))
     axes.set_ylabel("Mean probability (0 to 1)", fontsize=9)
 
@@ -198,7 +194,7 @@ def _draw_completeness(axes: Axes, methods: ByMethod, styles: ByMethod) -> None:
         _write_empty(axes, "integrated gradients\nwas not among the methods")
         return
     for name, check in found.items():
-        error = 100 * _to_floats(check["relative_error"])
+        error = 100 * np.array(check["relative_error"], float)
         axes.plot(np.arange(1, len(error) + 1), error, linestyle="none", **styles[name])
     limits = sorted({100 * check["limit"] for check in found.values()})
     for limit in limits:

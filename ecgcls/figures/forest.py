@@ -1,7 +1,5 @@
 """Forest plots: one estimate with its interval per row, for subgroups and for the differences between two models."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Figures with one panel per class, per kind of statement, or per searched setting."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,8 +31,7 @@ def draw_decision_curves(curves: pd.DataFrame, *, title: str) -> Figure:
         axes.set(xlim=(0, 1), ylim=(-0.15 * highest, 1.1 * highest))
     figure.supxlabel("Threshold probability", fontsize=10)
     figure.supylabel("Net benefit (true positives per record)", fontsize=10)
-    handles, _ = panels[0].get_legend_handles_labels()
-    return finish_figure(figure, title, handles=handles, place="right")
+    return finish_figure(figure, title, handles=panels[0].get_legend_handles_labels()[0], place="right")
 
 
 def draw_calibration(before: Predictions, after: Predictions, *, title: str) -> Figure:
@@ -61,8 +58,7 @@ def draw_calibration(before: Predictions, after: Predictions, *, title: str) -> 
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
     figure.supxlabel("Mean predicted probability", fontsize=10)
     figure.supylabel("Fraction of positive records", fontsize=10)
-    handles, _ = panels[0].get_legend_handles_labels()
-    return finish_figure(figure, title, handles=handles, place="right")
+    return finish_figure(figure, title, handles=panels[0].get_legend_handles_labels()[0], place="right")
 
 
 def draw_likelihoods(likelihoods: pd.DataFrame) -> Figure:

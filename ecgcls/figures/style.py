@@ -6,8 +6,6 @@ style together, from a palette that colorblind readers can tell apart (Okabe & I
 without its yellow, plus two of P. Tol's muted colors); the combinations repeat after 72 classes.
 """
 
-from __future__ import annotations
-
 import io
 import math
 import re

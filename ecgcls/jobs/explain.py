@@ -105,8 +105,7 @@ def explain_run(one: Configuration, output: Path, settings: ExplainSettings) -> 
     class_names = run.class_names if settings.class_names is None else tuple(settings.class_names)
     unknown = [name for name in class_names if name not in run.class_names]
     if unknown:
-        known = ", ".join(run.class_names)
-        raise ConfigError(f"classes: this run has no class {', '.join(unknown)}; it has {known}")
+        raise ConfigError(f"classes: this run has no class {', '.join(unknown)}; it has {', '.join(run.class_names)}")
     if settings.records is None:
         examples, absent = choose_examples(explained.test, thresholds=run.thresholds, class_names=class_names)
         for sentence in absent:
