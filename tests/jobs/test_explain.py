@@ -11,7 +11,6 @@ from ecgcls.data.signals import LEADS, read_record
 from ecgcls.errors import ConfigError
 from ecgcls.jobs.explain import ExplainSettings, explain_run
 from ecgcls.jobs.load import load_run
-from ecgcls.jobs.subject import ExplainSettings
 from ecgcls.runs.find import open_configuration
 
 REQUESTED = ExplainSettings(
