@@ -147,16 +147,16 @@ def check_run(config: RunConfig) -> None:
         )
 
 
-def check_group(key: str, node: Any) -> None:
-    """Hold a choice of a group against the classes and functions that it names, as `check_arguments` does."""
+def check_group(key: str, node: Any, *, is_argument: bool = False) -> None:
+    """Hold a choice of a group, or an argument in one, against what it names, as `check_arguments` does."""
     if not isinstance(node, dict):
         raise ConfigError(f"{key}: expected a choice of this group, got {node!r}")
     if "_target_" in node:
         _check_target(key, node)
     for name, child in node.items():
         if isinstance(child, dict):
-            check_group(f"{key}.{name}", child)
-        elif "_target_" not in node:
+            check_group(f"{key}.{name}", child, is_argument=is_argument or "_target_" in node)
+        elif "_target_" not in node and not is_argument:
             raise ConfigError(
                 f"{key}.{name} must be a node with a _target_, got {child!r}; ~{key}.{name} leaves it out"
             )

@@ -77,6 +77,8 @@ def suggest_key(key: str, known: Sequence[str]) -> str:
 
 
 def _is_identity(key: str) -> bool:
+    if key.startswith("evaluation.") and key.rpartition(".")[2] in ("_target_", "_convert_"):
+        return False  # where the settings' classes are in the code
     return key not in _NOT_IDENTITY and key.partition(".")[0] != "logger"
 
 

@@ -36,8 +36,7 @@ def interpret(
     from ecgcls.runs.find import choose_configuration
 
     one = choose_configuration(**which, is_single_run=True)
-    from ecgcls.jobs.explain import explain_run  # heavy: only once the run is found
-    from ecgcls.jobs.subject import ExplainSettings
+    from ecgcls.jobs.explain import ExplainSettings, explain_run  # heavy: only once the run is found
 
     folder = output or one.folder / "interpret"
     settings = ExplainSettings(

@@ -61,7 +61,7 @@ class Started:
         environment: Mapping[str, str] | None = None,
         before: Callable[[], object] | None = None,
     ) -> None:
-        self._streams = [tempfile.NamedTemporaryFile(mode="r", encoding="utf-8") for _ in range(2)]
+        self._streams = [tempfile.NamedTemporaryFile(mode="r", encoding="utf-8") for _ in range(2)]  # noqa: SIM115 (closed with the process)
         names = [stream.name for stream in self._streams]
         given = (str(folder), names, command, arguments, _clean(environment), before)
         self._process = _context.Process(target=_run, args=given)
@@ -78,10 +78,6 @@ class Started:
     def pid(self) -> int:
         """Of its process."""
         return self._process.pid or 0
-
-    def send(self, signal_number: int) -> None:
-        """Send it a signal."""
-        os.kill(self.pid, signal_number)
 
     def wait(self) -> Done:
         """Wait for its end."""

@@ -70,6 +70,7 @@ def sweep(work, tmp_path_factory) -> str:
     with FileLock(shared.with_suffix(".lock")):
         if not shared.exists():
             partial = shared.with_suffix(".partial")
+            shutil.rmtree(partial, ignore_errors=True)  # of a process that failed
             (partial / "data").mkdir(parents=True)
             (partial / "data" / "synthetic").symlink_to(work / "data" / "synthetic", target_is_directory=True)
             folds = ("model=cnn1d,cnn2d", "fold=0,1,2,3,4")

@@ -6,9 +6,8 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from ecgcls.evaluation.intervals import Bootstrap
 from ecgcls.evaluation.predictions import Predictions
-from ecgcls.evaluation.settings import EvaluationSettings
+from ecgcls.evaluation.settings import Bootstrap, EvaluationSettings
 from ecgcls.runs.directory import RunDirectory
 from ecgcls.runs.info import RunInfo
 

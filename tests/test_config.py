@@ -51,7 +51,9 @@ def test_every_choice_of_every_group_is_a_valid_configuration(choice):
         ("model.dropout=null", r"model\.dropout must be a number, got None"),
         ("model._target_=ecgcls.models.cnn1d.CNN3D", r"model\._target_: cannot import ecgcls\.models\.cnn1d\.CNN3D"),
         ("model._target_=3", r"model\._target_ must be a class or function, by its full name, got 3"),
-        ("~trainer.max_epochs", None),
+        ("evaluation.prevalence={MI: 0.02}", None),  # a value, not a node
+        ("+callbacks.patience=3", r"callbacks\.patience must be a node with a _target_, got 3"),
+        ("~trainer.max_epochs", None),  # it has a default
         ("~data.root", r"data\.root: ecgcls\.data\.ptbxl\.PTBXL needs this setting"),
         ("+data.missing_record=drop", r"data\.missing_record: no such setting of .*did you mean missing_records\?"),
         ("~callbacks.checkpoint.monitor", None),
@@ -70,7 +72,7 @@ def test_every_choice_of_every_group_is_a_valid_configuration(choice):
     ],
 )
 def test_a_wrong_key_or_value_is_named(override, match):
-    if match is None:  # a setting with a default may be left out
+    if match is None:
         check(override)
         return
     with pytest.raises(ConfigError, match=match) as refused:

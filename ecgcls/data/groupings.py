@@ -23,7 +23,8 @@ _NOISES = ("baseline_drift", "static_noise", "burst_noise", "electrodes_problems
 
 def name_groups(records: pd.DataFrame) -> pd.DataFrame:
     """Return the name of each record's subgroup, one column for each of `GROUPINGS` that the table has."""
-    return pd.DataFrame({column: _name(records[column], column) for column in GROUPINGS if column in records})
+    columns = {column: _name(records[column], column) for column in GROUPINGS if column in records}
+    return pd.DataFrame(columns, index=records.index)  # with all records, even without a column
 
 
 def order_groups(groups: pd.Series) -> list[str]:

@@ -1,7 +1,7 @@
 """How much each sample of each lead counts for the logit of one class.
 
-Task: a net takes ECGs in mV and returns logits; for one class of each record, give every sample of every lead a number.
-Captum computes them; what is added here is what an ECG needs:
+Task: for one class of each record, give every sample of every lead a number. Captum computes them; what is added here
+is what an ECG needs:
 
 - The baseline is each lead's mean over the training set, not 0 mV.
 - What is explained is the logit, not the probability: a sigmoid flattens where the net is sure.
@@ -10,25 +10,170 @@ Captum computes them; what is added here is what an ECG needs:
 
 A number is a statement about the net, not about the heart, and may not even be that: see `scorecard`.
 
+To add a method, write its function and its row in `METHODS`.
+
 Conventions: a record's numbers do not depend on the other records in the call, and the same seed gives the same
 numbers. The net's weights, torch's global random state and its settings stay as they are.
+
+References
+----------
+- Simonyan, Vedaldi, Zisserman. Deep inside convolutional networks. 2013. arXiv:1312.6034
+- Zeiler, Fergus. Visualizing and understanding convolutional networks. ECCV 2014. arXiv:1311.2901
+- Shrikumar et al. Not just a black box. 2016. arXiv:1605.01713
+- Sundararajan, Taly, Yan. Axiomatic attribution for deep networks. ICML 2017. arXiv:1703.01365
+- Smilkov et al. SmoothGrad: removing noise by adding noise. 2017. arXiv:1706.03825
 """
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from captum.attr import InputXGradient, IntegratedGradients, NoiseTunnel, Occlusion, Saliency
 from numpy.typing import NDArray
 
 from ecgcls.errors import ConfigError
-from ecgcls.explanation import grad_cam, gradients, occlusion
-from ecgcls.explanation.method import Method, MethodSettings
-from ecgcls.explanation.query import BATCH_SIZE, Query
+from ecgcls.explanation.grad_cam import grad_cam
+from ecgcls.explanation.method import BATCH_SIZE, Maps, Method, MethodSettings, Query, count_samples
+
+MIN_STEPS = 32
+"""Steps of the first attempt at integrated gradients; each further one has twice as many."""
+MIN_DIFFERENCE = 0.1
+"""Logit. The error of integrated gradients is taken relative to the difference that they explain, but never to less
+than this, which moves a probability by 0.025 at most."""
+
+
+def saliency(query: Query, settings: MethodSettings) -> Maps:
+    """Gradient of the logit: how much it changes if this voltage does (Simonyan et al. 2013)."""
+    return Maps(Saliency(query.logits).attribute(query.leaf_mv, target=query.class_index, abs=False))
+
+
+def input_x_gradient(query: Query, settings: MethodSettings) -> Maps:
+    """Gradient times the distance from the baseline: the net taken as linear (Shrikumar et al. 2016)."""
+    return Maps(InputXGradient(query.logits).attribute(query.leaf_mv, target=query.class_index))
+
+
+def integrated_gradients(query: Query, settings: MethodSettings) -> Maps:
+    """Gradient along the path from the baseline; the values sum to the logit's difference (Sundararajan et al. 2017).
+
+    Records whose sum is off by more than `settings.tolerance` are computed again with twice the steps.
+    """
+    explainer = IntegratedGradients(query.logits)
+    deviation_mv = query.deviation_mv
+    with torch.no_grad():
+        baseline_logit = query.class_logits(torch.zeros_like(deviation_mv))
+        difference = (query.class_logits(deviation_mv) - baseline_logit).double()
+    values = torch.empty_like(deviation_mv)
+    error = torch.full_like(difference, torch.inf)
+    n_steps = torch.zeros_like(query.class_index)
+    steps = min(MIN_STEPS, settings.max_steps)
+    left = torch.arange(len(error), device=error.device)
+    while len(left) and steps <= settings.max_steps:
+        attempt = explainer.attribute(
+            deviation_mv[left],
+            target=query.class_index[left],
+            n_steps=steps,
+            method="gausslegendre",
+            internal_batch_size=BATCH_SIZE,
+        )
+        values[left], n_steps[left] = attempt, steps
+        missing = attempt.sum(dim=(1, 2), dtype=torch.float64) - difference[left]
+        error[left] = missing.abs() / difference[left].abs().clamp_min(MIN_DIFFERENCE)
+        left = left[~(error[left] <= settings.tolerance)]
+        steps *= 2
+    return Maps(values, error.cpu().numpy(), n_steps.cpu().numpy())
+
+
+def smoothgrad(query: Query, settings: MethodSettings) -> Maps:
+    """Gradient of the logit, averaged over noisy copies of the ECG (Smilkov et al. 2017)."""
+    scale_mv = torch.where(query.sd_mv > 0, query.sd_mv, 1.0)
+    explainer = NoiseTunnel(Saliency(lambda scaled: query.logits(scaled * scale_mv)))  # one noise_sd for all leads
+    values = []
+    for record in query.split(1):
+        with _seeded(settings.seed, scale_mv.device):
+            gradient = explainer.attribute(
+                record.deviation_mv / scale_mv,
+                nt_type="smoothgrad",
+                nt_samples=settings.n_noisy,
+                nt_samples_batch_size=min(BATCH_SIZE, settings.n_noisy),
+                stdevs=float(settings.noise_sd),
+                target=record.class_index,
+                abs=False,
+            )
+        values.append(gradient / scale_mv)
+    return Maps(torch.cat(values))
+
+
+@contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed the generators from which Captum draws, and restore their state afterwards."""
+    gpus = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=gpus):
+        torch.default_generator.manual_seed(seed)
+        for gpu in gpus:
+            with torch.cuda.device(gpu):
+                torch.cuda.manual_seed(seed)
+        yield
+
+
+def occlusion(query: Query, settings: MethodSettings) -> Maps:
+    """Drop of the logit when a window of one lead is replaced by the baseline (Zeiler & Fergus 2014)."""
+    return _slide(query, settings, n_leads=1)
+
+
+def occlusion_time(query: Query, settings: MethodSettings) -> Maps:
+    """Drop of the logit when a window of all leads is replaced by the baseline."""
+    return _slide(query, settings, n_leads=query.signal_mv.shape[1])
+
+
+def occlusion_lead(query: Query, settings: MethodSettings) -> Maps:
+    """Drop of the logit when a whole lead is replaced by the baseline."""
+    whole_lead = (1, query.signal_mv.shape[2])
+    return _occlude(query, window=whole_lead, stride=whole_lead)
+
+
+def _slide(query: Query, settings: MethodSettings, *, n_leads: int) -> Maps:
+    """Slide a window over time and, where it does not cover all of them, over the leads."""
+    rate_hz, n_samples = query.sampling_rate_hz, query.signal_mv.shape[2]
+    window = count_samples("window_s", settings.window_s, sampling_rate_hz=rate_hz)
+    stride = count_samples("stride_s", settings.stride_s, sampling_rate_hz=rate_hz)
+    if window > n_samples:
+        raise ConfigError(f"window_s must be no longer than the record, {n_samples} samples, got {window} samples")
+    if stride > window:
+        raise ConfigError(
+            f"stride_s must be no longer than window_s, {window} samples, or some samples are never covered; "
+            f"got {stride} samples"
+        )
+    return _occlude(query, window=(n_leads, window), stride=(n_leads, stride))
+
+
+def _occlude(query: Query, *, window: tuple[int, int], stride: tuple[int, int]) -> Maps:
+    """Occlude windows of (leads, samples)."""
+    values = Occlusion(query.logits).attribute(
+        query.deviation_mv,
+        target=query.class_index,
+        sliding_window_shapes=window,
+        strides=stride,
+        baselines=0,
+        perturbations_per_eval=max(1, BATCH_SIZE // len(query)),
+    )
+    return Maps(values)
+
 
 METHODS: dict[str, Method] = {
-    method.name: method for method in (*gradients.METHODS, *grad_cam.METHODS, *occlusion.METHODS)
+    method.name: method
+    for method in (
+        Method("saliency", "Saliency", "logit/mV", is_signed=False, explain=saliency),
+        Method("input_x_gradient", "Input x gradient", "logit", is_signed=True, explain=input_x_gradient),
+        Method("integrated_gradients", "Integrated gradients", "logit", is_signed=True, explain=integrated_gradients),
+        Method("smoothgrad", "SmoothGrad", "logit/mV", is_signed=False, explain=smoothgrad),
+        Method("grad_cam", "Grad-CAM", "arbitrary unit", is_signed=False, explain=grad_cam),
+        Method("occlusion", "Occlusion", "logit", is_signed=True, explain=occlusion),
+        Method("occlusion_lead", "Occlusion of a lead", "logit", is_signed=True, explain=occlusion_lead),
+        Method("occlusion_time", "Occlusion in time", "logit", is_signed=True, explain=occlusion_time),
+    )
 }
 """Every method by its name."""
 
@@ -43,11 +188,9 @@ class Attribution:
         ``(record, lead, sample)`` float32, in the method's unit.
     logit, baseline_logit
         ``(record,)``: of the class that is explained, for the record and for the baseline.
-    relative_error
+    relative_error, n_steps
         ``(record,)``, integrated gradients only: how far the values' sum is from ``logit - baseline_logit``, relative
-        to that difference or to `gradients.MIN_DIFFERENCE` if it is smaller.
-    n_steps
-        ``(record,)``, integrated gradients only: steps of the last attempt.
+        to that difference or to `MIN_DIFFERENCE` if it is smaller, and the steps of the last attempt.
     """
 
     values: NDArray[np.float32]
@@ -58,32 +201,16 @@ class Attribution:
 
 
 def get_method(name: str) -> Method:
-    """Return the method of this name.
-
-    Raises
-    ------
-    ConfigError
-        There is none; the message lists the methods.
-
-    Examples
-    --------
-    >>> get_method("occlusion").unit
-    'logit'
-    """
+    """Return the method of this name; a ConfigError lists the names there are."""
     if name not in METHODS:
-        near = difflib.get_close_matches(name, METHODS, n=3)
-        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        near = " or ".join(difflib.get_close_matches(name, METHODS, n=3))
+        hint = f"; did you mean {near}?" if near else ""
         raise ConfigError(f"method: there is no {name!r}{hint} (the methods are {', '.join(METHODS)})")
     return METHODS[name]
 
 
 def choose_methods(names: Sequence[str]) -> tuple[str, ...]:
     """Check the names of methods and return each once; ``all`` alone stands for every method.
-
-    Raises
-    ------
-    ConfigError
-        One of them does not exist, or there is no name.
 
     Examples
     --------
@@ -103,7 +230,7 @@ def attribute(query: Query, method: str, settings: MethodSettings = MethodSettin
     Raises
     ------
     ConfigError
-        There is no such method, a setting does not fit the records, or Grad-CAM cannot be brought back to the leads.
+        There is no such method, an occlusion window does not fit the records, or Grad-CAM finds no layer it can use.
     """
     explain = get_method(method).explain
     parts = list(query.split(BATCH_SIZE))

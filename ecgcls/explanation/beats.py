@@ -38,10 +38,8 @@ def find_r_peaks(signal_mv: ArrayLike, *, sampling_rate_hz: float, lead_names: S
 
     Parameters
     ----------
-    signal_mv
-        ``(lead, sample)``.
     sampling_rate_hz
-        Of the signal; at least 50 Hz, since QRS complexes lie between 5 and 20 Hz.
+        At least 50, since QRS complexes lie between 5 and 20 Hz.
     lead_names
         ``(lead,)``, whatever the case. III, aVR, aVL and aVF are left out: they are computed from I and II.
 
@@ -50,11 +48,6 @@ def find_r_peaks(signal_mv: ArrayLike, *, sampling_rate_hz: float, lead_names: S
     numpy.ndarray
         Sample numbers in rising order, each the largest root mean square over the leads within 60 ms of the detector's
         mark; empty if no beat is found. A beat in the record's first 0.3 s is found in two of three cases.
-
-    Raises
-    ------
-    ConfigError
-        The signal is not ``(lead, sample)``, it has more or fewer leads than names, or the sampling rate is too low.
     """
     signal = np.asarray(signal_mv, dtype=np.float64)
     if signal.ndim != 2 or len(signal) != len(lead_names) or not len(signal):
@@ -75,32 +68,11 @@ def find_r_peaks(signal_mv: ArrayLike, *, sampling_rate_hz: float, lead_names: S
 
 
 def align_beats(
-    values: ArrayLike,
-    peaks: ArrayLike,
-    *,
-    sampling_rate_hz: float,
-    before_s: float = 0.3,
-    after_s: float = 0.5,
+    values: ArrayLike, peaks: ArrayLike, *, sampling_rate_hz: float, before_s: float = 0.3, after_s: float = 0.5
 ) -> tuple[NDArray[np.float64], NDArray]:
-    """Cut a record into its beats.
+    """Cut a record, a signal or its attribution, into its beats; those that reach beyond either end are left out.
 
-    Parameters
-    ----------
-    values
-        ``(lead, sample)``: a signal or its attribution.
-    peaks
-        ``(beat,)``: sample numbers.
-    sampling_rate_hz
-        Of the values.
-    before_s, after_s
-        How much of the record goes with a peak. Beats that reach beyond either end are left out.
-
-    Returns
-    -------
-    times_s
-        ``(sample,)``: from the peak, 0 at the peak.
-    beats
-        ``(beat, lead, sample)``; no beat if none is whole.
+    The peaks are sample numbers. Return the times ``(sample,)``, 0 at the peak, and the beats ``(beat, lead, sample)``.
 
     Examples
     --------
@@ -121,16 +93,8 @@ def phase_shares(values: ArrayLike, peaks: ArrayLike, *, sampling_rate_hz: float
     """Measure which share of a record's attribution, in magnitude, falls on each phase of its beats.
 
     A share means little without the time that the phase takes: a map that is the same everywhere has half of itself in
-    ST-T at a normal rate. ``phase_shares(numpy.ones_like(values), ...)`` gives those.
-
-    Parameters
-    ----------
-    values
-        ``(lead, sample)``.
-    peaks
-        ``(beat,)``: sample numbers.
-    sampling_rate_hz
-        Of the values.
+    ST-T at a normal rate. ``phase_shares(numpy.ones_like(values), ...)`` gives those. The arguments are those of
+    `align_beats`.
 
     Returns
     -------
@@ -146,7 +110,12 @@ def phase_shares(values: ArrayLike, peaks: ArrayLike, *, sampling_rate_hz: float
     """
     magnitude = np.abs(np.asarray(values, dtype=np.float64)).sum(axis=0)
     total = magnitude.sum()
-    phases = _label_phases(len(magnitude), np.asarray(peaks, dtype=np.int64), sampling_rate_hz)
+    offsets = np.arange(len(magnitude)) - np.asarray(peaks, dtype=np.int64)[:, None]  # (beat, sample)
+    time_s = offsets / sampling_rate_hz
+    phases = np.full(len(magnitude), "rest")
+    for phase in ("ST-T", "P", "QRS"):  # the last one wins
+        start_s, end_s = PHASES_S[phase]
+        phases[((time_s >= start_s) & (time_s < end_s)).any(axis=0)] = phase
     with np.errstate(invalid="ignore"):
         return {phase: float(magnitude[phases == phase].sum() / total) for phase in (*PHASES_S, "rest")}
 
@@ -160,13 +129,3 @@ def _detect(size: NDArray[np.float64], sampling_rate_hz: float) -> NDArray[np.fl
     with np.errstate(all="ignore"):  # it divides by the size of stretches that may be flat
         marks = wfdb.processing.xqrs_detect(signal, fs=_DETECTOR_HZ, verbose=False)
     return np.asarray(marks, dtype=np.float64) / float(ratio) / sampling_rate_hz
-
-
-def _label_phases(n_samples: int, peaks: NDArray[np.int64], sampling_rate_hz: float) -> NDArray[np.str_]:
-    """(sample,): the phase that each sample is in."""
-    time_s = (np.arange(n_samples) - peaks[:, None]) / sampling_rate_hz  # (beat, sample)
-    labels = np.full(n_samples, "rest")
-    for phase in ("ST-T", "P", "QRS"):  # the last one wins
-        start_s, end_s = PHASES_S[phase]
-        labels[((time_s >= start_s) & (time_s < end_s)).any(axis=0)] = phase
-    return labels

@@ -12,7 +12,7 @@ References
   arXiv:1806.07421
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,10 +21,25 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ecgcls.errors import ConfigError
-from ecgcls.explanation.cells import CELL_S, sum_cells
-from ecgcls.explanation.query import BATCH_SIZE, Query, count_samples
+from ecgcls.explanation.method import BATCH_SIZE, Query, count_samples
 
+CELL_S = 0.1
+"""Length of a cell, s: a short window of one lead, the scale on which a map of ten seconds is read. Single samples
+would reveal more of how a net samples its input than of what it looks at: one that shrinks the ECG to an image reads
+every other sample, whatever its weights."""
 _N_BOOTSTRAP = 2000  # how often the records are drawn for the interval
+
+
+def sum_cells(values: NDArray, n_samples: int) -> NDArray[np.float64]:
+    """Sum ``(record, lead, sample)`` over windows of `n_samples`; a last one that is shorter counts too.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> sum_cells(np.arange(5)[None, None], 2)
+    array([[[1., 5., 4.]]])
+    """
+    return np.add.reduceat(values, np.arange(0, values.shape[2], n_samples), axis=2, dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -36,7 +51,7 @@ class Curve:
     name
         'deletion' or 'insertion'.
     share
-        ``(step,)``: of the cells that are deleted or inserted, 0 to 1.
+        ``(step,)``: of the cells, 0 to 1.
     probability, random
         ``(record, step)``: in the map's order, and the mean over random orders.
     interval
@@ -52,7 +67,8 @@ class Curve:
     @property
     def advantage(self) -> NDArray[np.float64]:
         """``(record,)``: the area between the two curves, positive where the map's order is better than random."""
-        return _measure_advantage(self.name, self.share, self.probability, self.random)
+        gain = self.random - self.probability
+        return np.asarray(np.trapezoid(gain if self.name == "deletion" else -gain, self.share, axis=1))
 
     @property
     def passes(self) -> bool:
@@ -100,34 +116,22 @@ def delete_and_insert(
 
     Parameters
     ----------
-    query
-        The net, the records and their classes.
     values
-        ``(record, lead, sample)``: the maps.
+        The maps, ``(record, lead, sample)``.
     is_signed
         Whether a negative value speaks against the class and so ranks last; where not, magnitudes are summed.
-    cell_s
-        Length of a cell; a record's last one may be shorter.
     n_steps
         In how many steps about equal numbers of cells are replaced.
     n_random
         How many random orders a record is compared with; each record has its own.
-    seed
-        Of the ties, the random orders and the bootstrap.
 
     Returns
     -------
     deletion, insertion
-
-    Raises
-    ------
-    ConfigError
-        The maps do not have the signals' shape, or a cell is shorter than a sample.
     """
     signal, baseline = query.signal_mv, query.baseline_mv
     if values.shape != signal.shape:
         raise ConfigError(f"values must have the signals' shape {tuple(signal.shape)}, got {values.shape}")
-
     cell = count_samples("cell_s", cell_s, sampling_rate_hz=query.sampling_rate_hz)
     score = sum_cells(values if is_signed else np.abs(values), cell)  # (record, lead, window)
     ranks = _rank_cells(score.reshape(len(query), -1), n_random=n_random, seed=seed)  # (order, record, cell)
@@ -141,11 +145,8 @@ def delete_and_insert(
             first = (rank[order] < count)[:, :, window]  # (record, lead, sample)
             deleted[step, order] = _predict(query, torch.where(first, baseline, signal))
             inserted[step, order] = _predict(query, torch.where(first, signal, baseline))
-    deletion, insertion = (
-        _make_curve(name, counts / n_cells, probability, seed=seed)
-        for name, probability in (("deletion", deleted), ("insertion", inserted))
-    )
-    return deletion, insertion
+    share = counts / n_cells
+    return _make_curve("deletion", share, deleted, seed=seed), _make_curve("insertion", share, inserted, seed=seed)
 
 
 def _rank_cells(score: NDArray[np.float64], *, n_random: int, seed: int) -> NDArray[np.int64]:
@@ -154,8 +155,7 @@ def _rank_cells(score: NDArray[np.float64], *, n_random: int, seed: int) -> NDAr
     for record, scores in enumerate(score):
         draws = np.random.default_rng([seed, record]).random((1 + n_random, len(scores)))
         orders = [np.lexsort((draws[0], -scores)), *np.argsort(draws[1:], axis=1)]
-        for place, order in zip(places[:, record], orders, strict=True):
-            place[order] = np.arange(len(order))
+        places[:, record] = np.argsort(orders, axis=1)  # the inverse permutations
     return places
 
 
@@ -168,16 +168,8 @@ def _predict(query: Query, signal_mv: Tensor) -> NDArray[np.float64]:
 
 def _make_curve(name: str, share: NDArray[np.float64], probability: NDArray[np.float64], *, seed: int) -> Curve:
     """Make a curve of ``(step, order, record)``, whose first order is the map's."""
-    by_map, by_chance = probability[:, 0].T, probability[:, 1:].mean(axis=1).T  # (record, step)
-    advantage = _measure_advantage(name, share, by_map, by_chance)
-    rng = np.random.default_rng(seed)
-    means = advantage[rng.integers(len(advantage), size=(_N_BOOTSTRAP, len(advantage)))].mean(axis=1)
-    low, high = np.percentile(means, [2.5, 97.5]).tolist()
-    return Curve(name, share, by_map, by_chance, (low, high))
-
-
-def _measure_advantage(
-    name: str, share: NDArray[np.float64], by_map: NDArray[np.float64], by_chance: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    gain = by_chance - by_map if name == "deletion" else by_map - by_chance
-    return np.asarray(np.trapezoid(gain, share, axis=1))
+    curve = Curve(name, share, probability[:, 0].T, probability[:, 1:].mean(axis=1).T, (np.nan, np.nan))
+    advantage = curve.advantage
+    rows = np.random.default_rng(seed).integers(len(advantage), size=(_N_BOOTSTRAP, len(advantage)))
+    low, high = np.percentile(advantage[rows].mean(axis=1), [2.5, 97.5]).tolist()
+    return replace(curve, interval=(low, high))

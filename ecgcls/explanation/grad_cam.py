@@ -11,7 +11,7 @@ https://doi.org/10.1109/ICCV.2017.74
 """
 
 import difflib
-from collections.abc import Callable
+from itertools import takewhile
 from typing import Any
 
 from captum.attr import LayerGradCam
@@ -19,8 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ecgcls.errors import ConfigError
-from ecgcls.explanation.method import Maps, Method, MethodSettings
-from ecgcls.explanation.query import Query
+from ecgcls.explanation.method import Maps, MethodSettings, Query
 
 _FOLLOWS_A_CONVOLUTION = (
     nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm, nn.GroupNorm, nn.ReLU, nn.ReLU6,
@@ -37,15 +36,24 @@ def grad_cam(query: Query, settings: MethodSettings) -> Maps:
         There is no such layer, or its output is no map over time nor an image that the net can map back.
     """
     name = settings.layer or _find_last_block(query.net)
-    layer = _get_layer(query.net, name)
-    deviation_mv = query.deviation_mv.requires_grad_()
-    cam = LayerGradCam(query.logits, layer).attribute(deviation_mv, query.class_index, relu_attributions=True)
-    n_leads, n_samples = deviation_mv.shape[1:]
+    try:
+        layer = query.net.get_submodule(name)
+    except AttributeError:
+        raise ConfigError(f"grad_cam: the net has no layer {name!r}; {_list_layers(query.net, name)}") from None
+    cam = LayerGradCam(query.logits, layer).attribute(query.leaf_mv, query.class_index, relu_attributions=True)
+    n_leads, n_samples = query.signal_mv.shape[1:]
     if isinstance(cam, Tensor) and cam.ndim == 3:  # (record, 1, time)
         values = functional.interpolate(cam, n_samples, mode="linear", align_corners=False)
         return Maps(values.expand(-1, n_leads, -1).detach())
     if isinstance(cam, Tensor) and cam.ndim == 4:  # (record, 1, height, width)
-        return Maps(_find_map_to_leads(query.net)(cam[:, 0].detach()))
+        for module in query.net.modules():
+            map_to_leads: Any = getattr(module, "map_to_leads", None)
+            if map_to_leads is not None:
+                return Maps(map_to_leads(cam[:, 0].detach()))
+        raise ConfigError(
+            "grad_cam: the net works on an image and cannot map it back to the leads; give it a method map_to_leads "
+            "that takes (batch, height, width) and returns (batch, lead, sample), as CNN2D has"
+        )
     shape = tuple(cam.shape) if isinstance(cam, Tensor) else "several tensors"
     raise ConfigError(
         f"grad_cam: the layer {name} gives no map over time or an image (Grad-CAM of it: {shape}); choose another: "
@@ -62,23 +70,12 @@ def _find_last_block(net: nn.Module) -> str:
             f"grad_cam needs a convolution and this net has none; choose a layer that gives (record, channel, time): "
             f"{_list_layers(net)}"
         )
-    found = convolutions[-1]
-    parent, _, child = found.rpartition(".")
-    if isinstance(modules[parent], nn.Sequential):
-        siblings = [name for name, _ in modules[parent].named_children()]
-        for sibling in siblings[siblings.index(child) + 1 :]:
-            name = f"{parent}.{sibling}".lstrip(".")
-            if not isinstance(modules[name], _FOLLOWS_A_CONVOLUTION):
-                break
-            found = name
-    return found
-
-
-def _get_layer(net: nn.Module, name: str) -> nn.Module:
-    try:
-        return net.get_submodule(name)
-    except AttributeError:
-        raise ConfigError(f"grad_cam: the net has no layer {name!r}; {_list_layers(net, name)}") from None
+    last = convolutions[-1]
+    parent = last.rpartition(".")[0]
+    if not isinstance(modules[parent], nn.Sequential):
+        return last
+    siblings = [name for name in list(modules)[list(modules).index(last) + 1 :] if name.rpartition(".")[0] == parent]
+    return [last, *takewhile(lambda name: isinstance(modules[name], _FOLLOWS_A_CONVOLUTION), siblings)][-1]
 
 
 def _list_layers(net: nn.Module, near: str = "") -> str:
@@ -87,17 +84,3 @@ def _list_layers(net: nn.Module, near: str = "") -> str:
     if len(names) > 30:
         names = difflib.get_close_matches(near, names, n=10, cutoff=0.0)
     return f"there are {', '.join(names)}"
-
-
-def _find_map_to_leads(net: nn.Module) -> Callable[[Tensor], Tensor]:
-    for module in net.modules():
-        map_to_leads: Any = getattr(module, "map_to_leads", None)
-        if callable(map_to_leads):
-            return map_to_leads
-    raise ConfigError(
-        "grad_cam: the net works on an image and cannot map it back to the leads; give it a method map_to_leads that "
-        "takes (batch, height, width) and returns (batch, lead, sample), as CNN2D has"
-    )
-
-
-METHODS = (Method("grad_cam", "Grad-CAM", "arbitrary unit", is_signed=False, explain=grad_cam),)

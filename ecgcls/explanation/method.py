@@ -1,22 +1,131 @@
-"""What an attribution method is: a function of a `Query` that returns `Maps`, and a row that makes it known.
+"""What an attribution method takes (a `Query` and settings) and returns (`Maps`), and the row that makes it known.
 
-To add one, write its function and its row into the `METHODS` of gradients.py, grad_cam.py or occlusion.py.
+Conventions: signals are ``(record, lead, sample)`` in mV. What an ECG deviates from, its *baseline*, is the input that
+carries no information: each lead's mean over the training set (0 once standardized), not 0 mV.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
-from torch import Tensor
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
 
 from ecgcls.errors import ConfigError
-from ecgcls.explanation.query import Query
+
+BATCH_SIZE = 32
+"""Signals that go through the net at once, which bounds the memory."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """Some records, each with the class whose logit is explained; built by `make_query`.
+
+    Attributes
+    ----------
+    net
+        Takes ``(record, lead, sample)`` in mV and returns logits ``(record, class)``; in eval mode.
+    class_index
+        ``(record,)``, counted from 0.
+    baseline_mv, sd_mv
+        ``(lead, 1)``: each lead's mean and standard deviation over the training set.
+    """
+
+    net: nn.Module
+    signal_mv: Tensor
+    class_index: Tensor
+    baseline_mv: Tensor
+    sd_mv: Tensor
+    sampling_rate_hz: float
+
+    def __len__(self) -> int:
+        return len(self.class_index)
+
+    @property
+    def deviation_mv(self) -> Tensor:
+        """``(record, lead, sample)``: the signal minus the baseline, which Captum takes to be 0."""
+        return self.signal_mv - self.baseline_mv
+
+    @property
+    def leaf_mv(self) -> Tensor:
+        """The deviations as a leaf that already requires a gradient: Captum would warn that it has to set that."""
+        return self.deviation_mv.requires_grad_()
+
+    def logits(self, deviation_mv: Tensor) -> Tensor:
+        """Return ``(record, class)`` for deviations from the baseline."""
+        logits: Tensor = self.net(self.baseline_mv + deviation_mv)
+        return logits
+
+    def class_logits(self, deviation_mv: Tensor) -> Tensor:
+        """Return ``(record,)``: the logit of each record's class."""
+        return self.logits(deviation_mv).gather(1, self.class_index[:, None])[:, 0]
+
+    def take(self, rows: Tensor | slice) -> "Query":
+        """Return some of the records."""
+        return replace(self, signal_mv=self.signal_mv[rows], class_index=self.class_index[rows])
+
+    def split(self, n_records: int) -> Iterator["Query"]:
+        """Yield the records in batches of `n_records`."""
+        for start in range(0, len(self), n_records):
+            yield self.take(slice(start, start + n_records))
+
+
+def make_query(
+    net: nn.Module,
+    signal_mv: Tensor | ArrayLike,
+    class_index: ArrayLike,
+    *,
+    baseline_mv: Tensor | ArrayLike,
+    sd_mv: Tensor | ArrayLike,
+    sampling_rate_hz: float,
+) -> Query:
+    """Bring everything to the net's device and check that it fits together; see `Query` for the arguments.
+
+    Raises
+    ------
+    ConfigError
+        A shape disagrees, the net has no such class, or it is in training mode.
+    """
+    if any(module.training for module in net.modules()):
+        raise ConfigError(
+            "the net is in training mode: dropout and batch statistics change its outputs; call net.eval()"
+        )
+    device = next((parameter.device for parameter in net.parameters()), torch.device("cpu"))
+    signal, baseline, sd = (_to_tensor(values, device) for values in (signal_mv, baseline_mv, sd_mv))
+    classes = torch.as_tensor(np.asarray(class_index), dtype=torch.int64, device=device)
+    if signal.ndim != 3 or not signal.numel():
+        raise ConfigError(f"signal_mv must be (record, lead, sample), got {tuple(signal.shape)}")
+    n_records, n_leads, _ = signal.shape
+    if classes.shape != (n_records,):
+        raise ConfigError(f"class_index must have one class per record, ({n_records},), got {tuple(classes.shape)}")
+    for name, values in (("baseline_mv", baseline), ("sd_mv", sd)):
+        if values.shape != (n_leads, 1):
+            raise ConfigError(f"{name} must be (lead, 1), ({n_leads}, 1), got {tuple(values.shape)}")
+    with torch.no_grad():
+        n_classes = net(signal[:1]).shape[1]
+    if not 0 <= int(classes.min()) <= int(classes.max()) < n_classes:
+        raise ConfigError(f"class_index must be in 0..{n_classes - 1}, got {sorted(set(classes.tolist()))}")
+    return Query(net, signal, classes, baseline, sd, sampling_rate_hz)
+
+
+def count_samples(name: str, seconds: float, *, sampling_rate_hz: float) -> int:
+    """Turn the setting `name`, a time in seconds, into samples; one that is shorter than a sample is a ConfigError."""
+    n_samples = round(seconds * sampling_rate_hz)
+    if n_samples < 1:
+        raise ConfigError(f"{name} must be at least one sample, {1 / sampling_rate_hz:g} s, got {seconds:g}")
+    return n_samples
+
+
+def _to_tensor(values: Tensor | ArrayLike, device: torch.device) -> Tensor:
+    """Bring a tensor or an array, which may be read-only, to a device as float32 without a history."""
+    tensor = values.detach() if isinstance(values, Tensor) else torch.from_numpy(np.array(values, dtype=np.float32))
+    return tensor.to(device, torch.float32)
 
 
 @dataclass(frozen=True)
 class MethodSettings:
-    """Settings of the attribution methods; each reads those that concern it.
+    """Settings of the attribution methods; each reads those that concern it. A number out of range is a ConfigError.
 
     Parameters
     ----------
@@ -35,11 +144,6 @@ class MethodSettings:
     tolerance, max_steps
         Integrated gradients: records whose relative error is larger are computed again with twice the steps, up to
         `max_steps`. The last attempt is kept, with its error.
-
-    Raises
-    ------
-    ConfigError
-        A number is out of range.
     """
 
     seed: int = 0
@@ -60,17 +164,9 @@ class MethodSettings:
 
 @dataclass(frozen=True)
 class Maps:
-    """What a method computes for the records of a query.
+    """What a method computes for the records of a query: ``(record, lead, sample)``, in the method's unit.
 
-    Attributes
-    ----------
-    values
-        ``(record, lead, sample)``, in the method's unit.
-    relative_error
-        ``(record,)``, methods whose values must sum to the logit's difference from the baseline: how far the sum is
-        off, relative to that difference.
-    n_steps
-        ``(record,)``, methods that integrate: in how many steps.
+    Integrated gradients add the `relative_error` and `n_steps`, ``(record,)``, of `attribution.Attribution`.
     """
 
     values: Tensor
@@ -80,19 +176,10 @@ class Maps:
 
 @dataclass(frozen=True)
 class Method:
-    """One way to attribute a logit to samples.
+    """One way to attribute a logit to samples, by the name that a user requests and the label in figures.
 
-    Attributes
-    ----------
-    name, label
-        As a user requests it, and as a figure calls it.
-    unit
-        Of the values.
-    is_signed
-        Whether a positive value speaks for the class and a negative one against it. Where not, what counts is the
-        magnitude: a gradient's sign only says which way the voltage would have to change.
-    explain
-        The function.
+    It `is_signed` where a positive value speaks for the class and a negative one against it. Where not, what counts is
+    the magnitude: a gradient's sign only says which way the voltage would have to change.
     """
 
     name: str

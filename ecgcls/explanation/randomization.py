@@ -22,8 +22,8 @@ from scipy.stats import rankdata
 from torch import nn
 
 from ecgcls.errors import ConfigError
-from ecgcls.explanation.cells import CELL_S, sum_cells
-from ecgcls.explanation.query import count_samples
+from ecgcls.explanation.faithfulness import CELL_S, sum_cells
+from ecgcls.explanation.method import count_samples
 
 _LIMIT = 0.5
 _HARDLY_CHANGED = 0.75  # rank correlation from which on a warning puts it that way
@@ -36,7 +36,7 @@ class Randomization:
     Attributes
     ----------
     layers
-        ``(stage,)``: the layer down to which the weights are shuffled, from the output layer.
+        ``(stage,)``: the layer down to which the weights are shuffled.
     similarity
         ``(stage, seed, record)``: Spearman's rank correlation, over the cells, of the summed magnitudes of the trained
         and the shuffled net's map; nan where one of them is the same everywhere, which has no ranks.
@@ -78,9 +78,16 @@ class Randomization:
             found.append("the map is the same everywhere, so shuffled weights cannot be compared with it")
         elif not self.passes:
             change = "hardly changes" if final >= _HARDLY_CHANGED else "changes too little"
+            signs = None if self.sign_similarity is None else _mean_defined(self.sign_similarity[-1])
+            advice = "do not read it as what the net learned"
+            if signs is not None and signs < self.limit:
+                advice = (
+                    "do not read the size of its values as what the net learned, which comes from the ECG; their signs "
+                    f"do change ({signs:.2f})"
+                )
             found.append(
                 f"the map {change} when the weights are shuffled (rank correlation {final:.2f}, limit "
-                f"{self.limit:.2f}): {self._advise()}"
+                f"{self.limit:.2f}): {advice}"
             )
         n_undefined = int(np.isnan(self.similarity).sum())
         if n_undefined and final is not None:
@@ -89,16 +96,6 @@ class Randomization:
                 "everywhere and has no rank correlation; they are left out"
             )
         return found
-
-    def _advise(self) -> str:
-        """What not to read into the map, and what is left if its signs do change."""
-        signs = None if self.sign_similarity is None else _mean_defined(self.sign_similarity[-1])
-        if signs is None or signs >= self.limit:
-            return "do not read it as what the net learned"
-        return (
-            "do not read the size of its values as what the net learned, which comes from the ECG; their signs do "
-            f"change ({signs:.2f})"
-        )
 
 
 def randomize(
@@ -124,19 +121,10 @@ def randomize(
         Takes a net and returns its maps ``(record, lead, sample)``, of the same records each time.
     is_signed
         Whether the maps' signs mean something.
-    sampling_rate_hz
-        Of the maps.
     n_seeds
         How often the cascade is run.
     max_stages
         How many stages the layers are gathered into at most.
-    seed
-        Of the shuffles.
-
-    Raises
-    ------
-    ConfigError
-        The net has no parameters.
     """
     layers = [name for name, module in net.named_modules() if list(module.parameters(recurse=False))][::-1]
     if not layers:
@@ -150,7 +138,9 @@ def randomize(
         generator = torch.Generator().manual_seed(seed * n_seeds + repeat)
         for stage, names in enumerate(stages):
             for name in names:
-                _shuffle(shuffled.get_submodule(name), generator)
+                for parameter in shuffled.get_submodule(name).parameters(recurse=False):
+                    order = torch.randperm(parameter.numel(), generator=generator).to(parameter.device)
+                    parameter.data.copy_(parameter.data.flatten()[order].view_as(parameter))
             found = explain(shuffled)
             similarity[stage, repeat] = correlate_ranks(*(sum_cells(np.abs(maps), cell) for maps in (trained, found)))
             sign_similarity[stage, repeat] = correlate_ranks(*(sum_cells(maps, cell) for maps in (trained, found)))
@@ -159,17 +149,9 @@ def randomize(
 
 
 def correlate_ranks(values: NDArray, others: NDArray) -> NDArray[np.float64]:
-    """Correlate the ranks of two maps, record by record (Spearman).
+    """Correlate the ranks of two maps ``(record, ...)``, record by record (Spearman).
 
-    Parameters
-    ----------
-    values, others
-        ``(record, ...)``.
-
-    Returns
-    -------
-    numpy.ndarray
-        ``(record,)``, -1 to 1; nan where one of the maps is the same everywhere.
+    Returns ``(record,)``, -1 to 1; nan where one of the maps is the same everywhere.
 
     Examples
     --------
@@ -187,11 +169,3 @@ def _mean_defined(values: NDArray[np.float64]) -> float | None:
     """The mean of what is not nan; None where everything is."""
     defined = values[~np.isnan(values)]
     return float(defined.mean()) if defined.size else None
-
-
-def _shuffle(layer: nn.Module, generator: torch.Generator) -> None:
-    """Permute the values within each parameter that the layer itself holds."""
-    with torch.no_grad():
-        for parameter in layer.parameters(recurse=False):
-            order = torch.randperm(parameter.numel(), generator=generator).to(parameter.device)
-            parameter.copy_(parameter.flatten()[order].view_as(parameter))

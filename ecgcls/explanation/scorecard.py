@@ -6,13 +6,9 @@ and a useless one need not:
 - `randomization`: it must change when the net's weights are shuffled.
 - `faithfulness`: deleting (or inserting) first what it ranks first must lower (or raise) the probability sooner than a
   random order does.
-- Completeness, integrated gradients only: the values must sum to what they claim to explain (Sundararajan et al. 2017).
+- Completeness, integrated gradients only: the values must sum to what they claim to explain (see `attribution`).
 
 To pass is not to be right, and each limit is a convention.
-
-References
-----------
-Sundararajan, Taly, Yan. Axiomatic attribution for deep networks. ICML 2017. arXiv:1703.01365
 """
 
 from dataclasses import dataclass, replace
@@ -21,12 +17,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from ecgcls.explanation.attribution import attribute, get_method
 from ecgcls.explanation.faithfulness import Curve, delete_and_insert
-from ecgcls.explanation.method import MethodSettings
-from ecgcls.explanation.query import Query
+from ecgcls.explanation.method import MethodSettings, Query
 from ecgcls.explanation.randomization import Randomization, randomize
 
 _COARSE_STEPS = 64  # of integrated gradients of shuffled nets: ranks need no more
@@ -36,12 +30,8 @@ _COARSE_STEPS = 64  # of integrated gradients of shuffled nets: ranks need no mo
 class Completeness:
     """How well integrated gradients sum to the difference that they explain.
 
-    Attributes
-    ----------
-    relative_error, n_steps
-        ``(record,)``: as in `attribution.Attribution`.
-    limit
-        The median relative error must not be above it.
+    `relative_error` and `n_steps`, ``(record,)``, are those of `attribution.Attribution`; the median error must not be
+    above `limit`.
     """
 
     relative_error: NDArray[np.float64]
@@ -80,10 +70,6 @@ def score_method(
 
     Parameters
     ----------
-    query
-        The net, the records and their classes.
-    method
-        A name in `attribution.METHODS`.
     settings
         Of the method; its seed is also that of the shuffles, the random orders and the bootstrap.
     n_randomized
@@ -96,33 +82,22 @@ def score_method(
         Ready for JSON: 'randomization', 'deletion' and 'insertion' as the ``to_dict`` of `Randomization` and `Curve`
         gives them, 'completeness' as `Completeness` does, or None for other methods, and 'warnings', a list of
         sentences that begin with the method's name.
-
-    Raises
-    ------
-    ConfigError
-        As in `attribution.attribute`.
     """
     found = attribute(query, method, settings)
     few = np.unique(np.linspace(0, len(query) - 1, min(n_randomized, len(query))).round().astype(int))
     sample = query.take(torch.from_numpy(few).to(query.class_index.device))
     coarse = replace(settings, max_steps=min(_COARSE_STEPS, settings.max_steps))
-
-    def explain(net: nn.Module) -> NDArray[np.float32]:
-        return attribute(replace(sample, net=net), method, coarse).values
-
-    is_signed, seed = get_method(method).is_signed, settings.seed
-    randomization = randomize(
-        query.net, explain, is_signed=is_signed, sampling_rate_hz=query.sampling_rate_hz, seed=seed
+    rule: dict[str, Any] = {"is_signed": get_method(method).is_signed, "seed": settings.seed}
+    checks: dict[str, Randomization | Curve | Completeness | None] = {}
+    checks["randomization"] = randomize(
+        query.net,
+        lambda net: attribute(replace(sample, net=net), method, coarse).values,
+        sampling_rate_hz=query.sampling_rate_hz,
+        **rule,
     )
-    deletion, insertion = delete_and_insert(query, found.values, is_signed=is_signed, seed=seed)
-    checks: dict[str, Randomization | Curve | Completeness | None] = {
-        "randomization": randomization,
-        "deletion": deletion,
-        "insertion": insertion,
-        "completeness": None,
-    }
+    checks["deletion"], checks["insertion"] = delete_and_insert(query, found.values, **rule)
+    checks["completeness"] = None
     if found.relative_error is not None and found.n_steps is not None:
         checks["completeness"] = Completeness(found.relative_error, found.n_steps, settings.tolerance)
-    card: dict[str, Any] = {name: check and check.to_dict() for name, check in checks.items()}
-    sentences = [sentence for check in checks.values() if check for sentence in check.list_warnings()]
-    return {**card, "warnings": [f"{method}: {sentence}" for sentence in sentences]}
+    warnings = [f"{method}: {sentence}" for check in checks.values() if check for sentence in check.list_warnings()]
+    return {**{name: check and check.to_dict() for name, check in checks.items()}, "warnings": warnings}

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ecgcls.errors import ConfigError
 from ecgcls.evaluation.predictions import Predictions
 
 OUTCOMES = {"TP": "true positive", "FP": "false positive", "FN": "false negative", "TN": "true negative"}
@@ -13,14 +12,9 @@ OUTCOMES = {"TP": "true positive", "FP": "false positive", "FN": "false negative
 
 @dataclass(frozen=True)
 class Example:
-    """One record and the class whose probability is to be explained.
+    """One record and the class, a column of the predictions, whose probability is to be explained.
 
-    Attributes
-    ----------
-    class_index
-        Column of the predictions.
-    outcome
-        'TP', 'FP', 'FN' or 'TN' at the class's threshold.
+    The `outcome` is 'TP', 'FP', 'FN' or 'TN' at the class's threshold.
     """
 
     ecg_id: int
@@ -34,16 +28,7 @@ class Example:
 def choose_examples(
     predictions: Predictions, *, thresholds: Mapping[str, float], class_names: Sequence[str]
 ) -> tuple[list[Example], list[str]]:
-    """Choose for each class the most confident true positive, false positive and false negative.
-
-    Parameters
-    ----------
-    predictions
-        Of one split.
-    thresholds
-        By class: the lowest probability at which it is predicted.
-    class_names
-        The classes to choose for.
+    """Choose for each of these classes the most confident true positive, false positive and false negative.
 
     Returns
     -------
@@ -57,12 +42,12 @@ def choose_examples(
         column = predictions.class_names.index(class_name)
         prob, truth = predictions.y_prob[:, column], predictions.y_true[:, column] == 1
         predicted = prob >= thresholds[class_name]
-        for outcome, where, confidence in (
+        for outcome, held, confidence in (
             ("TP", truth & predicted, prob),
             ("FP", ~truth & predicted, prob),
             ("FN", truth & ~predicted, -prob),
         ):
-            rows = np.flatnonzero(where)
+            rows = np.flatnonzero(held)
             if len(rows):
                 examples.append(_make_example(predictions, int(rows[confidence[rows].argmax()]), column, thresholds))
             else:
@@ -75,10 +60,7 @@ def list_examples(
 ) -> list[Example]:
     """Take every record of the predictions, with the requested classes.
 
-    Parameters
-    ----------
-    class_names
-        None: for each record the classes that it has or is predicted to have, or else the most probable one.
+    None requests for each record the classes that it has or is predicted to have, or else the most probable one.
     """
     examples = []
     for row in range(len(predictions)):
@@ -103,30 +85,10 @@ def draw_sample(
     return [_make_example(predictions, int(row), column, thresholds) for row in rows]
 
 
-def check_classes(class_names: Sequence[str], known: Sequence[str]) -> None:
-    """Refuse a class that the net does not have.
-
-    Raises
-    ------
-    ConfigError
-        Naming it.
-    """
-    unknown = [name for name in class_names if name not in known]
-    if unknown:
-        raise ConfigError(f"classes: this run has no class {', '.join(unknown)}; it has {', '.join(known)}")
-
-
 def _make_example(predictions: Predictions, row: int, column: int, thresholds: Mapping[str, float]) -> Example:
     class_name = predictions.class_names[column]
-    y_prob, is_true = float(predictions.y_prob[row, column]), predictions.y_true[row, column] == 1
-    is_right = is_true == (y_prob >= thresholds[class_name])
-    return Example(
-        ecg_id=int(predictions.ecg_id[row]),
-        class_index=column,
-        class_name=class_name,
-        outcome=("T" if is_right else "F") + ("P" if y_prob >= thresholds[class_name] else "N"),
-        y_prob=y_prob,
-        true_classes=tuple(
-            name for name, truth in zip(predictions.class_names, predictions.y_true[row], strict=True) if truth
-        ),
-    )
+    y_prob, y_true = float(predictions.y_prob[row, column]), predictions.y_true[row]
+    is_predicted = y_prob >= thresholds[class_name]
+    outcome = ("T" if is_predicted == y_true[column] else "F") + ("P" if is_predicted else "N")
+    true_classes = tuple(name for name, truth in zip(predictions.class_names, y_true, strict=True) if truth)
+    return Example(int(predictions.ecg_id[row]), column, class_name, outcome, y_prob, true_classes)

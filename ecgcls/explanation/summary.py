@@ -48,14 +48,7 @@ def summarize_maps(
 ) -> ClassSummary:
     """Summarize the maps of some records, without empty ones: a Grad-CAM is empty where nothing speaks for the class.
 
-    Parameters
-    ----------
-    values, signal_mv
-        ``(record, lead, sample)``.
-    peaks
-        ``(record,)`` of ``(beat,)``: the sample numbers of each record's R peaks.
-    sampling_rate_hz
-        Of the signals.
+    `peaks` holds the sample numbers of each record's R peaks.
     """
     lead_sums, n_records = np.zeros(values.shape[1]), 0
     beats, signals, shares, times = [], [], [], []

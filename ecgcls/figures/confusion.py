@@ -1,11 +1,9 @@
 """Confusion matrices, one 2 x 2 matrix per class: rows are the actual class, columns the prediction."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
@@ -31,13 +29,9 @@ def draw_confusion_matrices(
 
     Parameters
     ----------
-    predictions
-        The records of one split.
     threshold
         In [0, 1], one for all classes or one per class; a record is predicted positive where `y_prob >= threshold`.
         None: where `y_pred` is 1.
-    title
-        Goes above the grid.
     """
     decided = {"y_pred": predictions.y_pred} if threshold is None else {"threshold": threshold}
     scores = score(predictions.y_true, predictions.y_prob, predictions.class_names, **decided)
@@ -49,19 +43,17 @@ def draw_confusion_matrices(
     grid = figure.subplots(n_rows, n_columns, squeeze=False)
     for axes in grid.flat[n_classes:]:
         axes.set_axis_off()
-    drawn = grid.flat[:n_classes]
-    for number, (axes, (name, row)) in enumerate(zip(drawn, scores.by_class.iterrows(), strict=True)):
-        _draw_matrix(axes, row.to_dict(), fontsize=8)
+    for number, (axes, (name, row)) in enumerate(zip(grid.flat, scores.by_class.iterrows(), strict=False)):
+        _draw_matrix(axes, row, fontsize=8)
         heading = str(name) if same else f"{name}\n(threshold {thresholds[str(name)]:.3g})"
         axes.set_title(heading, fontsize=9, parse_math=False)
         is_leftmost, is_lowest = number % n_columns == 0, number + n_columns >= n_classes
         axes.set_yticks([0, 1], _SIDES if is_leftmost else ["", ""], fontsize=8, rotation=90, va="center")
         axes.set_xticks([0, 1], _SIDES if is_lowest else ["", ""], fontsize=8)
     _add_share_bar(figure, grid, shrink=min(1, 3 / n_rows))
-    if not thresholds:
-        rule = "its fold's threshold"
-    else:
-        rule = f"{next(iter(thresholds.values())):g}" if same else "the threshold"
+    rule = "the threshold" if thresholds else "its fold's threshold"
+    if thresholds and same:
+        rule = f"{next(iter(thresholds.values())):g}"
     figure.supxlabel(f"Predicted (positive: probability at least {rule})", fontsize=10)
     figure.supylabel("Actual", fontsize=10)
     return finish_figure(figure, title)
@@ -74,29 +66,13 @@ def draw_confusion_matrix(
 
     The matrix is that of `draw_confusion_matrices`, larger. Below it are sensitivity, specificity and the positive and
     negative predictive value (PPV, NPV); a rate whose denominator is 0 is undefined.
-
-    Parameters
-    ----------
-    predictions
-        The records of one split.
-    class_name
-        One of `predictions.class_names`.
-    threshold
-        In [0, 1]; a record is predicted positive where `y_prob >= threshold`. None: where `y_pred` is 1.
-    title
-        Goes above the matrix, after the class.
-
-    Raises
-    ------
-    ConfigError
-        There is no such class, or `threshold` is out of range.
     """
     if class_name not in predictions.class_names:
         raise ConfigError(f"class_name must be one of {', '.join(predictions.class_names)}, got {class_name!r}")
     column = [predictions.class_names.index(class_name)]
     decided = {"y_pred": predictions.y_pred[:, column]} if threshold is None else {"threshold": threshold}
     scores = score(predictions.y_true[:, column], predictions.y_prob[:, column], [class_name], **decided)
-    row = scores.by_class.loc[class_name].to_dict()
+    row = scores.by_class.iloc[0]
     figure = new_figure(5.0, 4.6)
     axes = figure.subplots()
     _draw_matrix(axes, row, fontsize=13)
@@ -106,12 +82,14 @@ def draw_confusion_matrix(
     axes.set_xlabel(f"Predicted (positive: probability at least {rule})", fontsize=11)
     axes.set_ylabel("Actual", fontsize=11)
     _add_share_bar(figure, axes, shrink=0.75)
-    rates = "   ".join(f"{label} {_format_rate(row[name])}" for name, label in _RATES.items())
-    figure.supxlabel(rates, fontsize=10)
+    rates = [
+        f"{label} {row[name]:.3f}" if np.isfinite(row[name]) else f"{label} undefined" for name, label in _RATES.items()
+    ]
+    figure.supxlabel("   ".join(rates), fontsize=10)
     return finish_figure(figure, f"{class_name}\n{title}")
 
 
-def _draw_matrix(axes: Axes, row: Mapping[Any, Any], *, fontsize: float) -> None:
+def _draw_matrix(axes: Axes, row: pd.Series, *, fontsize: float) -> None:
     counts = np.array([[row["tn"], row["fp"]], [row["fn"], row["tp"]]], dtype=np.int64)  # (actual, predicted)
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.full((2, 2), np.nan), where=totals > 0)
@@ -131,7 +109,3 @@ def _add_share_bar(figure: Figure, axes: Axes | np.ndarray, *, shrink: float) ->
     bar = figure.colorbar(shading, ax=axes, format=PercentFormatter(1.0), pad=0.01, aspect=25, shrink=shrink)
     bar.set_label("Percentage of the row", fontsize=9)
     bar.ax.tick_params(labelsize=8)
-
-
-def _format_rate(rate: float) -> str:
-    return f"{rate:.3f}" if np.isfinite(rate) else "undefined"

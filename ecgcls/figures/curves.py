@@ -4,8 +4,6 @@ Classes keep the order of `Predictions.class_names`. An undefined class (no posi
 the legend and never drawn.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -22,15 +20,7 @@ from ecgcls.errors import DataError
 from ecgcls.evaluation.calibration import reliability_curve
 from ecgcls.evaluation.metrics import Scores, score
 from ecgcls.evaluation.predictions import Predictions
-from ecgcls.figures.style import (
-    DASHES,
-    FEW_CLASSES,
-    add_grid,
-    finish_figure,
-    new_figure,
-    show_verbatim,
-    style_class,
-)
+from ecgcls.figures.style import DASHES, FEW_CLASSES, add_grid, finish_figure, new_figure, show_verbatim, style_class
 
 _HISTOGRAM_EDGES = np.linspace(0.0, 1.0, 21)
 _METRICS = {
@@ -45,20 +35,8 @@ _LOSSES = {"train/loss": "training", "val/loss": "validation"}
 def draw_training_curves(history: pd.DataFrame, *, best_epoch: int | None, title: str) -> Figure:
     """Draw the losses and the validation metrics over the epochs.
 
-    Parameters
-    ----------
-    history
-        One row per epoch: `epoch`, and any of `train/loss`, `val/loss`, `val/pr_auc`, `val/roc_auc`,
-        `val/f1_macro`, `val/f1_micro`; a nan leaves a gap.
-    best_epoch
-        The epoch of the best checkpoint, marked in both panels; None marks none.
-    title
-        Goes above both panels.
-
-    Raises
-    ------
-    DataError
-        There is no epoch, an epoch occurs twice, there is nothing to draw, or `best_epoch` is not among the epochs.
+    A row of the history has an `epoch` and any of `train/loss`, `val/loss`, `val/pr_auc`, `val/roc_auc`, `val/f1_macro`
+    and `val/f1_micro`; a nan leaves a gap. The epoch of the best checkpoint is marked, if there is one.
     """
     _check_history(history, best_epoch)
     history = history.sort_values("epoch")
@@ -79,21 +57,13 @@ def draw_pr_curves(predictions: Predictions, *, title: str) -> Figure:
 
     The curve is the step function whose area is the average precision. A class's prevalence, the precision of an
     uninformative model, is the faint dotted line of the same color.
-
-    Parameters
-    ----------
-    predictions
-        The records of one split.
-    title
-        Goes above the axes, before the macro average precision.
     """
     scores = score(predictions.y_true, predictions.y_prob, predictions.class_names)
     figure, axes = _new_curve_figure(len(predictions.class_names))
     handles: list[Line2D] = []
     for number, name, row, style in _list_classes(scores, handles):
-        precision, recall, _ = precision_recall_curve(
-            predictions.y_true[:, number], predictions.y_prob[:, number], drop_intermediate=True
-        )
+        truth, prob = predictions.y_true[:, number], predictions.y_prob[:, number]
+        precision, recall, _ = precision_recall_curve(truth, prob, drop_intermediate=True)
         label = f"{name}  AP {row.pr_auc:.2f} (n+ = {row.n_positive:.0f})"
         faint = {"linestyle": ":", "linewidth": 0.9, "alpha": 0.5 * style["alpha"], "zorder": 1}
         axes.axhline(row.prevalence, color=style["color"], **faint)
@@ -107,15 +77,7 @@ def draw_pr_curves(predictions: Predictions, *, title: str) -> Figure:
 
 
 def draw_roc_curves(predictions: Predictions, *, title: str) -> Figure:
-    """Draw a ROC curve for each class, and the diagonal of an uninformative model.
-
-    Parameters
-    ----------
-    predictions
-        The records of one split.
-    title
-        Goes above the axes, before the macro ROC-AUC.
-    """
+    """Draw a ROC curve for each class, and the diagonal of an uninformative model."""
     scores = score(predictions.y_true, predictions.y_prob, predictions.class_names)
     figure, axes = _new_curve_figure(len(predictions.class_names))
     handles: list[Line2D] = []
@@ -137,13 +99,6 @@ def draw_reliability_curves(predictions: Predictions, *, title: str) -> Figure:
     of positive records, with its 95% Wilson interval as a faint vertical line (left out for more than 12 classes, as
     the legend then says). The lower panel counts the records by predicted probability in twenty bins of equal width;
     its scale is linear from 0 to 1 and logarithmic above.
-
-    Parameters
-    ----------
-    predictions
-        The records of one split.
-    title
-        Goes above the axes, before the number of records.
     """
     names = predictions.class_names
     scores = score(predictions.y_true, predictions.y_prob, names)
@@ -164,7 +119,9 @@ def draw_reliability_curves(predictions: Predictions, *, title: str) -> Figure:
         style["linewidth"] *= 0.7
         histogram.stairs(counts, _HISTOGRAM_EDGES, baseline=None, **style)
     handles += axes.plot([0, 1], [0, 1], color="0.4", linestyle=":", label="perfect calibration", zorder=1)
-    handles.append(_interval_handle(len(names)))
+    bar: dict[str, Any] = {"color": "0.4", "alpha": 0.5, "marker": "|", "markersize": 12} if few else {}
+    what = "95% Wilson interval" if few else f"no intervals (more than {FEW_CLASSES} classes)"
+    handles.append(Line2D([], [], linestyle="none", label=what, **bar))
     axes.set(ylabel="Fraction of positive records")
     histogram.set_ylim(bottom=-0.15)
     n_most = bins.groupby("class")["bin"].count().max()
@@ -208,13 +165,6 @@ def _list_classes(scores: Scores, handles: list[Line2D]) -> Iterator[tuple[int, 
             yield number, str(name), row, style_class(number, len(scores.by_class))
 
 
-def _interval_handle(n_classes: int) -> Line2D:
-    if n_classes > FEW_CLASSES:
-        return Line2D([], [], linestyle="none", label=f"no intervals (more than {FEW_CLASSES} classes)")
-    bar: dict[str, Any] = {"color": "0.4", "alpha": 0.5, "linestyle": "none", "marker": "|", "markersize": 12}
-    return Line2D([], [], label="95% Wilson interval", **bar)
-
-
 def _add_legend(figure: Figure, axes: Axes, handles: Sequence[Line2D]) -> None:
     """Put the legend to the right of the axes and widen the figure by its width; the axes keep their size."""
     width, height = figure.get_size_inches()
@@ -233,7 +183,7 @@ def _add_legend(figure: Figure, axes: Axes, handles: Sequence[Line2D]) -> None:
         columnspacing=1.4,
         borderaxespad=0.2,
     )
-    show_verbatim(legend.get_texts())
+    show_verbatim(legend)
     wider = legend.get_window_extent().x1 / figure.dpi + 0.1
     figure.set_size_inches(wider, height)
     for each in figure.axes:
@@ -251,14 +201,13 @@ def _format_macro(what: str, value: float, scores: Scores) -> str:
 def _check_history(history: pd.DataFrame, best_epoch: int | None) -> None:
     if "epoch" not in history.columns:
         raise DataError(f"the history must have a column 'epoch', got {', '.join(map(str, history.columns))}")
-    if history.empty:
-        raise DataError("the history has no epoch to draw")
     epochs = history["epoch"]
+    if epochs.empty:
+        raise DataError("the history has no epoch to draw")
     if epochs.isna().any() or epochs.duplicated().any():
         raise DataError(f"the history must have one row per epoch, got epochs {epochs.tolist()}")
     if not {*_LOSSES, *_METRICS} & set(history.columns):
-        expected = ", ".join([*_LOSSES, *_METRICS])
-        raise DataError(f"the history has nothing to draw, expected any of {expected}")
+        raise DataError(f"the history has nothing to draw, expected any of {', '.join([*_LOSSES, *_METRICS])}")
     if best_epoch is not None and best_epoch not in set(epochs):
         raise DataError(f"best_epoch must be in {epochs.min():g}..{epochs.max():g}, got {best_epoch}")
 
@@ -271,8 +220,8 @@ def _draw_columns(axes: Axes, history: pd.DataFrame, names: dict[str, str], best
     if not axes.lines:
         axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center", color="0.4")
     if best_epoch is not None:
-        label = f"best checkpoint (epoch {best_epoch})"
-        axes.axvline(best_epoch, color="0.4", linestyle=":", linewidth=1.2, label=label)
+        style = {"color": "0.4", "linestyle": ":", "linewidth": 1.2}
+        axes.axvline(best_epoch, label=f"best checkpoint (epoch {best_epoch})", **style)
     axes.set_xlabel("Epoch")
     axes.set_xlim(history["epoch"].min() - 0.5, history["epoch"].max() + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))

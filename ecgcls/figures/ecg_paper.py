@@ -2,16 +2,21 @@
 
 Conventions: arrays are ``(lead, sample)``, voltages in mV, times in s. The paper has its true scale, 25 mm/s and
 10 mm/mV, when printed at 100%.
+
+Attributions with a sign run from blue (evidence against the class) over transparent to orange (evidence for it), those
+without one from transparent to purple. The scale ends at the 99.5th percentile of the magnitudes drawn; arrows at the
+ends of the color bar mean that values lie beyond it.
 """
 
 import math
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, PathPatch, Rectangle
@@ -21,7 +26,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from ecgcls.data.signals import LEADS
 from ecgcls.errors import ConfigError, DataError
-from ecgcls.figures.overlay import Overlay, check_attribution
 from ecgcls.figures.style import INK, new_figure
 
 MM_PER_S, MM_PER_MV = 25.0, 10.0
@@ -38,7 +42,14 @@ _MAP, _MAP_ROW = 51.0, 3.0  # mm: the map of all leads with its axis; one of its
 _BAR = 10.0  # mm: the color bar with its label, and the legend
 _PAPER, _FINE, _HEAVY = "#fffaf9", "#dc504838", "#d8443c78"
 _FRAME: dict[str, Any] = {"edgecolor": "0.45", "linewidth": 0.6}
-_DISCLAIMER = "Research software, not a medical device."
+_NOTES = (
+    "Research software, not a medical device. Each lead's median lies on the baseline of its row. "
+    "Calibration pulse: 1 mV, 0.2 s."
+)
+_SIGNED = LinearSegmentedColormap.from_list(
+    "against_for", [(0.0, (0.13, 0.42, 0.72, 0.9)), (0.5, (0.97, 0.97, 0.97, 0)), (1.0, (0.90, 0.49, 0.05, 0.9))]
+)
+_UNSIGNED = LinearSegmentedColormap.from_list("magnitude", [(0.98, 0.97, 1.0, 0.0), (0.40, 0.22, 0.60, 0.9)])
 
 
 def draw_ecg(
@@ -63,54 +74,85 @@ def draw_ecg(
     Parameters
     ----------
     signal_mv
-        ``(lead, sample)``, mV.
-    sampling_rate_hz
-        Of the signal, in Hz.
+        ``(lead, sample)``.
     lead_names
         The twelve standard leads in any order and case.
-    title, subtitle
-        Go above the paper.
     attribution
         ``(lead, sample)``; None draws the ECG alone.
     label
         Of the color bar, with the unit.
     is_signed
         Whether the sign of the attribution means for or against the class; if not, its magnitude is drawn.
-
-    Raises
-    ------
-    DataError
-        The leads are not the twelve standard ones, the shapes differ, or a value is not finite.
-    ConfigError
-        The sampling rate is not positive.
     """
     signal = _check_ecg(signal_mv, lead_names, sampling_rate_hz)  # leads in the order of LEADS
     signal = signal - np.median(signal, axis=1, keepdims=True)
     rows = [_Row(names, signal, sampling_rate_hz) for names in (*LAYOUT, (RHYTHM,))]
-    notes = [_DISCLAIMER, "Each lead's median lies on the baseline of its row."]
-    notes.append("Calibration pulse: 1 mV, 0.2 s.")
+    notes = _NOTES
     overlay = None
     if attribution is not None:
         values = check_attribution(attribution, np.shape(signal_mv))[_order(lead_names)]
         n_averaged = max(1, round(_BAND_S * sampling_rate_hz))
-        overlay = Overlay.of(values, is_signed=is_signed, label=label, n_averaged=n_averaged)
-        notes.append(_format_shown(values, rows[:-1], n_averaged / sampling_rate_hz))
+        overlay = Overlay(values, is_signed=is_signed, label=label, n_averaged=n_averaged)
+        notes = f"{notes} {_format_shown(values, rows[:-1], n_averaged / sampling_rate_hz)}"
     width = max(_PULSE_ZONE + 5 * math.ceil(signal.shape[1] / sampling_rate_hz * MM_PER_S / 5), _MIN_WIDTH)
     height = sum(row.height for row in rows)
     scale = f"25 mm/s   10 mm/mV   {sampling_rate_hz:g} Hz"
-    page = _Page.of(width, height, title, subtitle, scale, notes, below=0.0 if overlay is None else _MAP + _BAR)
+    below = 0.0 if overlay is None else _MAP + _BAR
+    page = _Page(width, height, title=title, subtitle=subtitle, scale=scale, notes=notes, below=below)
     paper = _add_paper(page, width, height)
     top = float(height)
     for row in rows:
-        _draw_row(paper, row, top - row.above)
+        base = top - row.above
+        _draw_row(paper, row, base)
         if overlay is not None:
-            _draw_band(paper, row, top - row.above, overlay)
+            for _, lead, start, stop in row.pieces:
+                left, right = row.x_mm(np.array([start, stop]) - 0.5)
+                band = overlay.values[lead : lead + 1, start:stop]
+                overlay.draw(paper, band, (left, right, base - _BAND, base + _BAND), zorder=1.5)
         top -= row.height
     if overlay is not None:
         _draw_map(page, rows[:-1], overlay)
-        _add_legend(page)
-        _add_color_bar(page, overlay)
+        _add_legend(page, overlay)
     return page.figure
+
+
+Extent = tuple[float, float, float, float]
+
+
+class Overlay:
+    """An attribution ``(lead, sample)`` as it is drawn: means over columns of `n_averaged` samples.
+
+    Where the sign has no meaning, they are means of magnitudes. `mappable`, `label` and `extend` are for a color bar.
+    """
+
+    def __init__(self, values: NDArray[np.float64], *, is_signed: bool, label: str, n_averaged: int = 1) -> None:
+        starts = np.arange(0, values.shape[1], n_averaged)
+        widths = np.diff(starts, append=values.shape[1])  # the last column may be narrower
+        sums = np.add.reduceat(values if is_signed else np.abs(values), starts, axis=1)
+        self.values = np.repeat(sums / widths, widths, axis=1)
+        magnitude = np.abs(self.values)
+        top = float(np.percentile(magnitude, 99.5)) or float(magnitude.max()) or 1.0
+        low, colors = (-top, _SIGNED) if is_signed else (0.0, _UNSIGNED)
+        is_below, is_above = self.values.min() < low, self.values.max() > top
+        self.extend = "both" if is_below and is_above else "min" if is_below else "max" if is_above else "neither"
+        self.norm, self.colors = Normalize(low, top), colors
+        self.mappable = ScalarMappable(self.norm, colors)
+        self.label = f"{label}; {'blue: against the class, orange: for it' if is_signed else 'magnitude'}"
+
+    def draw(self, axes: Axes, values: NDArray[np.float64], extent: Extent, **style: Any) -> None:
+        """Draw some of the values."""
+        style |= {"aspect": "auto", "interpolation": "none"}
+        axes.imshow(values, norm=self.norm, cmap=self.colors, extent=extent, **style)
+
+
+def check_attribution(attribution: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Return an attribution as an array after checking its shape and values."""
+    values = np.asarray(attribution, dtype=np.float64)
+    if values.shape != shape:
+        raise DataError(f"the attribution must have the signal's shape {shape}, got {values.shape}")
+    if not np.isfinite(values).all():
+        raise DataError("the attribution has a value that is not finite")
+    return values
 
 
 class _Row:
@@ -141,55 +183,36 @@ def _place_label(trace_mm: NDArray[np.float64]) -> float:
     return -12.0 if above > _ABOVE - 3 and is_free_below else above
 
 
-@dataclass(frozen=True)
 class _Page:
-    """A figure laid out in mm from its lower left corner."""
+    """A figure laid out in mm from its lower left corner, with room for paper and the texts above and below it."""
 
-    figure: Figure
-    width: float
-    height: float
-    paper_bottom: float
-    foot: float  # height of the notes
-
-    @classmethod
-    def of(
-        cls,
-        width: float,
-        height: float,
-        title: str,
-        subtitle: str,
-        scale: str,
-        notes: Sequence[str],
-        *,
-        below: float,
-    ) -> "_Page":
-        """Create the page for a paper of this size, with the texts above and below it."""
+    def __init__(
+        self, width: float, height: float, *, title: str, subtitle: str, scale: str, notes: str, below: float
+    ) -> None:
         titles = textwrap.wrap(title, int(width / 2.75))
         subtitles = textwrap.wrap(subtitle, int((width - 50) / 1.75))
-        feet = textwrap.wrap(" ".join(notes), int(width / 1.4))
+        feet = textwrap.wrap(notes, int(width / 1.4))
         head = 5 + 5.5 * len(titles) + 4.2 * max(1, len(subtitles))
-        foot = 4.5 + 3.2 * len(feet)
-        size = (width + 2 * _MARGIN, head + height + below + foot)
-        figure = new_figure(size[0] / 25.4, size[1] / 25.4, layout=None)
-        page = cls(figure, *size, paper_bottom=foot + below, foot=foot)
-        y = size[1] - 3.0
+        self.foot = 4.5 + 3.2 * len(feet)  # height of the notes
+        self.paper_bottom = self.foot + below
+        self.width, self.height = width + 2 * _MARGIN, head + height + below + self.foot
+        self.figure = new_figure(self.width / 25.4, self.height / 25.4, layout=None)
+        y = self.height - 3.0
         for line in titles:
             y -= 5.5
-            page.write(_MARGIN, y + 1.2, line, fontsize=11, fontweight="bold")
-        page.write(size[0] - _MARGIN, y - 3.6, scale, fontsize=8.5, color="0.3", ha="right")
+            self.write(_MARGIN, y + 1.2, line, fontsize=11, fontweight="bold")
+        self.write(self.width - _MARGIN, y - 3.6, scale, fontsize=8.5, color="0.3", ha="right")
         for line in subtitles:
             y -= 4.2
-            page.write(_MARGIN, y + 0.6, line, fontsize=8.5, color="0.3")
+            self.write(_MARGIN, y + 0.6, line, fontsize=8.5, color="0.3")
         for number, line in enumerate(reversed(feet)):
-            page.write(_MARGIN, 3.0 + 3.2 * number, line, fontsize=6.5, color="0.35")
-        return page
+            self.write(_MARGIN, 3.0 + 3.2 * number, line, fontsize=6.5, color="0.35")
 
     def write(self, x: float, y: float, text: str, **style: Any) -> None:
         self.figure.text(x / self.width, y / self.height, text, parse_math=False, **style)
 
     def add_axes(self, left: float, bottom: float, width: float, height: float) -> Axes:
-        place = (left / self.width, bottom / self.height, width / self.width, height / self.height)
-        return self.figure.add_axes(place)
+        return self.figure.add_axes((left / self.width, bottom / self.height, width / self.width, height / self.height))
 
 
 def _order(lead_names: Sequence[str]) -> list[int]:
@@ -221,11 +244,8 @@ def _add_paper(page: _Page, width: float, height: float) -> Axes:
     for spine in axes.spines.values():
         spine.set(color=_HEAVY, linewidth=0.6)
     for step, color, line_width in ((1, _FINE, 0.3), (5, _HEAVY, 0.55)):
-        vertices: list[tuple[float, float]] = []
-        for x in range(step, int(width), step):
-            vertices += [(x, 0.0), (x, height)]
-        for y in range(step, int(height), step):
-            vertices += [(0.0, y), (width, y)]
+        vertices = [(float(x), y) for x in range(step, int(width), step) for y in (0.0, height)]
+        vertices += [(x, float(y)) for y in range(step, int(height), step) for x in (0.0, width)]
         codes = [Path.MOVETO, Path.LINETO] * (len(vertices) // 2)
         grid = PathPatch(Path(vertices, codes), fill=False, edgecolor=color, linewidth=line_width, zorder=1.8)
         grid.set_gid(f"grid-{step}-mm")
@@ -235,27 +255,17 @@ def _add_paper(page: _Page, width: float, height: float) -> Axes:
 
 def _draw_row(axes: Axes, row: _Row, base: float) -> None:
     """Draw the calibration pulse, the traces, their names and the separators between them."""
-    pulse_x = np.array([1, 2, 2, 7, 7, 8])
-    pulse_y = base + MM_PER_MV * np.array([0, 0, 1, 1, 0, 0])
-    axes.plot(pulse_x, pulse_y, color=INK, linewidth=0.8, solid_joinstyle="miter", gid=f"calibration-{base:g}")
+    ink: dict[str, Any] = {"color": INK, "linewidth": 0.8}
+    pulse = base + MM_PER_MV * np.array([0, 0, 1, 1, 0, 0])
+    axes.plot([1, 2, 2, 7, 7, 8], pulse, solid_joinstyle="miter", gid=f"calibration-{base:g}", **ink)
     for (name, _, start, stop), trace, label in zip(row.pieces, row.traces_mm, row.labels_mm, strict=True):
-        x = row.x_mm(np.arange(start, stop))
-        axes.plot(
-            x, base + trace, color=INK, linewidth=0.8, solid_joinstyle="round", zorder=3, gid=f"{name}-{start}-{stop}"
-        )
+        x, gid = row.x_mm(np.arange(start, stop)), f"{name}-{start}-{stop}"
+        axes.plot(x, base + trace, solid_joinstyle="round", zorder=3, gid=gid, **ink)
         left = float(row.x_mm(start))
         if start:
-            marks = [base - 5, base - 3, np.nan, base + 3, base + 5]
-            axes.plot([left] * 5, marks, color=INK, linewidth=0.8, zorder=2)
+            axes.plot([left] * 5, [base - 5, base - 3, np.nan, base + 3, base + 5], zorder=2, **ink)
         axes.text(left + 1, base + label, name, fontsize=8, fontweight="bold", zorder=4)
     axes.text(4.5, base + MM_PER_MV + 0.8, "1 mV", fontsize=5.5, ha="center")
-
-
-def _draw_band(axes: Axes, row: _Row, base: float, overlay: Overlay) -> None:
-    for _, lead, start, stop in row.pieces:
-        left, right = row.x_mm(np.array([start, stop]) - 0.5)
-        extent = (float(left), float(right), base - _BAND, base + _BAND)
-        overlay.draw(axes, overlay.values[lead : lead + 1, start:stop], extent, zorder=1.5)
 
 
 def _draw_map(page: _Page, rows: Sequence[_Row], overlay: Overlay) -> None:
@@ -280,18 +290,15 @@ def _draw_map(page: _Page, rows: Sequence[_Row], overlay: Overlay) -> None:
     page.write(left, bottom + height + 1.2, "Attribution of all leads over the whole record", fontsize=7)
 
 
-def _add_legend(page: _Page) -> None:
+def _add_legend(page: _Page, overlay: Overlay) -> None:
+    """Add the legend and, to its right, the color bar."""
     handles = [
         Line2D([], [], color=INK, linewidth=0.8, label="ECG"),
         Patch(fill=False, label="part drawn above", **_FRAME),
     ]
     corner = (_MARGIN / page.width, (page.foot + 1.5) / page.height)
-    page.figure.legend(
-        handles=handles, loc="lower left", bbox_to_anchor=corner, fontsize=6.5, frameon=False, borderaxespad=0
-    )
-
-
-def _add_color_bar(page: _Page, overlay: Overlay) -> None:
+    place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": corner, "borderaxespad": 0}
+    page.figure.legend(handles=handles, fontsize=6.5, frameon=False, **place)
     axes = page.add_axes(page.width - _MARGIN - 70, page.foot + 3.5, 70, 2.2)
     bar = page.figure.colorbar(overlay.mappable, cax=axes, orientation="horizontal", extend=overlay.extend)
     bar.locator = MaxNLocator(5, steps=[1, 2, 5, 10])

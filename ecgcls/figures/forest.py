@@ -1,84 +1,58 @@
 """Forest plots: one estimate with its interval per row, for subgroups and for the differences between two models."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from numpy.typing import NDArray
 
 from ecgcls.evaluation.comparison import VERDICTS
 from ecgcls.evaluation.metrics import METRICS, OVERALL
 from ecgcls.figures.style import COLORS, add_grid, finish_figure, new_figure
 
 
-@dataclass(frozen=True, eq=False)
-class Forest:
-    """One column of a forest plot.
-
-    Attributes
-    ----------
-    label
-        Of the x axis, with the unit.
-    value, low, high
-        ``(row,)``; nan leaves the row empty.
-    kinds
-        ``(row,)``: the kind of each row; the legend lists those that occur.
-    reference
-        Where a vertical line marks no difference; None: nowhere.
-    """
-
-    label: str
-    value: NDArray[np.float64]
-    low: NDArray[np.float64]
-    high: NDArray[np.float64]
-    kinds: Sequence[str]
-    reference: float | None = None
-
-
-def draw_forest(rows: Sequence[str], columns: Sequence[Forest], *, title: str, colors: Mapping[str, str]) -> Figure:
-    """Draw estimates and intervals, one line per row, in one or more columns.
+def draw_forest(
+    columns: Mapping[str, pd.DataFrame], *, title: str, colors: Mapping[str, str], reference: float | None = None
+) -> Figure:
+    """Draw estimates and intervals, one line per row, in columns side by side.
 
     Parameters
     ----------
-    rows
-        The label of each row.
     columns
-        Drawn side by side.
-    title
-        Goes above all columns.
+        By the label of the x axis, with its unit: tables of the same rows with `value`, `low`, `high` and `kind`; a
+        value that is nan leaves the row empty.
     colors
-        The color of each kind.
+        By kind; the legend lists those that occur.
+    reference
+        Where a vertical line marks no difference; None: nowhere.
     """
-    figure = new_figure(3.0 + 3.3 * len(columns), 1.5 + 0.24 * max(len(rows), 3))
+    names = next(iter(columns.values())).index
+    at = np.arange(len(names))
+    figure = new_figure(3.0 + 3.3 * len(columns), 1.5 + 0.24 * max(len(names), 3))
     panels = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
-    at = np.arange(len(rows))
     found: set[str] = set()
-    for axes, column in zip(panels, columns, strict=True):
-        if column.reference is not None:
-            axes.axvline(column.reference, color="0.5", linewidth=1, linestyle=":", zorder=1)
-        for kind in dict.fromkeys(column.kinds):
-            held = np.array([one == kind for one in column.kinds]) & np.isfinite(column.value)
-            if held.any():
-                found.add(kind)
-            axes.hlines(at[held], column.low[held], column.high[held], color=colors[kind], linewidth=1.6)
-            axes.plot(column.value[held], at[held], "o", markersize=4.5, color=colors[kind])
-        axes.set_xlabel(column.label, fontsize=9)
+    for axes, (label, table) in zip(panels, columns.items(), strict=True):
+        if reference is not None:
+            axes.axvline(reference, color="0.5", linewidth=1, linestyle=":", zorder=1)
+        is_defined = table["value"].notna()
+        found |= set(table["kind"][is_defined])
+        for kind in table["kind"].unique():
+            held = (is_defined & (table["kind"] == kind)).to_numpy()
+            axes.hlines(at[held], table["low"][held], table["high"][held], color=colors[kind], linewidth=1.6)
+            axes.plot(table["value"][held], at[held], "o", markersize=4.5, color=colors[kind])
+        axes.set_xlabel(label, fontsize=9)
         axes.tick_params(labelsize=8)
         axes.tick_params(axis="y", length=0)
         add_grid(axes, axis="x")
-    panels[0].set_yticks(at, rows, fontsize=8, parse_math=False)
-    panels[0].set_ylim(len(rows) - 0.4, -0.6)
+    panels[0].set_yticks(at, names, fontsize=8, parse_math=False)
+    panels[0].set_ylim(len(names) - 0.4, -0.6)
     handles = [
         Line2D([], [], color=color, marker="o", markersize=4.5, linewidth=1.6, label=kind)
         for kind, color in colors.items()
         if kind in found
     ]
-    if any(column.reference is not None for column in columns):
+    if reference is not None:
         handles.append(Line2D([], [], color="0.5", linewidth=1, linestyle=":", label="no difference"))
     return finish_figure(figure, title, handles=handles)
 
@@ -86,49 +60,29 @@ def draw_forest(rows: Sequence[str], columns: Sequence[Forest], *, title: str, c
 def draw_subgroups(table: pd.DataFrame, worst: pd.Series, *, title: str) -> Figure:
     """Draw each subgroup's macro ROC-AUC and PR-AUC, the worst one in another color.
 
-    Parameters
-    ----------
-    table
-        The table of `ecgcls.evaluation.subgroups.score_subgroups`. Groups keep its order; those that are too small are
-        left out.
-    worst
-        The row of the worst subgroup.
-    title
-        Goes above both columns.
+    Groups keep the order of the table, that of `ecgcls.evaluation.subgroups.score_subgroups`; those that are too small
+    are left out. `worst` is the row of the worst subgroup.
     """
     overall = table[(table["class"] == OVERALL) & ~table["is_too_small"].astype(bool)]
-    cells = overall.pivot(index=["grouping", "group"], columns="metric", values=["value", "low", "high"])
-    cells = cells.reindex(pd.MultiIndex.from_frame(overall[["grouping", "group"]].drop_duplicates()))
-    sizes = overall.drop_duplicates(["grouping", "group"]).set_index(["grouping", "group"])["n_records"]
-    kinds = ["lowest ROC-AUC" if key == (worst["grouping"], worst["group"]) else "subgroup" for key in cells.index]
-    columns = []
-    for metric in ("roc_auc", "pr_auc"):
-        value, low, high = (cells[key, metric].to_numpy() for key in ("value", "low", "high"))
-        columns.append(Forest(f"Macro {METRICS[metric].label} (0 to 1)", value, low, high, kinds))
-    names = [f"{grouping}: {group} (n = {sizes[grouping, group]})" for grouping, group in cells.index]
+    names = [f"{row.grouping}: {row.group} (n = {row.n_records})" for row in overall.itertuples()]
+    is_worst = (overall["grouping"] == worst["grouping"]) & (overall["group"] == worst["group"])
+    rows = overall.assign(kind=np.where(is_worst, "lowest ROC-AUC", "subgroup")).set_axis(names)
+    columns = {f"Macro {METRICS[key].label} (0 to 1)": rows[rows["metric"] == key] for key in ("roc_auc", "pr_auc")}
     colors = {"subgroup": COLORS[0], "lowest ROC-AUC": COLORS[1]}
-    return draw_forest(names, columns, title=f"{title}, subgroups with intervals", colors=colors)
+    return draw_forest(columns, title=f"{title}, subgroups with intervals", colors=colors)
 
 
 def draw_differences(by_class: pd.DataFrame, *, a: str, b: str, level: float) -> Figure:
-    """Draw the differences in PR-AUC and ROC-AUC, class by class, with their intervals.
+    """Draw the differences in PR-AUC and ROC-AUC between two models, class by class, with their intervals.
 
-    Parameters
-    ----------
-    by_class
-        The table of `ecgcls.evaluation.comparison.compare`.
-    a, b
-        The names of the two models.
-    level
-        Of the intervals, in (0, 1).
+    The table is that of `ecgcls.evaluation.comparison.compare`; `level` is that of the intervals, in (0, 1).
     """
     names = ["macro", *[name for name in by_class.index.get_level_values("class").unique() if name != OVERALL]]
-    columns = []
-    for metric in ("pr_auc", "roc_auc"):
-        rows = by_class.xs(metric, level="metric").rename(index={OVERALL: "macro"}).loc[names]
-        value, low, high = (rows[key].to_numpy(dtype=float) for key in ("difference", "low", "high"))
-        label = f"Difference in {METRICS[metric].label} (a \N{MINUS SIGN} b)"
-        columns.append(Forest(label, value, low, high, kinds=[*map(str, rows["verdict"])], reference=0.0))
+    rows = by_class.rename(columns={"difference": "value", "verdict": "kind"}, index={OVERALL: "macro"})
+    columns = {}
+    for key in ("pr_auc", "roc_auc"):
+        of_metric = rows[rows.index.get_level_values("metric") == key].droplevel("metric")
+        columns[f"Difference in {METRICS[key].label} (a \N{MINUS SIGN} b)"] = of_metric.loc[names]
     colors = dict(zip(VERDICTS, (COLORS[0], COLORS[1], "0.45"), strict=True))
     title = f"a: {a}\nb: {b}\n{100 * level:g}% intervals from resampling patients"
-    return draw_forest(names, columns, title=title, colors=colors)
+    return draw_forest(columns, title=title, colors=colors, reference=0.0)

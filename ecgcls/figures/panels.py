@@ -1,12 +1,7 @@
-"""Figures with one panel per class, per kind of statement, or per searched setting.
-
-Drawn are decision curves, calibration before and after recalibration, the likelihoods of statements, and the trials of
-a search.
-"""
-
-from __future__ import annotations
+"""Figures with one panel per class, per kind of statement, or per searched setting."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,15 +18,7 @@ _MODEL, _OTHER, _NEUTRAL = COLORS[0], COLORS[1], "0.35"
 
 
 def draw_decision_curves(curves: pd.DataFrame, *, title: str) -> Figure:
-    """Draw each class's net benefit against the threshold probability.
-
-    Parameters
-    ----------
-    curves
-        The table of `ecgcls.evaluation.thresholds.decision_curves`.
-    title
-        Goes above the panels.
-    """
+    """Draw the table of `ecgcls.evaluation.thresholds.decision_curves`: net benefit against the threshold, by class."""
     names = list(dict.fromkeys(curves["class"]))
     figure, panels = _new_panels(names, height_inch=2.3)
     for axes, name in zip(panels, names, strict=True):
@@ -44,53 +31,38 @@ def draw_decision_curves(curves: pd.DataFrame, *, title: str) -> Figure:
         axes.set(xlim=(0, 1), ylim=(-0.15 * highest, 1.1 * highest))
     figure.supxlabel("Threshold probability", fontsize=10)
     figure.supylabel("Net benefit (true positives per record)", fontsize=10)
-    return _finish(figure, panels, title)
+    return finish_figure(figure, title, handles=panels[0].get_legend_handles_labels()[0], place="right")
 
 
 def draw_calibration(before: Predictions, after: Predictions, *, title: str) -> Figure:
     """Draw each class's reliability before and after recalibration, in bins with equal numbers of records.
 
     Vertical lines are 95% Wilson intervals; the diagonal is perfect calibration.
-
-    Parameters
-    ----------
-    before, after
-        The same records of one split.
-    title
-        Goes above the panels.
     """
     names = after.class_names
     figure, panels = _new_panels(names, height_inch=2.35)
-    styles = (
-        (before, "before recalibration", _OTHER, "s", "--"),
-        (after, "after recalibration", _MODEL, "o", "-"),
+    styles: tuple[dict[str, Any], ...] = (
+        {"label": "before recalibration", "color": _OTHER, "marker": "s", "linestyle": "--"},
+        {"label": "after recalibration", "color": _MODEL, "marker": "o", "linestyle": "-"},
     )
-    for predictions, label, color, marker, line in styles:
+    for predictions, style in zip((before, after), styles, strict=True):
         bins = reliability_curve(predictions.y_true, predictions.y_prob, names)
         for axes, name in zip(panels, names, strict=True):
             curve = bins[bins["class"] == name]
             at = curve["mean_prob"]
-            axes.plot(
-                at, curve["share_positive"], color=color, marker=marker, markersize=3.5, linestyle=line, label=label
-            )
-            axes.vlines(at, curve["share_low"], curve["share_high"], color=color, linewidth=1, alpha=0.45)
+            axes.plot(at, curve["share_positive"], markersize=3.5, **style)
+            axes.vlines(at, curve["share_low"], curve["share_high"], color=style["color"], linewidth=1, alpha=0.45)
     for axes in panels:
         axes.plot([0, 1], [0, 1], color="0.4", linestyle=":", linewidth=1, label="perfect calibration", zorder=1)
         axes.vlines([], [], [], color="0.4", linewidth=1, alpha=0.6, label="95% Wilson interval")
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
     figure.supxlabel("Mean predicted probability", fontsize=10)
     figure.supylabel("Fraction of positive records", fontsize=10)
-    return _finish(figure, panels, title)
+    return finish_figure(figure, title, handles=panels[0].get_legend_handles_labels()[0], place="right")
 
 
 def draw_likelihoods(likelihoods: pd.DataFrame) -> Figure:
-    """Draw how often each likelihood is given, in one panel per kind of statement.
-
-    Parameters
-    ----------
-    likelihoods
-        Counts: one row per kind, one column per likelihood in percent.
-    """
+    """Draw how often each likelihood is given: counts, one row per kind of statement, one column per percentage."""
     figure, panels = _new_panels([f"{kind} statements" for kind in likelihoods.index], height_inch=2.8)
     at = np.arange(likelihoods.shape[1])
     for axes, (_, row) in zip(panels, likelihoods.iterrows(), strict=True):
@@ -107,14 +79,8 @@ def draw_likelihoods(likelihoods: pd.DataFrame) -> Figure:
 def draw_search(trials: pd.DataFrame, searched: Sequence[str], *, objective: str) -> Figure:
     """Draw the objective by trial, with the best so far, and against each searched setting.
 
-    Parameters
-    ----------
-    trials
-        One row per trial: ``trial``, the searched settings and the objective, nan where the trial failed.
-    searched
-        The columns of the settings.
-    objective
-        The column of the objective: the validation set's macro PR-AUC.
+    A row of `trials` has the columns ``trial``, those `searched`, and the objective: the validation set's macro PR-AUC,
+    nan where the trial failed.
     """
     done = trials.dropna(subset=[objective])
     figure = new_figure(3.6 * (1 + len(searched)), 3.9)
@@ -165,8 +131,3 @@ def _new_panels(titles: Sequence[str], *, height_inch: float) -> tuple[Figure, l
         axes.tick_params(labelsize=8)
         axes.set_title(title, fontsize=10, parse_math=False)
     return figure, panels
-
-
-def _finish(figure: Figure, panels: Sequence[Axes], title: str) -> Figure:
-    handles, _ = panels[0].get_legend_handles_labels()
-    return finish_figure(figure, title, handles=handles, place="right")

@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from omegaconf import OmegaConf
-from pytorch_lightning.callbacks import TQDMProgressBar
+from pytorch_lightning.callbacks import ModelCheckpoint, TQDMProgressBar
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
@@ -174,15 +174,15 @@ def build_trainer(config: Mapping[str, Any], folder: Path, *, title: str, shows_
         raise ConfigError(
             "callbacks.checkpoint is missing: a run keeps its best epoch; see conf/callbacks/default.yaml"
         )
-    checkpoint = build_part("callbacks.checkpoint", nodes.pop("checkpoint"))(
-        dirpath=folder,
-        filename="best",
-        save_last=True,
-        save_on_train_epoch_end=True,  # the epoch is then complete: a resumed run begins with the next
-        enable_version_counter=False,
-    )
+    place: dict[str, Any] = {
+        "dirpath": folder,
+        "save_on_train_epoch_end": True,  # the epoch is then complete: a resumed run begins with the next
+        "enable_version_counter": False,
+    }
+    best = build_part("callbacks.checkpoint", nodes.pop("checkpoint"))(filename="best", **place)
+    last = ModelCheckpoint(filename="last", **place)  # save_last=True would leave out the epochs that are no better
     extra = [build_part(f"callbacks.{name}", node) for name, node in nodes.items()]
-    callbacks = [History(), EpochSeed(config["seed"]), *extra, checkpoint]
+    callbacks = [History(), EpochSeed(config["seed"]), *extra, best, last]
     shows_progress = config["trainer"].get("enable_progress_bar", True)
     if shows_progress:
         callbacks.append(TQDMProgressBar(refresh_rate=20) if shows_bar else EpochLog(title))

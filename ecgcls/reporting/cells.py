@@ -23,16 +23,10 @@ def score_cells(
 
     The table of the data set at `data_root` says which subgroups there are; None: as the runs recorded them.
 
-    Returns
-    -------
-    groupings
-        For each a title and its subgroups: `group`, the counts `n_records`, `n_patients` and `n_positive` of the
-        configuration with the most test records, and in `scores`, by the configuration's name and by `RANKING`, the row
-        of `score_subgroups` over all classes; None where the configuration has no record of the subgroup.
-    worst
-        By the configuration's name, the subgroup with the lowest macro ROC-AUC, in words.
-    reason
-        Why there is no grouping; empty otherwise.
+    Return the groupings, each a title and its subgroups: `group`, the counts `n_records`, `n_patients` and `n_positive`
+    of the configuration with the most test records, and in `scores`, by the configuration's name and by `RANKING`, the
+    row of `score_subgroups` over all classes (None where the configuration has no record of the subgroup). Then, by the
+    configuration's name, the subgroup with the lowest macro ROC-AUC, in words; and why there is no grouping, else ''.
     """
     if len({one.info.data["fingerprint"][DATABASE_CSV] for one in configurations}) > 1:
         return [], {}, "The runs were trained on different data sets, so they have no subgroups in common."

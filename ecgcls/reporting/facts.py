@@ -1,7 +1,4 @@
-"""What a report says about its runs: scores and how far they can be trusted, data, versions, checks and limits.
-
-Prose is in the templates of this folder, ``*.jinja``.
-"""
+"""What a report says about its runs: scores and how far they can be trusted, data, versions, checks and limits."""
 
 import math
 from collections.abc import Sequence

@@ -13,7 +13,7 @@ import pandas as pd
 
 from ecgcls.errors import DataError
 from ecgcls.figures.ecg_paper import draw_ecg
-from ecgcls.figures.svg import to_svg
+from ecgcls.figures.style import to_svg
 from ecgcls.runs.configuration import Configuration
 
 _COLUMNS = ("ecg_id", "class", "outcome", "method", "y_true", "y_prob", "attribution")

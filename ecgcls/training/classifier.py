@@ -140,5 +140,5 @@ class ECGClassifier(pl.LightningModule):
         if stored != list(self.class_names):
             raise ConfigError(
                 f"the checkpoint was trained for the classes {stored}, this run has {list(self.class_names)}: "
-                "train anew with overwrite=true, or under another experiment=NAME"
+                "retrain with overwrite=true, or under another experiment=NAME"
             )

@@ -4,8 +4,7 @@ import torch
 from torch import nn
 
 from ecgcls.explanation.attribution import Attribution, attribute
-from ecgcls.explanation.method import MethodSettings
-from ecgcls.explanation.query import make_query
+from ecgcls.explanation.method import MethodSettings, make_query
 from ecgcls.models.cnn1d import CNN1D
 from ecgcls.models.cnn2d import CNN2D
 from ecgcls.training.standardizer import Standardizer

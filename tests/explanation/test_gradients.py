@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from ecgcls.explanation.gradients import MIN_DIFFERENCE, MIN_STEPS
+from ecgcls.explanation.attribution import MIN_DIFFERENCE, MIN_STEPS
 from tests.explanation.nets import MEAN_MV, SD_MV, Linear, build, draw_signal, explain
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ecgcls.errors import ConfigError
-from ecgcls.explanation.cells import sum_cells
+from ecgcls.explanation.faithfulness import sum_cells
 from ecgcls.explanation.randomization import Randomization, correlate_ranks, randomize
 from tests.explanation.nets import EVEN_SD_MV, RATE_HZ, draw_signal, explain
 

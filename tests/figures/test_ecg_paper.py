@@ -5,8 +5,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from ecgcls.data.signals import LEADS, read_record
 from ecgcls.errors import ConfigError, DataError
-from ecgcls.figures.style import save_figure
-from ecgcls.figures.svg import to_svg
+from ecgcls.figures.style import save_figure, to_svg
 from tests.figures.examples import draw, lines
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 
-from ecgcls.figures.forest import Forest, draw_differences, draw_forest, draw_subgroups
+from ecgcls.figures.forest import draw_differences, draw_forest, draw_subgroups
 
 
 def read_legend(figure):
@@ -9,9 +9,9 @@ def read_legend(figure):
 
 
 def test_each_row_has_its_value_and_interval_in_the_color_of_its_kind():
-    value, low, high = np.array([0.5, np.nan, 0.7]), np.array([0.4, np.nan, 0.6]), np.array([0.6, np.nan, 0.9])
-    column = Forest("x", value, low, high, kinds=["one", "two", "three"])
-    figure = draw_forest(["r0", "r1", "r2"], [column], title="t", colors={"one": "C0", "two": "C1", "three": "C2"})
+    table = pd.DataFrame({"value": [0.5, np.nan, 0.7], "low": [0.4, np.nan, 0.6], "high": [0.6, np.nan, 0.9]})
+    table = table.assign(kind=["one", "two", "three"]).set_axis(["r0", "r1", "r2"])
+    figure = draw_forest({"x": table}, title="t", colors={"one": "C0", "two": "C1", "three": "C2"})
     (axes,) = figure.axes
     points = [(line.get_xdata().tolist(), line.get_ydata().tolist()) for line in axes.lines]
     assert points == [([0.5], [0]), ([], []), ([0.7], [2])]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from ecgcls.errors import ConfigError
-from ecgcls.figures.svg import to_svg
+from ecgcls.figures.style import to_svg
 from tests.figures.examples import draw, lines
 
 

@@ -9,9 +9,8 @@ import torch
 
 from ecgcls.data.signals import LEADS, read_record
 from ecgcls.errors import ConfigError
-from ecgcls.jobs.explain import explain_run
+from ecgcls.jobs.explain import ExplainSettings, explain_run
 from ecgcls.jobs.load import load_run
-from ecgcls.jobs.subject import ExplainSettings
 from ecgcls.runs.find import open_configuration
 
 REQUESTED = ExplainSettings(
@@ -20,20 +19,24 @@ REQUESTED = ExplainSettings(
 
 
 @pytest.fixture(scope="module")
-def explained(configuration, synthetic_root, tmp_path_factory):
-    """What was written for a default call, and the table that came back."""
+def one(configuration):
+    return open_configuration(configuration / "fold_0")
+
+
+@pytest.fixture(scope="module")
+def explained(one, synthetic_root, tmp_path_factory):
+    """What was written for two methods and classes, and the table that came back."""
     output = tmp_path_factory.mktemp("interpret")
-    table, _ = explain_run(
-        open_configuration(configuration / "fold_0"), output, replace(REQUESTED, data_root=synthetic_root)
-    )
+    table, _ = explain_run(one, output, replace(REQUESTED, data_root=synthetic_root))
     return output, table
 
 
-def test_every_picture_has_its_numbers(explained, configuration, synthetic_root):
+def test_every_picture_has_its_numbers(explained, synthetic_root):
     output, table = explained
     filenames = pd.read_csv(synthetic_root / "ptbxl_database.csv").set_index("ecg_id")["filename_lr"]
     pd.testing.assert_frame_equal(pd.read_csv(output / "records.csv", keep_default_na=False), table)
     assert set(table["method"]) == {"integrated_gradients", "grad_cam"}
+    assert set(table["class"]) == {"NORM", "MI"}
     for row in table.itertuples():
         assert (output / row.figure).read_bytes()[:4] == b"\x89PNG"
         with np.load(output / row.attribution) as arrays:
@@ -83,9 +86,8 @@ def test_summaries_and_scorecard_are_written(explained):
     assert not (output / "figures" / "grad_cam" / "by_lead.png").exists()  # cnn1d's knows no leads
 
 
-def test_chosen_records_replace_what_was_there(configuration, synthetic_root, tmp_path):
-    predictions = pd.read_csv(configuration / "fold_0" / "predictions.csv")
-    ecg_id = int(predictions.loc[predictions["split"] == "test", "ecg_id"].iloc[0])
+def test_chosen_records_replace_what_was_there(one, synthetic_root, tmp_path):
+    ecg_id = int(one.tested.ecg_id[0])
     (tmp_path / "figures" / "old").mkdir(parents=True)
     (tmp_path / "kept.txt").touch()
     settings = ExplainSettings(
@@ -96,7 +98,7 @@ def test_chosen_records_replace_what_was_there(configuration, synthetic_root, tm
         n_scorecard=0,
         data_root=synthetic_root,
     )
-    table, warnings = explain_run(open_configuration(configuration / "fold_0"), tmp_path, settings)
+    table, warnings = explain_run(one, tmp_path, settings)
     assert table[["ecg_id", "class", "method"]].to_numpy().tolist() == [[ecg_id, "MI", "saliency"]]
     assert not (tmp_path / "figures" / "old").exists()
     assert (tmp_path / "kept.txt").exists()
@@ -104,13 +106,13 @@ def test_chosen_records_replace_what_was_there(configuration, synthetic_root, tm
     assert warnings == []
 
 
-def test_another_data_set_is_refused(configuration, synthetic_root, tmp_path):
+def test_another_data_set_is_refused(one, synthetic_root, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(synthetic_root, other, ignore=shutil.ignore_patterns("records*", ".ecgcls"))
     table = other / "ptbxl_database.csv"
     table.write_text(table.read_text().replace("1", "2", 1))
     with pytest.raises(ConfigError, match=r"is not the table that .* was trained on; .*data\.root=PATH"):
-        explain_run(open_configuration(configuration / "fold_0"), tmp_path / "out", replace(REQUESTED, data_root=other))
+        explain_run(one, tmp_path / "out", replace(REQUESTED, data_root=other))
 
 
 @pytest.mark.parametrize(
@@ -121,10 +123,10 @@ def test_another_data_set_is_refused(configuration, synthetic_root, tmp_path):
         ({"class_names": ["AFIB"]}, "classes: this run has no class AFIB"),
     ],
 )
-def test_what_cannot_be_explained_is_reported(configuration, synthetic_root, tmp_path, changed, message):
+def test_what_cannot_be_explained_is_reported(one, synthetic_root, tmp_path, changed, message):
     with pytest.raises(ConfigError, match=message):
         explain_run(
-            open_configuration(configuration / "fold_0"),
+            one,
             tmp_path,
             replace(REQUESTED, data_root=synthetic_root, **changed),
         )

@@ -7,7 +7,7 @@ import pytest
 
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.decisions import learn_decisions
-from ecgcls.evaluation.thresholds import ThresholdRule
+from ecgcls.evaluation.settings import ThresholdRule
 from ecgcls.jobs.rescore import name_folder, parse_records, read_predictions_files, rescore, write_rescored
 from ecgcls.runs.find import open_configuration
 

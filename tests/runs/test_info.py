@@ -5,8 +5,7 @@ from dataclasses import fields
 import pytest
 
 from ecgcls.errors import DataError
-from ecgcls.evaluation.intervals import Bootstrap
-from ecgcls.evaluation.settings import EvaluationSettings
+from ecgcls.evaluation.settings import Bootstrap, EvaluationSettings
 from ecgcls.runs.directory import RunDirectory
 from ecgcls.runs.info import RunInfo
 
