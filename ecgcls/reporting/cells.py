@@ -34,7 +34,8 @@ def score_cells(
     groups, reason = _read_groups(widest, data_root)
     if groups.empty:
         return [], {}, reason
-    scored, worst = {}, {}
+    scored: dict[str, Any] = {}
+    worst = {}
     for one in configurations:
         settings = one.evaluation
         table = score_subgroups(one.tested, groups, settings=settings.subgroups, intervals=settings.intervals)
