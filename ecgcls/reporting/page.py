@@ -65,7 +65,7 @@ def _write_cards(
         "is_weighted": any(weight != 1 for weight in info.pos_weight or ()),
         "n_patients": len(np.unique(one.tested.patient_id)),
         "level": f"{100 * info.evaluation.intervals.level:g} %",
-        "measures": [metric.label for metric in METRICS.values()],
+        "metric_labels": [metric.label for metric in METRICS.values()],
         "leaderboard": facts.list_leaderboard(),
         "by_class": facts.list_class_columns(),
         "intervals": intervals,
