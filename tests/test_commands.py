@@ -16,9 +16,7 @@ from ecgcls.evaluation.settings import EvaluationSettings
 from ecgcls.identity import flatten
 from tests.commands import HEAVY, REPOSITORY, ecgcls, succeed
 
-COMMANDS = sorted(
-    path.stem for path in (REPOSITORY / "ecgcls").glob("*.py") if "    run_command(" in path.read_text()
-)
+COMMANDS = sorted(path.stem for path in (REPOSITORY / "ecgcls").glob("*.py") if "    run_command(" in path.read_text())
 OF_ALL_GROUPS = "run"  # the command whose YAML file is config.yaml
 UNKNOWN = {  # a misspelt key of each command, and what it is near to
     "compare": ("n_resample", "n_resamples"),

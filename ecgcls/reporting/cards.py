@@ -233,8 +233,8 @@ def _describe_evaluation(
     learned, thresholds = info.decisions, ", ".join(f"{name} {at:.3g}" for name, at in info.thresholds.items())
     return {
         "measures": "On pooled test records, each tested once by a net that had not seen its patient: "
-        f"{', '.join(metric.label for metric in METRICS.values())}, calibration; PR-AUC is average precision; macro means "
-        f"over the classes; {100 * info.evaluation.intervals.level:g} % intervals from a bootstrap over patients.",
+        f"{', '.join(metric.label for metric in METRICS.values())}, calibration; PR-AUC is average precision; macro "
+        f"means over the classes; {100 * info.evaluation.intervals.level:g} % intervals from a bootstrap over patients.",
         "performance": f"{performance} (macro, pooled, {len(one.tested)} test records of "
         f"{len(np.unique(one.tested.patient_id))} patients); by class in `metrics_by_class.csv` and `intervals.csv`.",
         "decisions": f"Each run recalibrated its probabilities ({learned['calibrator']['method']}) and chose thresholds "

@@ -62,7 +62,9 @@ def test_processes_claim_the_gpu_with_the_fewest_claims(tmp_path):
 
 
 def test_the_jobs_of_a_sweep_use_the_threads_of_its_plan(work, sweep):
-    (folder,) = [path.parent for path in (work / "outputs" / ".sweeps").glob("*/plan.json") if _is_of(path, "outputs/sweep/")]
+    (folder,) = [
+        path.parent for path in (work / "outputs" / ".sweeps").glob("*/plan.json") if _is_of(path, "outputs/sweep/")
+    ]
     plan = json.loads((folder / "plan.json").read_text())
     reports = list_reports(folder)
     assert len(reports) == len(plan["threads"]) == 10
