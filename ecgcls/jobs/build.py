@@ -200,7 +200,7 @@ def build_trainer(config: Mapping[str, Any], folder: Path, *, title: str, shows_
         raise ConfigError(
             "callbacks.checkpoint is missing: a run keeps its best epoch; see conf/callbacks/default.yaml"
         )
-    place = {
+    place: dict[str, Any] = {
         "dirpath": folder,
         "save_on_train_epoch_end": True,  # the epoch is then complete: a resumed run begins with the next
         "enable_version_counter": False,
