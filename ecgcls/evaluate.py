@@ -50,16 +50,10 @@ def evaluate(
     if given and data["root"] is not None:
         raise ConfigError(f"{given[0]} and data.root: expected one of them, what to score")
 
-    from ecgcls.jobs.rescore import (
-        log_official_tests,
-        name_folder,
-        parse_records,
-        read_predictions_files,
-        rescore,
-        write_rescored,
-    )  # fmt: skip
+    from ecgcls.jobs.rescore import name_folder, parse_records, read_predictions_files, rescore, write_rescored
     from ecgcls.jobs.results import format_table, tabulate
     from ecgcls.runs.find import choose_configuration
+    from ecgcls.runs.leaks import log_official_test
 
     if given:
         rescored, source = read_predictions_files(
@@ -91,7 +85,8 @@ def evaluate(
         else:
             rescored = rescore(one, split=split, overrides=overrides)
             if split == "test":
-                log_official_tests(one, output_dir=which["output_dir"], command="evaluate")
+                for run, info in zip(one.runs, one.infos, strict=True):
+                    log_official_test(run, info, output_dir=which["output_dir"], command="evaluate")
     if records is not None:
         rescored = rescored.narrow(parse_records(records))
     folder = output or folder
@@ -100,10 +95,5 @@ def evaluate(
     print(f"\n{rescored.title} ({len(rescored.predictions)} records):\n{table}\n\n{folder}")
 
 
-def main() -> None:
-    """Run the command line."""
-    run_command(evaluate)
-
-
 if __name__ == "__main__":
-    main()
+    run_command(evaluate)

@@ -63,10 +63,5 @@ def _split(text: str) -> list[str]:
     return [name for item in text.strip("[]").split(",") if (name := item.strip())]
 
 
-def main() -> None:
-    """Run the command line."""
-    run_command(interpret)
-
-
 if __name__ == "__main__":
-    main()
+    run_command(interpret)

@@ -24,10 +24,5 @@ def report(*, experiment: Text, output_dir: Path, data: DataPlace, output: Path 
     print(f"{page} ({page.stat().st_size / 1e6:.1f} MB)")
 
 
-def main() -> None:
-    """Run the command line."""
-    run_command(report)
-
-
 if __name__ == "__main__":
-    main()
+    run_command(report)

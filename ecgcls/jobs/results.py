@@ -150,6 +150,12 @@ def read_intervals(folder: Path) -> pd.DataFrame | None:
     return pd.read_csv(path, keep_default_na=False, na_values=[""], index_col=["class", "metric"])
 
 
+def nest(table: pd.DataFrame) -> dict[str, Any]:
+    """Return a table by class and metric as nested plain values for JSON, nan as None."""
+    plain = table.astype(object).where(table.notna(), None)
+    return {str(name): rows.droplevel(0).to_dict("index") for name, rows in plain.groupby(level=0, sort=False)}
+
+
 def _format_interval(row: pd.Series) -> str:
     if pd.isna(row["low"]):
         return ""
