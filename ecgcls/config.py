@@ -57,6 +57,12 @@ class RunConfig(TypedDict):
     preset: NotRequired[Group]
 
 
+class DataPlace(TypedDict):
+    """Where a data set is."""
+
+    root: Path | None
+
+
 class Place(TypedDict):
     """Where the runs are that a command reads, and which configuration of them."""
 
@@ -87,12 +93,7 @@ def check_arguments(command: Callable[..., Any], config: Mapping[str, Any]) -> d
     """Hold a command's resolved configuration against its signature; return the arguments of the call, paths as `Path`.
 
     The parameters of `command` are all keywords with annotations; ``**name: Unpack[SomeTypedDict]`` is for the keys of
-    the typed dict.
-
-    Raises
-    ------
-    ConfigError
-        Naming the first key that is unknown, missing or of the wrong type.
+    the typed dict. The first key that is unknown, missing or of the wrong type is a `ConfigError`.
     """
     hints, required = read_parameters(command)
     for key in config:

@@ -1,18 +1,17 @@
 """Score a finished run again, or anybody's predictions: ``python -m ecgcls.evaluate --help``."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypedDict, Unpack
+from typing import Annotated, Any, Literal, Unpack
 
 from ecgcls.command.start import run_command
-from ecgcls.config import RunChoice, Text
+from ecgcls.config import DataPlace, RunChoice, Text
 from ecgcls.errors import ConfigError
 from ecgcls.evaluation.settings import Bootstrap, CalibrationRule, Subgroups, ThresholdRule
 
 
-class ExternalData(TypedDict):
+class ExternalData(DataPlace):
     """Another data set than the run's own."""
 
-    root: Path | None
     missing_records: Literal["error", "drop"]
     store_dir: Path | None
 

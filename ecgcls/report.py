@@ -1,16 +1,9 @@
 """Write one page over all runs of an experiment: ``python -m ecgcls.report --help``."""
 
 from pathlib import Path
-from typing import TypedDict
 
 from ecgcls.command.start import run_command
-from ecgcls.config import Text
-
-
-class DataPlace(TypedDict):
-    """Where a data set is."""
-
-    root: Path | None
+from ecgcls.config import DataPlace, Text
 
 
 def report(*, experiment: Text, output_dir: Path, data: DataPlace, output: Path | None) -> None:
