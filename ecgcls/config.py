@@ -152,8 +152,8 @@ def check_group(key: str, node: Any) -> None:
     if "_target_" in node:
         _check_target(key, node)
     for name, child in node.items():
-        if isinstance(child, dict):
-            check_group(f"{key}.{name}", child)
+        if isinstance(child, dict) and ("_target_" in child or "_target_" not in node):
+            check_group(f"{key}.{name}", child)  # other dicts are values, such as a prevalence by class
         elif "_target_" not in node:
             raise ConfigError(
                 f"{key}.{name} must be a node with a _target_, got {child!r}; ~{key}.{name} leaves it out"

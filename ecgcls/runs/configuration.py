@@ -138,10 +138,8 @@ class Configuration:
     @property
     def thresholds(self) -> dict[str, float]:
         """Threshold by class: the mean over the folds, each of which has its own."""
-        thresholds = [info.thresholds for info in self.infos]
-        return {
-            name: sum(one.get(name, THRESHOLD) for one in thresholds) / len(self.infos) for name in self.class_names
-        }
+        own = [info.thresholds for info in self.infos]
+        return {name: sum(each.get(name, THRESHOLD) for each in own) / len(own) for name in self.class_names}
 
     @cached_property
     def groups(self) -> pd.DataFrame:
