@@ -10,13 +10,23 @@ fields of the dataclass where it is not null.
 
 import inspect
 import re
-import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import is_dataclass
-from functools import reduce
-from operator import or_
 from pathlib import Path
-from typing import Annotated, Any, Literal, NotRequired, TypedDict, get_args, get_origin, get_type_hints, is_typeddict
+from types import UnionType
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    NotRequired,
+    TypedDict,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
 
 from hydra.utils import get_object
 
@@ -101,14 +111,17 @@ def check_arguments(command: Callable[..., Any], config: Mapping[str, Any]) -> d
             raise ConfigError(f"{key}: no such key{suggest_key(str(key), list(hints))}")
     for key in sorted(required - config.keys()):
         raise ConfigError(f"{key}: this setting is missing")
-    for key, value in config.items():
-        _check_argument(key, value, hints[key])
-    return {key: _convert(value, hints[key]) for key, value in config.items()}
+    return {key: _check_argument(key, value, hints[key]) for key, value in config.items()}
 
 
 def list_texts(command: Callable[..., Any]) -> list[str]:
     """Return the dotted keys of a command whose values are taken exactly as they are typed."""
-    return [key for key, hint in _list_keys(read_parameters(command)[0]) if _is_text(hint)]
+    keys = []
+    for key, hint in read_parameters(command)[0].items():
+        inner = _read_inner(hint)
+        leaves = {key: hint} if inner is None else {f"{key}.{name}": each for name, each in inner.items()}
+        keys += [leaf for leaf, each in leaves.items() if _is_text(each)]
+    return keys
 
 
 def read_parameters(command: Callable[..., Any]) -> tuple[dict[str, Any], set[str]]:
@@ -127,21 +140,16 @@ def read_parameters(command: Callable[..., Any]) -> tuple[dict[str, Any], set[st
 
 def check_run(config: RunConfig) -> None:
     """Refuse values of a run's own settings that are out of their range."""
-    if not _PLAIN_NAME.fullmatch(config["experiment"]):
-        raise ConfigError(
-            f"experiment must be a name of letters, digits, '.', '_', '+' and '-', got {config['experiment']!r}"
-        )
+    name, trainer = config["experiment"], config["trainer"]
+    if not _PLAIN_NAME.fullmatch(name):
+        raise ConfigError(f"experiment must be a name of letters, digits, '.', '_', '+' and '-', got {name!r}")
     if not 0 <= config["seed"] < 2**32:
         raise ConfigError(f"seed must be in 0..{2**32 - 1}, got {config['seed']}")
-    trainer = config["trainer"]
-    if (  # Lightning would refuse it only at the first step
-        config["optimizer"].get("fused")
-        and trainer.get("gradient_clip_val") is not None
-        and str(trainer.get("precision")).startswith("16")
-    ):
-        raise ConfigError(
-            f"optimizer.fused=true cannot clip gradients (trainer.gradient_clip_val={trainer['gradient_clip_val']}) "
-            f"with trainer.precision={trainer['precision']}: set optimizer.fused=false, or trainer.precision=bf16-mixed"
+    clip, precision = trainer.get("gradient_clip_val"), str(trainer.get("precision"))
+    if config["optimizer"].get("fused") and clip is not None and precision.startswith("16"):
+        raise ConfigError(  # Lightning would refuse it only at the first step
+            f"optimizer.fused=true cannot clip gradients (trainer.gradient_clip_val={clip}) with "
+            f"trainer.precision={precision}: set optimizer.fused=false, or trainer.precision=bf16-mixed"
         )
 
 
@@ -160,15 +168,18 @@ def check_group(key: str, node: Any) -> None:
             )
 
 
-def _check_argument(key: str, value: Any, hint: Any) -> None:
+def _check_argument(key: str, value: Any, hint: Any) -> Any:
+    """Return the value, a text as a path where the annotation says so."""
     if (inner := _read_inner(hint)) is not None:
         if not isinstance(value, dict):
             raise ConfigError(f"{key} must be a node of settings ({', '.join(inner)}), got {value!r}")
         _check_settings(key, value, inner, set(), target=key)
-    elif get_origin(hint) is Annotated and "group" in hint.__metadata__:
+        return {name: _convert(each, inner[name]) for name, each in value.items()}
+    if hint == Group:
         check_group(key, value)
-    elif not _fits(value, hint):
-        raise ConfigError(f"{key} must be {_name_type(hint)}, got {value!r}")
+    else:
+        _check_type(key, value, hint)
+    return _convert(value, hint)
 
 
 def _read_inner(hint: Any) -> dict[str, Any] | None:
@@ -180,27 +191,12 @@ def _read_inner(hint: Any) -> dict[str, Any] | None:
     return None if settings is None else {name: each | None for name, each in get_type_hints(settings).items()}
 
 
-def _list_keys(hints: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield the dotted keys of a command, those of its inner nodes too."""
-    for key, hint in hints.items():
-        inner = _read_inner(hint)
-        if inner is None:
-            yield key, hint
-        else:
-            yield from ((f"{key}.{name}", each) for name, each in inner.items())
-
-
 def _is_text(hint: Any) -> bool:
     return hint in (Path, Text) or any(_is_text(each) for each in get_args(hint) if each is not str)
 
 
 def _convert(value: Any, hint: Any) -> Any:
-    """Turn a text into a path where the annotation says so."""
-    if isinstance(value, str) and Path in (hint, *get_args(hint)):
-        return Path(value)
-    if (inner := _read_inner(hint)) is not None:
-        return {name: _convert(each, inner[name]) for name, each in value.items()}
-    return value
+    return Path(value) if isinstance(value, str) and Path in (hint, *get_args(hint)) else value
 
 
 def _check_target(key: str, node: dict[str, Any]) -> None:
@@ -213,24 +209,22 @@ def _check_target(key: str, node: dict[str, Any]) -> None:
     except Exception as error:  # whatever an import of somebody's module may raise
         cause = error.__cause__ or error
         raise ConfigError(f"{key}._target_: cannot import {target} ({str(cause).splitlines()[0]})") from error
-    hints: dict[str, Any] = {name: Any for name in signature.parameters} | _read_hints(called)
+    try:
+        annotations = get_type_hints(called.__init__ if inspect.isclass(called) else called)
+    except Exception:  # an annotation may name what is only imported for type checkers
+        annotations = {}
+    parameters = signature.parameters.values()
+    takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters)
+    named = [each for each in parameters if each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL)]
+    hints = {each.name: annotations.get(each.name, Any) for each in named}
     if key == "data":  # its node has the settings of the source and of the data module side by side
         hints |= get_type_hints(ModuleSettings)
-    kinds = {parameter.kind: name for name, parameter in signature.parameters.items()}
-    takes_any = hints.pop(kinds.get(inspect.Parameter.VAR_KEYWORD, ""), None) is not None
-    hints.pop(kinds.get(inspect.Parameter.VAR_POSITIONAL, ""), None)
-    required = {name for name, each in signature.parameters.items() if each.default is each.empty and name in hints}
-    _check_settings(key, node, hints, set() if node.get("_partial_") else required, target=target, takes_any=takes_any)
+    required = set() if node.get("_partial_") else {each.name for each in named if each.default is each.empty}
+    _check_settings(key, node, hints, required, target=target, takes_any=takes_any)
 
 
 def _check_settings(
-    key: str,
-    node: Mapping[str, Any],
-    hints: Mapping[str, Any],
-    required: set[str],
-    *,
-    target: str,
-    takes_any: bool = False,
+    key: str, node: dict[str, Any], hints: dict[str, Any], required: set[str], *, target: str, takes_any: bool = False
 ) -> None:
     """Hold a node against what its target takes."""
     for name, value in node.items():
@@ -238,63 +232,46 @@ def _check_settings(
             continue
         if name not in hints and not takes_any:
             raise ConfigError(f"{key}.{name}: no such setting of {target}{suggest(str(name), list(hints))}")
-        is_node = isinstance(value, dict) and "_target_" in value
-        if name in hints and not is_node and not _fits(value, hints[name]):
-            raise ConfigError(f"{key}.{name} must be {_name_type(hints[name])}, got {value!r}")
+        if name in hints and not (isinstance(value, dict) and "_target_" in value):
+            _check_type(f"{key}.{name}", value, hints[name])
     for name in sorted(required - node.keys()):
         raise ConfigError(f"{key}.{name}: {target} needs this setting")
 
 
-def _read_hints(called: Any) -> dict[str, Any]:
-    """Return the annotations of a callable's arguments; none where they cannot be evaluated."""
-    try:
-        hints = get_type_hints(called.__init__ if inspect.isclass(called) else called)
-    except Exception:  # an annotation may name what is only imported for type checkers
-        return {}
-    hints.pop("return", None)
-    return hints
-
-
-def _fits(value: Any, hint: Any) -> bool:
+def _check_type(key: str, value: Any, hint: Any) -> None:
+    """Hold a value against an annotation; a text may be a path, and a list a tuple."""
     from typeguard import TypeCheckError, check_type
 
-    if isinstance(value, bool) and not _mentions_bool(hint):
-        return False  # to Python true is a number; to a reader of a YAML file it is not
-    hint = _read_paths_as_text(hint)
-    for candidate in (value, tuple(value)) if isinstance(value, list) else (value,):
-        try:
-            check_type(candidate, hint)
-        except TypeCheckError:
-            continue
-        return True
-    return False
-
-
-def _read_paths_as_text(hint: Any) -> Any:
-    """Return an annotation in which a path may be given as text."""
-    if hint is Path:
-        return str | Path
-    is_union = type(None) in get_args(hint) or "Union" in str(get_origin(hint))
-    return reduce(or_, map(_read_paths_as_text, get_args(hint))) if is_union else hint
+    readings = [value]
+    if isinstance(value, str):
+        readings.append(Path(value))
+    elif isinstance(value, list):
+        readings.append(tuple(value))
+    elif isinstance(value, bool) and not _mentions_bool(hint):
+        readings = []  # to Python true is a number; to a reader of a YAML file it is not
+    for reading in readings:
+        with suppress(TypeCheckError):
+            check_type(reading, hint)
+            return
+    raise ConfigError(f"{key} must be {_name_type(hint)}, got {value!r}")
 
 
 def _mentions_bool(hint: Any) -> bool:
-    if hint in (bool, Any, object) or any(isinstance(literal, bool) for literal in get_args(hint)):
-        return True
-    return any(_mentions_bool(argument) for argument in get_args(hint))
+    return hint in (bool, Any, object) or any(isinstance(each, bool) or _mentions_bool(each) for each in get_args(hint))
 
 
 def _name_type(hint: Any) -> str:
     """Name a type for a reader: ``a whole number``, ``100 or 500``, ``text or null``."""
     if hint is type(None):
         return "null"
-    if get_origin(hint) is Annotated:
-        return _name_type(get_args(hint)[0])
-    if isinstance(hint, type) and not get_args(hint):
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return _name_type(inner[0])
+    if isinstance(hint, type) and not inner:
         names = {"int": "a whole number", "float": "a number", "str": "text", "bool": "true or false", "Path": "a path"}
         return names.get(hint.__name__, hint.__name__)
-    if get_origin(hint) is typing.Literal:
-        return " or ".join(str(value) for value in get_args(hint))
-    if type(None) in get_args(hint) or "Union" in str(get_origin(hint)):
-        return " or ".join(_name_type(argument) for argument in get_args(hint))
+    if origin is Literal:
+        return " or ".join(map(str, inner))
+    if origin in (Union, UnionType):
+        return " or ".join(map(_name_type, inner))
     return str(hint).replace("typing.", "").replace("collections.abc.", "")

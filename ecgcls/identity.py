@@ -31,13 +31,9 @@ def name_variant(
 ) -> str:
     """Write into a folder's name what distinguishes a configuration from the default one of the same model.
 
-    Two configurations that differ in anything but the fold and where things are have different names. `config` is
-    composed with its interpolations; `default_config` is what the same choices give without further overrides.
-
-    Returns
-    -------
-    str
-        Such as ``task=rhythm,trainer.max_epochs=30``; empty for the defaults.
+    Such as ``task=rhythm,trainer.max_epochs=30``; empty for the defaults. Two configurations that differ in anything
+    but the fold and where things are have different names. `config` is composed with its interpolations;
+    `default_config` is what the same choices give without further overrides.
     """
     parts = [
         f"{group}={_name_value(choice)}"

@@ -11,7 +11,7 @@ TRY_AGAIN = 75
 """Exit code after SIGTERM: ``EX_TEMPFAIL`` of sysexits.h, for a queue that starts such a job again."""
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_received: list[int] = []  # signals that have told this process to stop
+_received: list[int] = []  # what has told this command to stop
 
 
 def stop_on_sigterm() -> None:

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from hydra.core.hydra_config import HydraConfig
@@ -23,12 +23,12 @@ _GRACE_S = 20  # seconds for a process that has been told to stop
 
 def read_rank() -> int:
     """Return this process's number among those that train one net together; only the first, 0, writes."""
-    return int(_read(("RANK", "SLURM_PROCID"), "0")) if count_started() > 1 else 0
+    return _read("RANK", "SLURM_PROCID", default=0) if count_started() > 1 else 0
 
 
 def count_started() -> int:
     """Return how many processes have been started to train one net together."""
-    return int(_read(("WORLD_SIZE", "SLURM_STEP_NUM_TASKS"), "1"))
+    return _read("WORLD_SIZE", "SLURM_STEP_NUM_TASKS", default=1)
 
 
 def is_child() -> bool:
@@ -73,18 +73,13 @@ def run_processes(n_processes: int) -> None:
 
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     settings = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=n_processes,
-        run_id=uuid.uuid4().hex,
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        local_addr="127.0.0.1",
+        min_nodes=1, max_nodes=1, nproc_per_node=n_processes, run_id=uuid.uuid4().hex, rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0", local_addr="127.0.0.1", shutdown_timeout=_GRACE_S,
         max_restarts=0,  # the same command resumes from the last epoch
-        shutdown_timeout=_GRACE_S,
-    )
-    threads = os.environ.get("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // n_processes)))
-    with _own_signals(), _environment({_PARENT: str(os.getpid()), "OMP_NUM_THREADS": threads}):
+    )  # fmt: skip
+    with _own_state():
+        os.environ[_PARENT] = str(os.getpid())
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // n_processes)))
         try:
             elastic_launch(settings, sys.executable)("-m", "ecgcls.run", *_list_overrides())
         except SignalException as stopped:
@@ -112,33 +107,20 @@ def _list_overrides() -> Sequence[str]:
     return [*(part for folder in folders for part in ("--config-dir", folder)), *own, *hydra.overrides.task]
 
 
-def _read(names: Sequence[str], default: str) -> str:
+def _read(*names: str, default: int) -> int:
     """Return the first of these environment variables that is set: torchrun's, then SLURM's."""
-    return next((os.environ[name] for name in names if name in os.environ), default)
+    return int(next((os.environ[name] for name in names if name in os.environ), default))
 
 
 @contextmanager
-def _own_signals() -> Iterator[None]:
-    """Restore this process's signal handlers afterwards."""
+def _own_state() -> Iterator[None]:
+    """Restore this process's signal handlers and environment afterwards."""
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
-    previous = {number: signal.getsignal(number) for number in numbers}
+    handlers, environment = {number: signal.getsignal(number) for number in numbers}, dict(os.environ)
     try:
         yield
     finally:
-        for number, handler in previous.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
-
-
-@contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables for the duration of a block."""
-    previous = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in previous.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        os.environ.clear()
+        os.environ.update(environment)

@@ -5,9 +5,8 @@
 
 import re
 import sys
-from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
-from typing import NoReturn
+from typing import NoReturn, cast
 
 import hydra
 from hydra import compose
@@ -31,22 +30,18 @@ _NUMBER_OF_GROUP = "Config group override must be"  # Hydra's words for folds=7
 
 def is_expected(error: Exception) -> bool:
     """Whether an error is reported in one line; any other is a fault of the program and shows its traceback."""
-    is_number_of_group = isinstance(error, ValueError) and _NUMBER_OF_GROUP in str(error)
-    return (
-        isinstance(error, _EXPECTED)
-        or is_number_of_group
-        or is_disk_full(error)
-        or _NO_TRIAL in str(error)
-        or _is_from_slurm(error)
-        or _find_missing_extra(str(error)) is not None
-    )
+    is_known = isinstance(error, _EXPECTED) or is_disk_full(error) or _is_from_slurm(error)
+    is_worded = _NO_TRIAL in str(error) or (isinstance(error, ValueError) and _NUMBER_OF_GROUP in str(error))
+    return is_known or is_worded or _find_missing_extra(str(error)) is not None
 
 
 def explain(error: BaseException, config_name: str = RUN) -> str:
     """Put an error into one line: what, where, expected, got, what to do."""
-    for cause in _causes(error):
+    cause: BaseException | None = error
+    while cause is not None:
         if isinstance(cause, ConfigError | DataError):
             return " ".join(str(cause).split())
+        cause = cause.__cause__
     if isinstance(error, OSError) and is_disk_full(error):
         return (
             f"{error.filename or 'a file'}: cannot be written ({error.strerror}); the file that was there before is "
@@ -64,7 +59,7 @@ def explain(error: BaseException, config_name: str = RUN) -> str:
             "command resumes from the last epochs"
         )
     if _is_from_slurm(error):
-        return f"hydra/launcher=slurm: {'; '.join(line.strip() for line in str(error).splitlines() if line.strip())}"
+        return f"hydra/launcher=slurm: {'; '.join(_split(error))}"
     if _NO_TRIAL in str(error):
         return "no trial of the search finished; the reasons are above"
     if _NUMBER_OF_GROUP in str(error):
@@ -80,20 +75,16 @@ def refuse(error: Exception, config_name: str) -> NoReturn:
 
 def load_yaml(config_name: str) -> DictConfig:
     """Read a command's YAML file."""
-    config = OmegaConf.load(CONF_DIR / f"{config_name}.yaml")
-    assert isinstance(config, DictConfig)
-    return config
+    return cast(DictConfig, OmegaConf.load(CONF_DIR / f"{config_name}.yaml"))
 
 
 def _explain_hydra(error: BaseException, config_name: str) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = _split(error)
     text = "\n".join(lines)
     if unknown := re.search(r"Could not override '([^']+)'", text):
         key, known = unknown[1], _list_keys(config_name)
-        if inner := [name for name in known if name.startswith(f"{key}.")]:
-            return (
-                f"{key} is set by its parts here: {', '.join(inner)} (all else comes from the run's own configuration)"
-            )
+        if inner := ", ".join(name for name in known if name.startswith(f"{key}.")):
+            return f"{key} is set by its parts here: {inner} (all else comes from the run's own configuration)"
         return f"{key}: no such key{suggest_key(key, known)}"
     if extra := _find_missing_extra(text):
         return f"{extra} needs packages that are not installed: pip install 'ecgcls[{extra}]'"
@@ -102,6 +93,10 @@ def _explain_hydra(error: BaseException, config_name: str) -> str:
         options = text.partition("Available options in")[2].partition("Config search path")[0].splitlines()[1:]
         return f"{group}={name}: no such choice{suggest(name, options)} (choices: {', '.join(options)})"
     return "; ".join(lines[:2])
+
+
+def _split(error: BaseException) -> list[str]:
+    return [line.strip() for line in str(error).splitlines() if line.strip()]
 
 
 def _find_missing_extra(text: str) -> str | None:
@@ -116,12 +111,6 @@ def _is_from_slurm(error: BaseException) -> bool:
     return type(error).__module__.startswith("submitit") or "indeed on a slurm cluster" in str(error)
 
 
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__
-
-
 def _list_keys(config_name: str) -> list[str]:
     """List every key of a command's configuration, inner nodes too, with the choices of the command line."""
     own = load_yaml(config_name)
@@ -131,11 +120,8 @@ def _list_keys(config_name: str) -> list[str]:
     with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         stored = config_name if config_name == RUN else f"ecgcls_{config_name}"
         default = compose(stored)
-        choices = [
-            argument.partition(",")[0]
-            for argument in sys.argv[1:]
-            if argument.partition("=")[0] in default and re.fullmatch(r"\w+=[A-Za-z]\w*(,.*)?", argument)
-        ]
+        typed = [each for each in sys.argv[1:] if re.fullmatch(r"\w+=[A-Za-z]\w*(,.*)?", each)]
+        choices = [each.partition(",")[0] for each in typed if each.partition("=")[0] in default]
         try:
             return _list_nodes(compose(stored, overrides=choices))
         except HydraException:

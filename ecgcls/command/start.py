@@ -46,29 +46,26 @@ def run_command(command: Callable[..., Any], *, around: Callable[[Callable[[], A
 
     @functools.wraps(command)
     def call(config: DictConfig) -> Any:
+        def make() -> Any:
+            return command(**check_arguments(command, resolve(config)))
+
         try:
-            made = functools.partial(_call, command, config)
-            return made() if around is None else around(made)
+            return make() if around is None else around(make)
         except Exception as error:
             if shows_traceback or not is_expected(error):
                 raise
             refuse(error, config_name)
 
-    config_path, stored = str(CONF_DIR), config_name
-    if config_name != RUN:
-        stored = f"ecgcls_{config_name}"
-        if not _store(config_name, stored):
-            config_path = "pkg://ecgcls"  # not conf/ with its groups: model=cnn1d names a run here, not a file
+    stored = config_name if config_name == RUN else f"ecgcls_{config_name}"
+    # Without groups of its own, a command is not shown conf/: model=cnn1d names a run there, not a file.
+    config_path = str(CONF_DIR) if config_name == RUN or _store(config_name, stored) else "pkg://ecgcls"
     application = hydra.main(version_base="1.3", config_path=config_path, config_name=stored)
     try:
         application(call)()
-    except KeyboardInterrupt:
-        exit_interrupted(resumes=config_name == RUN, is_silent=not is_reporter())
-    except Exception as error:
-        if isinstance(error, BrokenProcessPool) and was_told_to_stop():
-            exit_interrupted(
-                resumes=config_name == RUN, is_silent=not is_reporter()
-            )  # a sweep's processes had the signal too
+    except (KeyboardInterrupt, Exception) as error:
+        # A sweep's processes, which break its pool, have received the signal too.
+        if isinstance(error, KeyboardInterrupt) or (isinstance(error, BrokenProcessPool) and was_told_to_stop()):
+            exit_interrupted(resumes=config_name == RUN, is_silent=not is_reporter())
         if shows_traceback or not is_expected(error):
             raise
         refuse(error, config_name)
@@ -80,18 +77,14 @@ def name_job() -> tuple[str, str]:
     search_path = [override for override in job.overrides.hydra if override.startswith("hydra.searchpath")]
     choices = _own_choices(job.runtime.choices)
     plain = compose(RUN, overrides=search_path, return_hydra_config=True)
-    default_choices = _own_choices(plain.hydra.runtime.choices)
+    defaults = _own_choices(plain.hydra.runtime.choices)
     overrides = [
-        f"{'' if group in default_choices else '+'}{group}={'null' if choice is None else choice}"
+        f"{'' if group in defaults else '+'}{group}={'null' if choice is None else choice}"
         for group, choice in choices.items()
-        if choice != default_choices.get(group)
+        if choice != defaults.get(group)
     ]
-    variant = name_variant(
-        _compose([*search_path, *job.overrides.task]),
-        choices=choices,
-        default_config=_compose([*search_path, *overrides]),
-        default_choices=default_choices,
-    )
+    own, default = _compose([*search_path, *job.overrides.task]), _compose([*search_path, *overrides])
+    variant = name_variant(own, choices=choices, default_config=default, default_choices=defaults)
     return choices["model"], variant
 
 
@@ -130,22 +123,16 @@ def _read_key(override: str) -> str:
 def resolve(config: DictConfig) -> dict[str, Any]:
     """Return a configuration as plain data; an interpolation that leads nowhere is a `ConfigError`."""
     try:
-        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
-
-
-def _call(command: Callable[..., Any], config: DictConfig) -> Any:
-    return command(**check_arguments(command, resolve(config)))
+    return dict(plain)
 
 
 def _compose(overrides: list[str]) -> dict[str, Any]:
     """Compose the configuration of a run, its interpolations as they are written."""
-    plain = OmegaConf.to_container(compose(RUN, overrides=overrides), resolve=False)
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
+    plain: Any = OmegaConf.to_container(compose(RUN, overrides=overrides), resolve=False)
+    return dict(plain)
 
 
 def _own_choices(choices: Mapping[str, Any]) -> dict[str, Any]:

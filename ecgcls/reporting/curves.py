@@ -15,10 +15,8 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 from ecgcls.evaluation.calibration import reliability_curve
 from ecgcls.runs.configuration import Configuration
 
-SENSITIVITY = 0.8
-"""The sensitivity at which precision is reported."""
-SPECIFICITY = 0.9
-"""The specificity at which sensitivity is reported."""
+SENSITIVITY, SPECIFICITY = 0.8, 0.9
+"""The sensitivity at which precision is reported, and the specificity at which sensitivity is."""
 
 _MAX_POINTS, _MIN_POINTS = 300, 40  # a curve
 _ALL_POINTS = 100_000  # of all curves of a chart, so that many classes do not make a page too large
@@ -26,47 +24,26 @@ _ALL_POINTS = 100_000  # of all curves of a chart, so that many classes do not m
 
 @dataclass(frozen=True, eq=False)
 class Curves:
-    """The curves of one model and class, and numbers from them.
+    """The curves of one model and class, ``(point,)`` each, and numbers from them.
 
-    Attributes
-    ----------
-    recall, precision
-        ``(point,)``, by falling recall. The step function whose area is the average precision: the precision of a
-        point holds from its recall down to that of the next.
-    fpr, tpr
-        ``(point,)``, by rising false positive rate.
-    bins
-        The reliability curve, as `ecgcls.evaluation.calibration.reliability_curve` gives it.
-    precision_at_sensitivity
-        The highest precision of all thresholds whose sensitivity is at least `SENSITIVITY`.
-    sensitivity_at_specificity
-        The highest sensitivity of all thresholds whose specificity is at least `SPECIFICITY`.
-    mean_prob
-        Mean probability over all records; the prevalence, where the model promises what is true on the whole.
-    n_bins_off
-        Bins whose 95 % interval does not hold their mean probability.
+    Recall falls; the precision of a point holds from its recall down to that of the next, a step function whose area is
+    the average precision. The precision at a sensitivity is the highest of all thresholds with at least `SENSITIVITY`;
+    the sensitivity at a specificity likewise with `SPECIFICITY`.
     """
 
     recall: NDArray[np.float32]
     precision: NDArray[np.float32]
-    fpr: NDArray[np.float32]
+    fpr: NDArray[np.float32]  # rises
     tpr: NDArray[np.float32]
-    bins: pd.DataFrame
+    bins: pd.DataFrame  # the reliability curve
     precision_at_sensitivity: float
     sensitivity_at_specificity: float
-    mean_prob: float
-    n_bins_off: int
+    mean_prob: float  # over all records; the prevalence, if the model is calibrated on the whole
+    n_bins_off: int  # whose 95 % interval does not hold their mean probability
 
 
 def trace_curves(y_true: NDArray[np.int8], y_prob: NDArray[np.float64], *, n_points: int) -> Curves:
-    """Trace the curves of one class.
-
-    Parameters
-    ----------
-    y_true, y_prob
-        ``(record,)``, with a positive and a negative record at least.
-    n_points
-        The most points that a drawn curve may have.
+    """Trace the curves of one class, at most `n_points` each; labels and probabilities are ``(record,)``.
 
     Examples
     --------
@@ -93,17 +70,10 @@ def trace_curves(y_true: NDArray[np.int8], y_prob: NDArray[np.float64], *, n_poi
 
 
 def thin(x: NDArray[Any], y: NDArray[Any], *, n_points: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Keep points of a curve at even steps along its length, with both ends, its highest and its lowest point.
+    """Keep `n_points` (at least 4) of a curve ``(point,)``: both ends, the highest, the lowest, and even steps between.
 
     Even steps along the length, unlike every n-th threshold, keep the part where a rare class is found: most
     thresholds lie where nothing changes any more.
-
-    Parameters
-    ----------
-    x, y
-        ``(point,)``, in the order in which they are joined.
-    n_points
-        The most that are kept, at least 4.
     """
     if len(x) > n_points:
         length = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y)))])
@@ -113,14 +83,12 @@ def thin(x: NDArray[Any], y: NDArray[Any], *, n_points: int) -> tuple[NDArray[np
     return x.astype(np.float32), y.astype(np.float32)
 
 
-def trace_all(configurations: Sequence[Configuration], class_names: Sequence[str]) -> dict[tuple[str, int], Curves]:
-    """Trace the curves of every class and configuration in which the class is defined.
+AllCurves = dict[tuple[str, int], Curves]
+"""By class and number of the configuration."""
 
-    Returns
-    -------
-    dict
-        By class and number of the configuration, in that order.
-    """
+
+def trace_all(configurations: Sequence[Configuration], class_names: Sequence[str]) -> AllCurves:
+    """Trace the curves of every class and configuration in which it is defined."""
     defined = [
         (name, number)
         for name in class_names

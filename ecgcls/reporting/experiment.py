@@ -5,12 +5,10 @@ scored the runs.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ecgcls.errors import ConfigError
 from ecgcls.runs.configuration import Configuration, find_shared, name_apart
@@ -19,27 +17,13 @@ from ecgcls.runs.find import list_configurations
 
 @dataclass(frozen=True)
 class Experiment:
-    """All runs of an experiment.
-
-    Attributes
-    ----------
-    name
-        Of the experiment.
-    shared
-        What all configurations have that differs from the defaults.
-    configurations
-        Those with a finished fold, the best pooled PR-AUC first.
-    begun
-        Those without one.
-    unfinished
-        Path and status of every run that is not finished, below the experiment's folder.
-    """
+    """All runs of an experiment."""
 
     name: str
-    shared: tuple[str, ...]
-    configurations: tuple[Configuration, ...]
-    begun: tuple[Configuration, ...]
-    unfinished: dict[str, str]
+    shared: tuple[str, ...]  # what all configurations have that differs from the defaults
+    configurations: tuple[Configuration, ...]  # with a finished fold, the best pooled PR-AUC first
+    begun: tuple[Configuration, ...]  # without one
+    unfinished: dict[str, str]  # status of every other run, by its path below the experiment's folder
 
     @property
     def is_synthetic(self) -> bool:
@@ -70,9 +54,8 @@ class Experiment:
     @property
     def level(self) -> str:
         """The confidence level of the intervals, in percent; several if the configurations differ."""
-        return " or ".join(
-            f"{100 * level:g} %" for level in sorted({one.evaluation.intervals.level for one in self.configurations})
-        )
+        levels = sorted({one.evaluation.intervals.level for one in self.configurations})
+        return " or ".join(f"{100 * level:g} %" for level in levels)
 
     @property
     def differences(self) -> list[str]:
@@ -83,7 +66,7 @@ class Experiment:
                 found.append(f"{one.name} has other classes: {', '.join(one.class_names)}.")
             elif not np.array_equal(one.tested.ecg_id, widest.tested.ecg_id):
                 found.append(f"{one.name} was tested on other records ({len(one.tested)} of them).")
-            elif not np.array_equal(_order_labels(one, widest), widest.tested.y_true):
+            elif not np.array_equal(one.tested.take_classes(widest.class_names).y_true, widest.tested.y_true):
                 found.append(f"{one.name} was tested against other labels of the same records.")
         if len({one.evaluation for one in self.configurations if one.evaluation.prevalence is None}) > 1:
             found.append("The configurations were not all evaluated with the same settings.")
@@ -92,20 +75,7 @@ class Experiment:
 
 
 def collect(folder: Path) -> Experiment:
-    """Read all runs of an experiment.
-
-    Parameters
-    ----------
-    folder
-        ``outputs/<experiment>``.
-
-    Raises
-    ------
-    ConfigError
-        If no run of it is finished.
-    DataError
-        If a run's files are damaged, or the folds of a configuration were trained on different data.
-    """
+    """Read all runs of an experiment's folder; that none is finished is a `ConfigError`."""
     found = name_apart(list_configurations(folder))
     unfinished = {
         str((one.folder / f"fold_{fold}").relative_to(folder)): status
@@ -116,20 +86,6 @@ def collect(folder: Path) -> Experiment:
     if not usable:
         states = "; ".join(f"{path}: {status}" for path, status in unfinished.items()) or "there is none"
         raise ConfigError(f"{folder}: no finished run to report ({states})")
-    return Experiment(
-        name=folder.name,
-        shared=find_shared(found),
-        configurations=tuple(_rank(usable)),
-        begun=tuple(one for one in found if not one.runs),
-        unfinished=unfinished,
-    )
-
-
-def _rank(configurations: Sequence[Configuration]) -> list[Configuration]:
-    """Return configurations by falling PR-AUC, those without one last."""
-    return sorted(configurations, key=lambda one: -np.nan_to_num(one.scores.overall["pr_auc"], nan=-math.inf))
-
-
-def _order_labels(one: Configuration, other: Configuration) -> NDArray[np.int8]:
-    """Return the labels ``(record, class)`` of one configuration, its classes in the order of another's."""
-    return one.tested.y_true[:, [one.class_names.index(name) for name in other.class_names]]
+    ranked = sorted(usable, key=lambda one: -np.nan_to_num(one.scores.overall["pr_auc"], nan=-math.inf))
+    begun = tuple(one for one in found if not one.runs)
+    return Experiment(folder.name, find_shared(found), tuple(ranked), begun, unfinished)

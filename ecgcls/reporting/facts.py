@@ -1,14 +1,106 @@
-"""What a report says about its runs besides scores: data, versions, checks, and the limits of the numbers."""
+"""What a report says about its runs: scores and how far they can be trusted, data, versions, checks and limits."""
 
+import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import jinja2
+import numpy as np
 import pandas as pd
 
+from ecgcls.errors import DataError
+from ecgcls.evaluation.calibration import measure_calibration
+from ecgcls.evaluation.comparison import compare
+from ecgcls.evaluation.intervals import bootstrap
+from ecgcls.evaluation.metrics import OVERALL, RANKING, class_metrics, overall_metrics
 from ecgcls.reporting.experiment import Experiment
 from ecgcls.runs.configuration import Configuration
 
 _FEW = 30  # positive records below which a class's scores are called uncertain
+
+
+def list_leaderboard() -> dict[str, str]:
+    """Return the metrics of the leaderboard, with their labels."""
+    return {metric.key: metric.label for metric in overall_metrics(headline=True)}
+
+
+def list_class_columns() -> dict[str, str]:
+    """Return the metrics of a table of classes, with their labels."""
+    return {metric.key: metric.label for metric in class_metrics()}
+
+
+def summarize_configuration(one: Configuration) -> dict[str, Any]:
+    """Return the configuration's line of the leaderboard, as numbers."""
+    line: dict[str, Any] = {
+        "name": one.name,
+        "n_finished": len(one.runs),
+        "n_folds": one.n_folds,
+        "n_parameters": one.info.n_parameters,
+        "fit_s": one.fit_s,
+        "intervals": find_intervals(one),
+    }
+    for key in list_leaderboard():
+        mean, sd = one.over_folds.loc[("overall", key), ["mean", "sd"]].astype(float)
+        line[key] = {"mean": mean, "sd": sd, "pooled": one.scores.overall[key]}
+    return line
+
+
+def find_intervals(one: Configuration) -> dict[str, tuple[float, float] | None]:
+    """Return the interval of each metric of the leaderboard, as the runs evaluate it; None with only one patient."""
+    tested = one.tested
+    if len(np.unique(tested.patient_id)) < 2:
+        return dict.fromkeys(list_leaderboard())
+    settings, records = one.evaluation.intervals, (tested.y_true, tested.y_prob, tested.patient_id)
+    table = bootstrap(*records, tested.class_names, y_pred=tested.y_pred, settings=settings)
+    low, high = table["low"].to_dict(), table["high"].to_dict()
+    return {key: (low[OVERALL, key], high[OVERALL, key]) for key in list_leaderboard()}
+
+
+def compare_with_best(configurations: Sequence[Configuration]) -> list[dict[str, Any]]:
+    """Compare the first configuration of the leaderboard with each other one, on macro PR-AUC and ROC-AUC.
+
+    Each line has the ``name`` of the other one, and either ``reason``, why they cannot be compared, or ``metrics``: by
+    metric the row of `ecgcls.evaluation.comparison.compare` (best - other), its ``verdict`` in the models' names.
+    """
+    best, *others = configurations
+    lines: list[dict[str, Any]] = []
+    for other in others:
+        line: dict[str, Any] = {"name": other.name, "reason": "", "metrics": {}}
+        lines.append(line)
+        try:
+            table = compare([best.tested], [other.tested], best.evaluation.intervals).to_dict(orient="index")
+        except DataError as error:
+            line["reason"] = str(error)
+            continue
+        verdicts = {"a better": f"{best.name} is better", "b better": f"{other.name} is better"}
+        for metric in RANKING:
+            row = table[OVERALL, metric]
+            line["metrics"][metric] = row | {"verdict": verdicts.get(row["verdict"], "no difference shown")}
+    return lines
+
+
+def describe_calibration(configurations: Sequence[Configuration]) -> list[dict[str, Any]]:
+    """Return the calibration of each configuration, before recalibration and after, averaged over the classes."""
+    lines = []
+    for one in configurations:
+        stages = {"before": one.pooled("test", is_calibrated=False), "after": one.tested}
+        for stage, each in stages.items():
+            measured: Any = measure_calibration(each.y_true, each.y_prob, each.class_names).to_dict(orient="index")
+            lines.append({"name": one.name, "stage": stage, **measured[OVERALL]})
+    return lines
+
+
+def summarize_training(one: Configuration) -> dict[str, Any]:
+    """Return in numbers what the training curves show."""
+    scored = [table.dropna(subset=["val/pr_auc"]) for table in one.histories if "val/pr_auc" in table]
+    best = [table.iloc[int(table["val/pr_auc"].to_numpy().argmax())] for table in scored if len(table)]
+    return {
+        "name": one.name,
+        "n_epochs": [len(table) for table in one.histories],
+        "best_epoch": [int(row["epoch"]) for row in best],
+        "best_pr_auc": [float(row["val/pr_auc"]) for row in best],
+    }
 
 
 def describe_data(configurations: Sequence[Configuration]) -> list[dict[str, Any]]:
@@ -70,39 +162,41 @@ def list_checks(configurations: Sequence[Configuration]) -> list[dict[str, Any]]
 def list_limits(experiment: Experiment) -> list[str]:
     """Return what these numbers cannot show, in sentences."""
     configurations = experiment.configurations
-    limits = ["Research software, not a medical device. No number here is fit for decisions about patients."]
-    if experiment.is_synthetic:
-        which = "Some runs were trained on simulated ECGs" if experiment.is_mixed else "The ECGs are simulated"
-        limits.append(f"{which}. No number from them says anything about patients.")
+    infos = [info for one in configurations for info in one.infos]
     counts = pd.concat([one.scores.by_class["n_positive"] for one in configurations])
     fewest = counts.groupby(level=0, sort=False).min()
-    few = ", ".join(f"{name} ({count})" for name, count in fewest.items() if count < _FEW)
-    if few:
-        limits.append(
-            f"Fewer than {_FEW} positive test records: {few}. Their scores, and the macro averages, could change a lot "
-            "with a few other records."
+    text = (
+        open_templates()
+        .get_template("limits.md.jinja")
+        .render(
+            experiment=experiment,
+            few=_FEW,
+            rare=fewest[fewest < _FEW].to_dict(),
+            seeds={info.seed for info in infos},
+            is_weighted=any(weight != 1 for info in infos for weight in info.pos_weight or ()),
+            is_untuned=any(threshold == 0.5 for one in configurations for threshold in one.thresholds.values()),
         )
-    for one in configurations:
-        if not one.is_complete:
-            limits.append(f"{one.name}: {one.missing}, so not every record was tested.")
-        if one.left_out_classes:
-            names = ", ".join(one.left_out_classes)
-            limits.append(f"{one.name}: these classes are left out because a fold lacks them: {names}.")
-    if all(one.n_folds == 1 for one in configurations):
-        limits.append("There is only one split: how much the scores vary between splits is unknown.")
-    seeds = {info.seed for one in configurations for info in one.infos}
-    if len(seeds) == 1:
-        limits.append(f"There is only one seed ({seeds.pop()}): its effect cannot be separated from that of the model.")
-    if any(weight != 1 for one in configurations for info in one.infos for weight in info.pos_weight or ()):
-        limits.append(
-            "The loss weighs positive records more, which raises the probabilities of rare classes; each run "
-            "recalibrates them on its validation set, and the reliability curves show the remaining error."
-        )
-    if any(threshold == 0.5 for one in configurations for threshold in one.thresholds.values()):
-        limits.append("For some classes, F1, sensitivity, specificity and the confusion matrices use 0.5, untuned.")
-    limits.append(
-        "Intervals show how much a number would vary with other patients like these, not with another seed, training "
-        "set or hospital. For a class with few records the interval covers the true value less often than its level."
     )
-    limits.append("All records come from one data set: performance on other devices or populations is unknown.")
-    return limits
+    return text.splitlines()
+
+
+def open_templates() -> jinja2.Environment:
+    """Return the templates of this folder, with filters for numbers."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=lambda name: name is not None and "html" in name,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"score": _format_score, "count": "{:,.0f}".format, "plain": _format_plain}
+    return environment
+
+
+def _format_score(value: float | None, digits: int = 3) -> str:
+    return "not defined" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def _format_plain(value: float) -> str:
+    """Write a number so that a script can read it; empty where it is not defined."""
+    return "" if math.isnan(value) else repr(float(value))

@@ -1,7 +1,8 @@
 """Explained ECGs of a report: the results of ``interpret`` in the runs' folders, redrawn as vector graphics."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,45 +28,24 @@ _CHECKS = {
 
 @dataclass
 class Gallery:
-    """The pictures of one run and one method.
+    """The pictures (caption and SVG) of one run and one method.
 
-    Attributes
-    ----------
-    name, fold, method
-        Whose they are.
-    verdicts
-        What was checked of the method, and whether it passed.
-    warnings
-        Why not to believe it.
-    pictures
-        Caption and SVG.
-    n_left_out
-        Pictures that did not fit into the page.
+    `verdicts` are what was checked of the method, and whether it passed; `warnings` are reasons not to believe it.
     """
 
     name: str
     fold: int
     method: str
-    verdicts: list[tuple[str, bool]]
-    warnings: list[str]
+    verdicts: Sequence[tuple[str, bool]] = ()
+    warnings: Sequence[str] = ("No scorecard: whether this method can be believed was not checked.",)
     pictures: list[tuple[str, str]] = field(default_factory=list)
     n_left_out: int = 0
 
 
 def collect_galleries(configurations: Sequence[Configuration], *, max_bytes: int) -> list[Gallery]:
-    """Draw the explained ECGs of all runs, the hits of each first, until there is no room left.
+    """Draw the explained ECGs of all runs, the hits of each first, until their size reaches `max_bytes`.
 
-    Parameters
-    ----------
-    configurations
-        Those of the report.
-    max_bytes
-        Of all pictures together. A picture that does not fit is left out and counted.
-
-    Raises
-    ------
-    DataError
-        If a result of ``interpret`` is damaged.
+    A result of ``interpret`` that is damaged is a `DataError`.
     """
     galleries, waiting = [], []
     for one in configurations:
@@ -73,31 +53,18 @@ def collect_galleries(configurations: Sequence[Configuration], *, max_bytes: int
             folder = run.path / "interpret"
             if not (folder / "records.csv").is_file():
                 continue
-            table = _read_table(folder / "records.csv")
-            card = _read_card(folder / "scorecard.json")
+            table, judged = _read_table(folder / "records.csv"), _read_scorecard(folder / "scorecard.json")
             for method, rows in table.groupby("method", sort=False):
-                judged = _judge(card.get(str(method)), folder / "scorecard.json")
-                gallery = Gallery(one.name, info.fold, str(method), *judged)
+                gallery = Gallery(one.name, info.fold, str(method), *judged.get(str(method), ()))
                 galleries.append(gallery)
-                ranks = rows["outcome"].map(list(_OUTCOMES).index)
-                waiting += [
-                    (rank, gallery, folder, row) for rank, row in zip(ranks, rows.to_dict("records"), strict=True)
-                ]
-    waiting.sort(key=lambda item: item[0])
-    for number, (_, gallery, folder, row) in enumerate(waiting):
-        try:
+                waiting += [(gallery, folder, row) for row in rows.to_dict("records")]
+    waiting.sort(key=lambda item: list(_OUTCOMES).index(item[2]["outcome"]))
+    for number, (gallery, folder, row) in enumerate(waiting):
+        with _reading(folder / row["attribution"]):
             picture = _draw(folder, row, gallery, f"ecg{number}")
-        except (
-            OSError,
-            EOFError,
-            KeyError,
-            ValueError,
-            BadZipFile,
-        ) as error:  # DataError is a ValueError
-            raise _complain(folder / row["attribution"], error) from error
         max_bytes -= sum(len(text.encode()) for text in picture)
-        if max_bytes < 0:  # they come in the order of their worth
-            for _, other, *_ in waiting[number:]:
+        if max_bytes < 0:
+            for other, *_ in waiting[number:]:
                 other.n_left_out += 1
             break
         gallery.pictures.append(picture)
@@ -106,7 +73,7 @@ def collect_galleries(configurations: Sequence[Configuration], *, max_bytes: int
 
 def _draw(folder: Path, row: Mapping[Any, Any], gallery: Gallery, prefix: str) -> tuple[str, str]:
     with np.load(folder / row["attribution"]) as arrays:
-        values, unit = arrays["attribution"], str(arrays["unit"])
+        unit = str(arrays["unit"])
         outcome = f" ({_OUTCOMES[row['outcome']]})" if row["outcome"] else ""
         caption = (
             f"ecg_id {row['ecg_id']}, {row['class']}: probability {row['y_prob']:.2f}{outcome}; "
@@ -118,7 +85,7 @@ def _draw(folder: Path, row: Mapping[Any, Any], gallery: Gallery, prefix: str) -
             lead_names=[str(name) for name in arrays["lead_names"]],
             title=caption,
             subtitle=f"{gallery.name}, fold {gallery.fold}; {row['method']}",
-            attribution=values,
+            attribution=arrays["attribution"],
             label=f"{row['method']} ({unit})",
             is_signed=unit == "logit",
         )
@@ -126,39 +93,35 @@ def _draw(folder: Path, row: Mapping[Any, Any], gallery: Gallery, prefix: str) -
 
 
 def _read_table(path: Path) -> pd.DataFrame:
-    try:
+    with _reading(path):
         table = pd.read_csv(path, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise _complain(path, error) from error
-    missing = [name for name in _COLUMNS if name not in table]
-    if missing:
-        raise _complain(path, f"no column {missing[0]}")
-    unknown = sorted(set(table["outcome"]) - set(_OUTCOMES))
-    if unknown:
-        raise _complain(path, f"outcome {unknown[0]!r}, expected one of {', '.join(filter(None, _OUTCOMES))}")
+        if missing := [name for name in _COLUMNS if name not in table]:
+            raise ValueError(f"no column {missing[0]}")
+        if unknown := set(table["outcome"]) - set(_OUTCOMES):
+            raise ValueError(f"outcome {min(unknown)!r}, expected one of {', '.join(filter(None, _OUTCOMES))}")
     return table
 
 
-def _read_card(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
+def _read_scorecard(path: Path) -> dict[str, tuple[list[tuple[str, bool]], list[str]]]:
+    """Read verdicts and warnings by method; none if there is no scorecard."""
+    judged = {}
+    if path.is_file():
+        with _reading(path, AttributeError, TypeError):
+            for method, scores in json.loads(path.read_text())["methods"].items():
+                checks = {text: scores[name] for name, text in _CHECKS.items() if scores.get(name) is not None}
+                verdicts = [(text, bool(check["passes"])) for text, check in checks.items()]
+                judged[method] = verdicts, list(scores["warnings"])
+    return judged
+
+
+@contextmanager
+def _reading(path: Path, *more: type[Exception]) -> Iterator[None]:
+    """Report what a damaged result raises, and `more`, as a `DataError` that names the file."""
+    damage: tuple[type[Exception], ...] = (OSError, EOFError, KeyError, ValueError, BadZipFile, *more)
     try:
-        methods: dict[str, Any] = json.loads(path.read_text())["methods"]
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise _complain(path, error) from error
-    return methods
-
-
-def _judge(scores: dict[str, Any] | None, path: Path) -> tuple[list[tuple[str, bool]], list[str]]:
-    if scores is None:
-        return [], ["No scorecard: whether this method can be believed was not checked."]
-    try:
-        found = {text: scores[name] for name, text in _CHECKS.items() if scores.get(name) is not None}
-        return [(text, bool(check["passes"])) for text, check in found.items()], list(scores["warnings"])
-    except (AttributeError, KeyError, TypeError) as error:
-        raise _complain(path, error) from error
-
-
-def _complain(path: Path, reason: object) -> DataError:
-    text = " ".join(str(getattr(reason, "strerror", None) or reason).split())
-    return DataError(f"{path}: this result of interpret is damaged ({text}); run interpret again, or remove the folder")
+        yield
+    except damage as error:
+        text = " ".join(str(getattr(error, "strerror", None) or error).split())
+        raise DataError(
+            f"{path}: this result of interpret is damaged ({text}); run interpret again, or remove the folder"
+        ) from error

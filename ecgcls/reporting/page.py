@@ -1,36 +1,28 @@
 """Render the report: one HTML file with everything in it, that makes no request."""
 
-import math
 import os
 import shlex
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import plotly.graph_objects as go
+from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from ecgcls import __version__
+from ecgcls.evaluation.metrics import METRICS
 from ecgcls.files import write_atomically
-from ecgcls.reporting import charts
-from ecgcls.reporting.cards import write_cards
-from ecgcls.reporting.cells import name_worst, score_cells
-from ecgcls.reporting.curves import SENSITIVITY, SPECIFICITY, Curves, trace_all
+from ecgcls.identity import flatten
+from ecgcls.reporting import charts, facts
+from ecgcls.reporting.cells import score_cells
+from ecgcls.reporting.curves import SENSITIVITY, SPECIFICITY, AllCurves, trace_all
 from ecgcls.reporting.experiment import Experiment, collect
-from ecgcls.reporting.facts import compare_versions, describe_data, list_checks, list_limits
 from ecgcls.reporting.gallery import collect_galleries
-from ecgcls.reporting.statistics import (
-    CALIBRATION,
-    compare_with_best,
-    describe_calibration,
-    list_class_columns,
-    list_leaderboard,
-    summarize_configuration,
-)
 from ecgcls.runs.configuration import Configuration
 
 MAX_BYTES = 9_900_000
@@ -42,32 +34,13 @@ _HERE = Path(__file__).parent
 def write_report(experiment_dir: Path, *, output: Path, data_root: Path | None = None) -> Path:
     """Write the report of all runs of an experiment, and a model card and a checklist for each configuration.
 
-    Parameters
-    ----------
-    experiment_dir
-        ``outputs/<experiment>``.
-    output
-        The HTML file; an older one is replaced.
-    data_root
-        The data set whose table says which subgroups there are; None: as the runs recorded them.
-
-    Returns
-    -------
-    Path
-        `output`.
-
-    Raises
-    ------
-    ConfigError
-        If no run is finished.
-    DataError
-        If a run's files are damaged.
+    The table of the data set at `data_root` says which subgroups there are; None: as the runs recorded them.
     """
-    experiment, environment = collect(experiment_dir), _open_templates()
+    experiment, environment = collect(experiment_dir), facts.open_templates()
     content = _collect_content(experiment, data_root=data_root)
     for saved, line, one in zip(content["saved"], content["board"], experiment.configurations, strict=True):
         worst = content["worst"].get(one.name, "")
-        cards = write_cards(one, environment, intervals=line["intervals"], worst=worst, limits=content["limits"])
+        cards = _write_cards(one, intervals=line["intervals"], worst=worst, limits=content["limits"])
         saved["cards"] = [(path.name, os.path.relpath(path, output.parent)) for path in cards]
     template = environment.get_template("report.html.jinja")
     n_bytes = len(template.render(**content, galleries=[]).encode())
@@ -76,16 +49,33 @@ def write_report(experiment_dir: Path, *, output: Path, data_root: Path | None =
     return output
 
 
-def _open_templates() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE),
-        autoescape=lambda name: name is not None and "html" in name,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"score": _format_score, "count": _format_count, "plain": _format_plain}
-    return environment
+def _write_cards(
+    one: Configuration, *, intervals: Mapping[str, tuple[float, float] | None], worst: str, limits: Sequence[str]
+) -> list[Path]:
+    """Write the model card and the checklist of a configuration into its folder; what its runs cannot answer is open.
+
+    `intervals` are by metric of the leaderboard, `worst` names the worst subgroup, `limits` are sentences.
+    """
+    info, environment = one.info, facts.open_templates()
+    content = {
+        "one": one,
+        "info": info,
+        "data": info.data,
+        "config": defaultdict(lambda: "not recorded", flatten(one.runs[0].read_config())),
+        "is_weighted": any(weight != 1 for weight in info.pos_weight or ()),
+        "n_patients": len(np.unique(one.tested.patient_id)),
+        "level": f"{100 * info.evaluation.intervals.level:g} %",
+        "measures": [metric.label for metric in METRICS.values()],
+        "leaderboard": facts.list_leaderboard(),
+        "by_class": facts.list_class_columns(),
+        "intervals": intervals,
+        "worst": worst,
+        "limit_sentences": limits,
+    }
+    paths = [one.folder / "model_card.md", one.folder / "tripod_ai.md"]
+    for path in paths:
+        write_atomically(path, environment.get_template(f"{path.name}.jinja").render(content).encode())
+    return paths
 
 
 def _collect_content(experiment: Experiment, *, data_root: Path | None) -> dict[str, Any]:
@@ -93,7 +83,7 @@ def _collect_content(experiment: Experiment, *, data_root: Path | None) -> dict[
     configurations, class_names = experiment.configurations, experiment.class_names
     widest = experiment.widest.tested
     curves = trace_all(configurations, class_names)
-    subgroups, no_subgroups = score_cells(configurations, data_root=data_root)
+    subgroups, worst, no_subgroups = score_cells(configurations, data_root=data_root)
     return {
         "experiment": experiment,
         "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -101,38 +91,35 @@ def _collect_content(experiment: Experiment, *, data_root: Path | None) -> dict[
         "version": __version__,
         "n_records": len(widest),
         "n_patients": len(np.unique(widest.patient_id)),
-        "shown": list_leaderboard(),
-        "columns": {"n_positive": "Positives", "prevalence": "Prevalence"} | list_class_columns(),
-        "board": [summarize_configuration(one) for one in configurations],
-        "comparisons": compare_with_best(configurations),
-        "calibration_columns": CALIBRATION,
-        "calibration": describe_calibration(configurations),
-        "checks": list_checks(configurations),
+        "shown": facts.list_leaderboard(),
+        "columns": {"n_positive": "Positives", "prevalence": "Prevalence"} | facts.list_class_columns(),
+        "board": [facts.summarize_configuration(one) for one in configurations],
+        "comparisons": facts.compare_with_best(configurations),
+        "calibration": facts.describe_calibration(configurations),
+        "checks": facts.list_checks(configurations),
         "models": [{"name": one.name, **charts.style(number)} for number, one in enumerate(configurations)],
         "curves": curves,
         "sensitivity": SENSITIVITY,
         "specificity": SPECIFICITY,
         "charts": _draw_charts(curves, configurations, class_names),
-        "losses": [_summarize_training(one) for one in configurations],
+        "losses": [facts.summarize_training(one) for one in configurations],
         "subgroups": subgroups,
         "no_subgroups": no_subgroups,
         "min_records": max(one.evaluation.subgroups.min_records for one in configurations),
-        "worst": name_worst(configurations, subgroups),
-        "data": describe_data(configurations),
+        "worst": worst,
+        "data": facts.describe_data(configurations),
         "saved": [_describe_config(one) for one in configurations],
-        "versions": compare_versions(configurations),
-        "limits": list_limits(experiment),
+        "versions": facts.compare_versions(configurations),
+        "limits": facts.list_limits(experiment),
         "plotly": Markup(get_plotlyjs()),
         "style": Markup((_HERE / "report.css").read_text()),
         "script": Markup((_HERE / "report.js").read_text()),
     }
 
 
-def _draw_charts(
-    curves: Mapping[tuple[str, int], Curves], configurations: Sequence[Configuration], class_names: Sequence[str]
-) -> list[dict[str, Any]]:
+def _draw_charts(curves: AllCurves, configurations: Sequence[Configuration], class_names: Sequence[str]) -> list[Any]:
     """Return the charts in the order of the page: id, what is seen, and the figure as JSON for a script element."""
-    drawn: Sequence[tuple[str, str, go.Figure]] = (
+    drawn = (
         ("pr", "Precision-recall", charts.draw_pr(curves, configurations, class_names)),
         ("roc", "ROC", charts.draw_roc(curves, configurations, class_names)),
         ("reliability", "Reliability", charts.draw_reliability(curves, configurations, class_names)),
@@ -140,27 +127,10 @@ def _draw_charts(
         ("val-loss", "Validation loss", charts.draw_training(configurations, "val/loss", "Validation loss")),
         ("val-pr", "Validation PR-AUC", charts.draw_training(configurations, "val/pr_auc", "Macro PR-AUC")),
     )
-    return [{"id": name, "title": title, "json": _embed(figure.to_json())} for name, title, figure in drawn]
-
-
-def _embed(json_text: str | None) -> Markup:
-    """Make JSON safe inside a script element: nothing in it can end the element."""
-    text = json_text or "null"
-    for character in "<>&":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text)
-
-
-def _summarize_training(one: Configuration) -> dict[str, Any]:
-    """Return in numbers what the training curves show."""
-    scored = [table.dropna(subset=["val/pr_auc"]) for table in one.histories if "val/pr_auc" in table]
-    best = [table.sort_values("val/pr_auc", kind="stable").iloc[-1] for table in scored if len(table)]
-    return {
-        "name": one.name,
-        "n_epochs": [len(table) for table in one.histories],
-        "best_epoch": [int(row["epoch"]) for row in best],
-        "best_pr_auc": [float(row["val/pr_auc"]) for row in best],
-    }
+    return [
+        {"id": name, "title": title, "json": htmlsafe_json_dumps(figure, dumps=go.Figure.to_json)}
+        for name, title, figure in drawn
+    ]
 
 
 def _describe_config(one: Configuration) -> dict[str, Any]:
@@ -173,16 +143,3 @@ def _describe_config(one: Configuration) -> dict[str, Any]:
         "fold": info.fold,
         "seed": info.seed,
     }
-
-
-def _format_score(value: float | None, digits: int = 3) -> str:
-    return "not defined" if value is None or math.isnan(value) else f"{value:.{digits}f}"
-
-
-def _format_count(value: float) -> str:
-    return f"{value:,.0f}"
-
-
-def _format_plain(value: float) -> str:
-    """Write a number so that a script can read it; empty where it is not defined."""
-    return "" if math.isnan(value) else repr(float(value))

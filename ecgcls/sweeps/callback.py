@@ -10,7 +10,6 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -34,67 +33,33 @@ _ELSEWHERE = ("SlurmLauncher", "RayLauncher")  # whose jobs may run on other mac
 class Sweep(Callback):
     """Hydra callback: divides the machine; afterwards cross-validates what is complete and names failed jobs."""
 
-    def __init__(self) -> None:
-        self._watch: _Watch | None = None
+    _watch: "_Watch | None" = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Go to the jobs without the watch, which is a thread of this process."""
-        return {"_watch": None}
+        return {}
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Choose how many jobs run side by side, with how many threads."""
-        launcher, sweeper = config.hydra.launcher, config.hydra.sweeper
-        _check(check_sweep_folder, config.hydra.overrides.hydra, is_sweep=True)
-        searches = is_search(config.hydra)
-        if searches:
-            _check(_check_search, config)
+        try:
+            _check(config)
+        except ConfigError as error:  # Hydra would only log it
+            print(f"error: {error}", file=sys.stderr)
+            raise SystemExit(1) from error
+        if is_search(config.hydra):
             import optuna
 
             optuna.logging.set_verbosity(optuna.logging.WARNING)
-        if launcher._target_.endswith("RayLauncher"):
-            _check(_check_address, launcher.ray.init.get("address"))
-        if launcher._target_.endswith(_ELSEWHERE):
+        launcher = config.hydra.launcher._target_
+        if launcher.endswith(_ELSEWHERE):
             os.environ.setdefault("SUBMITIT_LOG_LEVEL", "ERROR")  # not that a cluster keeps no accounts
             self._watch = _Watch(Path(config.hydra.sweep.dir))
             self._watch.start()
-        if not launcher._target_.endswith("JoblibLauncher") or not (searches or _is_grid(config)):
-            return
-        from joblib import cpu_count
-
-        n_at_a_time = launcher.n_jobs if launcher.n_jobs > 0 else None
-        n_cores = cpu_count()
-        n_gpus = 0 if config.trainer.get("accelerator") == "cpu" else _count_gpus()
-        if (config.trainer.get("devices", 1), config.trainer.get("num_nodes", 1)) != (1, 1):  # a job has its own plan
-            n_at_a_time, n_gpus = n_at_a_time or 1, 0
-        if searches:  # trials after the first few learn from those that are done
-            n_at_a_time = n_at_a_time or min(n_cores, sweeper.n_jobs)
-        plan = make_plan(
-            sweeper.n_trials if searches else _count_jobs(config),
-            n_cores=n_cores,
-            n_gpus=n_gpus,
-            n_at_a_time=n_at_a_time,
-            n_threads=int(given) if (given := os.environ.get("OMP_NUM_THREADS", "")).isdigit() else None,
-        )
-        with flag_override(config, ["readonly", "struct"], [False, False]):
-            launcher.n_jobs = plan.n_at_a_time
-            if searches:
-                sweeper.n_jobs = plan.n_at_a_time
-            else:
-                sweeper.max_batch_size = sweeper.max_batch_size or plan.n_first  # the next batch waits for this one
-        folder = Path(config.hydra.sweep.dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "plan.json").write_text(json.dumps(asdict(plan)))
-        if plan.n_at_a_time > 1:
-            log.info("%d jobs, %d at a time", len(plan.threads), plan.n_at_a_time)
+        if launcher.endswith("JoblibLauncher") and (is_search(config.hydra) or _is_grid(config)):
+            _divide_machine(config)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Summarize the jobs of the sweep.
-
-        Raises
-        ------
-        SystemExit
-            With code 1 if a job failed.
-        """
+        """Summarize the jobs of the sweep, and exit with code 1 if one failed."""
         if self._watch:
             self._watch.end()
         folder = Path(config.hydra.sweep.dir)
@@ -104,10 +69,8 @@ class Sweep(Callback):
         if n_silent:
             print(f"error: {n_silent} jobs left no report in {folder}", file=sys.stderr)
         try:
-            if is_search(config.hydra):
-                _summarize_search(config, reports)
-            else:
-                summarize(reports)
+            if summary := _summarize(config, reports):
+                print(f"\n{summary}")
         except Exception as error:  # Hydra would only warn
             print(f"error: the summary of the sweep failed: {explain(error)}", file=sys.stderr)
             raise SystemExit(1) from error
@@ -119,57 +82,73 @@ class Sweep(Callback):
             raise SystemExit(1)
 
 
-def summarize(reports: list[Report]) -> None:
-    """Cross-validate every configuration that the jobs touched, and print one table with a line each."""
-    from ecgcls.jobs.cross_validate import cross_validate, format_configurations
-
-    folders = dict.fromkeys(Path(report.run).parent for report in reports if report.status == "finished")
-    found = [cross_validate(folder) for folder in folders]
-    if found:
-        print(f"\n{format_configurations(found)}")
-    for one in found:
-        print(one.folder / "cv" if one.is_complete else f"{one.folder}: {one.missing}")
-
-
-def _summarize_search(config: DictConfig, reports: list[Report]) -> None:
-    """Write the trials and the best of them into the experiment's folder, and print them."""
-    from ecgcls.sweeps.search import write_search
-
-    sweep_folder = Path(config.hydra.sweep.dir)
-    folder = Path(config.output_dir) / config.experiment / "search" / sweep_folder.name
-    choices = [f"callbacks={config.hydra.runtime.choices.callbacks}"]
-    print(f"\n{write_search(reports, sweep_folder, folder, choices=choices).format()}")
-
-
-def _check(check: Callable[..., None], *arguments: Any, **keywords: Any) -> None:
-    """Make a check whose refusal ends the command; Hydra would only log it."""
-    try:
-        check(*arguments, **keywords)
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from error
-
-
-def _check_search(config: DictConfig) -> None:
-    """Refuse to search for the best fold, which is what a list of folds would mean to the sweeper."""
+def _check(config: DictConfig) -> None:
+    """Refuse what a sweep cannot do."""
+    check_sweep_folder(config.hydra.overrides.hydra, is_sweep=True)
     for override in OverridesParser.create().parse_overrides(list(config.hydra.overrides.task)):
-        key = override.get_key_element()
-        if override.is_sweep_override() and key in ("fold", "seed"):
+        key = override.get_key_element()  # a list of folds would mean to the sweeper of a search: find the best fold
+        if is_search(config.hydra) and override.is_sweep_override() and key in ("fold", "seed"):
             raise ConfigError(
                 f"{key}: a search is over settings and would pick the luckiest {key}; give one {key} here, and sweep "
                 "the best settings afterwards"
             )
-
-
-def _check_address(address: str | None) -> None:
-    """Refuse the address of a Ray cluster where nothing answers, for which Ray waits minutes."""
+    launcher = config.hydra.launcher
+    address = launcher.ray.init.get("address") if launcher._target_.endswith("RayLauncher") else None
     host, _, port = (address or "").rpartition(":")
-    if not (host and port.isdigit()) or "/" in host:
-        return  # none, auto, or an address of Ray's own kinds
-    try:
-        socket.create_connection((host, int(port)), timeout=10).close()
-    except OSError as error:
-        raise ConfigError(f"hydra.launcher.ray.init.address={address}: no answer ({error})") from error
+    if host and port.isdigit() and "/" not in host:  # else none, auto, or an address of Ray's own kinds
+        try:
+            socket.create_connection((host, int(port)), timeout=10).close()
+        except OSError as error:  # Ray would wait for minutes
+            raise ConfigError(f"hydra.launcher.ray.init.address={address}: no answer ({error})") from error
+
+
+def _divide_machine(config: DictConfig) -> None:
+    """Write the plan of the sweep, and set it in the configuration of its launcher and sweeper."""
+    from joblib import cpu_count
+
+    launcher, sweeper, searches = config.hydra.launcher, config.hydra.sweeper, is_search(config.hydra)
+    n_at_a_time = launcher.n_jobs if launcher.n_jobs > 0 else None
+    n_cores = cpu_count()
+    n_gpus = 0
+    if config.trainer.get("accelerator") != "cpu":
+        import torch
+
+        n_gpus = torch.cuda.device_count()
+    if (config.trainer.get("devices", 1), config.trainer.get("num_nodes", 1)) != (1, 1):  # a job has its own plan
+        n_at_a_time, n_gpus = n_at_a_time or 1, 0
+    if searches:  # trials after the first few learn from those that are done
+        n_at_a_time = n_at_a_time or min(n_cores, sweeper.n_jobs)
+    n_jobs, given = sweeper.n_trials if searches else _count_jobs(config), os.environ.get("OMP_NUM_THREADS", "")
+    n_threads = int(given) if given.isdigit() else None
+    plan = make_plan(n_jobs, n_cores=n_cores, n_gpus=n_gpus, n_at_a_time=n_at_a_time, n_threads=n_threads)
+    with flag_override(config, ["readonly", "struct"], [False, False]):
+        launcher.n_jobs = plan.n_at_a_time
+        if searches:
+            sweeper.n_jobs = plan.n_at_a_time
+        else:
+            sweeper.max_batch_size = sweeper.max_batch_size or plan.n_first  # the next batch waits for this one
+    folder = Path(config.hydra.sweep.dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "plan.json").write_text(json.dumps(asdict(plan)))
+    if plan.n_at_a_time > 1:
+        log.info("%d jobs, %d at a time", len(plan.threads), plan.n_at_a_time)
+
+
+def _summarize(config: DictConfig, reports: list[Report]) -> str:
+    """Write the results of a search, or cross-validate every configuration that the jobs touched; return a table."""
+    if is_search(config.hydra):
+        from ecgcls.sweeps.search import write_search
+
+        sweep_folder = Path(config.hydra.sweep.dir)
+        folder = Path(config.output_dir) / config.experiment / "search" / sweep_folder.name
+        choices = [f"callbacks={config.hydra.runtime.choices.callbacks}"]
+        return write_search(reports, sweep_folder, folder, choices=choices)
+    from ecgcls.jobs.cross_validate import cross_validate, format_configurations
+
+    folders = dict.fromkeys(Path(report.run).parent for report in reports if report.status == "finished")
+    found = [cross_validate(folder) for folder in folders]
+    ends = [str(one.folder / "cv") if one.is_complete else f"{one.folder}: {one.missing}" for one in found]
+    return "\n".join([format_configurations(found), *ends]) if found else ""
 
 
 def _is_grid(config: DictConfig) -> bool:
@@ -181,39 +160,31 @@ def _count_jobs(config: DictConfig) -> int:
     return sum(len(batch) for batch in BasicSweeper.split_arguments(overrides, None))
 
 
-def _count_gpus() -> int:
-    import torch
-
-    return torch.cuda.device_count()
-
-
 class _Watch(threading.Thread):
     """Logs each job that ends on another machine, whose own messages stay there."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(daemon=True)
         self._folder = folder  # of the sweep
-        self._seen: set[int] = set()  # numbers of the jobs that have ended
-        self._arrays: set[str] = set()
+        self._seen: set[int | str] = set()  # numbers of the jobs that have ended, and names of arrays
         self._is_over = threading.Event()
 
     def run(self) -> None:
-        """Look now and then."""
+        """Look now and then, and once more at the end."""
         while not self._is_over.wait(2):
             self._look()
+        self._look()
 
     def end(self) -> None:
         """Stop, after a last look."""
         self._is_over.set()
         self.join()
-        self._look()
 
     def _look(self) -> None:
         arrays = {path.name.partition("_")[0] for path in (self._folder / ".submitit").glob("*_*/")}
-        for array in sorted(arrays - self._arrays):
+        for array in sorted(arrays - self._seen):
             log.info("Job array %s of SLURM: squeue --jobs=%s, scancel %s", array, array, array)
-        self._arrays |= arrays
-        for report in list_reports(self._folder):
-            if report.number not in self._seen:
-                self._seen.add(report.number)
-                log.info("Job %d %s: %s", report.number, report.status, report.typed)
+        ended = [report for report in list_reports(self._folder) if report.number not in self._seen]
+        for report in ended:
+            log.info("Job %d %s: %s", report.number, report.status, report.typed)
+        self._seen |= arrays | {report.number for report in ended}

@@ -14,17 +14,10 @@ _CLAIMS: list[FileLock] = []  # on a GPU, held until this process ends
 
 @dataclass(frozen=True)
 class Plan:
-    """The shares of a sweep's jobs.
+    """How many jobs run side by side, the threads of each, and the GPUs that they share.
 
-    Attributes
-    ----------
-    n_at_a_time
-        Jobs that run side by side.
-    threads
-        Threads of each job. All jobs but the last few have the same number; the remainder share all cores, and start
-        only when the others are done.
-    n_gpus
-        GPUs that the jobs share.
+    All jobs but the last few have the same number of threads; the remainder share all cores, and start only when the
+    others are done.
     """
 
     n_at_a_time: int
@@ -58,18 +51,18 @@ def make_plan(
 def take_share(sweep_folder: Path, job: int) -> None:
     """Use no more of the machine than the sweep's plan gives this job, if there is a plan."""
     path = sweep_folder / "plan.json"
-    if not path.is_file():  # a launcher that divides the machine itself; SLURM may let a job see all cores
-        if "SLURM_CPUS_PER_TASK" in os.environ:
-            import torch
-
-            torch.set_num_threads(int(os.environ["SLURM_CPUS_PER_TASK"]))
+    if path.is_file():
+        plan = json.loads(path.read_text())
+        if plan["n_gpus"] and plan["n_at_a_time"] > 1:
+            claim_gpu(sweep_folder, plan["n_gpus"])
+        n_threads = plan["threads"][job]
+    elif "SLURM_CPUS_PER_TASK" in os.environ:  # SLURM may let a job see all cores
+        n_threads = int(os.environ["SLURM_CPUS_PER_TASK"])
+    else:  # a launcher that divides the machine itself
         return
-    plan = json.loads(path.read_text())
-    if plan["n_gpus"] and plan["n_at_a_time"] > 1:
-        claim_gpu(sweep_folder, plan["n_gpus"])
-    import torch
+    import torch  # once its GPU is claimed
 
-    torch.set_num_threads(plan["threads"][job])
+    torch.set_num_threads(n_threads)
 
 
 def claim_gpu(folder: Path, n_gpus: int) -> None:

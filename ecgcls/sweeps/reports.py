@@ -43,6 +43,12 @@ class Report:
         """The overrides as one line."""
         return " ".join(self.overrides)
 
+    def write(self, sweep_folder: Path) -> None:
+        """Write the job's file; another process sees it whole or not at all."""
+        from ecgcls.files import write_json  # imports NumPy
+
+        write_json(sweep_folder / "jobs" / f"{self.number}.json", asdict(self))
+
 
 def report_job(job: Callable[[], tuple[Path, float]]) -> float | None:
     """Run a job; in a sweep report how it ended, and let a failure not stop the others. Return its objective."""
@@ -68,7 +74,7 @@ def report_job(job: Callable[[], tuple[Path, float]]) -> float | None:
         if not is_expected(error):
             traceback.print_exc()
     if read_rank() == 0:  # the first process of the job reports
-        _write(report, folder / "jobs")
+        report.write(folder)
     return report.objective
 
 
@@ -86,10 +92,3 @@ def is_search(hydra: Any) -> bool:
 def is_trial() -> bool:
     """Whether the running job is a trial of a search."""
     return is_search(HydraConfig.get())
-
-
-def _write(report: Report, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{report.number}.tmp"
-    temporary.write_text(json.dumps(asdict(report), indent=2))
-    temporary.replace(folder / f"{report.number}.json")

@@ -13,7 +13,7 @@ from ecgcls.jobs.cross_validate import add_corrected_intervals, cross_validate
 from ecgcls.jobs.rescore import rescore, write_rescored
 from ecgcls.jobs.results import read_intervals, tabulate
 from ecgcls.reporting.experiment import collect
-from ecgcls.reporting.statistics import find_intervals
+from ecgcls.reporting.facts import find_intervals
 from ecgcls.runs.find import open_configuration
 from tests.in_process import fit
 

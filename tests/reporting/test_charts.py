@@ -19,7 +19,7 @@ def bytes_of(color):
 
 
 @pytest.mark.parametrize("ground", ["#ffffff", "#14171a"])
-@pytest.mark.parametrize("color", charts.COLOURS)
+@pytest.mark.parametrize("color", charts.COLORS)
 def test_lines_stand_out_from_light_and_dark_ground(color, ground):
     darker, lighter = sorted((luminance(color), luminance(ground)))
     assert (lighter + 0.05) / (darker + 0.05) >= 3

@@ -10,10 +10,9 @@ from sklearn.metrics import average_precision_score
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.metrics import score
 from ecgcls.jobs.cross_validate import cross_validate
-from ecgcls.reporting.cells import name_worst, score_cells
+from ecgcls.reporting.cells import score_cells
 from ecgcls.reporting.experiment import collect
-from ecgcls.reporting.facts import compare_versions, describe_data, list_limits
-from ecgcls.reporting.statistics import summarize_configuration
+from ecgcls.reporting.facts import compare_versions, describe_data, list_limits, summarize_configuration
 
 
 @pytest.fixture(scope="module")
@@ -121,17 +120,17 @@ def test_pooled_numbers_are_scikit_learns_and_the_cross_validations(found, exper
 
 
 def test_subgroups_are_those_of_the_table(found, database):
-    groupings, reason = score_cells(found.configurations, data_root=None)
+    groupings, _, reason = score_cells(found.configurations, data_root=None)
     assert reason == ""
     sexes = {line["group"]: line for line in dict(groupings)["Sex"]}
     one = found.configurations[1]
     coded = database["sex"].reindex(one.tested.ecg_id).to_numpy()
     code, name = max((0, "male"), (1, "female"), key=lambda sex: (coded == sex[0]).sum())
     members = coded == code  # at least 30
-    cell = sexes[name]["scores"]["cnn1d seed=1"]
+    scored = sexes[name]["scores"]["cnn1d seed=1"]
     expected = score(one.tested.y_true[members], one.tested.y_prob[members], one.tested.class_names)
-    assert cell["pr_auc"] == pytest.approx(expected.overall["pr_auc"], abs=1e-12)
-    assert cell["roc_auc"] == pytest.approx(expected.overall["roc_auc"], abs=1e-12)
+    assert scored["pr_auc"]["value"] == pytest.approx(expected.overall["pr_auc"], abs=1e-12)
+    assert scored["roc_auc"]["value"] == pytest.approx(expected.overall["roc_auc"], abs=1e-12)
     # the counts are those of the configuration with the most records
     assert sexes[name]["n_records"] == members.sum()
     assert sexes[name]["n_patients"] == len(np.unique(one.tested.patient_id[members]))
@@ -149,7 +148,7 @@ def test_ages_and_sexes_are_named_as_ptbxl_codes_them(tmp_path, synthetic_root, 
     table.to_csv(root / "ptbxl_database.csv", index=False)
     shutil.copy(synthetic_root / "scp_statements.csv", root)
     write_configuration(tmp_path / "demo", "cnn1d", root=root)
-    groupings, _ = score_cells(collect(tmp_path / "demo").configurations, data_root=None)
+    groupings, _, _ = score_cells(collect(tmp_path / "demo").configurations, data_root=None)
     counts = {
         title: [(line["group"], line["n_records"]) for line in lines]
         for title, lines in groupings
@@ -170,32 +169,31 @@ def test_ages_and_sexes_are_named_as_ptbxl_codes_them(tmp_path, synthetic_root, 
 
 def test_a_small_subgroup_is_marked_and_the_worst_of_the_others_is_named(found):
     one = found.configurations[1]
-    groupings, _ = score_cells([one], data_root=None)
+    groupings, worst, _ = score_cells([one], data_root=None)
     for _, lines in groupings:
         for line in lines:
-            cell = line["scores"][one.name]
-            assert cell["is_too_small"] == (line["n_records"] < 30)
-            assert np.isnan(cell["pr_auc"]) == cell["is_too_small"]
-            if not cell["is_too_small"]:
-                assert cell["roc_auc_interval"][0] <= cell["roc_auc"] <= cell["roc_auc_interval"][1]
+            scored = line["scores"][one.name]["roc_auc"]
+            assert scored["is_too_small"] == (line["n_records"] < 30)
+            assert np.isnan(scored["value"]) == scored["is_too_small"]
+            if not scored["is_too_small"]:
+                assert scored["low"] <= scored["value"] <= scored["high"]
     two_sided = [
-        (line["scores"][one.name]["roc_auc"], line["group"])
+        (line["scores"][one.name]["roc_auc"]["value"], line["group"])
         for _, lines in groupings
         if sum(line["n_records"] >= 30 for line in lines) > 1
         for line in lines
         if line["n_records"] >= 30
     ]
-    worst = name_worst([one], groupings)
     assert (f"{min(two_sided)[0]:.3f}" in worst[one.name]) if two_sided else (worst == {})
 
 
 def test_another_table_gives_no_subgroups_but_a_reason(found, tmp_path):
-    groupings, reason = score_cells(found.configurations, data_root=tmp_path)
+    groupings, _, reason = score_cells(found.configurations, data_root=tmp_path)
     assert groupings == []
     assert reason == f"There is no readable data set at {tmp_path}."
     for name in ("ptbxl_database.csv", "scp_statements.csv"):
         (tmp_path / name).write_text("ecg_id\n1\n")
-    _, reason = score_cells(found.configurations, data_root=tmp_path)
+    _, _, reason = score_cells(found.configurations, data_root=tmp_path)
     assert "is not the table that the runs were trained on" in reason
 
 

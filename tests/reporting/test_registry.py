@@ -3,8 +3,7 @@
 import pytest
 import sklearn.metrics
 
-from ecgcls.evaluation.metrics import METRICS, class_metrics
-from ecgcls.evaluation.weighted import Metric
+from ecgcls.evaluation.metrics import METRICS, Metric, class_metrics
 from ecgcls.jobs.compare import compare_sides, format_comparison, read_side
 from ecgcls.reporting.experiment import collect
 from ecgcls.reporting.page import write_report

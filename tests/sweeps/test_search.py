@@ -32,12 +32,11 @@ def reports(tmp_path):
 
 
 def test_the_best_trial_is_the_one_with_the_highest_validation_score(reports, tmp_path):
-    search = write_search(reports, tmp_path, tmp_path / "search", choices=["callbacks=early_stopping", "model=cnn2d"])
+    text = write_search(reports, tmp_path, tmp_path / "search", choices=["callbacks=early_stopping", "model=cnn2d"])
     assert OmegaConf.load(tmp_path / "search" / "best.yaml").optimizer.lr == 0.001
     trials = pd.read_csv(tmp_path / "search" / "trials.csv")
     assert trials["val_pr_auc"].tolist()[:2] == [0.5, 0.7]
     assert trials["error"].tolist()[2] == "out of memory"
-    text = search.format()
     command = "python -m ecgcls.run -m model=cnn1d callbacks=early_stopping optimizer.lr=0.001 model.image=b"
     assert f"{command} fold=0,1,2,3,4" in text
     assert [line.split()[0] for line in text.splitlines()[1:4]] == ["1", "0", "2"]  # best first, the failed last
