@@ -17,7 +17,7 @@ from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.predictions import Predictions
 from ecgcls.jobs.load import load_configuration
 from ecgcls.jobs.parts import build_part
-from ecgcls.jobs.rescore import Rescored, simplify
+from ecgcls.jobs.rescore import Rescored, refuse_learning, simplify
 from ecgcls.runs.configuration import Configuration
 from ecgcls.runs.directory import RunDirectory
 
@@ -42,6 +42,7 @@ def predict_data_set(
     part of it, or one that contains it): then only the records of the run's own `split` are. Nets are never tested on
     records that they were trained on.
     """
+    refuse_learning(overrides, "on another data set")
     net, config = load_configuration(one, device=device), one.runs[0].read_config()
     source = PTBXL(root=root, sampling_rate_hz=config["data"]["sampling_rate_hz"], missing_records=missing_records)
     every = source.read_records()

@@ -96,6 +96,12 @@ def simplify(thresholds: list[float]) -> float | list[float]:
     return thresholds[0] if len(set(thresholds)) == 1 else thresholds
 
 
+def refuse_learning(overrides: Mapping[str, Any], where: str) -> None:
+    """Refuse another calibration or threshold rule where there is no validation set to learn it on."""
+    if any(value is not None for key in _LEARNED for value in overrides.get(key, {}).values()):
+        raise ConfigError(f"calibration and thresholds are learned on a run's validation set, not {where}")
+
+
 def read_predictions_files(
     predictions: Path | None,
     y_true: Path | None,
@@ -111,8 +117,7 @@ def read_predictions_files(
 
     They are a table, or arrays as `ecgcls.runs.predictions_csv.read_arrays` takes them; `class_names` is ``NORM,MI``.
     """
-    if any(value is not None for key in _LEARNED for value in overrides[key].values()):
-        raise ConfigError("calibration and thresholds are learned on a run's validation set, not on predictions files")
+    refuse_learning(overrides, "on predictions files")
     if predictions is not None:
         path = predictions
         read, assumptions = read_predictions(path)

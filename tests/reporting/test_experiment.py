@@ -194,7 +194,7 @@ def test_another_table_gives_no_subgroups_but_a_reason(found, tmp_path):
     for name in ("ptbxl_database.csv", "scp_statements.csv"):
         (tmp_path / name).write_text("ecg_id\n1\n")
     _, _, reason = score_cells(found.configurations, data_root=tmp_path)
-    assert "is not the table that the runs were trained on" in reason
+    assert "are not those that the runs were trained on" in reason
 
 
 def test_data_and_versions_are_listed_once_and_differences_marked(found):
