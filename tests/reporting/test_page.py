@@ -78,6 +78,20 @@ def test_the_leaderboard_agrees_with_the_predictions(page, experiment):
     assert rows["cnn1d seed=1"][7:] == ["1,234", "4.5"]
 
 
+def test_a_confusion_matrix_names_its_sides(page, experiment):
+    outline = Outline(page)
+    matrices = [n for n, row in enumerate(outline.rows) if row == ["", "predicted negative", "predicted positive"]]
+    assert len(matrices) == 6
+    row = collect(experiment).configurations[0].scores.by_class.iloc[0]
+    for line, (name, *counts) in zip(
+        outline.rows[matrices[0] + 1 :],
+        (("actual negative", row["tn"], row["fp"]), ("actual positive", row["fn"], row["tp"])),
+        strict=False,
+    ):
+        shares = [round(100 * count / sum(counts), 1) for count in counts]
+        assert line == [name, *(f"{count:.0f}{share} %" for count, share in zip(counts, shares, strict=True))]
+
+
 def test_a_missing_data_set_is_reported_where_the_subgroups_would_be(experiment, tmp_path):
     page = write_report(experiment, output=tmp_path / "page.html", data_root=tmp_path / "gone").read_text()
     assert f"There is no readable data set at {tmp_path / 'gone'}." in Outline(page).text
