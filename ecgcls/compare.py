@@ -35,10 +35,5 @@ def compare(
     print(f"Test records: {comparison.n_records}\n\n{format_comparison(comparison)}\n\n{folder}")
 
 
-def main() -> None:
-    """Run the command line."""
-    run_command(compare)
-
-
 if __name__ == "__main__":
-    main()
+    run_command(compare)

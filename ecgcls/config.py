@@ -67,6 +67,12 @@ class RunConfig(TypedDict):
     preset: NotRequired[Group]
 
 
+class DataPlace(TypedDict):
+    """Where a data set is."""
+
+    root: Path | None
+
+
 class Place(TypedDict):
     """Where the runs are that a command reads, and which configuration of them."""
 
@@ -97,7 +103,7 @@ def check_arguments(command: Callable[..., Any], config: Mapping[str, Any]) -> d
     """Hold a command's resolved configuration against its signature; return the arguments of the call, paths as `Path`.
 
     The parameters of `command` are all keywords with annotations; ``**name: Unpack[SomeTypedDict]`` is for the keys of
-    the typed dict. A key that is unknown, missing or of the wrong type is a `ConfigError`.
+    the typed dict. The first key that is unknown, missing or of the wrong type is a `ConfigError`.
     """
     hints, required = read_parameters(command)
     for key in config:
@@ -147,16 +153,16 @@ def check_run(config: RunConfig) -> None:
         )
 
 
-def check_group(key: str, node: Any, *, is_argument: bool = False) -> None:
+def check_group(key: str, node: Any) -> None:
     """Hold a choice of a group, or an argument in one, against what it names, as `check_arguments` does."""
     if not isinstance(node, dict):
         raise ConfigError(f"{key}: expected a choice of this group, got {node!r}")
     if "_target_" in node:
         _check_target(key, node)
     for name, child in node.items():
-        if isinstance(child, dict):
-            check_group(f"{key}.{name}", child, is_argument=is_argument or "_target_" in node)
-        elif "_target_" not in node and not is_argument:
+        if isinstance(child, dict) and ("_target_" in child or "_target_" not in node):
+            check_group(f"{key}.{name}", child)  # other dicts are values, such as a prevalence by class
+        elif "_target_" not in node:
             raise ConfigError(
                 f"{key}.{name} must be a node with a _target_, got {child!r}; ~{key}.{name} leaves it out"
             )

@@ -44,10 +44,5 @@ def download(
     print(f"\n{data_download.LICENSE}\n\n{root}")
 
 
-def main() -> None:
-    """Run the command line."""
-    run_command(download)
-
-
 if __name__ == "__main__":
-    main()
+    run_command(download)

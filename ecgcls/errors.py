@@ -1,12 +1,12 @@
-"""The two ways in which ecgcls refuses: what was asked is wrong, or what the files say is wrong.
+"""The two ways in which ecgcls refuses: the request is wrong, or the content of a file is wrong.
 
 Each message is one line: what, where, expected, got, and what to do.
 """
 
 
 class ConfigError(ValueError):
-    """What was asked cannot be done: a key, a value, a choice, a folder that is not to be written."""
+    """A request that cannot be met: a key, a value, a choice, a folder that cannot be written."""
 
 
 class DataError(ValueError):
-    """What the files say is wrong: a missing file, a malformed column, a damaged record."""
+    """Files with wrong content: a missing file, a malformed column, a damaged record."""

@@ -1,18 +1,17 @@
 """Score a finished run again, or anybody's predictions: ``python -m ecgcls.evaluate --help``."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypedDict, Unpack
+from typing import Annotated, Any, Literal, Unpack
 
 from ecgcls.command.start import run_command
-from ecgcls.config import RunChoice, Text
+from ecgcls.config import DataPlace, RunChoice, Text
 from ecgcls.errors import ConfigError
 from ecgcls.evaluation.settings import Bootstrap, CalibrationRule, Subgroups, ThresholdRule
 
 
-class ExternalData(TypedDict):
+class ExternalData(DataPlace):
     """Another data set than the run's own."""
 
-    root: Path | None
     missing_records: Literal["error", "drop"]
     store_dir: Path | None
 
@@ -50,16 +49,10 @@ def evaluate(
     if given and data["root"] is not None:
         raise ConfigError(f"{given[0]} and data.root: expected one of them, what to score")
 
-    from ecgcls.jobs.rescore import (
-        log_official_tests,
-        name_folder,
-        parse_records,
-        read_predictions_files,
-        rescore,
-        write_rescored,
-    )  # fmt: skip
+    from ecgcls.jobs.rescore import name_folder, parse_records, read_predictions_files, rescore, write_rescored
     from ecgcls.jobs.results import format_table, tabulate
     from ecgcls.runs.find import choose_configuration
+    from ecgcls.runs.leaks import log_official_test
 
     if given:
         rescored, source = read_predictions_files(
@@ -91,7 +84,8 @@ def evaluate(
         else:
             rescored = rescore(one, split=split, overrides=overrides)
             if split == "test":
-                log_official_tests(one, output_dir=which["output_dir"], command="evaluate")
+                for run, info in zip(one.runs, one.infos, strict=True):
+                    log_official_test(run, info, output_dir=which["output_dir"], command="evaluate")
     if records is not None:
         rescored = rescored.narrow(parse_records(records))
     folder = output or folder
@@ -100,10 +94,5 @@ def evaluate(
     print(f"\n{rescored.title} ({len(rescored.predictions)} records):\n{table}\n\n{folder}")
 
 
-def main() -> None:
-    """Run the command line."""
-    run_command(evaluate)
-
-
 if __name__ == "__main__":
-    main()
+    run_command(evaluate)

@@ -2,17 +2,11 @@
 
 import sys
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import Unpack
 
 from ecgcls.command.start import run_command
-from ecgcls.config import FoldChoice, Text
+from ecgcls.config import DataPlace, FoldChoice, Text
 from ecgcls.errors import ConfigError
-
-
-class DataPlace(TypedDict):
-    """Where a data set is."""
-
-    root: Path | None
 
 
 def interpret(
@@ -62,10 +56,5 @@ def _split(text: str) -> list[str]:
     return [name for item in text.strip("[]").split(",") if (name := item.strip())]
 
 
-def main() -> None:
-    """Run the command line."""
-    run_command(interpret)
-
-
 if __name__ == "__main__":
-    main()
+    run_command(interpret)

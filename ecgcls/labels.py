@@ -16,10 +16,5 @@ def labels(*, data: Group, task: Group, folds: Group, output_dir: Path, output: 
     print(f"{format_audit(audit)}\n\n{folder}")
 
 
-def main() -> None:
-    """Run the command line."""
-    run_command(labels)
-
-
 if __name__ == "__main__":
-    main()
+    run_command(labels)

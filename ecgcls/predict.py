@@ -51,10 +51,5 @@ def predict(*, input: Text | None, output: Path | None, device: str, **which: Un
         raise SystemExit(_FAILED)
 
 
-def main() -> None:
-    """Run the command line."""
-    run_command(predict)
-
-
 if __name__ == "__main__":
-    main()
+    run_command(predict)

@@ -1,16 +1,9 @@
 """Write one page over all runs of an experiment: ``python -m ecgcls.report --help``."""
 
 from pathlib import Path
-from typing import TypedDict
 
 from ecgcls.command.start import run_command
-from ecgcls.config import Text
-
-
-class DataPlace(TypedDict):
-    """Where a data set is."""
-
-    root: Path | None
+from ecgcls.config import DataPlace, Text
 
 
 def report(*, experiment: Text, output_dir: Path, data: DataPlace, output: Path | None) -> None:
@@ -24,10 +17,5 @@ def report(*, experiment: Text, output_dir: Path, data: DataPlace, output: Path 
     print(f"{page} ({page.stat().st_size / 1e6:.1f} MB)")
 
 
-def main() -> None:
-    """Run the command line."""
-    run_command(report)
-
-
 if __name__ == "__main__":
-    main()
+    run_command(report)

@@ -56,12 +56,7 @@ def run(**config: Unpack[RunConfig]) -> tuple[Path, float]:
     return directory.path, objective
 
 
-def main() -> None:
-    """Run the command line."""
+if __name__ == "__main__":
     if not is_child():
         remember_command()
     run_command(run, around=report_job)
-
-
-if __name__ == "__main__":
-    main()

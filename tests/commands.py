@@ -61,9 +61,8 @@ class Started:
         environment: Mapping[str, str] | None = None,
         before: Callable[[], object] | None = None,
     ) -> None:
-        self._streams = [tempfile.NamedTemporaryFile(mode="r", encoding="utf-8") for _ in range(2)]  # noqa: SIM115 (closed with the process)
-        names = [stream.name for stream in self._streams]
-        given = (str(folder), names, command, arguments, _clean(environment), before)
+        self._streams = tempfile.TemporaryDirectory()
+        given = (str(folder), self._streams.name, command, arguments, _clean(environment), before)
         self._process = _context.Process(target=_run, args=given)
         self._process.start()
 
@@ -73,6 +72,7 @@ class Started:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._process.kill()
         self._process.join()
+        self._streams.cleanup()
 
     @property
     def pid(self) -> int:
@@ -86,7 +86,7 @@ class Started:
         if code is None:
             self._process.kill()
             self._process.join()
-        stdout, stderr = (stream.read() for stream in self._streams)
+        stdout, stderr = (Path(self._streams.name, str(number)).read_text() for number in (1, 2))
         assert code is not None, f"the command did not end in {_TIMEOUT_S} s:\n{stderr[-3000:]}"
         return Done(code, stdout, stderr)
 
@@ -130,8 +130,8 @@ def _clean(environment):
 
 def _run(folder, streams, command, arguments, environment, before):
     """Be ``python -m ecgcls.<command>``."""
-    for number, name in enumerate(streams, start=1):
-        descriptor = os.open(name, os.O_WRONLY | os.O_APPEND)
+    for number in (1, 2):  # standard output and standard error
+        descriptor = os.open(f"{streams}/{number}", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         os.dup2(descriptor, number)
         os.close(descriptor)
     os.chdir(folder)

@@ -119,7 +119,7 @@ def test_every_value_of_a_wrong_type_is_named(composed, command):
                 continue
             wrong = {**value, name: [object]} if is_inner else [object]
             with pytest.raises(ConfigError, match=rf"^{re.escape(each)} must be ") as refused:
-                check_arguments(function, {**composed[command], key: wrong})
+                check_arguments(function, {key: wrong} | {**composed[command], key: wrong})  # looks at it first
             assert "\n" not in str(refused.value)
 
 

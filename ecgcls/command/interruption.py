@@ -31,7 +31,7 @@ def was_told_to_stop() -> bool:
 
 
 def exit_interrupted(*, resumes: bool, is_silent: bool) -> NoReturn:
-    """End an interrupted command: code 75 after SIGTERM, 130 after Ctrl-C; the user is told unless it `is_silent`."""
+    """End an interrupted command: code 75 after SIGTERM, 130 after Ctrl-C; a line says so unless it `is_silent`."""
     if not is_silent:
         hint = "; the same command resumes from the last epoch" if resumes else ""
         print(f"{'stopped by SIGTERM' if was_told_to_stop() else 'interrupted'}{hint}", file=sys.stderr)

@@ -38,7 +38,7 @@ def run_command(command: Callable[..., Any], *, around: Callable[[Callable[[], A
     config_name = RUN if command.__name__ == "run" else command.__name__
     stop_on_sigterm()
     warnings.filterwarnings("ignore", message="(?s).*validated against ConfigStore schema")  # our launcher=ray by Ray's
-    texts = list_texts(command)
+    texts = [] if config_name == RUN else list_texts(command)  # a sweep may have several experiments
     sys.argv[1:] = [_quote(argument, texts) for argument in sys.argv[1:]]
     shows_traceback = os.environ.get(_TRACEBACK if is_child() else "HYDRA_FULL_ERROR") == "1"
     os.environ[_TRACEBACK] = str(int(shows_traceback))

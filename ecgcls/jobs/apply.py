@@ -21,10 +21,7 @@ MAX_SHOWN = 40
 def predict_files(run: LoadedRun, paths: Iterable[Path]) -> Iterator[tuple[Path, Prediction | DataError]]:
     """Predict WFDB records, given without extensions, in batches; the next batch is read while the nets compute.
 
-    Yields
-    ------
-    path, prediction
-        In the order of `paths`; a record that cannot be used comes with the reason instead of a prediction.
+    A record that cannot be used comes with the reason instead of a prediction.
     """
     rest = iter(paths)
     with ThreadPoolExecutor(max_workers=1) as reader:
@@ -40,11 +37,10 @@ def _read_batch(run: LoadedRun, paths: Iterator[Path]) -> list[tuple[Path, Prepa
     n_windows = 0
     for path in paths:
         try:
-            prepared = run.prepare(read_recording(path))
+            batch.append((path, prepared := run.prepare(read_recording(path))))
         except DataError as error:
             batch.append((path, error))
             continue
-        batch.append((path, prepared))
         n_windows += len(prepared.windows_mv)
         if n_windows >= BATCH_SIZE:
             break
@@ -54,17 +50,11 @@ def _read_batch(run: LoadedRun, paths: Iterator[Path]) -> list[tuple[Path, Prepa
 def _predict_batch(
     run: LoadedRun, batch: list[tuple[Path, Prepared | DataError]]
 ) -> Iterator[tuple[Path, Prediction | DataError]]:
-    ready = [prepared for _, prepared in batch if isinstance(prepared, Prepared)]
-    y_prob = run.predict_windows(np.concatenate([prepared.windows_mv for prepared in ready])) if ready else None
-    start = 0
+    windows_mv = [prepared.windows_mv for _, prepared in batch if isinstance(prepared, Prepared)]
+    y_prob = run.predict_windows(np.concatenate(windows_mv)) if windows_mv else np.empty(0)
+    of_records = iter(np.split(y_prob, np.cumsum([len(own) for own in windows_mv])))
     for path, prepared in batch:
-        if isinstance(prepared, DataError):
-            yield path, prepared
-            continue
-        assert y_prob is not None
-        stop = start + len(prepared.windows_mv)
-        yield path, run.summarize(prepared, y_prob[start:stop])
-        start = stop
+        yield path, run.summarize(prepared, next(of_records)) if isinstance(prepared, Prepared) else prepared
 
 
 def write_predictions(
@@ -87,10 +77,13 @@ def write_predictions(
     if not predictions:
         return
     rows: list[dict[str, Any]] = [
-        {"record": path}
-        | {f"y_prob_{name}": one.y_prob[name] for name in run.class_names}
-        | {f"y_pred_{name}": int(one.y_pred[name]) for name in run.class_names}
-        | {"n_windows": len(one.starts_s), "repairs": "; ".join(one.repairs)}
+        {
+            "record": path,
+            **{f"y_prob_{name}": one.y_prob[name] for name in run.class_names},
+            **{f"y_pred_{name}": int(one.y_pred[name]) for name in run.class_names},
+            "n_windows": len(one.starts_s),
+            "repairs": "; ".join(one.repairs),
+        }
         for path, one in predictions.items()
     ]
     write_atomically(folder / "predictions.csv", pd.DataFrame(rows).to_csv(index=False).encode())

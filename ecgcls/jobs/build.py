@@ -35,22 +35,10 @@ from ecgcls.training.fitters import BaselineFitter, Fitter, NetFitter
 
 @dataclass(frozen=True)
 class Job:
-    """The parts of a run that is to be trained.
+    """The parts of a run that is to be trained, its data set up.
 
-    Attributes
-    ----------
-    info
-        What is known about the run before it starts.
-    config_yaml, identity
-        The resolved configuration as text, and what the result depends on.
-    data, fitter
-        The data, which are set up, and what fits them.
-    trackers
-        By name what makes an experiment tracker.
-    n_devices
-        How many processes have to be started on this machine, one per device; 0: none.
-    is_trial
-        Whether this is a trial of a search, whose test scores are shown to nobody.
+    `info` is what is known before it starts, `identity` what its result depends on. `n_devices` processes have to be
+    started on this machine, one per device (0: none). The test scores of a trial of a search are shown to nobody.
     """
 
     run: RunDirectory
@@ -100,7 +88,9 @@ def build_job(
     data.setup()
     seconds = round(time.perf_counter() - start, 3)
     evaluation.prevalence_by_class(data.class_names)  # refuses unknown classes
-    fitter = _build_fitter(config, data, trainer)
+    model_part = build_part("model", config["model"])
+    is_baseline = isinstance(model_part, MetadataBaseline)
+    fitter = BaselineFitter(model_part) if is_baseline else NetFitter(build_classifier(config, data), trainer)
     info = RunInfo(
         status="running",
         experiment=config["experiment"],
@@ -120,7 +110,7 @@ def build_job(
     return Job(
         run=run,
         info=info,
-        config_yaml=OmegaConf.to_yaml(OmegaConf.create(_to_yaml_values(config))),
+        config_yaml=OmegaConf.to_yaml({**config, "output_dir": str(config["output_dir"])}),
         identity=identity,
         data=data,
         fitter=fitter,
@@ -201,18 +191,7 @@ def build_trainer(config: Mapping[str, Any], folder: Path, *, title: str, shows_
     return trainer
 
 
-def _build_fitter(config: Mapping[str, Any], data: ECGDataModule, trainer: pl.Trainer) -> Fitter:
-    model = build_part("model", config["model"])
-    if isinstance(model, MetadataBaseline):
-        return BaselineFitter(model)
-    return NetFitter(build_classifier(config, data), trainer)
-
-
 def _find_slurm() -> list[SLURMEnvironment]:
     """Leave requeueing to SLURM: a run resumes from its last whole epoch, Lightning would from the middle of one."""
     is_of_slurm = SLURMEnvironment.detect() and not TorchElasticEnvironment.detect()
     return [SLURMEnvironment(auto_requeue=False)] if is_of_slurm else []
-
-
-def _to_yaml_values(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: str(value) if isinstance(value, Path) else value for key, value in config.items()}

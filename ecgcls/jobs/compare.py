@@ -19,6 +19,7 @@ from ecgcls.figures.forest import draw_differences
 from ecgcls.figures.style import save_figure
 from ecgcls.files import write_atomically, write_json
 from ecgcls.identity import identify
+from ecgcls.jobs.results import nest
 from ecgcls.runs.configuration import Configuration, read_single
 from ecgcls.runs.directory import RunDirectory
 from ecgcls.runs.find import list_configurations, name_output, open_run
@@ -31,12 +32,8 @@ log = logging.getLogger(__name__)
 class Side:
     """One of two things that are compared: a predictions file, or a configuration with one or several seeds.
 
-    Attributes
-    ----------
-    tested
-        Pooled test predictions by seed; those of a file under the seed None.
-    by_seed
-        Configurations by seed, that differ in nothing else; empty for a file.
+    `tested` is the pooled test predictions by seed, for a file under the seed None; `by_seed` the configurations by
+    seed, that differ in nothing else, empty for a file.
     """
 
     name: str
@@ -86,13 +83,7 @@ class Comparison:
 
 
 def read_side(text: str, *, output_dir: Path) -> Side:
-    """Read a run's folder, that of a configuration, or a predictions file; a folder may be given below `output_dir`.
-
-    Raises
-    ------
-    ConfigError
-        If there is nothing of that name, no finished run, or runs of several configurations.
-    """
+    """Read a run's folder, that of a configuration, or a predictions file; a folder may be given below `output_dir`."""
     path = next((one for one in (Path(text), output_dir / text) if one.exists()), None)
     if path is None:
         raise ConfigError(f"{text}: no such folder or file, nor is there a {output_dir / text}")
@@ -135,11 +126,11 @@ def _compare_runs(a: Side, b: Side, *, level: float) -> pd.DataFrame:
 
 def write_comparison(comparison: Comparison, folder: Path) -> None:
     """Write ``comparison.csv``, ``over_runs.csv``, ``comparison.json`` and ``figures/forest.png``."""
-    a, b, settings = comparison.a, comparison.b, comparison.settings
+    a, b, settings, over_runs = comparison.a, comparison.b, comparison.settings, comparison.over_runs
     write_atomically(folder / "comparison.csv", comparison.by_class.to_csv().encode())
     (folder / "over_runs.csv").unlink(missing_ok=True)
-    if len(comparison.over_runs):
-        write_atomically(folder / "over_runs.csv", comparison.over_runs.to_csv().encode())
+    if len(over_runs):
+        write_atomically(folder / "over_runs.csv", over_runs.to_csv().encode())
     first = next(iter(a.tested.values()))
     write_json(
         folder / "comparison.json",
@@ -151,8 +142,8 @@ def write_comparison(comparison: Comparison, folder: Path) -> None:
             "n_seeds": len(a.tested),
             "level": settings.level,
             "n_resamples": settings.n_resamples,
-            "comparison": _nest(comparison.by_class),
-            "over_runs": {str(name): _plain(row.to_dict()) for name, row in comparison.over_runs.iterrows()},
+            "comparison": nest(comparison.by_class),
+            "over_runs": over_runs.astype(object).where(over_runs.notna(), None).to_dict("index"),
         },
     )
     figure = draw_differences(comparison.by_class, a=a.name, b=b.name, level=settings.level)
@@ -219,15 +210,3 @@ def _find_seeds(path: Path) -> dict[int, Configuration]:
         places = sorted({str(group[0].folder) for group in chosen})
         raise ConfigError(f"{path} has runs of {len(chosen)} configurations: name one of {' or '.join(places)}")
     return {one.info.seed: one for one in sorted(chosen[0], key=lambda one: one.info.seed)}
-
-
-def _plain(row: Mapping[Any, Any]) -> dict[str, Any]:
-    found = {str(key): value.item() if isinstance(value, np.generic) else value for key, value in row.items()}
-    return {key: None if isinstance(value, float) and np.isnan(value) else value for key, value in found.items()}
-
-
-def _nest(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    nested: dict[str, dict[str, Any]] = {}
-    for (name, metric), row in zip(table.index.tolist(), table.to_dict(orient="records"), strict=True):
-        nested.setdefault(str(name), {})[str(metric)] = _plain(row)
-    return nested

@@ -9,10 +9,8 @@ References
    ACM SIGKDD Explorations 12 (2010) 49-57. doi:10.1145/1882471.1882479 (why both are reported)
 """
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,7 +20,7 @@ from ecgcls.evaluation.metrics import METRICS, overall_metrics
 from ecgcls.figures.curves import draw_training_curves
 from ecgcls.figures.style import save_figure
 from ecgcls.files import write_atomically
-from ecgcls.jobs.results import write_results
+from ecgcls.jobs.results import nest, write_results
 from ecgcls.runs.configuration import Configuration, read_configuration
 from ecgcls.runs.predictions_csv import write_csv
 
@@ -43,12 +41,12 @@ def cross_validate(folder: Path) -> Configuration:
         settings=one.evaluation,
         groups=one.groups,
         more={
-            "over_folds": _nest(over_folds),
+            "over_folds": nest(over_folds),
             "left_out_classes": one.left_out_classes,
             "folds": {
                 str(info.fold): {
                     "run": run.path.name,
-                    "predictions_sha256": hashlib.sha256((run.path / "predictions.csv").read_bytes()).hexdigest(),
+                    "predictions_sha256": run.hash_predictions(),
                     "n_records": len(predictions),
                 }
                 for run, info, predictions in zip(one.runs, one.infos, one.predictions("test"), strict=True)
@@ -95,13 +93,3 @@ def format_configurations(found: Sequence[Configuration]) -> str:
                 row[f"{label} folds"] = f"{mean:.3f}" + ("" if np.isnan(sd) else f" ± {sd:.3f}")
         rows.append(row)
     return pd.DataFrame(rows).to_string(index=False)
-
-
-def _nest(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """Turn the table of means and standard deviations into plain JSON: class, metric, statistic."""
-    nested: dict[str, dict[str, Any]] = {}
-    for row in table.reset_index().to_dict(orient="records"):
-        class_name, metric = str(row.pop("class")), str(row.pop("metric"))
-        values = {str(key): None if np.isnan(value) else value for key, value in row.items()}
-        nested.setdefault(class_name, {})[metric] = values
-    return nested

@@ -17,7 +17,7 @@ from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.predictions import Predictions
 from ecgcls.jobs.load import load_configuration
 from ecgcls.jobs.parts import build_part
-from ecgcls.jobs.rescore import Rescored, simplify
+from ecgcls.jobs.rescore import Rescored, refuse_learning, simplify
 from ecgcls.runs.configuration import Configuration
 from ecgcls.runs.directory import RunDirectory
 
@@ -39,15 +39,10 @@ def predict_data_set(
     """Predict another data set in PTB-XL's layout with the net of a run, or the mean of all folds' nets.
 
     Every labeled record is predicted, unless the data set turns out to be the one that the run was trained on (or a
-    part of it, or one that contains it): then only the records of the run's own `split` are.
-
-    Raises
-    ------
-    ConfigError
-        If nets would be tested on records that they were trained on, or the data set lacks a class of the run.
-    DataError
-        If the data set cannot be read, or its signals have another length than the net takes.
+    part of it, or one that contains it): then only the records of the run's own `split` are. Nets are never tested on
+    records that they were trained on.
     """
+    refuse_learning(overrides, "on another data set")
     net, config = load_configuration(one, device=device), one.runs[0].read_config()
     source = PTBXL(root=root, sampling_rate_hz=config["data"]["sampling_rate_hz"], missing_records=missing_records)
     every = source.read_records()
@@ -117,12 +112,10 @@ def _is_own_data(run: RunDirectory, database: pd.DataFrame, y_true: np.ndarray) 
     if "strat_fold" not in database:
         return False
     own = run.read_predictions()
-    shared, there, here = np.intersect1d(own.ecg_id, database.index.to_numpy(), return_indices=True)
-    if not len(shared):
-        return False
+    _, there, here = np.intersect1d(own.ecg_id, database.index.to_numpy(), return_indices=True)
     agrees = (
         (own.patient_id[there] == database["patient_id"].to_numpy()[here])
         & (own.strat_fold[there] == database["strat_fold"].to_numpy()[here])
         & (own.y_true[there] == y_true[here]).all(axis=1)
     )
-    return bool(agrees.mean() > 0.9)
+    return bool(agrees.sum() > 0.9 * len(agrees))

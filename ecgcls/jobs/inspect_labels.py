@@ -28,13 +28,8 @@ def write_audit(audit: Audit, folder: Path, *, source: str) -> None:
     """Write the tables, ``audit.json`` and ``likelihoods.png``."""
     for name in ("statements", "by_fold", "by_part", "likelihoods", "rules"):
         write_atomically(folder / f"{name}.csv", getattr(audit, name).to_csv().encode())
-    content = {
-        "data_root": source,
-        "n_records": audit.n_records,
-        "n_labeled": audit.n_labeled,
-        "labels_sha256": audit.labels_sha256,
-    }
-    write_json(folder / "audit.json", content)
+    counts = {name: getattr(audit, name) for name in ("n_records", "n_labeled", "labels_sha256")}
+    write_json(folder / "audit.json", {"data_root": source, **counts})
     save_figure(draw_likelihoods(audit.likelihoods), folder / "likelihoods.png")
 
 
@@ -50,7 +45,6 @@ def format_audit(audit: Audit) -> str:
         lines.append(f"\n{title}\n{table.head(_N_SHOWN).to_string()}")
         if len(table) > _N_SHOWN:
             lines.append(f"... and {len(table) - _N_SHOWN} more rows")
-    lines += ["", *format_lost_kinds(audit)]
-    lines.append(f"{audit.n_labeled:,} of {audit.n_records:,} records have a label in the task.")
-    lines.append(f"Fingerprint of the labels: {audit.labels_sha256}")
+    counts = f"{audit.n_labeled:,} of {audit.n_records:,} records have a label in the task."
+    lines += ["", *format_lost_kinds(audit), counts, f"Fingerprint of the labels: {audit.labels_sha256}"]
     return "\n".join(lines)

@@ -120,28 +120,19 @@ class LoadedRun:
         DataError
             If the recording cannot be repaired: too short, a lead missing that cannot be derived, missing samples.
         """
-        recording = Recording(np.asarray(signal_mv), sampling_rate_hz, tuple(lead_names))
-        prepared = self.prepare(recording)
+        prepared = self.prepare(Recording(np.asarray(signal_mv), sampling_rate_hz, tuple(lead_names)))
         return self.summarize(prepared, self.predict_windows(prepared.windows_mv))
 
     def prepare(self, recording: Recording) -> Prepared:
         """Check a recording and bring it into the form that the nets take."""
         return prepare(
-            recording,
-            lead_names=self.lead_names,
-            sampling_rate_hz=self.sampling_rate_hz,
-            n_samples=self.n_samples,
+            recording, lead_names=self.lead_names, sampling_rate_hz=self.sampling_rate_hz, n_samples=self.n_samples
         )
 
     def predict_windows(self, windows_mv: NDArray[np.float32]) -> NDArray[np.float64]:
         """Turn ``(window, lead, sample)`` in mV into probabilities ``(window, class)``, the mean over the nets.
 
-        Each net's probabilities are recalibrated first, as its run did with its own.
-
-        Raises
-        ------
-        DataError
-            If a probability is not finite.
+        Each net's probabilities are recalibrated first, as its run did with its own. All must be finite.
         """
         y_prob = np.zeros((len(windows_mv), len(self.class_names)))
         device = next(self.nets[0].buffers()).device
@@ -159,16 +150,9 @@ class LoadedRun:
 
     def summarize(self, prepared: Prepared, windows: NDArray[np.float64]) -> Prediction:
         """Average the windows of a recording and decide at the thresholds."""
-        mean = windows.mean(axis=0).tolist()
-        y_prob = dict(zip(self.class_names, mean, strict=True))
-        return Prediction(
-            y_prob=y_prob,
-            y_pred={name: prob >= self.thresholds[name] for name, prob in y_prob.items()},
-            thresholds=self.thresholds,
-            windows=windows,
-            starts_s=prepared.starts_s,
-            repairs=prepared.repairs,
-        )
+        y_prob = dict(zip(self.class_names, windows.mean(axis=0).tolist(), strict=True))
+        y_pred = {name: prob >= self.thresholds[name] for name, prob in y_prob.items()}
+        return Prediction(y_prob, y_pred, self.thresholds, windows, prepared.starts_s, prepared.repairs)
 
 
 def load_run(path: str | Path, *, device: str = "cpu") -> LoadedRun:
@@ -190,7 +174,7 @@ def load_run(path: str | Path, *, device: str = "cpu") -> LoadedRun:
 
 
 def load_configuration(one: Configuration, *, device: str = "cpu") -> LoadedRun:
-    """Load the nets of a run, or of all folds; parameters and errors as `load_run`."""
+    """Load the nets of a run, or of all folds, as `load_run` does."""
     first = one.info.data
     for run, info in zip(one.runs, one.infos, strict=True):
         for key in ("class_names", "lead_names", "sampling_rate_hz", "n_samples"):
@@ -228,18 +212,16 @@ def load_net(run: RunDirectory) -> nn.Sequential:
             f"{run.path}: a baseline has no net that could be applied or explained; its predictions.csv and "
             "baseline.json hold everything it knows"
         )
-    n_leads = len(info.data["lead_names"])
+    n_leads, n_samples, n_classes = len(info.data["lead_names"]), info.data["n_samples"], len(info.class_names)
     try:
-        net = build_net(
-            run.read_config(), n_leads=n_leads, n_samples=info.data["n_samples"], n_classes=len(info.class_names)
-        )
+        net = build_net(run.read_config(), n_leads=n_leads, n_samples=n_samples, n_classes=n_classes)
     except ConfigError as error:
         raise ConfigError(f"{run.path}: {error}") from error
     whole = nn.Sequential(OrderedDict(standardizer=Standardizer(torch.zeros(n_leads), torch.ones(n_leads)), net=net))
     try:
         stored = torch.load(run.best_checkpoint, weights_only=True, map_location="cpu")
-        own = {key: value for key, value in stored["state_dict"].items() if key.startswith(("standardizer.", "net."))}
-        whole.load_state_dict(own)
+        weights = stored["state_dict"]
+        whole.load_state_dict({key: weights[key] for key in weights if key.startswith(("standardizer.", "net."))})
         fitted_on = stored[STANDARDIZED_ON]
     except Exception as error:  # a damaged file raises whatever the unpickler stumbles over
         raise ConfigError(

@@ -1,11 +1,11 @@
 """The log of a run: ``run.log`` in its folder, from before the folder existed, and what is left out of it."""
 
 import logging
-import logging.handlers
 import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from logging.handlers import MemoryHandler
 from pathlib import Path
 
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -20,37 +20,30 @@ _NOISE = (
 )
 
 
-class EarlyLog:
-    """Holds messages until there is a file for them."""
-
-    def __init__(self) -> None:
-        self.handler = logging.handlers.MemoryHandler(10_000, flushLevel=logging.CRITICAL + 1, flushOnClose=False)
-
-    @contextmanager
-    def written_to(self, path: Path) -> Iterator[None]:
-        """Write the log to a file for the duration of a block, the messages held so far first."""
-        file = _LogFile(path)
-        file.setFormatter(logging.Formatter(_FORMAT))
-        self.handler.setTarget(file)
-        self.handler.flush()
-        logging.getLogger().removeHandler(self.handler)
-        logging.getLogger().addHandler(file)
-        try:
-            yield
-        finally:
-            logging.getLogger().removeHandler(file)
-            file.close()
-
-
 @contextmanager
-def hold_log() -> Iterator[EarlyLog]:
-    """Hold the messages of a block until `EarlyLog.written_to` has a file for them."""
-    early = EarlyLog()
-    logging.getLogger().addHandler(early.handler)
+def hold_log() -> Iterator[MemoryHandler]:
+    """Hold the messages of a block until `write_log` has a file for them."""
+    early = MemoryHandler(10_000, flushLevel=logging.CRITICAL + 1, flushOnClose=False)
+    logging.getLogger().addHandler(early)
     try:
         yield early
     finally:
-        logging.getLogger().removeHandler(early.handler)
+        logging.getLogger().removeHandler(early)
+
+
+@contextmanager
+def write_log(early: MemoryHandler, path: Path) -> Iterator[None]:
+    """Write the log to a file for the duration of a block, the messages held so far first."""
+    file = _LogFile(path)
+    file.setFormatter(logging.Formatter(_FORMAT))
+    early.setTarget(file)
+    early.flush()
+    early.flushLevel = logging.NOTSET  # from here on at once
+    try:
+        yield
+    finally:
+        early.setTarget(None)
+        file.close()
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """Score again: a run's stored predictions, the pooled folds, or predictions from anywhere."""
 
-import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -16,13 +15,11 @@ from ecgcls.evaluation.metrics import Scores
 from ecgcls.evaluation.predictions import Predictions, pool
 from ecgcls.evaluation.settings import EvaluationSettings
 from ecgcls.files import hash_records, name_file
-from ecgcls.identity import identify
 from ecgcls.jobs.results import write_confusion_matrices, write_results
 from ecgcls.runs.configuration import PARTS, Configuration
 from ecgcls.runs.directory import RunDirectory
 from ecgcls.runs.find import name_output
 from ecgcls.runs.info import RunInfo
-from ecgcls.runs.leaks import log_official_test
 from ecgcls.runs.predictions_csv import read_arrays, read_predictions, write_csv
 
 log = logging.getLogger(__name__)
@@ -61,49 +58,25 @@ def rescore(one: Configuration, *, split: str, overrides: Mapping[str, Any]) -> 
     """Return the stored predictions of a run, or of all folds together, each decided as its own run decides.
 
     `overrides` is what differs from the runs' own settings, as `EvaluationSettings.replace_with` takes it. Another
-    calibration or threshold rule is learned on each run's own validation part.
-
-    Raises
-    ------
-    DataError
-        If the runs' own decisions were learned on other records than their validation parts.
+    calibration or threshold rule is learned on each run's own validation set.
     """
     settings = one.evaluation.replace_with(overrides)
-    uncalibrated = one.predictions(split, is_calibrated=False)
+    uncalibrated = one.pooled(split, is_calibrated=False)
     learned = [_decide(run, info, settings) for run, info in zip(one.runs, one.infos, strict=True)]
     predictions = [
         decisions.apply(run.read_predictions(split, is_calibrated=False)).take_classes(one.class_names)
         for run, decisions in zip(one.runs, learned, strict=True)
     ]
-    source: dict[str, Any] = {"runs": [_describe(run) for run in one.runs], "split": split}
+    runs = [{"path": str(run.path), "predictions_sha256": run.hash_predictions()} for run in one.runs]
+    source: dict[str, Any] = {"runs": runs, "split": split}
     threshold = None
     if one.is_single_run:
         source["decisions"] = learned[0].to_dict()
         threshold = simplify([learned[0].thresholds[name] for name in one.class_names])
     else:
         source["left_out_classes"] = one.left_out_classes
-    return Rescored(
-        pool(predictions),
-        f"{one.title}, {PARTS[split]}" + ("" if one.is_single_run else " pooled"),
-        source,
-        settings,
-        threshold,
-        pool(uncalibrated),
-        one.groups,
-    )
-
-
-def log_official_tests(one: Configuration, *, output_dir: Path, command: str) -> None:
-    """Write into the log of the official test fold that the runs' test parts are scored again."""
-    for run, info in zip(one.runs, one.infos, strict=True):
-        log_official_test(
-            run.read_predictions("test"),
-            info,
-            run=run.path,
-            output_dir=output_dir,
-            identity=identify(run.read_config()),
-            command=command,
-        )
+    title = f"{one.title}, {PARTS[split]}" + ("" if one.is_single_run else " pooled")
+    return Rescored(pool(predictions), title, source, settings, threshold, uncalibrated, one.groups)
 
 
 def _decide(run: RunDirectory, info: RunInfo, settings: EvaluationSettings) -> Decisions:
@@ -114,16 +87,19 @@ def _decide(run: RunDirectory, info: RunInfo, settings: EvaluationSettings) -> D
     if (settings.calibration, settings.thresholds) == (info.evaluation.calibration, info.evaluation.thresholds):
         return own
     return learn_decisions(
-        validation,
-        calibration=settings.calibration,
-        thresholds=settings.thresholds,
-        pos_weight=info.pos_weight,
+        validation, calibration=settings.calibration, thresholds=settings.thresholds, pos_weight=info.pos_weight
     )
 
 
 def simplify(thresholds: list[float]) -> float | list[float]:
     """Return one threshold where those of all classes are the same."""
     return thresholds[0] if len(set(thresholds)) == 1 else thresholds
+
+
+def refuse_learning(overrides: Mapping[str, Any], where: str) -> None:
+    """Refuse another calibration or threshold rule where there is no validation set to learn it on."""
+    if any(value is not None for key in _LEARNED for value in overrides.get(key, {}).values()):
+        raise ConfigError(f"calibration and thresholds are learned on a run's validation set, not {where}")
 
 
 def read_predictions_files(
@@ -137,32 +113,19 @@ def read_predictions_files(
     split: str,
     overrides: Mapping[str, Any],
 ) -> tuple[Rescored, Path]:
-    """Read predictions that were made elsewhere, of the wanted split: a table, or arrays of truth and scores.
+    """Read predictions that were made elsewhere, of the wanted split, and return them with the file that names them.
 
-    The arrays and how they are read are those of `ecgcls.runs.predictions_csv.read_arrays`; `class_names` is
-    ``NORM,MI``.
-
-    Returns
-    -------
-    Rescored, Path
-        The predictions, and the file that names them.
-
-    Raises
-    ------
-    ConfigError
-        If an array is missing, or calibration or thresholds are to be learned, which needs a run's validation part.
+    They are a table, or arrays as `ecgcls.runs.predictions_csv.read_arrays` takes them; `class_names` is ``NORM,MI``.
     """
-    if any(value is not None for key in _LEARNED for value in overrides[key].values()):
-        raise ConfigError("calibration and thresholds are learned on a run's validation set, not on predictions files")
+    refuse_learning(overrides, "on predictions files")
     if predictions is not None:
         path = predictions
         read, assumptions = read_predictions(path)
         read = read.select(split)
+    elif y_true is None or y_prob is None or class_names is None:
+        missing = "y_true" if y_true is None else "y_prob" if y_prob is None else "class_names"
+        raise ConfigError(f"{missing} is missing: y_true, y_prob and class_names go together")
     else:
-        arrays = {"y_true": y_true, "y_prob": y_prob, "class_names": class_names}
-        missing = next((name for name, value in arrays.items() if value is None), None)
-        if y_true is None or y_prob is None or class_names is None:
-            raise ConfigError(f"{missing} is missing: y_true, y_prob and class_names go together")
         path, names = y_prob, [name.strip() for name in class_names.strip("[]").split(",")]
         read, assumptions = read_arrays(y_true, y_prob, names, patient_id_path=patient_id, values=values)
     for assumption in assumptions:
@@ -176,8 +139,7 @@ def name_folder(split: str, overrides: Mapping[str, Any], *, root: Path | None, 
     parts = [split]
     if root is not None:
         parts.append(name_output(root))
-    changed = {key: {name: value for name, value in overrides[key].items() if value is not None} for key in _LEARNED}
-    parts += [str(value) for of_key in changed.values() for value in of_key.values()]
+    parts += [str(value) for key in _LEARNED for value in overrides[key].values() if value is not None]
     if overrides["prevalence"] is not None:
         parts.append(f"prevalence-{json.dumps(overrides['prevalence'])}")
     if records is not None:
@@ -187,14 +149,13 @@ def name_folder(split: str, overrides: Mapping[str, Any], *, root: Path | None, 
 
 def write_rescored(rescored: Rescored, folder: Path) -> Scores:
     """Write predictions, scores, figures and a confusion matrix per class."""
-    split = str(rescored.predictions.split[0])
     write_csv(rescored.predictions, folder / "predictions.csv")
     scores = write_results(
         folder,
         rescored.predictions,
         title=rescored.title,
         settings=rescored.settings,
-        draw=split,
+        draw=str(rescored.predictions.split[0]),
         threshold=rescored.threshold,
         uncalibrated=rescored.uncalibrated,
         groups=rescored.groups,
@@ -225,8 +186,3 @@ def parse_records(text: str) -> list[int]:
     if numbers.isna().any() or (numbers % 1 != 0).any() or table.empty:
         raise ConfigError(f"records: {text} must have a whole number in each row of {column}")
     return list(dict.fromkeys(numbers.astype(int).tolist()))
-
-
-def _describe(run: RunDirectory) -> dict[str, Any]:
-    content = (run.path / "predictions.csv").read_bytes()
-    return {"path": str(run.path), "predictions_sha256": hashlib.sha256(content).hexdigest()}

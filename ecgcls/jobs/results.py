@@ -64,10 +64,7 @@ def write_results(
     more
         Further content of ``metrics.json``.
 
-    Returns
-    -------
-    Scores
-        Those of the split that is drawn.
+    Returns the scores of the split that is drawn.
     """
     if threshold is not None:
         predictions = predictions.decide(check_threshold(threshold, predictions.class_names))
@@ -104,18 +101,15 @@ def write_results(
         ("confusion_matrices", draw_confusion_matrices(drawn, threshold=threshold, title=title)),
     ):
         save_figure(figure, folder / "figures" / f"{name}.png")
-    found = scores[draw]
-    if found.undefined:
-        undefined = ", ".join(f"{name} ({why})" for name, why in found.undefined.items())
-        log.warning("Not scored in %s: %s", draw, undefined)
-    return found
+    if undefined := [f"{name} ({why})" for name, why in scores[draw].undefined.items()]:
+        log.warning("Not scored in %s: %s", draw, ", ".join(undefined))
+    return scores[draw]
 
 
 def tabulate(folder: Path, split: str) -> pd.DataFrame:
-    """Return the scores of the split that was drawn: one row per class and one for their macro average.
+    """Return the scores of the split that was drawn: one row per class, then the macro average.
 
-    The intervals are beside PR-AUC and ROC-AUC, with a ``!`` where a class has too few positive or negative records for
-    the interval to be reliable.
+    The intervals are beside PR-AUC and ROC-AUC, those of classes with too few records marked by ``!``.
     """
     scores = json.loads((folder / "metrics.json").read_text())[split]
     shown = class_metrics(headline=True)
@@ -148,6 +142,12 @@ def read_intervals(folder: Path) -> pd.DataFrame | None:
     if not path.is_file():
         return None
     return pd.read_csv(path, keep_default_na=False, na_values=[""], index_col=["class", "metric"])
+
+
+def nest(table: pd.DataFrame) -> dict[str, Any]:
+    """Return a table by class and metric as nested plain values for JSON, nan as None."""
+    plain = table.astype(object).where(table.notna(), None)
+    return {str(name): rows.droplevel(0).to_dict("index") for name, rows in plain.groupby(level=0, sort=False)}
 
 
 def _format_interval(row: pd.Series) -> str:
@@ -188,10 +188,9 @@ def _write_subgroups(
     table = score_subgroups(predictions, groups, settings=settings.subgroups, intervals=settings.intervals)
     write_atomically(folder / "subgroups.csv", table.to_csv(index=False).encode())
     worst = find_worst(table)
-    if worst is None:
-        return
-    log.info("Worst subgroup: %s", format_worst(worst, str(worst["grouping"])))
-    save_figure(draw_subgroups(table, worst, title=title), folder / "figures" / "subgroups.png")
+    if worst is not None:
+        log.info("Worst subgroup: %s", format_worst(worst, str(worst["grouping"])))
+        save_figure(draw_subgroups(table, worst, title=title), folder / "figures" / "subgroups.png")
 
 
 def _write_intervals(path: Path, predictions: Predictions, settings: Bootstrap) -> None:
@@ -201,18 +200,11 @@ def _write_intervals(path: Path, predictions: Predictions, settings: Bootstrap) 
         log.warning("No intervals: all records are of one patient")
         return
     log.info("Intervals from %d resamples of %d patients", settings.n_resamples, n_patients)
-    table = bootstrap(
-        predictions.y_true,
-        predictions.y_prob,
-        predictions.patient_id,
-        predictions.class_names,
-        y_pred=predictions.y_pred,
-        settings=settings,
-    )
-    outside = table[~table["contains_value"] & table["value"].notna()]
+    arrays = predictions.y_true, predictions.y_prob, predictions.patient_id
+    table = bootstrap(*arrays, predictions.class_names, y_pred=predictions.y_pred, settings=settings)
+    outside = table.index[~table["contains_value"] & table["value"].notna()]
     if len(outside):
-        names = ", ".join(" ".join(key) for key in outside.index)
-        log.warning("Intervals that do not contain their own value: %s", names)
+        log.warning("Intervals that do not contain their own value: %s", ", ".join(map(" ".join, outside)))
     write_atomically(path, table.assign(**settings.describe()).to_csv().encode())
 
 
@@ -220,10 +212,9 @@ def write_confusion_matrices(
     folder: Path, predictions: Predictions, *, threshold: float | Sequence[float] | None = None, title: str
 ) -> dict[str, Path]:
     """Draw each class into ``confusion_matrix_<CLASS>.png``, named as by `ecgcls.files.name_files`."""
-    scores = score_predictions(predictions, threshold=threshold)
-    paths: dict[str, Path] = {}
-    for class_name, name in name_files(predictions.class_names).items():
-        at = scores.threshold_by_class.get(class_name)
-        paths[class_name] = folder / f"confusion_matrix_{name}.png"
-        save_figure(draw_confusion_matrix(predictions, class_name, threshold=at, title=title), paths[class_name])
+    thresholds = score_predictions(predictions, threshold=threshold).threshold_by_class
+    names = name_files(predictions.class_names).items()
+    paths = {class_name: folder / f"confusion_matrix_{name}.png" for class_name, name in names}
+    for name, path in paths.items():
+        save_figure(draw_confusion_matrix(predictions, name, threshold=thresholds.get(name), title=title), path)
     return paths

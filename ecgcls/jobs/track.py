@@ -33,10 +33,11 @@ def open_trackers(
 ) -> list[Logger]:
     """Open the trackers of the run in a folder; a run that is resumed is resumed in its trackers too."""
     title = ", ".join(part for part in (info.model, info.variant, f"fold {info.fold}", f"seed {info.seed}") if part)
+    of_wandb = {"name": title, "group": info.experiment, "id": info.tracking_id, "resume": "allow"}
     return [
         _open_mlflow(make, output_dir, title=title, tracking_id=info.tracking_id)
         if _name_class(make) == "MLFlowLogger"
-        else _open(make, folder, title=title, info=info)
+        else make(save_dir=folder, **(of_wandb if _name_class(make) == "WandbLogger" else {}))
         for make in trackers.values()
     ]
 
@@ -67,11 +68,6 @@ def _name_class(make: Any) -> str:
     return getattr(make, "func", make).__name__  # what a partial makes
 
 
-def _open(make: Callable[..., Logger], folder: Path, *, title: str, info: RunInfo) -> Logger:
-    of_wandb = {"name": title, "group": info.experiment, "id": info.tracking_id, "resume": "allow"}
-    return make(save_dir=folder, **(of_wandb if _name_class(make) == "WandbLogger" else {}))
-
-
 def _open_mlflow(make: Any, output_dir: Path, *, title: str, tracking_id: str) -> MLFlowLogger:
     """Open the run in MLflow that has this id, or create it."""
     from mlflow.exceptions import MlflowException
@@ -80,13 +76,10 @@ def _open_mlflow(make: Any, output_dir: Path, *, title: str, tracking_id: str) -
     with FileLock(output_dir / ".mlflow.lock"):  # jobs side by side would create the tables, or the experiment, twice
         try:
             logger: MLFlowLogger = make(run_name=title, tags={_RUN_ID: tracking_id})
-            experiment = logger._mlflow_client.get_experiment_by_name(logger._experiment_name)
-            if experiment is not None:
-                found = logger._mlflow_client.search_runs(
-                    [experiment.experiment_id], f"tags.`{_RUN_ID}` = '{tracking_id}'"
-                )
-                if found:
-                    logger = make(run_id=found[0].info.run_id)
+            client, tag = logger._mlflow_client, f"tags.`{_RUN_ID}` = '{tracking_id}'"
+            experiment = client.get_experiment_by_name(logger._experiment_name)
+            if experiment is not None and (found := client.search_runs([experiment.experiment_id], tag)):
+                logger = make(run_id=found[0].info.run_id)
             _ = logger.experiment
         except MlflowException as error:
             uri = make.keywords.get("tracking_uri")

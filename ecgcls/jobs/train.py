@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from logging.handlers import MemoryHandler
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from ecgcls.evaluation.predictions import Predictions
 from ecgcls.figures.curves import draw_training_curves
 from ecgcls.figures.style import save_figure
 from ecgcls.jobs.build import Job
-from ecgcls.jobs.logs import EarlyLog, errors_only
+from ecgcls.jobs.logs import errors_only, write_log
 from ecgcls.jobs.results import write_results
 from ecgcls.jobs.track import log_results, open_trackers
 from ecgcls.runs.directory import RunDirectory
@@ -33,7 +34,7 @@ from ecgcls.training.memory import keep_freed_memory
 log = logging.getLogger(__name__)
 
 
-def train(job: Job, early: EarlyLog) -> None:
+def train(job: Job, early: MemoryHandler) -> None:
     """Train, predict and score; what was written before an error is kept for the next try."""
     keep_freed_memory()
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a debugging aid
@@ -50,11 +51,11 @@ def train(job: Job, early: EarlyLog) -> None:
         if run.is_finished and not job.overwrite:
             return  # another process has finished it meanwhile
         ongoing = _Ongoing(run, _start(job))
-        with early.written_to(run.path / "run.log"), ongoing.recorded():
+        with write_log(early, run.path / "run.log"), ongoing.recorded():
             loggers = open_trackers(job.trackers, ongoing.info, run.path, output_dir=job.output_dir)
             for logger in loggers:
-                settings = {"experiment": ongoing.info.experiment, "run_dir": str(run.path)}
-                logger.log_hyperparams({**job.identity, **settings})
+                where = {"experiment": job.info.experiment, "run_dir": str(run.path)}
+                logger.log_hyperparams({**job.identity, **where})
             job.fitter.attach(loggers)
             with ongoing.timed("fit"):
                 history = job.fitter.fit(job.data, run.path, resume=True)
@@ -145,14 +146,7 @@ def _score(job: Job, ongoing: "_Ongoing") -> None:
     curves = draw_training_curves(run.read_history(), best_epoch=info.best_epoch, title=info.title)
     save_figure(curves, run.path / "figures" / "training_curves.png")
     ongoing.update(thresholds=dict(decisions.thresholds), decisions=decisions.to_dict())
-    official = log_official_test(
-        predictions.select("test"),
-        info,
-        run=run.path,
-        output_dir=job.output_dir,
-        identity=job.identity,
-        command="run",
-    )
+    official = log_official_test(run, info, output_dir=job.output_dir, command="run")
     checks = describe_checks(info, learned_on=decisions.records_sha256)
     ongoing.update(leakage=checks | {"official_test_fold": official})
 

@@ -43,7 +43,7 @@ class CNN1D(nn.Module):
         )
 
     def forward(self, signal: Tensor) -> Tensor:
-        """Turn ``(batch, lead, sample)``, standardised, into logits ``(batch, class)``."""
+        """Turn ``(batch, lead, sample)``, standardized, into logits ``(batch, class)``."""
         image = signal[:, :, None].contiguous(memory_format=torch.channels_last)  # (batch, lead, 1, sample)
         features: Tensor = self.features(image)  # (batch, 4 * width, 1, n_samples // 8)
         logits: Tensor = self.head(features.mean(dim=(-2, -1)))

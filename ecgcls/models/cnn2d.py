@@ -28,7 +28,7 @@ class CNN2D(nn.Module):
         How the image is made. ``resize``: the lead-by-time matrix, resized bilinearly; the rows are the leads from
         top to bottom, the columns time. ``spectrogram``: each lead's log-spectrogram (Hann window of 32 samples, hop
         4, ``log(1 + power)``, without the zero frequency), the leads stacked from top to bottom with frequency
-        rising downwards in each, resized bilinearly with anti-aliasing and standardised image by image.
+        rising downwards in each, resized bilinearly with anti-aliasing and standardized image by image.
     dropout
         Probability of dropping a hidden unit of the head, 0 to 1.
     width
@@ -62,7 +62,7 @@ class CNN2D(nn.Module):
         )
 
     def forward(self, signal: Tensor) -> Tensor:
-        """Turn ``(batch, lead, sample)``, standardised, into logits ``(batch, class)``."""
+        """Turn ``(batch, lead, sample)``, standardized, into logits ``(batch, class)``."""
         image = self._make_image(signal)  # (batch, 1, 64, 256)
         features: Tensor = self.features(image)  # (batch, 4 * width, 8, 32)
         logits: Tensor = self.head(features.mean(dim=(-2, -1)))
@@ -81,7 +81,7 @@ class CNN2D(nn.Module):
         -------
         Tensor
             ``(batch, lead, sample)``, interpolated linearly. It is no finer than the map was: one of 16 rows for
-            12 leads mixes neighbours.
+            12 leads mixes neighbors.
         """
         return self._map_back(image_map[:, None], self.n_leads, self.n_samples)
 
@@ -122,13 +122,13 @@ def _unstack(image_map: Tensor, n_leads: int, n_samples: int) -> Tensor:
     n_frequencies, n_frames = _WINDOW // 2, n_samples // _HOP + 1
     stacked = _scale(image_map, n_leads * n_frequencies, n_frames)
     frames = stacked.unflatten(1, (n_leads, n_frequencies)).mean(dim=2)  # (batch, lead, frame)
-    # Frame f is centred on sample 4 f, so the frames' corners are samples; up to two more come after the last.
+    # Frame f is centered on sample 4 f, so the frames' corners are samples; up to two more come after the last.
     samples = functional.interpolate(frames, (n_frames - 1) * _HOP + 1, mode="linear", align_corners=True)
     return functional.pad(samples, (0, _HOP - 2), mode="replicate")[..., :n_samples]
 
 
 def _scale(image_map: Tensor, height: int, width: int) -> Tensor:
-    """Resize ``(batch, 1, height, width)`` by pixel centres, as the images were; return it without the channel."""
+    """Resize ``(batch, 1, height, width)`` by pixel centers, as the images were; return it without the channel."""
     return functional.interpolate(
         image_map, (height, width), mode="bilinear", align_corners=False, antialias=True
     ).squeeze(1)

@@ -7,10 +7,11 @@ from typing import Any
 import pandas as pd
 
 from ecgcls.data.groupings import GROUPINGS, name_groups, order_groups
-from ecgcls.data.ptbxl import DATABASE_CSV, PTBXL
+from ecgcls.data.source import Source, split_settings
 from ecgcls.errors import DataError
 from ecgcls.evaluation.metrics import OVERALL, RANKING
 from ecgcls.evaluation.subgroups import find_worst, format_worst, score_subgroups
+from ecgcls.jobs.parts import build_part
 from ecgcls.runs.configuration import Configuration
 
 Groupings = list[tuple[str, list[dict[str, Any]]]]
@@ -28,7 +29,7 @@ def score_cells(
     row of `score_subgroups` over all classes (None where the configuration has no record of the subgroup). Then, by the
     configuration's name, the subgroup with the lowest macro ROC-AUC, in words; and why there is no grouping, else ''.
     """
-    if len({one.info.data["fingerprint"][DATABASE_CSV] for one in configurations}) > 1:
+    if len({repr(_tables(one)) for one in configurations}) > 1:
         return [], {}, "The runs were trained on different data sets, so they have no subgroups in common."
     widest = max(configurations, key=lambda one: len(one.tested))
     groups, reason = _read_groups(widest, data_root)
@@ -59,10 +60,15 @@ def _read_groups(one: Configuration, root: Path | None) -> tuple[pd.DataFrame, s
     none = "The data set has none of the columns that define subgroups."
     if root is None:
         return one.groups, none
-    source = PTBXL(root=root, sampling_rate_hz=one.info.data["sampling_rate_hz"])
+    source: Source = build_part("data", split_settings(one.runs[0].read_config()["data"])[0] | {"root": str(root)})
     try:
-        if source.fingerprint()[DATABASE_CSV] == one.info.data["fingerprint"][DATABASE_CSV]:
+        if source.fingerprint() == _tables(one):
             return name_groups(source.read_records()), none
     except (OSError, DataError):
         return pd.DataFrame(), f"There is no readable data set at {root}."
-    return pd.DataFrame(), f"{root / DATABASE_CSV} is not the table that the runs were trained on."
+    return pd.DataFrame(), f"The tables at {root} are not those that the runs were trained on."
+
+
+def _tables(one: Configuration) -> dict[str, str]:
+    """Return the fingerprints of the tables that a configuration was trained on."""
+    return {name: digest for name, digest in one.info.data["fingerprint"].items() if name != "signals"}

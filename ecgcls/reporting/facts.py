@@ -76,7 +76,7 @@ def compare_with_best(configurations: Sequence[Configuration]) -> list[dict[str,
         verdicts = {"a better": f"{best.name} is better", "b better": f"{other.name} is better"}
         for metric in RANKING:
             row = table[OVERALL, metric]
-            line["metrics"][metric] = row | {"verdict": verdicts.get(row["verdict"], "no difference shown")}
+            line["metrics"][metric] = row | {"verdict": verdicts.get(row["verdict"], "cannot be told")}
     return lines
 
 

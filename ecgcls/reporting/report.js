@@ -38,7 +38,7 @@ for (const button of models) {
 }
 classes.addEventListener("change", showChosen);
 
-// Light and dark: the colours of the page's own style, in the charts too.
+// Light and dark: the colors of the page's own style, in the charts too.
 const root = document.documentElement;
 const toggle = document.getElementById("theme");
 const prefersDark = window.matchMedia("(prefers-color-scheme: dark)");

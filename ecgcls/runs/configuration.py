@@ -30,7 +30,7 @@ PARTS = {"val": "validation", "test": "test"}
 
 @dataclass(frozen=True)
 class Configuration:
-    """The folds of one configuration; every number is computed from the runs' predictions when it is asked for.
+    """The folds of one configuration; every number is computed from the runs' predictions when it is requested.
 
     Attributes
     ----------
@@ -103,10 +103,7 @@ class Configuration:
     def predictions(self, split: str, *, is_calibrated: bool = True) -> list[Predictions]:
         """Return the ``val`` or ``test`` predictions of each finished fold, of the classes that all folds have.
 
-        Raises
-        ------
-        ConfigError, DataError
-            If the folds are of different configurations, or were trained on different data.
+        Folds of different configurations are a `ConfigError`, of different data a `DataError`.
         """
         self._check_same()
         if self.left_out_classes:
@@ -127,8 +124,7 @@ class Configuration:
     @property
     def class_names(self) -> tuple[str, ...]:
         """The classes that all folds have; with ``task.absent_classes=drop`` they may differ."""
-        every = list(dict.fromkeys(name for info in self.infos for name in info.class_names))
-        common = tuple(name for name in every if all(name in info.class_names for info in self.infos))
+        common = tuple(name for name in self.info.class_names if all(name in info.class_names for info in self.infos))
         if not common:
             raise DataError(f"{self.folder}: the folds have no class in common")
         return common
@@ -142,10 +138,8 @@ class Configuration:
     @property
     def thresholds(self) -> dict[str, float]:
         """Threshold by class: the mean over the folds, each of which has its own."""
-        return {
-            name: sum(info.thresholds.get(name, THRESHOLD) for info in self.infos) / len(self.infos)
-            for name in self.class_names
-        }
+        own = [info.thresholds for info in self.infos]
+        return {name: sum(each.get(name, THRESHOLD) for each in own) / len(own) for name in self.class_names}
 
     @cached_property
     def groups(self) -> pd.DataFrame:
@@ -227,19 +221,18 @@ def name_apart(configurations: Sequence[Configuration]) -> list[Configuration]:
 
 def find_shared(configurations: Sequence[Configuration]) -> tuple[str, ...]:
     """Return the parts of the variant that all configurations have."""
-    parts = [[part for part in describe_place(one)[1].split(",") if part] for one in configurations]
-    return tuple(part for part in parts[0] if all(part in others for others in parts)) if parts else ()
+    parts = [describe_place(one)[1].split(",") for one in configurations]
+    return tuple(part for part in parts[0] if part and all(part in others for others in parts)) if parts else ()
 
 
 def describe_place(one: Configuration) -> tuple[str, str]:
     """Return model and variant of a configuration, of which no fold need be finished."""
-    paths = [*one.runs, *(RunDirectory(one.folder / f"fold_{fold}") for fold in one.unfinished)]
-    info = paths[0].read_info()
+    run = next(iter(one.runs), None) or RunDirectory(one.folder / f"fold_{next(iter(one.unfinished))}")
+    info = run.read_info()
     return info.model, info.variant
 
 
 def _read_fold(path: Path) -> int:
-    """Return the number of a run's fold from its folder's name."""
     number = path.name.removeprefix("fold_")
     if not (number.isascii() and number.isdigit()):
         raise ConfigError(f"{path}: a run's folder is called fold_<k>, such as fold_0; move other folders elsewhere")

@@ -14,6 +14,7 @@
 The ``<variant>`` says what differs from the defaults; there is no such folder where nothing does.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -29,7 +30,7 @@ from filelock import FileLock, Timeout
 
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.predictions import Predictions
-from ecgcls.files import write_atomically
+from ecgcls.files import write_atomically, write_json
 from ecgcls.identity import identify
 from ecgcls.runs.info import NAME, RunInfo
 from ecgcls.runs.predictions_csv import read_csv, write_csv
@@ -64,12 +65,16 @@ class RunDirectory:
         return self.is_begun and self.read_info().is_finished
 
     def read_info(self) -> RunInfo:
-        """Return ``run.json``."""
-        return RunInfo.read(self.path)
+        """Return ``run.json``; a damaged one is a `DataError`, a missing one a `FileNotFoundError`."""
+        path = self.path / NAME
+        try:
+            return RunInfo.from_dict(json.loads(path.read_text()))
+        except (ValueError, TypeError, KeyError) as error:
+            raise DataError(f"{path}: damaged ({error}); retrain with overwrite=true") from error
 
     def write_info(self, info: RunInfo) -> None:
         """Replace ``run.json``."""
-        info.write(self.path)
+        write_json(self.path / NAME, info.to_dict())
 
     def read_config(self) -> dict[str, Any]:
         """Return the run's own resolved configuration."""
@@ -83,6 +88,10 @@ class RunDirectory:
     def write_config(self, text: str) -> None:
         """Keep the resolved configuration, as YAML."""
         write_atomically(self.path / _CONFIG, text.encode())
+
+    def hash_predictions(self) -> str:
+        """Return the SHA-256 of ``predictions.csv``."""
+        return hashlib.sha256((self.path / "predictions.csv").read_bytes()).hexdigest()
 
     def read_predictions(self, split: str | None = None, *, is_calibrated: bool = True) -> Predictions:
         """Return the run's predictions of its ``val`` or ``test`` part, or of both; or those before recalibration."""
@@ -155,10 +164,9 @@ class RunDirectory:
     def check_writable(self) -> None:
         """Refuse a folder that cannot be written, before minutes are spent on the data."""
         existing = next(parent for parent in (self.path, *self.path.absolute().parents) if parent.exists())
-        if not existing.is_dir():
-            raise ConfigError(f"output_dir: {existing} is a file, {self.path} cannot be made; set output_dir=PATH")
-        if not os.access(existing, os.W_OK):
-            raise ConfigError(f"output_dir: {existing} cannot be written (no permission); set output_dir=PATH")
+        why = "no permission" if existing.is_dir() else "it is a file"
+        if not existing.is_dir() or not os.access(existing, os.W_OK):
+            raise ConfigError(f"output_dir: {existing} cannot be written ({why}); set output_dir=PATH")
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -31,33 +31,18 @@ def choose_configuration(
     """Open what a command's settings name: one finished run or, with ``fold=all``, all folds of a configuration.
 
     Without `model` or `variant` it must be the only one, or that of the defaults. `run_dir` is the folder itself, of a
-    run or (unless `is_single_run`) of a configuration.
-
-    Raises
-    ------
-    ConfigError
-        If there is no such run, more than one, or one that is not finished.
+    run or (unless `is_single_run`) of a configuration. Anything but finished runs is a `ConfigError`.
     """
     if run_dir is not None:
         if not run_dir.is_dir():
             raise ConfigError(f"run_dir: there is no folder {run_dir}")
         return read_single(open_run(run_dir)) if is_single_run else open_configuration(run_dir)
-    wanted = None if fold == "all" else fold
-    folder = find_configuration(output_dir, experiment=experiment, model=model, variant=variant, fold=wanted)
-    return open_configuration(folder if wanted is None else folder / f"fold_{wanted}")
+    folder = _find_configuration(find_experiment(output_dir, experiment), model=model, variant=variant, fold=fold)
+    return open_configuration(folder if fold == "all" else folder / f"fold_{fold}")
 
 
-def find_configuration(
-    output_dir: Path, *, experiment: str, model: str | None, variant: str | None, fold: int | None = None
-) -> Path:
-    """Find the folder of one configuration, among those that have this fold; None: any.
-
-    Raises
-    ------
-    ConfigError
-        If there is none, or more than one.
-    """
-    folder = find_experiment(output_dir, experiment)
+def _find_configuration(folder: Path, *, model: str | None, variant: str | None, fold: int | Literal["all"]) -> Path:
+    """Find the folder of one configuration of an experiment, among those that have this fold."""
     places = _list_folds(folder)
     models = sorted({place.relative_to(folder).parts[0] for place in places if place != folder})
     if model is None:
@@ -68,7 +53,7 @@ def find_configuration(
         raise ConfigError(f"{folder}: no run of model={model}{suggest(model, models)}")
     of_model = {place: folds for place, folds in places.items() if (folder / model) in (place, *place.parents)}
     found = {
-        place.relative_to(folder / model): place for place, folds in of_model.items() if fold is None or fold in folds
+        place.relative_to(folder / model): place for place, folds in of_model.items() if fold == "all" or fold in folds
     }
     names = [str(name) for name in found if name != Path()]
     if not found:
@@ -96,13 +81,7 @@ def find_experiment(output_dir: Path, experiment: str) -> Path:
 
 
 def open_configuration(path: Path) -> Configuration:
-    """Open the folder of a finished run, or that of a configuration all of whose folds are finished.
-
-    Raises
-    ------
-    ConfigError
-        If it is neither, or something is not finished.
-    """
+    """Open the folder of a finished run, or of a configuration whose folds are all finished; else a `ConfigError`."""
     if RunDirectory(path).is_begun or path not in _list_folds(path):
         return read_single(open_run(path))
     configuration = read_configuration(path)
@@ -117,12 +96,12 @@ def open_run(path: Path) -> RunDirectory:
     """Open the folder of a finished run; anything else is a `ConfigError`."""
     run = RunDirectory(path)
     if not run.is_begun:
-        inner = next((place / f"fold_{folds[0]}" for place, folds in _list_folds(path).items() if place == path), None)
-        hint = f"; did you mean {inner}?" if inner else f"; a run's folder is called fold_<k> and has a {NAME}"
+        folds = _list_folds(path).get(path)
+        inner = f"; did you mean {path}/fold_{folds[0]}?" if folds else ""
+        hint = inner or f"; a run's folder is called fold_<k> and has a {NAME}"
         raise ConfigError(f"{path}: not the folder of a run{hint}")
-    info = run.read_info()
-    if not info.is_finished:
-        raise ConfigError(f"{path}: this run is {info.status}, not finished; the command that began it resumes it")
+    if (status := run.read_info().status) != "finished":
+        raise ConfigError(f"{path}: this run is {status}, not finished; the command that began it resumes it")
     return run
 
 

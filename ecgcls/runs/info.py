@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
 from typing import Any, Literal
 
 from ecgcls.errors import DataError
 from ecgcls.evaluation.decisions import Decisions
 from ecgcls.evaluation.settings import EvaluationSettings
-from ecgcls.files import write_json
 
 NAME = "run.json"
 
@@ -98,35 +95,8 @@ class RunInfo:
     stages_s: dict[str, float] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, folder: Path) -> RunInfo:
-        """Read the file of a run's folder.
-
-        Raises
-        ------
-        FileNotFoundError, NotADirectoryError
-            If there is none.
-        DataError
-            If it is damaged.
-        """
-        path = folder / NAME
-        try:
-            return cls.from_dict(json.loads(path.read_text()))
-        except (ValueError, TypeError, KeyError) as error:
-            raise DataError(f"{path}: damaged ({error}); retrain with overwrite=true") from error
-
-    def write(self, folder: Path) -> None:
-        """Replace the file of a run's folder; others see it whole or not at all."""
-        write_json(folder / NAME, self.to_dict())
-
-    @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> RunInfo:
-        """Build what `to_dict` returned.
-
-        Raises
-        ------
-        DataError
-            If a key is unknown.
-        """
+        """Build what `to_dict` returned; an unknown key is a `DataError`."""
         unknown = [key for key in stored if key not in {each.name for each in fields(cls)}]
         if unknown:
             raise DataError(f"unknown key {unknown[0]!r}")

@@ -9,7 +9,6 @@ import csv
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,8 @@ from filelock import FileLock
 
 from ecgcls.data.leakage import MIN_CORRELATION
 from ecgcls.errors import DataError
-from ecgcls.evaluation.predictions import Predictions
+from ecgcls.identity import identify
+from ecgcls.runs.directory import RunDirectory
 from ecgcls.runs.info import RunInfo
 
 log = logging.getLogger(__name__)
@@ -60,10 +60,8 @@ def describe_checks(info: RunInfo, *, learned_on: str) -> dict[str, Any]:
     }
 
 
-def log_official_test(
-    tested: Predictions, info: RunInfo, *, run: Path, output_dir: Path, identity: Mapping[str, Any], command: str
-) -> dict[str, int] | None:
-    """Write into the log in `output_dir` that the official test fold was scored.
+def log_official_test(run: RunDirectory, info: RunInfo, *, output_dir: Path, command: str) -> dict[str, int] | None:
+    """Write into the log in `output_dir` that a run's test predictions of the official test fold were scored.
 
     Returns
     -------
@@ -71,17 +69,17 @@ def log_official_test(
         ``n_records`` of the official test fold, and how often it was scored before and by how many configurations; None
         where none of its records is scored, or the ECGs are simulated.
     """
-    n_records = int((tested.strat_fold == OFFICIAL_TEST_FOLD).sum())
+    n_records = int((run.read_predictions("test").strat_fold == OFFICIAL_TEST_FOLD).sum())
     if not n_records or info.synthetic:
         return None
     database = info.data["fingerprint"].get("ptbxl_database.csv", "")
-    plain = {key: value for key, value in identity.items() if key != "fold"}
+    plain = {key: value for key, value in identify(run.read_config()).items() if key != "fold"}
     entry = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": command,
         **{key: getattr(info, key) for key in ("experiment", "model", "variant", "fold", "seed")},
         "config_sha256": hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest(),
-        "run": str(run),
+        "run": str(run.path),
         "n_records": n_records,
         "database_sha256": database,
     }

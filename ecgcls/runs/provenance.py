@@ -12,7 +12,7 @@ from typing import Any
 
 from ecgcls import __version__
 
-_PACKAGES = (
+_PACKAGES = [
     "torch",
     "pytorch-lightning",
     "torchmetrics",
@@ -22,7 +22,7 @@ _PACKAGES = (
     "numpy",
     "pandas",
     "scikit-learn",
-)
+]
 _COMMAND = "ECGCLS_COMMAND"  # in the environment, which a sweep's processes inherit
 
 
@@ -41,11 +41,8 @@ def describe_provenance() -> dict[str, Any]:
         "command": json.loads(os.environ[_COMMAND]) if _COMMAND in os.environ else _read_command(),
         "process": {"host": socket.gethostname(), "pid": os.getpid()},
         "machine": {"platform": platform.platform(), "n_cpus": os.cpu_count()},
-        "versions": {
-            "ecgcls": __version__,
-            "python": platform.python_version(),
-            **{name: version(name) for name in _PACKAGES},
-        },
+        "versions": {"ecgcls": __version__, "python": platform.python_version()}
+        | {name: version(name) for name in _PACKAGES},
         "git": find_git_commit(),
     }
 

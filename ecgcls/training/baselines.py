@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from sklearn.base import clone
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -26,7 +27,7 @@ class MetadataBaseline:
     """A logistic regression of each class on columns of the table; without columns, the class's prevalence.
 
     Ages above 89, which PTB-XL writes as 300, count as 90. A missing value becomes the training part's median, and a
-    column that says so; all columns are standardised.
+    column that says so; all columns are standardized.
 
     Parameters
     ----------
@@ -47,32 +48,12 @@ class MetadataBaseline:
         return 0 if self._prevalence is None else len(self._prevalence)
 
     def fit(self, records: pd.DataFrame, y_true: NDArray[np.bool_]) -> None:
-        """Fit every class.
-
-        Parameters
-        ----------
-        records
-            Rows of the table.
-        y_true
-            ``(record, class)``, with a positive and a negative record of each class.
-
-        Raises
-        ------
-        DataError
-            If the table lacks a column.
-        """
+        """Fit every class on rows of the table and ``(record, class)``, with positives and negatives of each class."""
         self._prevalence = y_true.mean(axis=0)
-        self._models = []
-        if not self.columns:
-            return
         values = self._read(records)
-        for column in range(y_true.shape[1]):
-            model = make_pipeline(
-                SimpleImputer(strategy="median", add_indicator=True),
-                StandardScaler(),
-                LogisticRegression(max_iter=1000),
-            )
-            self._models.append(model.fit(values, y_true[:, column]))
+        imputer = SimpleImputer(strategy="median", add_indicator=True)
+        whole = make_pipeline(imputer, StandardScaler(), LogisticRegression(max_iter=1000))
+        self._models = [clone(whole).fit(values, y_class) for y_class in y_true.T if self.columns]
 
     def predict(self, records: pd.DataFrame) -> NDArray[np.float64]:
         """Return probabilities ``(record, class)``."""
@@ -83,7 +64,7 @@ class MetadataBaseline:
         return np.column_stack([model.predict_proba(values)[:, 1] for model in self._models])
 
     def describe(self, class_names: Sequence[str]) -> dict[str, Any]:
-        """Return what was fitted, ready for JSON: intercept and coefficients of the standardised columns, by class."""
+        """Return what was fitted, ready for JSON: intercept and coefficients of the standardized columns, by class."""
         assert self._prevalence is not None, "fit first"
         found: dict[str, Any] = {"columns": list(self.columns), "classes": {}}
         for column, name in enumerate(class_names):
@@ -101,10 +82,6 @@ class MetadataBaseline:
                 f"model.columns: the data set's table has no column {absent[0]}; it has {', '.join(map(str, records))}"
             )
         values = records[list(self.columns)].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
-        if np.isnan(values).all(axis=0).any():
-            column = self.columns[int(np.isnan(values).all(axis=0).argmax())]
-            raise DataError(f"model.columns: {column} holds no number in the training part")
-        for position, column in enumerate(self.columns):
-            if column == "age":
-                values[:, position] = np.minimum(values[:, position], _OLDEST)
-        return values
+        if (is_empty := np.isnan(values).all(axis=0)).any():
+            raise DataError(f"model.columns: {self.columns[is_empty.argmax()]} holds no number in the training set")
+        return np.minimum(values, [_OLDEST if column == "age" else np.inf for column in self.columns])

@@ -10,12 +10,14 @@ import torch
 
 log = logging.getLogger(__name__)
 
+_SHOWN = ("train/loss", "val/loss", "val/pr_auc")  # in a line per epoch
+
 
 class EpochSeed(pl.Callback):
     """Seeds torch at the start of every training epoch from the run's seed and the epoch's number.
 
-    An epoch's dropout then does not depend on what was drawn before it, so a run that was killed and resumed goes on
-    exactly as one that was not.
+    An epoch's dropout then does not depend on what was drawn before it, so a run that was killed and resumed continues
+    exactly as one that was not. Where several processes train one net, each drops out other units.
     """
 
     def __init__(self, seed: int) -> None:
@@ -24,10 +26,7 @@ class EpochSeed(pl.Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Seed the generators of all devices before an epoch's first batch, when all loaders are open.
-
-        Where several processes train one net, each drops out other units.
-        """
+        """Seed the generators of all devices before an epoch's first batch, when all loaders are open."""
         if batch_idx == 0:
             torch.manual_seed((self.seed * 1_000_003 + trainer.current_epoch + trainer.global_rank * 2**48) % 2**63)
 
@@ -40,7 +39,7 @@ class History(pl.Callback):
 
     @property
     def table(self) -> pd.DataFrame:
-        """One row an epoch: ``epoch``, ``train/loss``, ``val/loss``, ``val/pr_auc``, ..."""
+        """One row per epoch: ``epoch``, ``train/loss``, ``val/loss``, ``val/pr_auc``, ..."""
         return pd.DataFrame(self._epochs)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -53,18 +52,12 @@ class History(pl.Callback):
         return {"epochs": self._epochs}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint's epochs."""
+        """Continue from a checkpoint's epochs."""
         self._epochs = list(state_dict["epochs"])
 
 
 class EpochLog(pl.Callback):
-    """Logs a line an epoch, for jobs side by side and for files, where a progress bar is of no use.
-
-    Parameters
-    ----------
-    title
-        What the line begins with.
-    """
+    """Logs a line per epoch that begins with `title`: for jobs side by side and files, where a bar is of no use."""
 
     def __init__(self, title: str) -> None:
         self._title = title
@@ -76,16 +69,8 @@ class EpochLog(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log the losses, the validation PR-AUC and the time of this epoch."""
-        shown = [
-            f"{name} {float(value):.3f}"
-            for name, value in trainer.callback_metrics.items()
-            if name in ("train/loss", "val/loss", "val/pr_auc")
-        ]
-        log.info(
-            "%s: epoch %d of %d, %s, %.1f s",
-            self._title,
-            trainer.current_epoch + 1,
-            trainer.max_epochs,
-            ", ".join(shown),
-            time.perf_counter() - self._start_s,
-        )
+        seconds = time.perf_counter() - self._start_s
+        found = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        shown = ", ".join(f"{name} {found[name]:.3f}" for name in found if name in _SHOWN)
+        epoch = trainer.current_epoch + 1
+        log.info("%s: epoch %d of %d, %s, %.1f s", self._title, epoch, trainer.max_epochs, shown, seconds)

@@ -13,7 +13,7 @@ from ecgcls.files import write_atomically
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint under a temporary name in its own folder and renames it.
 
-    A kill or a full disk leaves the former checkpoint as it was. Lightning's own way goes through the system's
+    A kill or a full disk leaves the previous checkpoint as it was. Lightning's own way goes through the system's
     temporary folder, from where a move to another disk is a copy that can be cut short.
     """
 

@@ -27,7 +27,7 @@ class ECGClassifier(pl.LightningModule):
     Parameters
     ----------
     net
-        Takes ``(batch, lead, sample)``, standardised, and returns logits ``(batch, class)``.
+        Takes ``(batch, lead, sample)``, standardized, and returns logits ``(batch, class)``.
     class_names
         The classes, in the order of the logits. Stored in every checkpoint and checked when one is loaded.
     mean_mv, sd_mv
@@ -36,17 +36,10 @@ class ECGClassifier(pl.LightningModule):
         `ecgcls.files.hash_records` of the records that these were computed from; stored in every checkpoint.
     loss
         Takes logits and targets ``(batch, class)``.
-    optimizer
-        Makes the optimizer from the net's parameters.
-    scheduler
-        Makes the learning rate scheduler from the optimizer; it steps once an epoch.
+    optimizer, scheduler
+        Make the optimizer from the net's parameters, and from it the scheduler, which steps once per epoch.
     metrics
-        Metrics by the name they are logged under (``pr_auc``); each takes probabilities and targets.
-
-    Raises
-    ------
-    ConfigError
-        When a checkpoint with another class list is loaded.
+        By the name they are logged under (``pr_auc``); each takes probabilities and targets.
     """
 
     def __init__(
@@ -70,8 +63,7 @@ class ECGClassifier(pl.LightningModule):
         self.loss = loss
         self._make_optimizer = optimizer
         self._make_scheduler = scheduler
-        collection = MetricCollection(dict(metrics), compute_groups=False)
-        self.val_metrics = collection.clone(prefix="val/")
+        self.val_metrics = MetricCollection(dict(metrics), compute_groups=False, prefix="val/")
         self._losses: list[Tensor] = []  # of an epoch's batches, each times its number of records
         self._n_trained = 0
         self._kept: list[tuple[Tensor, Tensor]] = []  # logits and targets of the validation batches
@@ -124,10 +116,7 @@ class ECGClassifier(pl.LightningModule):
         scheduler = self._make_scheduler(optimizer)
         _ = self.trainer.estimated_stepping_batches  # makes Lightning count the batches
         n_batches = int(self.trainer.num_training_batches)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": "step", "frequency": n_batches},
-        }
+        return [optimizer], [{"scheduler": scheduler, "interval": "step", "frequency": n_batches}]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Write the class list, and on which records the standardizer was fitted, into the checkpoint."""

@@ -1,10 +1,10 @@
 """Two ways to fit, with one shape: a net with Lightning, a baseline in closed form."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from ecgcls.data.folds import PARTS
 from ecgcls.data.module import ECGDataModule
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.metrics import score
@@ -28,34 +27,6 @@ log = logging.getLogger(__name__)
 
 Predicted = dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]
 """By part the rows of the cohort ``(record,)`` and their probabilities ``(record, class)``."""
-
-
-class Fitter(Protocol):
-    """Fits the training part of a data module, keeps what it fitted in a folder, and predicts from there."""
-
-    @property
-    def kind(self) -> Literal["net", "baseline"]:
-        """Which of the two it is."""
-
-    @property
-    def n_parameters(self) -> int:
-        """Trainable parameters, or fitted numbers."""
-
-    @property
-    def n_steps(self) -> int:
-        """Steps of the optimizer so far; 0 without one."""
-
-    def attach(self, loggers: Sequence[Logger]) -> None:
-        """Have every epoch logged by these."""
-
-    def fit(self, data: ECGDataModule, folder: Path, *, resume: bool) -> pd.DataFrame:
-        """Fit, from the last epoch in the folder where `resume`; return losses and metrics, one row per epoch."""
-
-    def predict(self, data: ECGDataModule, folder: Path) -> Predicted:
-        """Predict the validation and the test part with the best epoch in the folder."""
-
-    def describe(self, folder: Path) -> Mapping[str, Any]:
-        """Return ``best_epoch``, ``standardized_on`` and ``pos_weight`` of `ecgcls.runs.info.RunInfo`."""
 
 
 @dataclass
@@ -81,7 +52,10 @@ class NetFitter:
         self.trainer.loggers = list(loggers)
 
     def fit(self, data: ECGDataModule, folder: Path, *, resume: bool) -> pd.DataFrame:
-        """Train; what only Lightning finds wrong, or a training without an epoch worth keeping, is a `ConfigError`."""
+        """Train, from the last epoch in the folder where `resume`; return losses and metrics, one row per epoch.
+
+        What only Lightning finds wrong, or a training without an epoch worth keeping, is a `ConfigError`.
+        """
         last = folder / "last.ckpt"
         checkpoint = str(last) if resume and last.is_file() else None
         if checkpoint:
@@ -101,7 +75,7 @@ class NetFitter:
         return history.table.copy()  # predicting restores the callbacks of the best epoch
 
     def predict(self, data: ECGDataModule, folder: Path) -> Predicted:
-        """Predict; the rows of all processes are brought together in each. Probabilities must be finite."""
+        """Predict validation and test set with the best epoch; each process gets all rows."""
         best = str(folder / "best.ckpt")
         batches: Any = self.trainer.predict(self.classifier, datamodule=data, ckpt_path=best, weights_only=True)
         predicted = {}
@@ -117,7 +91,7 @@ class NetFitter:
         return predicted
 
     def describe(self, folder: Path) -> dict[str, Any]:
-        """Return what the best checkpoint says, and the weights of the loss."""
+        """Return `best_epoch`, `standardized_on` and `pos_weight` of `ecgcls.runs.info.RunInfo`."""
         stored = torch.load(folder / "best.ckpt", weights_only=True, map_location="cpu")
         pos_weight = getattr(self.classifier.loss, "pos_weight", None)
         return {
@@ -145,28 +119,29 @@ class BaselineFitter:
 
     def fit(self, data: ECGDataModule, folder: Path, *, resume: bool) -> pd.DataFrame:
         """Fit; the history has one epoch."""
-        cohort, rows = data.cohort, self._rows(data)
-        self.baseline.fit(cohort.records.iloc[rows["train"]], cohort.y_true[rows["train"]])
-        self._standardized_on = hash_records(cohort.records.index[rows["train"]])
+        rows = data.cohort.find_part("train")
+        records = data.cohort.records.iloc[rows]
+        self.baseline.fit(records, data.cohort.y_true[rows])
+        self._standardized_on = hash_records(records.index)
         write_json(folder / "baseline.json", self.baseline.describe(data.class_names))
-        overall = {
-            part: score(cohort.y_true[rows[part]], self._predict(data, part), data.class_names).overall
-            for part in ("train", "val")
-        }
-        epoch = {"epoch": 0, "train/loss": overall["train"]["log_loss"], "val/loss": overall["val"]["log_loss"]}
-        epoch |= {f"val/{name}": overall["val"][name] for name in ("pr_auc", "roc_auc", "f1_macro", "f1_micro")}
-        return pd.DataFrame([epoch])
+        train, val = self._score(data, "train"), self._score(data, "val")
+        epoch = {"epoch": 0, "train/loss": train["log_loss"], "val/loss": val["log_loss"]}
+        return pd.DataFrame([epoch | {f"val/{key}": val[key] for key in ("pr_auc", "roc_auc", "f1_macro", "f1_micro")}])
 
     def predict(self, data: ECGDataModule, folder: Path) -> Predicted:
         """Predict from the table."""
-        return {part: (self._rows(data)[part], self._predict(data, part)) for part in ("val", "test")}
+        rows = {part: data.cohort.find_part(part) for part in ("val", "test")}
+        return {part: (own, self.baseline.predict(data.cohort.records.iloc[own])) for part, own in rows.items()}
 
     def describe(self, folder: Path) -> dict[str, Any]:
         """Return the records that the baseline was fitted on; it has one epoch and an unweighted loss."""
         return {"best_epoch": 0, "standardized_on": self._standardized_on, "pos_weight": None}
 
-    def _rows(self, data: ECGDataModule) -> dict[str, NDArray[np.int64]]:
-        return {part: data.cohort.find_part(part) for part in PARTS}
+    def _score(self, data: ECGDataModule, part: Literal["train", "val"]) -> dict[str, Any]:
+        rows = data.cohort.find_part(part)
+        y_prob = self.baseline.predict(data.cohort.records.iloc[rows])
+        return score(data.cohort.y_true[rows], y_prob, data.class_names).overall
 
-    def _predict(self, data: ECGDataModule, part: str) -> NDArray[np.float64]:
-        return self.baseline.predict(data.cohort.records.iloc[self._rows(data)[part]])
+
+Fitter = NetFitter | BaselineFitter
+"""Fits the training set of a data module, keeps what it fitted in a folder, and predicts from there."""

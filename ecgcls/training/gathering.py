@@ -9,19 +9,9 @@ from torch import Tensor
 
 
 def gather_rows(rows: Tensor, values: Tensor) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Bring the rows of all processes together, in ascending order.
+    """Bring row numbers ``(record,)`` and their values ``(record, ...)`` of all processes together, in ascending order.
 
-    Parameters
-    ----------
-    rows
-        ``(record,)`` row numbers that this process has; each stands in one process.
-    values
-        ``(record, ...)`` what belongs to them.
-
-    Returns
-    -------
-    rows, values
-        Of all processes, the same in each; what was given where this process is alone.
+    No row is in two processes. A process that is alone gets back what it gave.
     """
     own = (rows.numpy(), values.numpy())
     if not _are_several():
@@ -34,15 +24,7 @@ def gather_rows(rows: Tensor, values: Tensor) -> tuple[NDArray[Any], NDArray[Any
 
 
 def average(mean: Tensor, n_records: int) -> Tensor:
-    """Return the mean over the records of all processes.
-
-    Parameters
-    ----------
-    mean
-        A scalar: the mean over this process's records.
-    n_records
-        How many these are.
-    """
+    """Return the mean over the records of all processes, from the scalar mean over the `n_records` of this one."""
     if not _are_several():
         return mean
     weighted = torch.stack([mean * n_records, torch.full_like(mean, n_records)])

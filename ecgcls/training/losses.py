@@ -24,13 +24,7 @@ class WeightedBCE(nn.BCEWithLogitsLoss):
 
 
 class BCE(nn.BCEWithLogitsLoss):
-    """Plain binary cross entropy: every entry weighs the same, probabilities stay frequencies.
-
-    Parameters
-    ----------
-    pos_weight
-        ``(class,)``; not used, every weight is 1.
-    """
+    """Plain binary cross entropy: every entry weighs 1, whatever `pos_weight`; probabilities stay frequencies."""
 
     def __init__(self, pos_weight: Tensor) -> None:
         super().__init__(pos_weight=pos_weight.new_ones(pos_weight.shape))

@@ -22,8 +22,7 @@ class MacroAveragePrecision(MultilabelAveragePrecision):
 
     def compute(self) -> Tensor:  # type: ignore[override]
         """Return the macro average precision of all batches since the last reset."""
-        y_prob, y_true = dim_zero_cat(self.preds), dim_zero_cat(self.target)
-        return _score_scorable(multilabel_average_precision, y_prob, y_true)
+        return _score_scorable(self, multilabel_average_precision)
 
 
 class MacroAUROC(MultilabelAUROC):
@@ -34,8 +33,7 @@ class MacroAUROC(MultilabelAUROC):
 
     def compute(self) -> Tensor:  # type: ignore[override]
         """Return the macro ROC-AUC of all batches since the last reset."""
-        y_prob, y_true = dim_zero_cat(self.preds), dim_zero_cat(self.target)
-        return _score_scorable(multilabel_auroc, y_prob, y_true)
+        return _score_scorable(self, multilabel_auroc)
 
 
 class MacroF1(MultilabelF1Score):
@@ -58,8 +56,9 @@ class MicroF1(MultilabelF1Score):
         super().__init__(num_labels=num_labels, threshold=threshold, average="micro", validate_args=False)
 
 
-def _score_scorable(function: Any, y_prob: Tensor, y_true: Tensor) -> Tensor:
+def _score_scorable(metric: Any, function: Any) -> Tensor:
     """Apply a torchmetrics function to the classes that have a positive and a negative, and average it."""
+    y_prob, y_true = dim_zero_cat(metric.preds), dim_zero_cat(metric.target)
     positive = y_true == 1
     scorable = positive.any(dim=0) & (~positive).any(dim=0)
     if not scorable.any():

@@ -1,4 +1,4 @@
-"""The standardiser: the first thing that happens to a signal, inside the net's checkpoint."""
+"""The standardizer: the first thing that happens to a signal, inside the net's checkpoint."""
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ class Standardizer(nn.Module):
     Parameters
     ----------
     mean_mv, sd_mv
-        ``(lead,)`` in mV. A lead that is flat in the whole training part (sd 0) is only centred.
+        ``(lead,)`` in mV. A lead that is flat in the whole training part (sd 0) is only centered.
     """
 
     mean_mv: Tensor
@@ -22,5 +22,5 @@ class Standardizer(nn.Module):
         self.register_buffer("sd_mv", torch.where(sd_mv > 0, sd_mv, 1.0)[:, None])
 
     def forward(self, signal_mv: Tensor) -> Tensor:
-        """Standardise ``(batch, lead, sample)``."""
+        """Standardize ``(batch, lead, sample)``."""
         return (signal_mv - self.mean_mv) / self.sd_mv

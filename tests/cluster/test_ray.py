@@ -44,7 +44,7 @@ def test_a_sweep_on_a_local_cluster_completes_the_cross_validation(work):
     for folder in ("fold_0", "fold_1", "cv"):
         (found,) = work.glob(f"outputs/ray/cnn1d/*/{folder}")
         shutil.rmtree(found)
-    done = succeed(work, "-m", "experiment=ray", "hydra/launcher=ray", "fold=0,1", *QUICK)
+    done = succeed(work, "-m", "experiment=ray", "hydra/launcher=ray", "fold=0,1", *QUICK, is_new=True)
     assert "5/5" in done.stdout
     expected, found = (
         pd.read_csv(next(work.glob(f"outputs/{name}/**/cv/predictions.csv"))) for name in ("here", "ray")
@@ -55,7 +55,7 @@ def test_a_sweep_on_a_local_cluster_completes_the_cross_validation(work):
 def test_a_cluster_that_is_there_is_named_by_its_address(work, head):
     address = f"hydra.launcher.ray.init.address=127.0.0.1:{head}"
     arguments = ("-m", "experiment=ray_address", "hydra/launcher=ray", address, "fold=0,1", *QUICK)
-    done = succeed(work, *arguments, environment={"RAY_AUTH_MODE": "token"})
+    done = succeed(work, *arguments, environment={"RAY_AUTH_MODE": "token"}, is_new=True)
     assert len(list(work.glob("outputs/ray_address/**/predictions.csv"))) == 2
     assert "Job 1 finished" in done.stderr
 
@@ -65,4 +65,4 @@ def test_a_cluster_that_is_not_there_is_one_line(work):
     done = ecgcls(work, *arguments, "fold=0,1", *QUICK)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
-    assert line.startswith("error: hydra.launcher.ray.init.address=127.0.0.1:9: nobody answers (")
+    assert line.startswith("error: hydra.launcher.ray.init.address=127.0.0.1:9: no answer (")

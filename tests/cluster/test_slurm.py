@@ -35,7 +35,7 @@ def slurm():
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def ask(environment, *command):
+def call(environment, *command):
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, timeout=30)
     return done.stdout.strip()
 
@@ -44,14 +44,24 @@ def wait_for(environment, condition, *, timeout_s=200):
     """Return what the condition gives as soon as it gives something."""
     until = time.monotonic() + timeout_s
     while not (found := condition()):
-        assert time.monotonic() < until, f"{ask(environment, 'squeue')}\n{ask(environment, 'sinfo', '--list-reasons')}"
+        assert time.monotonic() < until, (
+            f"{call(environment, 'squeue')}\n{call(environment, 'sinfo', '--list-reasons')}"
+        )
         time.sleep(0.3)
     return found
 
 
-def test_a_job_of_the_array_that_is_requeued_goes_on_from_its_last_epoch(work, slurm):
+def test_a_job_of_the_array_that_is_requeued_resumes_from_its_last_epoch(work, slurm):
     settings = ("fold=0,1,2,3,4", *QUICK, "trainer.max_epochs=30")
-    succeed(work, "-m", "experiment=here", "hydra/launcher=basic", *settings, environment={"OMP_NUM_THREADS": "1"})
+    succeed(
+        work,
+        "-m",
+        "experiment=here",
+        "hydra/launcher=basic",
+        *settings,
+        environment={"OMP_NUM_THREADS": "1"},
+        is_new=True,
+    )
     arguments = ["-m", "experiment=slurm", "hydra/launcher=slurm", "hydra.launcher.cpus_per_task=1", *settings]
     sweep = subprocess.Popen(
         [sys.executable, "-m", "ecgcls.run", *arguments],
@@ -63,15 +73,15 @@ def test_a_job_of_the_array_that_is_requeued_goes_on_from_its_last_epoch(work, s
     )
     try:
         wait_for(slurm, lambda: list(work.glob("outputs/slurm/**/fold_0/last.ckpt")))
-        jobs = ask(slurm, "squeue", "--noheader", "--states=running", "--format=%i").split()
-        ask(slurm, "scontrol", "requeue", next(job for job in jobs if job.endswith("_0")))  # what a preemption does
-        printed, said = sweep.communicate(timeout=300)
+        jobs = call(slurm, "squeue", "--noheader", "--states=running", "--format=%i").split()
+        call(slurm, "scontrol", "requeue", next(job for job in jobs if job.endswith("_0")))  # what a preemption does
+        stdout, stderr = sweep.communicate(timeout=300)
     finally:
         sweep.kill()
-    assert sweep.returncode == 0, said
-    assert "5/5" in printed  # the cross-validation
-    assert re.search(r"^Job array \d+ of SLURM", said, flags=re.MULTILINE)
-    assert {f"Job {number} finished" for number in range(5)} <= set(re.findall(r"Job \d finished", said))
+    assert sweep.returncode == 0, stderr
+    assert "5/5" in stdout  # the cross-validation
+    assert re.search(r"^Job array \d+ of SLURM", stderr, flags=re.MULTILINE)
+    assert {f"Job {number} finished" for number in range(5)} <= set(re.findall(r"Job \d finished", stderr))
     starts = [
         json.loads(path.read_text())["n_starts"] for path in sorted(work.glob("outputs/slurm/**/fold_*/run.json"))
     ]
@@ -80,7 +90,7 @@ def test_a_job_of_the_array_that_is_requeued_goes_on_from_its_last_epoch(work, s
     pd.testing.assert_frame_equal(there, here, rtol=1e-4, atol=1e-6)
 
 
-def test_what_slurm_refuses_is_told_without_a_traceback(work, slurm):
+def test_what_slurm_refuses_is_reported_without_a_traceback(work, slurm):
     arguments = (
         "-m",
         "experiment=refused",
@@ -89,14 +99,14 @@ def test_what_slurm_refuses_is_told_without_a_traceback(work, slurm):
         "fold=0,1",
         *QUICK,
     )
-    done = ecgcls(work, *arguments, environment=slurm)
+    done = ecgcls(work, *arguments, environment=slurm, is_new=True)
     assert done.returncode == 1
     *of_sbatch, line = done.stderr.splitlines()
     assert all(text.startswith("sbatch: ") for text in of_sbatch)
     assert line.startswith("error: hydra/launcher=slurm: sbatch: error: invalid partition specified: none; sbatch:")
 
 
-def test_the_batch_script_of_the_docs_is_told_to_stop_and_requeued(work, slurm):
+def test_the_batch_script_of_the_docs_is_stopped_and_requeued(work, slurm):
     text = (REPOSITORY / "docs" / "clusters.md").read_text()
     script = next(block for block in re.findall(r"```bash\n(#!.*?)```", text, flags=re.DOTALL) if "75" in block)
     script = re.sub(r"^#SBATCH --gpus.*\n", "", script, flags=re.MULTILINE)  # this node has none
@@ -104,9 +114,9 @@ def test_the_batch_script_of_the_docs_is_told_to_stop_and_requeued(work, slurm):
     script, n = re.subn(r"(python -m ecgcls\.run .*)", rf"\1 {quick}", script)
     assert n == 1
     (work / "job.sh").write_text(script)
-    job = ask(slurm, "sbatch", "--parsable", f"--chdir={work}", "--cpus-per-task=1", str(work / "job.sh"))
+    job = call(slurm, "sbatch", "--parsable", f"--chdir={work}", "--cpus-per-task=1", str(work / "job.sh"))
     wait_for(slurm, lambda: list(work.glob("outputs/batch/**/last.ckpt")))
-    ask(slurm, "scancel", "--signal=TERM", job)  # what --signal=TERM@60 does a minute before the time is up
+    call(slurm, "scancel", "--signal=TERM", job)  # what --signal=TERM@60 does a minute before the time is up
     (path,) = work.glob("outputs/batch/**/run.json")
     info = wait_for(slurm, lambda: (found := json.loads(path.read_text()))["status"] == "finished" and found)
     assert (info["n_starts"], info["n_processes"]) == (2, 2)

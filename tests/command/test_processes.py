@@ -2,9 +2,8 @@
 
 import contextlib
 import json
+import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 
 from ecgcls.command.processes import count_started, must_start_processes, read_rank
 from ecgcls.errors import ConfigError
-from tests.commands import QUICK, ecgcls, succeed, write_third_party
+from tests.commands import QUICK, Started, ecgcls, succeed, write_third_party
 
 TWO = ("trainer.devices=2", "trainer.strategy=ddp")
 
@@ -43,7 +42,7 @@ def test_a_process_knows_its_number(environment, variables, rank, n_started):
     assert (read_rank(), count_started()) == (rank, n_started)
 
 
-def test_processes_are_started_where_they_can_be_and_nobody_has(environment):
+def test_processes_are_started_where_they_can_be_and_are_not_there(environment):
     assert not must_start_processes(n_devices=1, n_nodes=1)
     assert must_start_processes(n_devices=2, n_nodes=1)
     with pytest.raises(ConfigError, match=r"num_nodes=2 need 4 processes, .* srun --nodes=2 --ntasks-per-node=2"):
@@ -63,7 +62,7 @@ def test_a_batch_that_cannot_be_shared_out_is_refused_in_one_line(work):
 
 
 @pytest.mark.slow
-def test_two_processes_say_of_each_record_what_one_says(work, tmp_path):
+def test_two_processes_predict_each_record_as_one_does(work, tmp_path):
     environment, search_path = write_third_party(tmp_path)  # a net whose training does not depend on how a batch is cut
     arguments = (search_path, "model=linear", "fold=0,1", *QUICK, "trainer.max_epochs=4")
     for name, devices in (("one_device", ()), ("two_devices", TWO)):
@@ -79,7 +78,7 @@ def test_two_processes_say_of_each_record_what_one_says(work, tmp_path):
         assert [info["n_processes"] for info in infos] == [1, 2]
         assert infos[1]["command"][2:4] == ["ecgcls.run", "-m"]  # what was typed
         if infos[0]["data"]["parts"]["train"]["n_records"] % 2:
-            continue  # a record stands twice in the last batch of an epoch
+            continue  # a record is twice in the last batch of an epoch
         n_even += 1
         pd.testing.assert_frame_equal(found, expected, rtol=1e-4, atol=1e-6)
         histories = [pd.read_csv(run / "history.csv") for run in (one, two)]
@@ -88,23 +87,22 @@ def test_two_processes_say_of_each_record_what_one_says(work, tmp_path):
 
 
 @pytest.mark.slow
-def test_sigterm_ends_all_processes_and_the_same_command_goes_on(work):
+def test_sigterm_ends_all_processes_and_the_same_command_resumes(work):
     arguments = ("experiment=stopped", *QUICK, *TWO, "trainer.enable_progress_bar=false", "trainer.max_epochs=200")
-    command = [sys.executable, "-m", "ecgcls.run", *arguments]
-    process = subprocess.Popen(command, cwd=work, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    until = time.monotonic() + 120
-    while not list(work.glob("outputs/stopped/**/last.ckpt")) and time.monotonic() < until:
-        time.sleep(0.2)
-    process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 75
-    assert said.splitlines()[-1] == "stopped by SIGTERM; the same command goes on from the last epoch"
+    with Started(work, *arguments) as started:
+        until = time.monotonic() + 120
+        while not list(work.glob("outputs/stopped/**/last.ckpt")) and time.monotonic() < until:
+            time.sleep(0.2)
+        os.kill(started.pid, signal.SIGTERM)
+        stopped = started.wait()
+    assert stopped.returncode == 75, stopped.stderr
+    assert stopped.stderr.splitlines()[-1] == "stopped by SIGTERM; the same command resumes from the last epoch"
     (path,) = work.glob("outputs/stopped/**/run.json")
     assert "experiment=stopped" not in _list_commands()
     run = path.parent
     assert not (run / "predictions.csv").exists()
     done = succeed(work, *arguments)
-    assert "Going on from" in done.stderr
+    assert "Resuming from" in done.stderr
     assert json.loads(path.read_text())["status"] == "finished"
     assert len(pd.read_csv(run / "history.csv")) == 200
 

@@ -95,3 +95,8 @@ def test_another_data_set_has_no_validation_part(predict, one, another):
 def test_another_data_set_is_evaluated_with_the_runs_settings(predict, one, another):
     settings = predict(one, another, overrides={"intervals": {"level": 0.8, "method": None}}).settings
     assert settings == one.evaluation.replace_with({"intervals": {"level": 0.8}})
+
+
+def test_decisions_are_not_learned_on_another_data_set(one, another, predict):
+    with pytest.raises(ConfigError, match="learned on a run's validation set, not on another data set"):
+        predict(one, another, overrides={"thresholds": {"rule": "youden"}})

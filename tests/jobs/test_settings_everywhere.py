@@ -7,12 +7,13 @@ import pandas as pd
 import pytest
 
 from ecgcls.evaluation.intervals import bootstrap
+from ecgcls.evaluation.metrics import overall_metrics
 from ecgcls.evaluation.settings import Bootstrap, EvaluationSettings, Subgroups, ThresholdRule
 from ecgcls.jobs.cross_validate import add_corrected_intervals, cross_validate
 from ecgcls.jobs.rescore import rescore, write_rescored
 from ecgcls.jobs.results import read_intervals, tabulate
 from ecgcls.reporting.experiment import collect
-from ecgcls.reporting.facts import find_intervals, list_leaderboard
+from ecgcls.reporting.facts import find_intervals
 from ecgcls.runs.find import open_configuration
 from tests.in_process import fit
 
@@ -93,7 +94,7 @@ def test_the_leaderboard_of_the_report_has_the_intervals_of_the_cross_validation
     for metric, (low, high) in find_intervals(one).items():
         row = written.loc[("overall", metric)]
         assert (low, high) == pytest.approx((row["low"], row["high"]), rel=1e-12)
-    assert list(find_intervals(one)) == list(list_leaderboard())
+    assert list(find_intervals(one)) == [metric.key for metric in overall_metrics(headline=True)]
     assert experiment.level == "80 %"
     assert one.evaluation == SETTINGS
 

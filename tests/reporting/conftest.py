@@ -68,7 +68,7 @@ def write_configuration(synthetic_root, database) -> Callable[..., Path]:
                 "fold": fold,
                 "seed": 0,
                 "model": {"_target_": f"nets.{model}"},
-                "data": {"root": str(root), "sampling_rate_hz": 100},
+                "data": {"_target_": "ecgcls.data.ptbxl.PTBXL", "root": str(root), "sampling_rate_hz": 100},
                 "folds": {"test": [[n] for n in range(N_FOLDS)]},
             }
             (run.path / ".hydra").mkdir(exist_ok=True)

@@ -102,7 +102,7 @@ def test_the_page_never_scrolls_sideways(page, width):
             if (fit || performance.now() > end) resolve(fit); else requestAnimationFrame(look);
         }};
         look();
-    }})"""  # they are drawn anew a moment after the window's size has changed
+    }})"""  # they are drawn again a moment after the window's size has changed
     assert page.evaluate(charts_fit)
     assert page.evaluate("document.documentElement.scrollWidth") == width
     page.set_viewport_size({"width": 1280, "height": 900})
@@ -124,7 +124,7 @@ def test_a_long_name_leaves_room_for_the_numbers_on_a_phone(browser, tmp_path, w
 
 
 def test_a_table_sorts_by_click_and_by_key(page):
-    """cnn1d has 1234 parameters, cnn2d 99, and the run that has only begun has none to tell."""
+    """cnn1d has 1234 parameters, cnn2d 99, and the run that has only begun has none."""
 
     def order():
         return [name.strip() for name in page.locator("#leaderboard tbody th").all_text_contents()]
@@ -177,21 +177,21 @@ def test_the_class_selector_changes_the_curves_and_their_numbers(page):
 
 
 def test_dark_and_light_follow_the_system_and_the_button(page, dark):
-    def colours(page):
+    def colors(page):
         """Return those of the ground and of the charts' text."""
         return page.evaluate(
             "[getComputedStyle(document.body).backgroundColor, document.getElementById('chart-pr').layout.font.color]"
         )
 
-    light_ground, light_ink = colours(page)
+    light_ground, light_ink = colors(page)
     assert light_ground == "rgb(255, 255, 255)"
-    dark_ground, dark_ink = colours(dark)
+    dark_ground, dark_ink = colors(dark)
     assert dark_ground != light_ground
     assert dark_ink != light_ink
     dark.locator("#theme").click()
-    assert colours(dark) == [light_ground, light_ink]
+    assert colors(dark) == [light_ground, light_ink]
     dark.locator("#theme").click()
-    assert colours(dark) == [dark_ground, dark_ink]
+    assert colors(dark) == [dark_ground, dark_ink]
 
 
 def test_it_prints_open_and_light(dark, tmp_path):

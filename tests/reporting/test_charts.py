@@ -8,20 +8,20 @@ from ecgcls.reporting.curves import trace_all
 from ecgcls.reporting.experiment import collect
 
 
-def luminance(colour):
+def luminance(color):
     """As WCAG 2.2 defines it."""
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in bytes_of(colour)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in bytes_of(color)]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-def bytes_of(colour):
-    return [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+def bytes_of(color):
+    return [int(color[start : start + 2], 16) / 255 for start in (1, 3, 5)]
 
 
 @pytest.mark.parametrize("ground", ["#ffffff", "#14171a"])
-@pytest.mark.parametrize("colour", charts.COLORS)
-def test_lines_stand_out_from_light_and_dark_ground(colour, ground):
-    darker, lighter = sorted((luminance(colour), luminance(ground)))
+@pytest.mark.parametrize("color", charts.COLORS)
+def test_lines_stand_out_from_light_and_dark_ground(color, ground):
+    darker, lighter = sorted((luminance(color), luminance(ground)))
     assert (lighter + 0.05) / (darker + 0.05) >= 3
 
 

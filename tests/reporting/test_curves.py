@@ -25,11 +25,11 @@ def test_operating_points_are_the_best_of_all_thresholds(records):
     y_true, y_prob = records
     precisions, sensitivities = [], []
     for threshold in np.unique(y_prob):
-        said = y_prob >= threshold
-        if y_true[said].sum() >= 0.8 * y_true.sum():
-            precisions.append(y_true[said].mean())
-        if (~said & (y_true == 0)).sum() >= 0.9 * (y_true == 0).sum():
-            sensitivities.append(y_true[said].sum() / y_true.sum())
+        predicted = y_prob >= threshold
+        if y_true[predicted].sum() >= 0.8 * y_true.sum():
+            precisions.append(y_true[predicted].mean())
+        if (~predicted & (y_true == 0)).sum() >= 0.9 * (y_true == 0).sum():
+            sensitivities.append(y_true[predicted].sum() / y_true.sum())
     found = trace_curves(y_true, y_prob, n_points=20)
     assert found.precision_at_sensitivity == pytest.approx(max(precisions))
     assert found.sensitivity_at_specificity == pytest.approx(max(sensitivities))
@@ -38,7 +38,7 @@ def test_operating_points_are_the_best_of_all_thresholds(records):
 
 @pytest.mark.parametrize(("n_positive", "n_off"), [(3, 0), (18, 1)])
 def test_bins_off_the_diagonal_are_counted(n_positive, n_off):
-    """Of 30 records with probability 0.1, 3 positive ones are as said; 18 are not."""
+    """Of 30 records with probability 0.1, 3 positive ones are as predicted; 18 are not."""
     y_true = np.array([1] * n_positive + [0] * (30 - n_positive) + [1] * 18 + [0] * 12, dtype=np.int8)
     found = trace_curves(y_true, np.repeat([0.1, 0.6], 30), n_points=20)
     assert (found.n_bins_off, len(found.bins)) == (n_off, 2)

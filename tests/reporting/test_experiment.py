@@ -26,7 +26,7 @@ def test_the_best_comes_first_and_names_tell_apart(found):
     assert found.is_synthetic
 
 
-def test_no_run_is_dropped_in_silence(found):
+def test_no_run_is_dropped_silently(found):
     assert found.unfinished == {
         "cnn1d/seed=2,trainer.max_epochs=3/fold_0": "running",
         "cnn2d/trainer.max_epochs=3/fold_1": "failed (out of <memory>)",
@@ -45,7 +45,7 @@ def test_a_fold_that_never_began_is_missing(tmp_path, write_configuration):
     assert (len(one.runs), one.n_folds, one.state) == (1, 3, "2 missing")
 
 
-def test_what_cannot_be_compared_is_said(found, tmp_path, write_configuration):
+def test_what_cannot_be_compared_is_reported(found, tmp_path, write_configuration):
     assert found.differences == [
         f"cnn2d was tested on other records ({len(found.configurations[0].tested)} of them).",
         "All others were tested on the 60 records of cnn1d seed=1.",
@@ -59,7 +59,7 @@ def test_what_cannot_be_compared_is_said(found, tmp_path, write_configuration):
     assert collect(folder).differences[0] == "cnn2d has other classes: AFIB, LAFB/LPFB, <b>&\"HYP'."
 
 
-def test_other_labels_of_the_same_records_are_said(tmp_path, write_configuration):
+def test_other_labels_of_the_same_records_are_reported(tmp_path, write_configuration):
     """Classes in another order are no difference, a record that lost a label is one."""
     folder = tmp_path / "demo"
     write_configuration(folder, "cnn1d")
@@ -93,7 +93,7 @@ def test_a_finished_run_without_its_configuration_is_an_error(tmp_path, write_co
         collect(tmp_path / "demo")
 
 
-def test_configurations_that_say_the_same_of_themselves_have_two_names(tmp_path, write_configuration):
+def test_configurations_that_describe_themselves_alike_have_two_names(tmp_path, write_configuration):
     write_configuration(tmp_path / "demo", "cnn1d", "first", info={"variant": "lr=1"})
     write_configuration(tmp_path / "demo", "cnn1d", "second", info={"variant": "lr=1"})
     assert len({one.name for one in collect(tmp_path / "demo").configurations}) == 2
@@ -127,10 +127,10 @@ def test_subgroups_are_those_of_the_table(found, database):
     coded = database["sex"].reindex(one.tested.ecg_id).to_numpy()
     code, name = max((0, "male"), (1, "female"), key=lambda sex: (coded == sex[0]).sum())
     members = coded == code  # at least 30
-    told = sexes[name]["scores"]["cnn1d seed=1"]
+    scored = sexes[name]["scores"]["cnn1d seed=1"]
     expected = score(one.tested.y_true[members], one.tested.y_prob[members], one.tested.class_names)
-    assert told["pr_auc"]["value"] == pytest.approx(expected.overall["pr_auc"], abs=1e-12)
-    assert told["roc_auc"]["value"] == pytest.approx(expected.overall["roc_auc"], abs=1e-12)
+    assert scored["pr_auc"]["value"] == pytest.approx(expected.overall["pr_auc"], abs=1e-12)
+    assert scored["roc_auc"]["value"] == pytest.approx(expected.overall["roc_auc"], abs=1e-12)
     # the counts are those of the configuration with the most records
     assert sexes[name]["n_records"] == members.sum()
     assert sexes[name]["n_patients"] == len(np.unique(one.tested.patient_id[members]))
@@ -138,7 +138,7 @@ def test_subgroups_are_those_of_the_table(found, database):
     assert sum(line["n_records"] for line in sexes.values()) == 60
 
 
-def test_ages_and_sexes_are_told_as_ptbxl_codes_them(tmp_path, synthetic_root, write_configuration):
+def test_ages_and_sexes_are_named_as_ptbxl_codes_them(tmp_path, synthetic_root, write_configuration):
     """300 is an age above 89, 0 is a man; what is missing is unknown."""
     table = pd.read_csv(synthetic_root / "ptbxl_database.csv").astype({"age": float, "sex": float})
     table["age"] = [300.0] * 3 + [89.0, 80.0, np.nan, 9.0, 10.0] + [50.0] * (len(table) - 8)
@@ -167,16 +167,16 @@ def test_ages_and_sexes_are_told_as_ptbxl_codes_them(tmp_path, synthetic_root, w
     }
 
 
-def test_a_small_subgroup_is_said_to_be_and_the_worst_of_the_others_is_named(found):
+def test_a_small_subgroup_is_marked_and_the_worst_of_the_others_is_named(found):
     one = found.configurations[1]
     groupings, worst, _ = score_cells([one], data_root=None)
     for _, lines in groupings:
         for line in lines:
-            told = line["scores"][one.name]["roc_auc"]
-            assert told["is_too_small"] == (line["n_records"] < 30)
-            assert np.isnan(told["value"]) == told["is_too_small"]
-            if not told["is_too_small"]:
-                assert told["low"] <= told["value"] <= told["high"]
+            scored = line["scores"][one.name]["roc_auc"]
+            assert scored["is_too_small"] == (line["n_records"] < 30)
+            assert np.isnan(scored["value"]) == scored["is_too_small"]
+            if not scored["is_too_small"]:
+                assert scored["low"] <= scored["value"] <= scored["high"]
     two_sided = [
         (line["scores"][one.name]["roc_auc"]["value"], line["group"])
         for _, lines in groupings
@@ -194,10 +194,10 @@ def test_another_table_gives_no_subgroups_but_a_reason(found, tmp_path):
     for name in ("ptbxl_database.csv", "scp_statements.csv"):
         (tmp_path / name).write_text("ecg_id\n1\n")
     _, _, reason = score_cells(found.configurations, data_root=tmp_path)
-    assert "is not the table that the runs were trained on" in reason
+    assert "are not those that the runs were trained on" in reason
 
 
-def test_data_and_versions_are_told_once_and_differences_marked(found):
+def test_data_and_versions_are_listed_once_and_differences_marked(found):
     (first, second) = describe_data(found.configurations)
     assert (first["names"], second["names"]) == (["cnn2d"], ["cnn1d seed=1"])
     assert [line["n_records"] for line in second["folds"] if line["part"] == "test"] == [10, 11, 12]
@@ -225,7 +225,7 @@ def test_limits_come_from_the_facts(found):
         assert limits.count(f"{name} (") <= 1
 
 
-def test_an_experiment_without_a_finished_run_is_told(tmp_path):
+def test_an_experiment_without_a_finished_run_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"no finished run to report \(there is none\)"):
         collect(tmp_path)
     (tmp_path / "cnn1d" / "fold_0").mkdir(parents=True)

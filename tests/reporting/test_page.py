@@ -56,7 +56,7 @@ def test_every_table_has_a_caption_and_every_run_is_named(page):
     assert "cnn1d/seed=2,trainer.max_epochs=3/fold_0" in page
 
 
-def test_the_leaderboard_says_what_the_predictions_say(page, experiment):
+def test_the_leaderboard_agrees_with_the_predictions(page, experiment):
     found = collect(experiment)
     rows = {row[0].strip(): [cell.partition(" [")[0].strip() for cell in row[1:]] for row in Outline(page).rows[2:5]}
     assert list(rows) == ["cnn2d", "cnn1d seed=1", "cnn1d seed=2"]
@@ -78,7 +78,21 @@ def test_the_leaderboard_says_what_the_predictions_say(page, experiment):
     assert rows["cnn1d seed=1"][7:] == ["1,234", "4.5"]
 
 
-def test_a_missing_data_set_is_said_where_the_subgroups_would_stand(experiment, tmp_path):
+def test_a_confusion_matrix_names_its_sides(page, experiment):
+    outline = Outline(page)
+    matrices = [n for n, row in enumerate(outline.rows) if row == ["", "predicted negative", "predicted positive"]]
+    assert len(matrices) == 6
+    row = collect(experiment).configurations[0].scores.by_class.iloc[0]
+    for line, (name, *counts) in zip(
+        outline.rows[matrices[0] + 1 :],
+        (("actual negative", row["tn"], row["fp"]), ("actual positive", row["fn"], row["tp"])),
+        strict=False,
+    ):
+        shares = [round(100 * count / sum(counts), 1) for count in counts]
+        assert line == [name, *(f"{count:.0f}{share} %" for count, share in zip(counts, shares, strict=True))]
+
+
+def test_a_missing_data_set_is_reported_where_the_subgroups_would_be(experiment, tmp_path):
     page = write_report(experiment, output=tmp_path / "page.html", data_root=tmp_path / "gone").read_text()
     assert f"There is no readable data set at {tmp_path / 'gone'}." in Outline(page).text
 
@@ -133,7 +147,7 @@ def explained(tmp_path, write_configuration, synthetic_root, database):
     return folder
 
 
-def test_explained_ecgs_stand_with_what_speaks_against_them(explained, tmp_path):
+def test_explained_ecgs_are_shown_with_the_evidence_against_them(explained, tmp_path):
     (gallery,) = collect_galleries(collect(explained).configurations, max_bytes=10**7)
     assert [passes for _, passes in gallery.verdicts] == [False, True, True]
     assert gallery.warnings == ["saliency: do not believe it"]
@@ -161,14 +175,14 @@ def test_explained_ecgs_stand_with_what_speaks_against_them(explained, tmp_path)
         ("*.npz", b"", "No data left"),
     ],
 )
-def test_damaged_explanations_are_said_in_a_line(explained, name, content, reason):
+def test_damaged_explanations_are_reported_in_a_line(explained, name, content, reason):
     for path in explained.rglob(f"interpret/{name}"):
         path.write_bytes(content)
     with pytest.raises(DataError, match=rf"interpret/.*this result of interpret is damaged \(.*{reason}"):
         collect_galleries(collect(explained).configurations, max_bytes=10**7)
 
 
-def test_a_page_that_would_grow_too_large_says_what_it_left_out(explained, tmp_path, monkeypatch):
+def test_a_page_that_would_grow_too_large_names_what_it_left_out(explained, tmp_path, monkeypatch):
     whole = len(write_report(explained, output=tmp_path / "page.html").read_bytes())
     monkeypatch.setattr("ecgcls.reporting.page.MAX_BYTES", whole - 10_000)
     page = write_report(explained, output=tmp_path / "page.html").read_text()

@@ -67,7 +67,7 @@ def test_a_second_process_is_kept_out(tmp_path):
 
 def test_a_file_in_the_way_of_the_output_folder_is_named(tmp_path):
     (tmp_path / "outputs").write_text("not a folder")
-    with pytest.raises(ConfigError, match=r"output_dir: .*outputs is a file, .*fold_0 cannot be made"):
+    with pytest.raises(ConfigError, match=r"output_dir: .*outputs cannot be written \(it is a file\)"):
         RunDirectory(tmp_path / "outputs" / "e" / "fold_0").check_writable()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["outputs"]
 

@@ -45,12 +45,12 @@ WHOLE = RunInfo(
 
 
 def test_run_json_is_read_as_it_was_written(tmp_path):
-    defaults = RunInfo(status="running")
+    run, defaults = RunDirectory(tmp_path), RunInfo(status="running")
     unchanged = [each.name for each in fields(RunInfo) if getattr(WHOLE, each.name) == getattr(defaults, each.name)]
     assert unchanged == []  # a field that is not written would be read as its default
     for info in (WHOLE, defaults):
-        info.write(tmp_path)
-        assert RunInfo.read(tmp_path) == info
+        run.write_info(info)
+        assert run.read_info() == info
         stored = json.loads((tmp_path / "run.json").read_text())
         assert stored == info.to_dict()
         assert list(stored) == [each.name for each in fields(RunInfo)]
@@ -80,7 +80,7 @@ def test_a_damaged_run_json_is_named(tmp_path, text, match):
 
 def test_run_json_is_strict_json(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
-        RunInfo(status="running", stages_s={"fit": float("nan")}).write(tmp_path)
+        RunDirectory(tmp_path).write_info(RunInfo(status="running", stages_s={"fit": float("nan")}))
     assert not (tmp_path / "run.json").exists()
 
 

@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -5,6 +6,7 @@ import pytest
 
 from ecgcls.errors import DataError
 from ecgcls.evaluation.predictions import Predictions
+from ecgcls.runs.directory import RunDirectory
 from ecgcls.runs.info import RunInfo
 from ecgcls.runs.leaks import check_standardizer, log_official_test, read_log
 
@@ -23,9 +25,10 @@ def predict(strat_folds):
 
 
 def log_it(folder, strat_folds, info=INFO, **identity):
-    return log_official_test(
-        predict(strat_folds), info, run=folder / "fold_4", output_dir=folder, identity=identity, command="run"
-    )
+    run = RunDirectory(folder / "fold_4")
+    run.write_config(json.dumps(identity))
+    run.write_predictions(predict(strat_folds))
+    return log_official_test(run, info, output_dir=folder, command="run")
 
 
 def test_every_look_at_the_official_test_fold_is_logged_and_counted(tmp_path):

@@ -56,7 +56,7 @@ def test_a_column_that_is_not_there_is_named():
     records, y_true = simulate()
     with pytest.raises(DataError, match=r"model\.columns: the data set's table has no column weight; it has age, sex"):
         MetadataBaseline(columns=["weight"]).fit(records, y_true)
-    with pytest.raises(DataError, match="age holds no number in the training part"):
+    with pytest.raises(DataError, match="age holds no number in the training set"):
         MetadataBaseline(columns=["age"]).fit(records.assign(age="unknown"), y_true)
 
 

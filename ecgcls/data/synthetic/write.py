@@ -59,10 +59,10 @@ class Synthetic(PTBXL):
 
     def prepare(self) -> None:
         """Write the data set, or what is missing of it, as `write_synthetic`."""
-        log.warning("data=synthetic: simulated ECGs, not patients'; no number from them says anything about patients")
         write_synthetic(
             self.root, n_records=self.n_records, seed=self.synthetic_seed, sampling_rate_hz=self.sampling_rate_hz
         )
+        log.warning("data=synthetic: simulated ECGs, not patients'; no number from them says anything about patients")
 
 
 def write_synthetic(
