@@ -44,7 +44,7 @@ def write_results(
     groups: pd.DataFrame | None = None,
     more: Mapping[str, Any] | None = None,
 ) -> Scores:
-    """Score predictions split by split and write the results.
+    """Score predictions split by split, write the results, and return the scores of the split that is drawn.
 
     Parameters
     ----------
@@ -63,8 +63,6 @@ def write_results(
         By ecg_id, a column of text per grouping; None, or no column: no ``subgroups.csv``.
     more
         Further content of ``metrics.json``.
-
-    Returns the scores of the split that is drawn.
     """
     if threshold is not None:
         predictions = predictions.decide(check_threshold(threshold, predictions.class_names))

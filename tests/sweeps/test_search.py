@@ -1,14 +1,10 @@
 import json
-from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 from omegaconf import OmegaConf
 
 from ecgcls.errors import DataError
-from ecgcls.jobs.track import open_trackers
-from ecgcls.runs.directory import RunDirectory
-from ecgcls.runs.info import RunInfo
 from ecgcls.sweeps.reports import Report
 from ecgcls.sweeps.search import write_search
 from tests.commands import QUICK, ecgcls, succeed
@@ -54,39 +50,6 @@ def test_a_search_does_not_look_for_the_luckiest_fold(work):
     assert done.returncode == 1
     assert done.stderr.startswith("error: fold: a search is over settings and would pick the luckiest fold")
     assert not (work / "outputs" / "lucky").exists()
-
-
-class Tracker:
-    """A logger that keeps what it is given."""
-
-    def __init__(self, save_dir):
-        self.metrics, self.settings = {}, {}
-
-    def log_hyperparams(self, settings):
-        self.settings |= settings
-
-    def log_metrics(self, metrics, step):
-        self.metrics |= metrics
-
-    def finalize(self, status):
-        self.status = status
-
-
-@pytest.mark.parametrize("is_trial", [True, False])
-def test_a_trial_shows_no_test_score_to_a_tracker(tmp_path, monkeypatch, is_trial):
-    figures = []
-    monkeypatch.setattr("ecgcls.jobs.track._log_figure", lambda logger, path, step: figures.append(path))
-    job = SimpleNamespace(
-        trackers={"csv": Tracker}, run=RunDirectory(tmp_path), fitter=None, identity={"seed": 0}, is_trial=is_trial
-    )
-    tracking = open_trackers(job, RunInfo(status="running", experiment="search"))
-    scores = {part: {"overall": {"pr_auc": 0.5, "roc_auc": None}} for part in ("val", "test")}
-    tracking.log_results(scores, [tmp_path / "roc_curves.png"])
-    (tracker,) = tracking.loggers
-    assert tracker.settings == {"seed": 0, "experiment": "search", "run_dir": str(tmp_path)}
-    assert tracker.metrics == {f"scored/{part}/pr_auc": 0.5 for part in (["val"] if is_trial else ["val", "test"])}
-    assert figures == ([] if is_trial else [tmp_path / "roc_curves.png"])
-    assert tracker.status == "success"
 
 
 @pytest.mark.slow
