@@ -70,7 +70,7 @@ class RunDirectory:
         try:
             return RunInfo.from_dict(json.loads(path.read_text()))
         except (ValueError, TypeError, KeyError) as error:
-            raise DataError(f"{path}: damaged ({error}); retrain with overwrite=true") from error
+            raise _damaged(path, error) from error
 
     def write_info(self, info: RunInfo) -> None:
         """Replace ``run.json``."""
@@ -112,7 +112,7 @@ class RunDirectory:
             groups = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
             return groups.set_index(groups.pop("ecg_id").astype(int))
         except (OSError, ValueError, KeyError) as error:
-            raise DataError(f"{path}: the run's table of subgroups cannot be read ({error})") from error
+            raise _damaged(path, error) from error
 
     def write_groups(self, groups: pd.DataFrame) -> None:
         """Replace the subgroups of the predicted records."""
@@ -124,7 +124,7 @@ class RunDirectory:
         try:
             return pd.read_csv(path)
         except (OSError, ValueError) as error:
-            raise DataError(f"{path}: the run's table of epochs cannot be read ({error})") from error
+            raise _damaged(path, error) from error
 
     def write_history(self, history: pd.DataFrame) -> None:
         """Replace the table of epochs."""
@@ -132,7 +132,11 @@ class RunDirectory:
 
     def read_metrics(self) -> dict[str, Any]:
         """Return ``metrics.json``."""
-        metrics: dict[str, Any] = json.loads((self.path / "metrics.json").read_text())
+        path = self.path / "metrics.json"
+        try:
+            metrics: dict[str, Any] = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise _damaged(path, error) from error
         return metrics
 
     def check_same_config(self, identity: Mapping[str, Any]) -> None:
@@ -195,3 +199,8 @@ class RunDirectory:
                 shutil.rmtree(entry)
             else:
                 entry.unlink()
+
+
+def _damaged(path: Path, error: Exception) -> DataError:
+    what = "missing" if isinstance(error, FileNotFoundError) else f"damaged ({error})"
+    return DataError(f"{path}: {what}; retrain with overwrite=true")

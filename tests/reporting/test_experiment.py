@@ -102,7 +102,7 @@ def test_configurations_that_describe_themselves_alike_have_two_names(tmp_path, 
 def test_a_run_without_its_epochs_is_an_error(tmp_path, write_configuration):
     folder = write_configuration(tmp_path / "demo", "cnn1d")
     (folder / "fold_1" / "history.csv").unlink()
-    with pytest.raises(DataError, match=r"fold_1/history\.csv: the run's table of epochs cannot be read"):
+    with pytest.raises(DataError, match=r"fold_1/history\.csv: missing"):
         _ = collect(tmp_path / "demo").configurations[0].histories
 
 

@@ -100,6 +100,7 @@ def test_subgroups_are_read_as_they_were_written(run):
         (RunDirectory.read_predictions, r"predictions\.csv"),
         (RunDirectory.read_groups, r"groups\.csv"),
         (RunDirectory.read_history, r"history\.csv"),
+        (RunDirectory.read_metrics, r"metrics\.json"),
     ],
 )
 def test_a_file_that_is_missing_is_named(tmp_path, read, name):
