@@ -1,64 +1,17 @@
-import ast
-import csv
 import json
 import logging
-import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
-import wfdb
 
-from ecgcls.data.folds import FoldTable
 from ecgcls.data.module import ECGDataModule
 from ecgcls.data.ptbxl import PTBXL
 from ecgcls.data.signals import LEADS
-from ecgcls.data.source import Source
 from ecgcls.data.synthetic import Synthetic
-from ecgcls.data.tasks import Task
 from ecgcls.errors import ConfigError, DataError
-
-SUPERCLASSES = ("NORM", "MI", "STTC", "CD", "HYP")
-PART_OF_STRAT_FOLD = dict.fromkeys(range(1, 9), "train") | {9: "val", 10: "test"}
-
-
-def build(source: Source, store_dir: Path, **changed) -> ECGDataModule:
-    task = Task(statements="diagnostic", classes="diagnostic_class", class_order=SUPERCLASSES)
-    arguments = {"task": task, "folds": FoldTable(val=[[9]], test=[[10]]), "fold": 0, "store_dir": str(store_dir)}
-    return ECGDataModule(source, **(arguments | changed))
-
-
-def make(root: Path, store_dir: Path, *, missing_records="error", **changed) -> ECGDataModule:
-    """A data module that is ready to use."""
-    data = build(PTBXL(root=root, missing_records=missing_records), store_dir, **changed)
-    data.prepare_data()
-    data.setup()
-    return data
-
-
-def read_truth(root: Path) -> list[dict]:
-    """Path, part and classes of every record with a superclass, read without the code under test."""
-    with (root / "scp_statements.csv").open(newline="", encoding="utf-8") as file:
-        class_of = {row[""]: row["diagnostic_class"] for row in csv.DictReader(file) if row["diagnostic"]}
-    records = []
-    with (root / "ptbxl_database.csv").open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            classes = {class_of[code] for code in ast.literal_eval(row["scp_codes"]) if code in class_of}
-            part = PART_OF_STRAT_FOLD[int(row["strat_fold"])]
-            if classes:
-                target = [float(name in classes) for name in SUPERCLASSES]
-                records.append({"path": root / row["filename_lr"], "part": part, "target": target})
-    return records
-
-
-def read_mv(path: Path) -> np.ndarray:
-    """``(lead, sample)`` as wfdb gives it; the files have the leads in the order of `LEADS`."""
-    record = wfdb.rdrecord(str(path))
-    assert [name.upper() for name in record.sig_name] == [lead.upper() for lead in LEADS]
-    assert set(record.units) == {"mV"}
-    return record.p_signal.T
+from tests.data.modules import SUPERCLASSES, build, make, read_mv, read_truth
 
 
 def record_order(loader, epoch: int | None = None) -> list[int]:
@@ -70,11 +23,6 @@ def record_order(loader, epoch: int | None = None) -> list[int]:
 @pytest.fixture(scope="module")
 def data(synthetic_root, tmp_path_factory) -> ECGDataModule:
     return make(synthetic_root, tmp_path_factory.mktemp("stores"), batch_size=7)
-
-
-@pytest.fixture
-def copied_root(synthetic_root, tmp_path) -> Path:
-    return Path(shutil.copytree(synthetic_root, tmp_path / "ecgs"))
 
 
 # --- batches
@@ -322,48 +270,3 @@ def test_simulated_patients_are_announced_once(tmp_path, caplog):
         data.prepare_data()
     (warning,) = [record for record in caplog.records if "data=synthetic" in record.getMessage()]
     assert warning.levelno == logging.WARNING
-
-
-# --- the same waveform in two of train, val and test
-
-
-@pytest.mark.parametrize(
-    ("change", "how"),
-    [
-        (lambda signal: signal, "every sample equal"),
-        (lambda signal: signal + np.random.default_rng(0).normal(0, 8, signal.shape).round(), r"correlation 0\.\d+"),
-        (lambda signal: (0.8 * signal).round() + 40, r"correlation (0\.999|1\.000)"),
-        (lambda signal: np.roll(signal, 70, axis=0), r"correlation [01]\.\d+"),
-    ],
-    ids=["exact", "noise", "gain and offset", "shifted"],
-)
-def test_a_copy_in_another_set_is_an_error_or_left_out(copied_root, tmp_path, write_record, change, how):
-    members = read_truth(copied_root)
-    trained = next(member for member in members if member["part"] == "train")
-    tested = next(member for member in members if member["part"] == "test")
-    signal_uv = (1000 * read_mv(trained["path"])).round().T  # (sample, lead)
-    write_record(tested["path"], change(signal_uv).astype(int))
-    ids = [int(member["path"].name.partition("_")[0]) for member in (trained, tested)]
-    expected = (
-        rf"val and test: ecg_id {ids[0]} \(train\) and ecg_id {ids[1]} \(test\), {how}; 1 such pairs.*copies=drop"
-    )
-    with pytest.raises(DataError, match=expected):
-        make(copied_root, tmp_path)
-    data = make(copied_root, tmp_path, copies="drop")
-    assert ids[0] not in data.cohort.records.index
-    assert ids[1] in data.cohort.records.index
-    described = data.describe()
-    assert described["n_copies_left_out"] == 1
-    assert described["n_records"] == len(members) - 1
-
-
-def test_copies_within_a_set_are_not_a_leak(copied_root, tmp_path, write_record):
-    first, second = [member for member in read_truth(copied_root) if member["part"] == "train"][:2]
-    write_record(second["path"], (1000 * read_mv(first["path"])).round().T.astype(int))
-    assert make(copied_root, tmp_path).describe()["n_copies_left_out"] == 0
-
-
-def test_the_real_records_have_no_copy_in_two_sets(ptbxl_root, tmp_path):
-    folds = FoldTable(val=[[1], [3], [5], [7], [9]], test=[[2], [4], [6], [8], [10]])
-    for fold in range(5):
-        assert make(ptbxl_root, tmp_path, folds=folds, fold=fold).describe()["n_copies_left_out"] == 0
