@@ -152,7 +152,7 @@ def test_a_wrong_key_or_type_is_one_line_and_leaves_nothing(tmp_path, command):
         ("evaluate", ["intervals=5"], r"intervals must be a node of settings \(n_resamples, level, .*\), got 5"),
         ("evaluate", ["predictions=none.csv"], r"none\.csv: no such predictions file"),
         ("compare", ["a=here"], r"b=PATH is missing: a run's folder, .*"),
-        ("compare", ["a=here", "b=there"], r"here: no such folder or file, nor is there a outputs/here"),
+        ("compare", ["a=here", "b=there"], r"here: no such folder or file, and no outputs/here"),
         ("labels", ["task=rythm"], r"task=rythm: no such choice; did you mean rhythm\?.*"),
         ("labels", ["task.k=0"], r"task\.k must be at least 1, got 0"),
         ("labels", [], r"data\.root: there is no folder data/ptbxl;.*"),
@@ -175,6 +175,8 @@ def test_a_wrong_key_or_type_is_one_line_and_leaves_nothing(tmp_path, command):
         ("run", ["-m", "fold=0,1", "hydra.sweep.subdir=x"], r"hydra\.sweep\.subdir: each run of a sweep has .*"),
         ("run", ["-m", "fold=0,1", "hydra.run.dir=here"], r"hydra\.run\.dir: .* set output_dir=PATH or experiment=.*"),
         ("run", ["hydra.sweep.dir=here"], r"hydra\.sweep\.dir: each run of a sweep has a folder .*"),
+        ("run", ["hydra.run.dir="], r"hydra\.run\.dir=: expected the path of a folder for this run"),
+        ("run", ["fold=0,1"], r"fold=0,1: to sweep over several values, add -m; a list is written fold=\[a,b\]"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, command, arguments, line):

@@ -86,6 +86,9 @@ def _explain_hydra(error: BaseException, config_name: str) -> str:
         if inner := ", ".join(name for name in known if name.startswith(f"{key}.")):
             return f"{key} is set by its parts here: {inner} (all else comes from the run's own configuration)"
         return f"{key}: no such key{suggest_key(key, known)}"
+    if several := re.search(r"Ambiguous value for argument '([^']+)'", text):
+        key = several[1].partition("=")[0]
+        return f"{several[1]}: to sweep over several values, add -m; a list is written {key}=[a,b]"
     if extra := _find_missing_extra(text):
         return f"{extra} needs packages that are not installed: pip install 'ecgcls[{extra}]'"
     if choice := re.search(r"Could not find '([^']+)/([^/']+)'", text):

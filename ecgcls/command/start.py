@@ -103,7 +103,11 @@ def read_run_dir() -> Path | None:
     """Return the folder that ``hydra.run.dir=`` gives a single run; None where it was not typed."""
     hydra_config = HydraConfig.get()
     check_sweep_folder(hydra_config.overrides.hydra, is_sweep=is_sweep())
-    return Path(hydra_config.run.dir) if "hydra.run.dir" in map(_read_key, hydra_config.overrides.hydra) else None
+    if "hydra.run.dir" not in map(_read_key, hydra_config.overrides.hydra):
+        return None
+    if not Path(hydra_config.run.dir).name:
+        raise ConfigError(f"hydra.run.dir={hydra_config.run.dir}: expected the path of a folder for this run")
+    return Path(hydra_config.run.dir)
 
 
 def check_sweep_folder(overrides: Sequence[str], *, is_sweep: bool) -> None:

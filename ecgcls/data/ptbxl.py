@@ -58,7 +58,7 @@ class PTBXL:
         if not self.root.is_dir():
             raise DataError(
                 f"data.root: there is no folder {self.root}; get PTB-XL with python -m ecgcls.download, pass "
-                "data.root=PATH, or try the simulated data set with data=synthetic"
+                "data.root=PATH, or train on simulated ECGs with data=synthetic"
             )
         path = self.root / DATABASE_CSV
         filename_column = _FILENAME_COLUMN[self.sampling_rate_hz]

@@ -7,7 +7,7 @@ Conventions
     - A curve is the mean probability of a bin against its share of positives, as in a reliability diagram [1]_; a
       perfectly calibrated class lies on the diagonal. Below it the probabilities are too high, above it too low [2]_.
       Some papers draw the middle of a bin instead of its mean probability, which is wrong by up to half a bin.
-    - The share of a bin comes with Wilson's 95 % score interval [3]_, which stays in [0, 1] and keeps a width where no
+    - The share of a bin comes with Wilson's 95% score interval [3]_, which stays in [0, 1] and keeps a width where no
       record or every record is positive. It is of one bin at a time, and takes records as independent (two ECGs of a
       patient are not quite).
     - The expected calibration error (ECE) is the mean distance between a bin's mean probability and its share of
@@ -67,7 +67,7 @@ from ecgcls.evaluation.weighted import Array, cross_entropy
 MIN_RECORDS = 10
 """Fewer records than this make no bin of their own."""
 Strategy = Literal["equal_mass", "equal_width"]
-_Z = 1.959963984540054  # of a standard normal variable, 95 % lie within this
+_Z = 1.959963984540054  # of a standard normal variable, 95% lie within this
 _EPS = 1e-7  # of a probability before its logit; a float32 sigmoid rounds to 0 or 1 not far beyond
 _WIDEST = 40.0  # an offset of logits beyond this changes nothing more
 
@@ -92,7 +92,7 @@ def reliability_curve(
     pandas.DataFrame
         One row per class and bin that holds a record: `class`, `bin` (from 0), `prob_low` and `prob_high` (equal mass:
         the lowest and the highest probability in the bin; equal width: its borders), `mean_prob`, `share_positive`,
-        `share_low` and `share_high` (the 95 % Wilson interval of the share), `n_records`, `n_positive`.
+        `share_low` and `share_high` (the 95% Wilson interval of the share), `n_records`, `n_positive`.
 
     Examples
     --------

@@ -11,7 +11,7 @@ Conventions
     - *Holm* [5]_: the p-values of one test and metric over the classes are one family, and are adjusted so that the
       chance of a false claim in the family stays below 1 - level. The metrics over all classes are not adjusted:
       decide beforehand on which one you rely.
-    - *detectable*: the difference that would be found with a power of 80 % in a test of that level, from the standard
+    - *detectable*: the difference that would be found with a power of 80% in a test of that level, from the standard
       error of the resampled differences: :math:`(z_{1-\alpha/2} + z_{0.8})\,SE`.
     - *verdict*: `a better` or `b better` where the (adjusted) p-value is below 1 - level, else `cannot be told`; which
       does not mean that they are equal.
@@ -96,7 +96,7 @@ def check_same_records(a: Predictions, b: Predictions) -> None:
         one = (only_a if len(only_a) else only_b)[0]
         raise DataError(
             f"a and b must be of the same records: {len(only_a)} are in a only and {len(only_b)} in b only, such as "
-            f"ecg_id {one}; compare runs of the same task and fold"
+            f"ecg_id {one}; compare runs of the same task and folds, all of them finished"
         )
     if a.class_names != b.class_names:
         raise DataError(

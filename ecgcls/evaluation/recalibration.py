@@ -1,6 +1,6 @@
 r"""Recalibration: from a net's probabilities to ones that can be read as frequencies.
 
-A loss that weighs positive records more, or an overconfident net, gives probabilities that rank records well but are
+A loss that weights positive records more, or an overconfident net, gives probabilities that rank records well but are
 too high or too extreme. `fit_calibrator` learns a correction, class by class, on records that are not tested.
 
 Conventions
@@ -10,7 +10,7 @@ Conventions
       cross-validation of the records it is fitted on.
     - None of them reverses a class's order. Temperature and Platt keep it, and with it every ranking metric; isotonic
       makes ties. Where Platt's slope is not positive, and where a class has fewer than `min_positives` positive (or
-      negative) records, nothing is fitted: the class is only *unweighted*. A loss that weighs positives w times leads
+      negative) records, nothing is fitted: the class is only *unweighted*. A loss that weights positives w times leads
       to odds that are w times too high, so log w is subtracted from the logit [4]_. That needs no validation record,
       and moves all folds of a cross-validation nearly alike.
 

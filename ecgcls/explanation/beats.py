@@ -5,8 +5,8 @@ at P, QRS or ST-T.
 
 The beats come from WFDB's detector XQRS, run on the root mean square over the leads, so that no lead has to be a good
 one, and at 250 Hz: at 100 Hz, PTB-XL's lower rate, its matched filter has two humps and marks each beat 60 ms early.
-On 300 simulated ECGs, whose beats are known, it finds 99.6 % of the beats 0.3 s or more from the ends, and 0.1 % of its
-detections there are false (on lead II alone 98.2 % and 1.2 %; the detector GQRS finds less than 95 % on either, since
+On 300 simulated ECGs, whose beats are known, it finds 99.6% of the beats 0.3 s or more from the ends, and 0.1% of its
+detections there are false (on lead II alone 98.2% and 1.2%; the detector GQRS finds less than 95% on either, since
 it misses the first beats). On 356 real ECGs one RR interval in 260 is longer than 1.7 or shorter than 0.6 times the
 record's median (on lead II alone one in 150).
 

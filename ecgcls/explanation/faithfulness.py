@@ -55,7 +55,7 @@ class Curve:
     probability, random
         ``(record, step)``: in the map's order, and the mean over random orders.
     interval
-        Bootstrap 95 % interval of the mean `advantage` over the records.
+        Bootstrap 95% interval of the mean `advantage` over the records.
     """
 
     name: str
@@ -95,7 +95,7 @@ class Curve:
         act, change = {"deletion": ("deleting", "lower"), "insertion": ("inserting", "raise")}[self.name]
         return [
             f"{act} what it ranks first does not {change} the probability sooner than a random order (advantage "
-            f"{self.advantage.mean():.3f}, 95 % interval {self.interval[0]:.3f} to {self.interval[1]:.3f})"
+            f"{self.advantage.mean():.3f}, 95% interval {self.interval[0]:.3f} to {self.interval[1]:.3f})"
         ]
 
 

@@ -139,7 +139,7 @@ class MethodSettings:
         over the windows that cover it.
     noise_sd, n_noisy
         SmoothGrad: standard deviation of the noise, in units of each lead's own (of 1 where a lead is flat), and the
-        number of noisy copies. 0.2 is about 0.05 mV, 3 % of an ECG's range: the 10 to 20 % that suit photographs
+        number of noisy copies. 0.2 is about 0.05 mV, 3% of an ECG's range: the 10 to 20% that suit photographs
         would drown its P wave.
     tolerance, max_steps
         Integrated gradients: records whose relative error is larger are computed again with twice the steps, up to

@@ -141,6 +141,11 @@ def build_classifier(config: Mapping[str, Any], data: ECGDataModule) -> ECGClass
     """Build the untrained classifier of a configuration for data that are set up."""
     n_classes = len(data.class_names)
     net = build_net(config, n_leads=len(data.lead_names), n_samples=data.n_samples, n_classes=n_classes)
+    optimizer = build_part("optimizer", config["optimizer"])
+    try:
+        optimizer(net.parameters())
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"optimizer: {error}") from error
     standardization = data.standardization
     return ECGClassifier(
         net,
@@ -149,7 +154,7 @@ def build_classifier(config: Mapping[str, Any], data: ECGDataModule) -> ECGClass
         sd_mv=standardization.sd_mv,
         standardized_on=standardization.records_sha256,
         loss=build_part("loss", config["loss"])(data.pos_weight),
-        optimizer=build_part("optimizer", config["optimizer"]),
+        optimizer=optimizer,
         scheduler=build_part("scheduler", config["scheduler"]),
         metrics={
             name: build_part(f"metrics.{name}", node)(num_labels=n_classes) for name, node in config["metrics"].items()

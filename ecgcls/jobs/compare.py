@@ -86,7 +86,7 @@ def read_side(text: str, *, output_dir: Path) -> Side:
     """Read a run's folder, that of a configuration, or a predictions file; a folder may be given below `output_dir`."""
     path = next((one for one in (Path(text), output_dir / text) if one.exists()), None)
     if path is None:
-        raise ConfigError(f"{text}: no such folder or file, nor is there a {output_dir / text}")
+        raise ConfigError(f"{text}: no such folder or file, and no {output_dir / text}")
     if path.is_file():
         predictions, assumptions = read_predictions(path)
         for assumption in assumptions:
@@ -167,7 +167,7 @@ def format_comparison(comparison: Comparison) -> str:
                 "a": f"{row['a']:.3f}",
                 "b": f"{row['b']:.3f}",
                 "a - b": f"{row['difference']:+.3f}",
-                f"{100 * level:g} %": interval + mark,
+                f"{100 * level:g}%": interval + mark,
                 "p (Holm)": _format_p(row["p_holm"]),
                 "DeLong": _format_p(row["delong_p_holm"]),
                 "McNemar": _format_p(row["mcnemar_p_holm"]),
@@ -180,10 +180,11 @@ def format_comparison(comparison: Comparison) -> str:
         text += "\n! too few positive or negative records for a reliable interval"
     if len(over_runs):
         n_runs = int(over_runs["n_runs"].max())
-        text += f"\n\nOver {n_runs} folds and seeds (corrected resampled t-test); here each net\n"
-        text += "ranks its own test records, above the records of all nets are ranked together:\n"
+        text += f"\n\nOver {n_runs} folds and seeds (corrected resampled t-test). Here each net ranks\n"
+        text += "its own test records; in the table above, the records of all nets are ranked together:\n"
         table = over_runs.loc[[each.key for each in overall_metrics(headline=True)], ["mean", "sd", "low", "high", "p"]]
-        text += table.rename(index=labels).to_string(float_format="{:.3f}".format)
+        table = table.rename(index=labels).rename_axis(None)
+        text += table.to_string(float_format="{:.3f}".format, formatters={"p": _format_p})
     return text
 
 

@@ -122,7 +122,7 @@ def tabulate(folder: Path, split: str) -> pd.DataFrame:
         for metric in reversed(RANKING):
             of_metric = intervals.xs(metric, level="metric").rename(index={OVERALL: "macro"})
             texts = [_format_interval(of_metric.loc[name]) for name in table.index]
-            label = f"{100 * float(of_metric['level'].iloc[0]):g} %"
+            label = f"{100 * float(of_metric['level'].iloc[0]):g}%"
             table.insert(list(table.columns).index(columns[metric]) + 1, label, texts, allow_duplicates=True)
     return table
 

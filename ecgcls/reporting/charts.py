@@ -65,7 +65,7 @@ def draw_roc(curves: AllCurves, configurations: Sequence[Configuration], class_n
 def draw_reliability(
     curves: AllCurves, configurations: Sequence[Configuration], class_names: Sequence[str]
 ) -> go.Figure:
-    """Reliability curves of every class and model, with 95 % Wilson intervals; dotted, perfect calibration."""
+    """Reliability curves of every class and model, with 95% Wilson intervals; dotted, perfect calibration."""
     figure = _new_figure("Predicted probability", "Share of positive records")
     point = "predicted %{x:.2f}, observed %{y:.2f} (%{customdata} records)"
     for (name, number), found in curves.items():

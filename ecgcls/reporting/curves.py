@@ -39,7 +39,7 @@ class Curves:
     precision_at_sensitivity: float
     sensitivity_at_specificity: float
     mean_prob: float  # over all records; the prevalence, if the model is calibrated on the whole
-    n_bins_off: int  # whose 95 % interval does not hold their mean probability
+    n_bins_off: int  # whose 95% interval does not hold their mean probability
 
 
 def trace_curves(y_true: NDArray[np.int8], y_prob: NDArray[np.float64], *, n_points: int) -> Curves:

@@ -55,7 +55,7 @@ class Experiment:
     def level(self) -> str:
         """The confidence level of the intervals, in percent; several if the configurations differ."""
         levels = sorted({one.evaluation.intervals.level for one in self.configurations})
-        return " or ".join(f"{100 * level:g} %" for level in levels)
+        return " or ".join(f"{100 * level:g}%" for level in levels)
 
     @property
     def differences(self) -> list[str]:

@@ -46,15 +46,19 @@ def summarize_configuration(one: Configuration) -> dict[str, Any]:
     return line
 
 
-def find_intervals(one: Configuration) -> dict[str, tuple[float, float] | None]:
-    """Return the interval of each metric of the leaderboard, as the runs evaluate it; None with only one patient."""
+def find_intervals(one: Configuration) -> dict[str, tuple[float, float, bool] | None]:
+    """Return low, high and ``is_supported`` of each metric of the leaderboard, as the runs evaluate it.
+
+    None where there is only one patient.
+    """
     tested = one.tested
     if len(np.unique(tested.patient_id)) < 2:
         return dict.fromkeys(list_leaderboard())
     settings, records = one.evaluation.intervals, (tested.y_true, tested.y_prob, tested.patient_id)
     table = bootstrap(*records, tested.class_names, y_pred=tested.y_pred, settings=settings)
-    low, high = table["low"].to_dict(), table["high"].to_dict()
-    return {key: (low[OVERALL, key], high[OVERALL, key]) for key in list_leaderboard()}
+    low, high, is_supported = (table[name].to_dict() for name in ("low", "high", "is_supported"))
+    keys = {key: (OVERALL, key) for key in list_leaderboard()}
+    return {key: (low[row], high[row], is_supported[row]) for key, row in keys.items()}
 
 
 def compare_with_best(configurations: Sequence[Configuration]) -> list[dict[str, Any]]:
@@ -71,7 +75,7 @@ def compare_with_best(configurations: Sequence[Configuration]) -> list[dict[str,
         try:
             table = compare([best.tested], [other.tested], best.evaluation.intervals).to_dict(orient="index")
         except DataError as error:
-            line["reason"] = str(error)
+            line["reason"] = f"{best.name} (a) and {other.name} (b): {error}"
             continue
         verdicts = {"a better": f"{best.name} is better", "b better": f"{other.name} is better"}
         for metric in RANKING:

@@ -50,7 +50,7 @@ def write_report(experiment_dir: Path, *, output: Path, data_root: Path | None =
 
 
 def _write_cards(
-    one: Configuration, *, intervals: Mapping[str, tuple[float, float] | None], worst: str, limits: Sequence[str]
+    one: Configuration, *, intervals: Mapping[str, tuple[float, float, bool] | None], worst: str, limits: Sequence[str]
 ) -> list[Path]:
     """Write the model card and the checklist of a configuration into its folder; what its runs cannot answer is open.
 
@@ -64,7 +64,7 @@ def _write_cards(
         "config": defaultdict(lambda: "not recorded", flatten(one.runs[0].read_config())),
         "is_weighted": any(weight != 1 for weight in info.pos_weight or ()),
         "n_patients": len(np.unique(one.tested.patient_id)),
-        "level": f"{100 * info.evaluation.intervals.level:g} %",
+        "level": f"{100 * info.evaluation.intervals.level:g}%",
         "metric_labels": [metric.label for metric in METRICS.values()],
         "leaderboard": facts.list_leaderboard(),
         "by_class": facts.list_class_columns(),

@@ -59,7 +59,7 @@ def _find_configuration(folder: Path, *, model: str | None, variant: str | None,
     if not found:
         folds = sorted({each for folds in of_model.values() for each in folds})
         there = ", ".join(f"fold_{each}" for each in folds)
-        raise ConfigError(f"{folder / model}: no run of fold={fold}; there are {there}")
+        raise ConfigError(f"{folder / model}: no run of fold={fold}; the folds here: {there}")
     if variant is not None:
         if Path(variant) not in found:
             raise ConfigError(f"{folder / model}: no run of variant={variant!r}{suggest(variant, names)}")
@@ -75,7 +75,7 @@ def find_experiment(output_dir: Path, experiment: str) -> Path:
     """Find the folder of an experiment, or refuse its name with the near matches."""
     folder = output_dir / experiment
     if not folder.is_dir():
-        there = [path.name for path in output_dir.glob("[!.]*") if path.is_dir()] if output_dir.is_dir() else []
+        there = [path.name for path in output_dir.glob("[!.]*") if _list_folds(path)] if output_dir.is_dir() else []
         raise ConfigError(f"{folder}: no such experiment{suggest(experiment, sorted(there))}")
     return folder
 

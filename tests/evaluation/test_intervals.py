@@ -118,7 +118,7 @@ def test_few_patients_expand_the_limits_as_students_t_does():
     y_prob = generator.random((80, 1)) * 0.7 + 0.3 * y_true
     arrays = (y_true, y_prob, np.arange(80), ["MI"])
     expanded = bootstrap(*arrays, settings=Bootstrap(500)).loc["MI"]
-    # sqrt(10 / 9) t(0.975, 9) = 1.0541 * 2.2622 = 2.3845, where the normal distribution leaves 0.855 % on a side
+    # sqrt(10 / 9) t(0.975, 9) = 1.0541 * 2.2622 = 2.3845, where the normal distribution leaves 0.855% on a side
     plain = bootstrap(*arrays, settings=Bootstrap(500, method="percentile", level=1 - 2 * 0.008551)).loc["MI"]
     np.testing.assert_allclose(expanded[["low", "high"]], plain[["low", "high"]], atol=1e-4)
     narrow = bootstrap(*arrays, settings=Bootstrap(500, method="percentile")).loc["MI"]

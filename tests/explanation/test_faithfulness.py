@@ -71,7 +71,7 @@ def test_the_true_map_beats_chance_and_the_inverted_one_loses():
         assert curve.interval[1] < -0.05 and not curve.passes
         (warning,) = curve.list_warnings()
         verb = {"deletion": "deleting", "insertion": "inserting"}[curve.name]
-        assert re.match(rf"{verb} what it ranks first does not .* \(advantage -0\.\d+, 95 % interval -0\.", warning)
+        assert re.match(rf"{verb} what it ranks first does not .* \(advantage -0\.\d+, 95% interval -0\.", warning)
 
 
 def test_a_map_without_an_opinion_is_no_better_than_chance():

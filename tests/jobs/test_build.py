@@ -57,6 +57,12 @@ def test_a_prevalence_of_an_unknown_class_is_refused(synthetic_root, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_value_that_the_optimizer_refuses_leaves_nothing(synthetic_root, tmp_path):
+    with pytest.raises(ConfigError, match=r"optimizer: .*-1"):
+        fit(tmp_path / "fold_0", synthetic_root, "optimizer.lr=-1")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_net_that_cannot_be_built_leaves_nothing(synthetic_root, tmp_path):
     config = configure(synthetic_root, "model=cnn2d", "model.image=spectrogram")
     config["model"]["_target_"] = f"{__name__}.refuse"

@@ -65,7 +65,7 @@ def test_intervals_are_the_same_wherever_they_are_written(places, which):
     assert of_classes["is_supported"].any()  # with the default, at least 20 positive records, none would be
     assert (of_classes["n_positive"][of_classes["is_supported"]] >= 3).all()
     for place in places[which]:
-        assert "80 %" in tabulate(place, "test").columns
+        assert "80%" in tabulate(place, "test").columns
 
 
 def test_intervals_are_those_of_the_settings(folder):
@@ -91,11 +91,12 @@ def test_the_leaderboard_of_the_report_has_the_intervals_of_the_cross_validation
     experiment = collect(folder.parents[1])
     (one,) = experiment.configurations
     written = read_intervals(folder / "cv")
-    for metric, (low, high) in find_intervals(one).items():
+    for metric, (low, high, is_supported) in find_intervals(one).items():
         row = written.loc[("overall", metric)]
         assert (low, high) == pytest.approx((row["low"], row["high"]), rel=1e-12)
+        assert is_supported == row["is_supported"]
     assert list(find_intervals(one)) == [metric.key for metric in overall_metrics(headline=True)]
-    assert experiment.level == "80 %"
+    assert experiment.level == "80%"
     assert one.evaluation == SETTINGS
 
 

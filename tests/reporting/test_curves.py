@@ -8,7 +8,7 @@ from ecgcls.reporting.experiment import collect
 
 @pytest.fixture
 def records():
-    """Labels and probabilities of 2000 records, 3 % of them positive, with ties."""
+    """Labels and probabilities of 2000 records, 3% of them positive, with ties."""
     rng = np.random.default_rng(0)
     y_true = (rng.random(2000) < 0.03).astype(np.int8)
     return y_true, np.round(np.clip(0.3 * y_true + rng.normal(0.3, 0.15, 2000), 0, 1), 2)

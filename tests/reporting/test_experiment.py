@@ -216,9 +216,9 @@ def test_limits_come_from_the_facts(found):
     assert "There is only one seed (0)" in limits
     assert "use 0.5, untuned" in limits
     assert [one.info.pos_weight for one in found.configurations] == [None, [2.0, 2.0, 2.0]]
-    assert "The loss weighs positive records more" in limits
+    assert "The loss weights positive records more" in limits
     unweighted = replace(found, configurations=found.configurations[:1])
-    assert "The loss weighs positive records more" not in " ".join(list_limits(unweighted))
+    assert "The loss weights positive records more" not in " ".join(list_limits(unweighted))
     for name in found.class_names:
         fewest = min(one.scores.by_class.loc[name, "n_positive"] for one in found.configurations)
         assert (f"{name} ({fewest:.0f})" in limits) == (fewest < 30)

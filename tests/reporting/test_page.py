@@ -89,7 +89,7 @@ def test_a_confusion_matrix_names_its_sides(page, experiment):
         strict=False,
     ):
         shares = [round(100 * count / sum(counts), 1) for count in counts]
-        assert line == [name, *(f"{count:.0f}{share} %" for count, share in zip(counts, shares, strict=True))]
+        assert line == [name, *(f"{count:.0f}{share}%" for count, share in zip(counts, shares, strict=True))]
 
 
 def test_a_missing_data_set_is_reported_where_the_subgroups_would_be(experiment, tmp_path):

@@ -70,7 +70,7 @@ def test_all_folds_are_found_together(outputs):
         ({"experiment": "othr"}, "othr: no such experiment; did you mean other"),
         ({"model": None}, "has runs of cnn1d, cnn2d: choose one with model=NAME"),
         ({"model": "cnn3d"}, "no run of model=cnn3d; did you mean"),
-        ({"fold": 4}, "no run of fold=4; there are fold_0, fold_3"),
+        ({"fold": 4}, "no run of fold=4; the folds here: fold_0, fold_3"),
         ({"variant": "seed=2"}, "no run of variant='seed=2'; did you mean seed=1"),
         ({"model": "cnn2d"}, "this run is running, not finished"),
         ({"model": "cnn2d", "fold": "all"}, "no finished fold here"),

@@ -9,7 +9,7 @@ A record passes `plan`, which says who has which statements, `pathology`, which 
 `leads` (and their noise) and `signal`, and is written by `write`, with the `tables`. Nothing here is from a patient.
 
 Conventions: a patient's records share diagnosis, heart and strat_fold, and differ in rate, rhythm and noise. The mix of
-superclasses follows PTB-XL (NORM 44 %, MI 25, STTC 24, CD 22, HYP 12, none 2), and so do the likelihoods: 0 for form
+superclasses follows PTB-XL (NORM 44%, MI 25, STTC 24, CD 22, HYP 12, none 2), and so do the likelihoods: 0 for form
 and rhythm, 15 to 100 for diagnoses, lower if the change is subtle.
 
 References
