@@ -20,8 +20,8 @@ _COLUMNS = ("ecg_id", "class", "outcome", "method", "y_true", "y_prob", "attribu
 _OUTCOMES = {"TP": "true positive", "FP": "false positive", "FN": "false negative", "TN": "true negative", "": ""}
 _CHECKS = {
     "randomization": "changes when the weights are shuffled",
-    "deletion": "deleting what it names lowers the probability more than chance",
-    "insertion": "inserting what it names raises the probability more than chance",
+    "deletion": "deleting the highest-ranked samples lowers the probability more than deleting random ones",
+    "insertion": "inserting the highest-ranked samples raises the probability more than inserting random ones",
     "completeness": "adds up to the difference it explains",
 }
 
