@@ -15,7 +15,7 @@ from ecgcls import load_run
 from ecgcls.data.record_files import find_recordings
 from ecgcls.data.recordings import read_recording
 from ecgcls.jobs.apply import predict_files
-from ecgcls.jobs.load import LoadedRun
+from ecgcls.jobs.loaded import LoadedRun
 from ecgcls.training.memory import keep_freed_memory
 
 _N_RECORDS, _BATCH_SIZE, _N_CALLS = 2000, 256, 100

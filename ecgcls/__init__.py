@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ecgcls.jobs.load import LoadedRun
+    from ecgcls.jobs.loaded import LoadedRun
 
 __version__ = "0.1.0"
 

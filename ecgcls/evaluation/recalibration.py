@@ -27,7 +27,7 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, get_args, get_type_hints
 
@@ -66,11 +66,19 @@ class Calibrator:
 
     def apply(self, y_prob: ArrayLike, class_names: Sequence[str]) -> Array:
         """Recalibrate probabilities, ``(record, class)``; refuse a class that was not fitted."""
-        y_prob = np.asarray(y_prob, dtype=float)
+        return self._apply(np.asarray(y_prob, dtype=float), class_names, _recalibrate)
+
+    def apply_logits(self, logits: ArrayLike, class_names: Sequence[str]) -> Array:
+        """Recalibrate logits, ``(record, class)``, to logits: as `apply`, but for logits of any size."""
+        return self._apply(np.asarray(logits, dtype=float), class_names, _recalibrate_logits)
+
+    def _apply(
+        self, values: Array, class_names: Sequence[str], recalibrate: Callable[[Mapping[str, Any], Array], Array]
+    ) -> Array:
         unknown = [name for name in class_names if name not in self.by_class]
         if unknown:
             raise DataError(f"the calibrator does not know the class {unknown[0]}, it has {', '.join(self.by_class)}")
-        columns = [_recalibrate(self.by_class[name], y_prob[:, column]) for column, name in enumerate(class_names)]
+        columns = [recalibrate(self.by_class[name], values[:, column]) for column, name in enumerate(class_names)]
         return np.column_stack(columns)
 
     def to_dict(self) -> dict[str, Any]:
@@ -160,6 +168,13 @@ def _recalibrate(fitted: Mapping[str, Any], prob: Array) -> Array:
     if fitted["method"] == "isotonic":
         return np.interp(prob, fitted["prob"], fitted["calibrated"])
     recalibrated: Array = expit(fitted["slope"] * to_logits(prob) + fitted["intercept"])
+    return recalibrated
+
+
+def _recalibrate_logits(fitted: Mapping[str, Any], logits: Array) -> Array:
+    if fitted["method"] == "isotonic":
+        return to_logits(_recalibrate(fitted, expit(logits)))
+    recalibrated: Array = fitted["slope"] * logits + fitted["intercept"]
     return recalibrated
 
 

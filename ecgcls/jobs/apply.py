@@ -12,7 +12,7 @@ import pandas as pd
 from ecgcls.data.recordings import Prepared, read_recording
 from ecgcls.errors import DataError
 from ecgcls.files import write_atomically, write_json
-from ecgcls.jobs.load import BATCH_SIZE, LoadedRun, Prediction
+from ecgcls.jobs.loaded import BATCH_SIZE, LoadedRun, Prediction
 
 MAX_SHOWN = 40
 """Rows of a table on the screen."""

@@ -39,7 +39,8 @@ from ecgcls.figures.ecg_paper import draw_ecg
 from ecgcls.figures.explanation import draw_beat, draw_lead_shares, draw_scorecard
 from ecgcls.figures.style import save_figure
 from ecgcls.files import name_files, write_atomically, write_json
-from ecgcls.jobs.load import LoadedRun, load_configuration
+from ecgcls.jobs.load import load_configuration
+from ecgcls.jobs.loaded import LoadedRun
 from ecgcls.jobs.parts import build_part
 from ecgcls.jobs.rescore import parse_records
 from ecgcls.runs.configuration import Configuration
