@@ -2,17 +2,15 @@
 
 import glob
 import os
-import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 
-from ecgcls.data.signals import read_file, strip_extension
-from ecgcls.errors import ConfigError
-
-_MULTI_SEGMENT = re.compile(rb"(?:(?:#[^\n]*|[^\S\n]*)\n)*\S+/\d+\s")  # record/segments, after comments
+from ecgcls.data.signals import strip_extension
+from ecgcls.data.wfdb_record import get_folder, list_named_files, load_header
+from ecgcls.errors import ConfigError, DataError
 
 
 def find_missing(root: Path, filenames: pd.Series) -> pd.Series:
@@ -25,10 +23,10 @@ def find_missing(root: Path, filenames: pd.Series) -> pd.Series:
 
 
 def _has_named_files(path: Path) -> bool:
-    """Whether a header exists, and every signal file that it names."""
+    """Whether a record's header can be read, and every file that it names is there."""
     try:
-        names = _list_named(path.with_name(f"{path.name}.hea").read_bytes())
-    except OSError:
+        names = list_named_files(path)
+    except DataError:
         return False
     return bool(names) and all((path.parent / name).is_file() for name in names)
 
@@ -99,18 +97,12 @@ def _list_headers(folder: Path) -> list[Path]:
 
 def _list_segments(header: str) -> list[str]:
     """List the segments that a header names; none if it is not a multi-segment header."""
+    path = Path(header.removesuffix(".hea"))
     try:
-        text = read_file(header)
-    except OSError:
+        segments = load_header(str(path)).segments
+    except DataError:
         return []  # reading the record reports what is wrong
-    names = _list_named(text) if _MULTI_SEGMENT.match(text) else []
-    return [os.path.join(os.path.dirname(header), name) for name in names]  # noqa: PTH118, PTH120
-
-
-def _list_named(header: bytes) -> list[str]:
-    """List the signal files or segments that the lines of a header name, comments and its first line left out."""
-    lines = [line for line in header.decode(errors="replace").splitlines() if line.strip() and line[0] != "#"]
-    return [line.split()[0] for line in lines[1:]]
+    return [f"{get_folder(path)}{segment.name}" for segment in segments]
 
 
 def _read_list(path: Path, sampling_rate_hz: float) -> list[Path]:

@@ -217,7 +217,7 @@ def _write_chunk(
 ) -> _Content:
     """Read some records and write their signals into a file, starting at an offset in bytes."""
     records = [read_record(path) for path in paths]
-    for path, (signal_uv, rate_hz, _) in zip(paths, records, strict=True):
+    for path, (signal_uv, rate_hz, *_) in zip(paths, records, strict=True):
         if rate_hz != sampling_rate_hz:
             raise DataError(f"{path}: sampled at {rate_hz:g} Hz, data.sampling_rate_hz asks for {sampling_rate_hz}")
         if signal_uv.shape[1] != n_samples:
