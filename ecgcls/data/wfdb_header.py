@@ -218,9 +218,11 @@ def _parse_alike_lines(lines: list[str]) -> tuple[tuple, ...] | None:
     if not fields or len(fields) != 9 * len(lines):
         return None
     file_names, formats, gains, resolutions, zeros, initial, checksums, blocks, names = [fields[n::9] for n in range(9)]
-    if not all(map(str.startswith, lines, file_names)) or any("/" in name or "\\" in name for name in {*file_names}):
+    if not all(map(str.startswith, lines, file_names)):
         return None
     try:
+        for name in {*file_names}:
+            _check_file_name(name)
         alike = map(_parse_alike, formats, gains, resolutions, zeros, blocks)
         codings, scales, block_sizes = zip(*alike, strict=True)
         if max(map(len, [*initial, *checksums])) > _MAX_DIGITS:
