@@ -120,11 +120,10 @@ def open_record(path: Path, header: Header, choose: Choose) -> OpenRecord:
     n_samples = sum(part.n_samples for part in parts)
     if skew := parts[-1].skew:
         n_samples -= skew
-        late = [signal for signal in parts[-1].chosen if signal.coding.skew]
         if n_samples <= 0:
-            raise DataError(f"{path}: {late[0].name} comes {late[0].coding.skew} samples late, which leaves none")
-        skews = ", ".join(f"{signal.name} comes {signal.coding.skew} samples late" for signal in late)
-        notes.append(f"cut to the first {n_samples} samples, in which all leads are there ({skews})")
+            raise DataError(f"{path}: signals late by {skew} samples in a record of {skew + n_samples}: none is left")
+        late = ", ".join(f"{each.name} by {each.coding.skew}" for each in parts[-1].chosen if each.coding.skew)
+        notes.append(f"cut to {n_samples} samples, in which all leads are there: the file has {late} samples late")
     has_checksums = all(None not in list_checksums(part.signals) for part in parts)
     return OpenRecord(parts, n_samples, header.sampling_rate_hz, has_checksums, tuple(dict.fromkeys(notes)))
 

@@ -115,6 +115,6 @@ def test_what_fills_the_last_block_of_a_device_may_follow(tmp_path):
 @pytest.mark.parametrize("format_", ["17", "0", "160000"])
 def test_other_formats_are_refused(tmp_path, format_):
     with pytest.raises(
-        DataError, match="the format of r.dat must be one of 8, 16|names no signal file|the format must be"
+        DataError, match=r"the format of r\.dat must be one of 8, 16|names no signal file|the format must be"
     ):
         read_all(write(tmp_path, format_, bytes(66), n_samples=11))
