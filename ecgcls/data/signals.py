@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgcls.data.regular_files import read_file
-from ecgcls.data.wfdb_header import Coding, Header, Scale
+from ecgcls.data.wfdb_header import Header, Scale
 from ecgcls.data.wfdb_record import (
     Choose,
     OpenRecord,
@@ -50,7 +50,7 @@ __all__ = [
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 """The twelve standard leads, in the order of every array in this project."""
 
-_PTBXL_CODING = Coding(16, 1, 0, 0)
+_PTBXL_CODING = (16, 1, 0)  # format, samples per frame, skew
 _PTBXL_SCALE = Scale(1000.0, 0.0, "mV", "")  # a sample is a microvolt
 _MISSING = -32768  # the mark of format 16
 _MAX_PLAIN_SAMPLES = 2**24  # what is read in one go
@@ -161,7 +161,7 @@ def _iter_pieces(record: OpenRecord) -> Iterator[NDArray[np.int16]]:
 
 
 def _read_plain(path: Path, header: Header, choose: Choose) -> Record | None:
-    """Read a record in PTB-XL's layout: format 16 in one file, microvolts, with checksums; None if it is another."""
+    """Read a record like those of PTB-XL: microvolts in format 16, one file, checksums; None if it is another."""
     file_names, codings, scales, _, checksums, block_sizes, names = header.columns
     n_leads, n_samples = len(names), header.n_samples
     if not n_leads or not n_samples or n_samples * n_leads > _MAX_PLAIN_SAMPLES:
@@ -169,23 +169,24 @@ def _read_plain(path: Path, header: Header, choose: Choose) -> Record | None:
     is_alike = file_names.count(file_names[0]) == codings.count(codings[0]) == scales.count(scales[0]) == n_leads
     if not is_alike or any(block_sizes) or None in checksums or not any(checksums):
         return None
-    if codings[0] != _PTBXL_CODING or scales[0] != _PTBXL_SCALE:
+    if codings[0][:3] != _PTBXL_CODING or scales[0] != _PTBXL_SCALE:
         return None
+    offset = codings[0].offset
     order = list(choose(names))
 
     def check(size: int) -> None:
-        if size != 2 * n_leads * n_samples:
+        if size != offset + 2 * n_leads * n_samples:
             check_size(list_files(get_folder(path), header.signals, str(path))[0], n_samples)
 
     is_named_alike = file_names[0] == f"{path.name}.dat"  # as always in PTB-XL: this spares taking a path apart
     dat_path = f"{path}.dat" if is_named_alike else f"{get_folder(path)}{file_names[0]}"
     data = read_file(dat_path, "signal file", check)
-    samples = np.ascontiguousarray(np.frombuffer(data, "<i2").reshape(-1, n_leads).T)  # (lead, sample)
+    samples = np.ascontiguousarray(np.frombuffer(data, "<i2", offset=offset).reshape(-1, n_leads).T)  # (lead, sample)
     del data  # its memory is used again
     compare_checksums(samples.sum(axis=1, dtype=np.int64).tolist(), checksums, str(path))
     chosen = samples[order]
     if chosen.min(initial=0) == _MISSING:
-        to_microvolt([*chosen[:, :, None]], [header.signals[number] for number in order], str(path))  # refuses
+        to_microvolt([*chosen[:, None, :]], [header.signals[number] for number in order], str(path))  # refuses
     return Record(chosen, header.sampling_rate_hz, has_checksums=True)
 
 

@@ -37,7 +37,6 @@ _GAIN = re.compile(  # gain(baseline)/unit
 )
 _TIME_OR_DATE = re.compile(r"\d+:\d+(?::\d+)?(?:\.\d+)?|\d{1,4}[-/.]\w{1,9}[-/.]\d{1,4}", re.ASCII)
 _GAIN_FORM = "a finite number, such as 200, 200(0) or 200(0)/mV"
-_MAX_DIGITS = 15
 _MAX_LINE = 1000
 _NO_COLUMNS: tuple[tuple, ...] = ((),) * 7
 _NO_NUMBER = re.compile(r"(nan|inf(inity)?)(\W.*)?", re.IGNORECASE)  # after which a gain was meant, not a name
@@ -223,10 +222,7 @@ def _parse_alike_lines(lines: list[str]) -> tuple[tuple, ...] | None:
     try:
         for name in {*file_names}:
             _check_file_name(name)
-        alike = map(_parse_alike, formats, gains, resolutions, zeros, blocks)
-        codings, scales, block_sizes = zip(*alike, strict=True)
-        if max(map(len, [*initial, *checksums])) > _MAX_DIGITS:
-            return None
+        codings, scales, block_sizes = _parse_alike(*map(tuple, (formats, gains, resolutions, zeros, blocks)))
         first_values, sums = tuple(map(int, initial)), tuple(map(int, checksums))
     except ValueError:
         return None
@@ -239,9 +235,7 @@ def _parse_signal_line(line: str) -> Signal:
     _check_file_name(fields[0])
     try:  # all nine, as nearly every line has
         file_name, format_, gain, resolution, zero, initial, checksum, block, name = fields
-        coding, scale, block_size = _parse_alike(format_, gain, resolution, zero, block)
-        if max(len(initial), len(checksum)) > _MAX_DIGITS:
-            raise ValueError
+        (coding,), (scale,), (block_size,) = _parse_alike((format_,), (gain,), (resolution,), (zero,), (block,))
         return Signal(file_name, coding, scale, int(initial), int(checksum), block_size, name)
     except ValueError:
         pass  # fields are left out, or something is wrong
@@ -256,11 +250,18 @@ def _parse_signal_line(line: str) -> Signal:
 
 
 @lru_cache
-def _parse_alike(format_: str, gain: str, resolution: str, zero: str, block_size: str) -> tuple[Coding, Scale, int]:
-    """Parse what the lines of a record's signals mostly have in common."""
-    if not all(map(_INTEGER.fullmatch, (resolution, zero, block_size))):
+def _parse_alike(
+    formats: tuple[str, ...],
+    gains: tuple[str, ...],
+    resolutions: tuple[str, ...],
+    zeros: tuple[str, ...],
+    block_sizes: tuple[str, ...],
+) -> tuple[tuple[Coding, ...], tuple[Scale, ...], tuple[int, ...]]:
+    """Parse, signal by signal, what the records of a data set mostly have in common."""
+    if not all(map(_INTEGER.fullmatch, (*resolutions, *zeros, *block_sizes))):
         raise ValueError("a field is left out, or wrong")
-    return _parse_format(format_), _parse_gain(gain, int(zero)), int(block_size)
+    scales = map(_parse_gain, gains, map(int, zeros))
+    return tuple(map(_parse_format, formats)), tuple(scales), tuple(map(int, block_sizes))
 
 
 def _split_short(line: str, fields: list[str]) -> tuple[list[str], list[int], list[str]]:

@@ -110,7 +110,7 @@ def iter_blocks(file: SignalFile, n_frames: int, block: int) -> Iterator[NDArray
         return
     format_, offset = file.signals[0].coding.format, file.signals[0].coding.offset
     n_bytes, in_group = _PACKED[format_]
-    before = [signal.initial_value for signal in file.signals]  # of format 8, the differences
+    before = [(signal.initial_value + 2**31) % 2**32 - 2**31 for signal in file.signals]  # of format 8: differences
     try:
         with open(file.path, "rb", buffering=0) as opened:  # noqa: PTH123 (a text, not a Path)
             for start in range(0, n_frames, block):
