@@ -40,7 +40,7 @@ _GAIN_FORM = "a finite number, such as 200, 200(0) or 200(0)/mV"
 _MAX_LINE = 1000
 _NO_COLUMNS: tuple[tuple, ...] = ((),) * 7
 _NO_NUMBER = re.compile(r"(nan|inf(inity)?)(\W.*)?", re.IGNORECASE)  # after which a gain was meant, not a name
-_SPACES = bytes(c if (c >= 32 and c != 127) or c in b"\t\n\r" else 32 for c in range(256))  # for control characters
+_SPACES = bytes(c if (c >= 32 and c != 127) or c in b"\n\r" else 32 for c in range(256))  # for control characters
 
 
 class Coding(NamedTuple):
@@ -175,7 +175,7 @@ def _decode(data: bytes) -> str:
         except UnicodeDecodeError:
             lines.append(line.decode("latin-1"))
     text = "\n".join(lines)
-    return "".join([character if character.isprintable() or character in "\n\t" else " " for character in text])
+    return "".join([character if character.isprintable() or character == "\n" else " " for character in text])
 
 
 def _parse_record_line(line: str) -> tuple[int | None, int, float, int | None, tuple[str, ...]]:

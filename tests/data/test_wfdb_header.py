@@ -172,7 +172,7 @@ def test_gains_gone_wrong(field, rest):
         parse_signal(f"r.dat 16 {field}{rest}")
 
 
-@pytest.mark.parametrize("field", ["1.5", "-", "1e3", "(0)", "9" * 16])
+@pytest.mark.parametrize("field", ["1.5", "-", "1e3", "(0)"])
 @pytest.mark.parametrize("position", range(3, 8))
 def test_integers_gone_wrong(field, position):
     fields = LINE.split()
@@ -220,6 +220,6 @@ def test_what_is_not_a_header(data, match):
 
 
 def test_what_a_header_says_never_breaks_the_line_of_an_error():
-    for mark in ("\x1b[31m", "\x85", "\u2028", "\u202e", "\xa0"):
+    for mark in ("\x1b[31m", "\x85", "\u2028", "\u202e", "\xa0", "\t", "\x0b"):
         header = parse("r 1 100 50", f"r.dat 16 1000/mV 16 0 0 0 0 V1{mark}V2")
         assert header.signals[0].name.isprintable() and header.signals[0].name.startswith("V1 ")
