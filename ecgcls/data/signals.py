@@ -12,7 +12,7 @@ References
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from io import FileIO
 from pathlib import Path
@@ -245,3 +245,11 @@ def _find_order(names: tuple[str, ...]) -> list[int] | None:
     folded = [name.casefold() for name in names]
     wanted = [lead.casefold() for lead in LEADS]
     return [folded.index(lead) for lead in wanted] if sorted(folded) == sorted(wanted) else None
+
+
+def iter_leads(path: Path, choose: _Choose, *, block_s: float = 600.0) -> Iterator[Record]:
+    """Read as `read_leads`, in consecutive blocks."""
+    record = read_leads(path, choose)
+    n_block = max(round(block_s * record.sampling_rate_hz), 1)
+    for start in range(0, max(record.signal_uv.shape[1], 1), n_block):
+        yield record._replace(signal_uv=record.signal_uv[:, start : start + n_block])
