@@ -68,9 +68,7 @@ def find_recordings(source: str, *, sampling_rate_hz: float) -> list[Path]:
         matched = [Path(name) for name in names]
         found = [record for name in matched if name.is_file() and (record := find_record(name))]
         found += [record for name in matched if name.is_dir() for record in _list_headers(name)]
-        what = (
-            "no WFDB record, folder, list (.csv, .txt, RECORDS) or ZIP file, and no glob that matches a header (.hea)"
-        )
+        what = "no WFDB record, folder, list (.csv, .txt, RECORDS) or ZIP file, and no glob that matches headers"
     if not found:
         raise ConfigError(f"input={source}: {what}")
     return list(dict.fromkeys(found))

@@ -1,8 +1,8 @@
 """Lists of records, as data sets, spreadsheets and people write them.
 
-A list is PhysioNet's ``RECORDS`` (a record or a folder in each line), a table with a column of paths, or one column with
-or without a header; separated by commas, semicolons or tabs, in UTF-8, UTF-16 or Latin-1, with any line ends. Names may
-be quoted, have the extension of a header or a signal file, and be written as on Windows.
+A list is PhysioNet's ``RECORDS`` (a record or a folder in each line), a table with a column of paths, or one column
+with or without a header; separated by commas, semicolons or tabs, in UTF-8, UTF-16 or Latin-1, with any line ends.
+Names may be quoted, have the extension of a header or a signal file, and be written as on Windows.
 """
 
 import csv
@@ -133,7 +133,7 @@ def _read_names(path: Path, columns: Sequence[str], find: _Finder) -> tuple[list
     elif len(header) == 1:
         column = 0
         if _HEADER.fullmatch(rows[0][0]) and not find(rows[0][0]):
-            log.info("%s: %r is taken as the name of the column", path, rows[0][0])
+            log.warning("%s: %r is taken as the name of the column", path, rows[0][0])
             rows = rows[1:]
     else:
         there = [number for number, cell in enumerate(rows[0]) if cell.strip() and find(cell.strip())]
