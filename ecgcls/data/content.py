@@ -13,11 +13,13 @@ normalized  two thirds of the leads have mean 0 and standard deviation 1 (to 0.0
             deviation or range (to 5 %: 34 % at least), or all values together mean 0 and standard deviation 1 (to
             0.001 mV), or they span exactly 0 to 1 or -1 to 1 (to 0.0005 mV)
 limb leads  III - (II - I), aVR + (I + II) / 2, aVL - (I - III) / 2 or aVF - (II + III) / 2 has in one second a root
-            mean square above 0.02 mV and above 10 % of that of the limb leads [1]_ (0.6 microvolt; six records of
-            19,601 contradict themselves)
+            mean square above 0.02 mV and above 10 % of that of the limb leads [1]_ (0.6 microvolt; but four records
+            with a pacemaker, whose spikes do contradict one another)
 copies      two leads differ by less than 0.002 mV (root mean square; no record)
-constant    a lead keeps one value for a second or longer (0.84 s), or throughout
-saturated   2 % of a lead's samples or more lie at its largest or at its smallest value (1.8 %)
+constant    a lead keeps one value for a second or longer (0.84 s; but three records), or throughout
+saturated   a lead's largest or smallest value is there in a quarter of its half seconds, at least five (in a fifth),
+            or in 2 % of its samples (1.8 %), and three times as often as the value next to it; the former only at a
+            resolution of 0.006 mV or finer
 calibration two thirds of the leads rise at once by 1 mV (to 20 %), stay there for 0.1 s (to 0.2 mV) and fall again
             within 1 s (no record)
 =========== ============================================================================= ======================
@@ -48,7 +50,8 @@ MAX_COPY_MV = 0.002
 MAX_CONSTANT_S = 1.0
 """A lead that keeps its value for as long is noted."""
 MAX_SATURATED = 0.02
-"""Share of a lead's samples at its largest, or at its smallest value."""
+"""Share of a lead's samples at its largest, or at its smallest value, whatever the lead's resolution."""
+_MAX_RESOLUTION_MV = 0.006  # of a lead whose every value is rare
 _MOST = 2 / 3  # of the leads: the others may have been derived from them
 
 
@@ -104,7 +107,7 @@ def inspect_content(
         "normalized": _check_normalization(signal, lows, highs),
         "limb leads": describe_contradictions(dict(zip(names, seconds, strict=True))),
         "copies": _check_copies(signal),
-        "flat": f"lead {signal.say_which(np.flatnonzero(is_flat).tolist())} flat" if is_flat.any() else "",
+        "flat": _name_flat(signal),
         "constant": _check_constant(signal),
         "saturated": _check_saturation(signal, lows, highs),
         "calibration": _check_calibration(signal),
@@ -171,6 +174,11 @@ def _check_copies(signal: _Signal) -> str:
     return f"copies: {', '.join(texts[:3])}{', ...' if len(texts) > 3 else ''} to {MAX_COPY_MV:g} mV" if texts else ""
 
 
+def _name_flat(signal: _Signal) -> str:
+    flat = np.flatnonzero(signal.is_flat).tolist()
+    return f"{'lead' if len(flat) == 1 else 'leads'} {signal.say_which(flat)} flat" if flat else ""
+
+
 def _check_constant(signal: _Signal) -> str:
     n_leads, n_samples = signal.mv.shape
     bound = max(round(MAX_CONSTANT_S * signal.rate_hz), 2)
@@ -201,14 +209,28 @@ def _check_constant(signal: _Signal) -> str:
 
 
 def _check_saturation(signal: _Signal, lows: NDArray[np.float32], highs: NDArray[np.float32]) -> str:
+    length = max(round(signal.rate_hz / 2), 1)
+    n_halves = signal.mv.shape[1] // length
     texts = []
     for extremes in (lows, highs):
-        share = (signal.mv == extremes[:, None]).mean(axis=1)
-        # A constant part may lie at the extreme, too; it is noted already unless what is saturated are peaks.
-        for lead in np.flatnonzero((share >= MAX_SATURATED) & ~signal.is_flat):
-            if _longest_run(signal.mv[lead] == extremes[lead]) < MAX_CONSTANT_S * signal.rate_hz:
-                texts.append(f"{signal.names[lead]} ({share[lead]:.0%} of its samples at {extremes[lead]:.3g} mV)")
+        is_at = signal.mv == extremes[:, None]
+        share = is_at.mean(axis=1)
+        n_places = is_at[:, : n_halves * length].reshape(len(is_at), n_halves, length).any(axis=2).sum(axis=1)
+        is_often = (share >= MAX_SATURATED) | (n_places >= max(5, n_halves / 4))
+        for lead in np.flatnonzero(is_often & ~signal.is_flat).tolist():
+            row, at = signal.mv[lead], is_at[lead]
+            # A constant part is noted already; a coarse converter gives each of its values often.
+            rest = row[~at]
+            next_to = rest.min() if extremes is lows else rest.max()
+            is_coarse = share[lead] < MAX_SATURATED and _find_resolution(row) > _MAX_RESOLUTION_MV
+            if at.sum() >= 3 * (rest == next_to).sum() and not is_coarse and _longest_run(at) < signal.rate_hz:
+                texts.append(f"{signal.names[lead]} ({at.sum()} samples at {extremes[lead]:.3g} mV)")
     return f"saturated: {', '.join(texts)}" if texts else ""
+
+
+def _find_resolution(row: NDArray[np.float32]) -> float:
+    steps = abs(np.diff(row))
+    return float(steps[steps > 0].min())
 
 
 def _longest_run(is_in: NDArray[np.bool_]) -> int:

@@ -66,6 +66,7 @@ def test_nothing_is_doubtful_in_real_records(ptbxl_root):
             ("V1 is constant at -0.5 mV from 0.00 to 1.50 s",),
         ),
         (lambda s: np.clip(s, -0.2, 0.3), "saturated", ("V2", "-0.2 mV")),
+        (lambda s: change(s, II=np.minimum(take(s, "II"), 0.8 * take(s, "II").max())), "saturated", ("II (",)),
         (
             lambda s: np.where((np.arange(1000) > 900) & (np.arange(1000) <= 920), 1.0, s * (np.arange(1000) < 890)),
             "calibration",
