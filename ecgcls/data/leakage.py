@@ -10,10 +10,12 @@ ECGs are not mistaken for copies: of the 63,000 pairs among 356 records of PTB-X
 0.67, and those three are copies, each of one patient, with a correlation above 0.9999.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.fft import irfft, rfft
 from scipy.spatial import cKDTree
@@ -60,12 +62,51 @@ def find_copies(
     found = []
     for first, second in _find_candidates(_sign(store, rows), part):
         one, other = store.signals_uv[rows[first]], store.signals_uv[rows[second]]
-        is_exact = bool(np.array_equal(one, other))
-        correlation = 1.0 if is_exact else correlate(one, other, max_shift=round(_MAX_SHIFT_S * sampling_rate_hz))
+        correlation, is_exact = compare(one, other, sampling_rate_hz=sampling_rate_hz)
         if correlation >= MIN_CORRELATION:
             ids = int(store.ecg_ids[rows[first]]), int(store.ecg_ids[rows[second]])
             found.append(Copy(*ids, str(part[first]), str(part[second]), correlation, is_exact))
     return found
+
+
+def find_duplicates(
+    store: SignalStore, records: pd.DataFrame, known: Mapping[int, int], *, sampling_rate_hz: float
+) -> dict[int, int]:
+    """Find records that repeat another, wherever the two are; return which record each repeats.
+
+    One is left over of a pair that is known (which to leave out, and which to keep) if the signals are copies, and the
+    earlier of records whose every sample, patient and statements are the same.
+
+    Parameters
+    ----------
+    records
+        Of a source, all in the store.
+    """
+    found: dict[int, int] = {}
+    for ecg_id, kept in known.items():
+        if ecg_id in records.index and kept in records.index:
+            one, other = store.signals_uv[store.find_rows([ecg_id, kept])]
+            if compare(one, other, sampling_rate_hz=sampling_rate_hz)[0] >= MIN_CORRELATION:
+                found[ecg_id] = kept
+    records = records.drop(list(found))
+    rows = store.find_rows(records.index)
+    sums = np.concatenate([store.sums_uv[rows], store.squares_uv[rows]], axis=1)
+    _, firsts, group = np.unique(sums, axis=0, return_index=True, return_inverse=True)
+    firsts = firsts[group.ravel()]  # the first record with the same sums, of each record
+    for number in np.flatnonzero(firsts != np.arange(len(rows))).tolist():
+        pair = [int(firsts[number]), number]
+        one, other = (records.iloc[each] for each in pair)
+        is_same = one["patient_id"] == other["patient_id"] and one["scp_codes"] == other["scp_codes"]
+        if is_same and np.array_equal(*store.signals_uv[rows[pair]]):
+            found[int(records.index[number])] = int(records.index[pair[0]])
+    return found
+
+
+def compare(one: NDArray[np.int16], other: NDArray[np.int16], *, sampling_rate_hz: float) -> tuple[float, bool]:
+    """Return the correlation of two signals ``(lead, sample)`` at the best shift, and whether every sample is equal."""
+    if np.array_equal(one, other):
+        return 1.0, True
+    return correlate(one, other, max_shift=round(_MAX_SHIFT_S * sampling_rate_hz)), False
 
 
 def correlate(one: NDArray[np.int16], other: NDArray[np.int16], *, max_shift: int) -> float:

@@ -35,8 +35,11 @@ MIN_SAMPLING_RATE_HZ = 50.0
 MAX_AMPLITUDE_MV = 32.767
 """As for the signals of a data set; larger values cannot be mV."""
 
-_NAME = re.compile(r"(?:mdc[ _])?(?:ecg[ _-]*)?(?:lead[ _-]*)?(i|ii|iii|avr|avl|avf|v[1-6])", re.IGNORECASE)
-_STANDARD = {lead.casefold(): lead for lead in LEADS}
+_NAME = re.compile(r"(?:mdc[ _])?(?:ecg[ _-]*)?(?:lead[ _-]*)?(d?i{1,3}|av[rlf]|[vc][1-6])", re.IGNORECASE)
+_STANDARD = {lead.casefold(): lead for lead in LEADS} | {
+    **{f"d{lead.casefold()}": lead for lead in ("I", "II", "III")},  # as in Romance languages
+    **{f"c{number}": f"V{number}" for number in range(1, 7)},  # as in IEC 60601: the chest electrodes
+}
 _WEIGHTS = {
     ("I", "II"): {"III": (-1.0, 1.0), "aVR": (-0.5, -0.5), "aVL": (1.0, -0.5), "aVF": (-0.5, 1.0)},
     ("I", "III"): {"II": (1.0, 1.0)},

@@ -16,6 +16,9 @@ class ModuleSettings(TypedDict, total=False):
     """The keys of the group ``data`` that every source shares: settings of `ecgcls.data.module.ECGDataModule`."""
 
     copies: Literal["error", "drop"]
+    bad_records: Literal["error", "drop"]
+    repairs: Literal["note", "refuse"]
+    duration_s: float | None
     store_dir: str | None
     batch_size: int
 
@@ -33,7 +36,7 @@ class Source(Protocol):
 
     @property
     def root(self) -> Path:
-        """The data set's folder."""
+        """The data set's folder; it may be known only once the records have been read."""
 
     @property
     def sampling_rate_hz(self) -> int:
@@ -42,6 +45,10 @@ class Source(Protocol):
     @property
     def missing_records(self) -> Literal["error", "drop"]:
         """What to do with a record whose signal file is missing: refuse, or leave the record out and count it."""
+
+    @property
+    def known_duplicates(self) -> Mapping[int, int]:
+        """Pairs of records that may be one ECG: the one to leave out, if the signals agree, and the one to keep."""
 
     def prepare(self) -> None:
         """Write or check what must exist before anything is read; quick when there is nothing to do."""
