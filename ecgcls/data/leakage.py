@@ -72,33 +72,28 @@ def find_copies(
 def find_duplicates(
     store: SignalStore, records: pd.DataFrame, known: Mapping[int, int], *, sampling_rate_hz: float
 ) -> dict[int, int]:
-    """Find records that repeat another, wherever the two are; return which record each repeats.
+    """Find the known duplicates that are to be left out; return which record each repeats.
 
-    One is left over of a pair that is known (which to leave out, and which to keep) if the signals are copies, and the
-    earlier of records whose every sample, patient and statements are the same.
+    They are those pairs whose signals are copies, if one of these pairs is in two strat_folds: then the data set is a
+    version that still has them, and left out everywhere they give the records of the version that does not. Pairs in
+    one strat_fold alone, as in a part of the data set, are never in two of train, val and test, and stay.
 
     Parameters
     ----------
     records
         Of a source, all in the store.
+    known
+        Which record to leave out of each pair, and which to keep.
     """
-    found: dict[int, int] = {}
+    present = {*records.index}
+    found = {}
     for ecg_id, kept in known.items():
-        if ecg_id in records.index and kept in records.index:
+        if {ecg_id, kept} <= present:
             one, other = store.signals_uv[store.find_rows([ecg_id, kept])]
             if compare(one, other, sampling_rate_hz=sampling_rate_hz)[0] >= MIN_CORRELATION:
                 found[ecg_id] = kept
-    records = records.drop(list(found))
-    rows = store.find_rows(records.index)
-    sums = np.concatenate([store.sums_uv[rows], store.squares_uv[rows]], axis=1)
-    _, firsts, group = np.unique(sums, axis=0, return_index=True, return_inverse=True)
-    firsts = firsts[group.ravel()]  # the first record with the same sums, of each record
-    for number in np.flatnonzero(firsts != np.arange(len(rows))).tolist():
-        pair = [int(firsts[number]), number]
-        one, other = (records.iloc[each] for each in pair)
-        is_same = one["patient_id"] == other["patient_id"] and one["scp_codes"] == other["scp_codes"]
-        if is_same and np.array_equal(*store.signals_uv[rows[pair]]):
-            found[int(records.index[number])] = int(records.index[pair[0]])
+    if "strat_fold" in records and all(records["strat_fold"][a] == records["strat_fold"][b] for a, b in found.items()):
+        return {}
     return found
 
 

@@ -73,8 +73,9 @@ class SignalStore:
         return self.signals_uv.shape[2]
 
     def find_rows(self, ecg_ids: Iterable[int]) -> NDArray[np.int64]:
-        """Return the rows that hold these records, all of which must be usable."""
-        return pd.Series(np.arange(len(self.ecg_ids)), index=self.ecg_ids).loc[list(ecg_ids)].to_numpy()
+        """Return the rows that hold these records; KeyError for one that cannot be used."""
+        rows = pd.Series(np.arange(len(self.ecg_ids)), index=self.ecg_ids).drop(self.bad_records["ecg_id"])
+        return rows.loc[list(ecg_ids)].to_numpy()
 
     def read_mv(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the signals of these rows, ``(record, lead, sample)`` in mV, as `ecgcls.data.signals.to_millivolt`."""

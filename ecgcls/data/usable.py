@@ -1,8 +1,7 @@
 """Which records of a data set can be used: those that are bad or repeat another are left out, told and counted.
 
 A record is bad if the signal store could not read it or, with ``repairs=refuse``, if its scale or content is doubtful.
-A record repeats another if it is one of a pair that the source knows as duplicates and the signals agree, or if every
-sample, the patient and the statements are those of an earlier record.
+Which records repeat another is for `ecgcls.data.leakage.find_duplicates` to say.
 """
 
 import logging
