@@ -56,7 +56,8 @@ def read_repaired(path: Path, *, sampling_rate_hz: int, n_samples: int) -> Readi
         return Reading(record.signal_uv, tuple(getattr(record, "notes", ())), record.has_checksums)
     n_resampled = _count_samples(record.signal_uv.shape[1], record.sampling_rate_hz, sampling_rate_hz)
     if n_resampled < n_samples:
-        raise DataError(f"too short: {n_resampled / sampling_rate_hz:g} s of {n_samples / sampling_rate_hz:g} s")
+        found_s, needed_s = n_resampled / sampling_rate_hz, n_samples / sampling_rate_hz
+        raise DataError(f"too short: {found_s:g} s, data.duration_s takes {needed_s:g} s")
     prepared = prepare(read_recording(path), lead_names=LEADS, sampling_rate_hz=sampling_rate_hz, n_samples=n_samples)
     repairs = [note for note in prepared.repairs if not note.startswith("cut into ")]  # of which only one is kept
     if n_resampled > n_samples:

@@ -68,7 +68,7 @@ def test_another_rate_and_length_is_what_predict_makes_of_it(tmp_path, write_rec
 
 
 def test_what_cannot_be_used(tmp_path, signal_uv, write_record):
-    with pytest.raises(DataError, match=r"^too short: 1\.5 s of 2 s$"):
+    with pytest.raises(DataError, match=r"^too short: 1\.5 s, data\.duration_s takes 2 s$"):
         read_repaired(write_record(tmp_path / "short", signal_uv.T[:150]), **WANTED)
     with pytest.raises(DataError, match="the lead V3 is missing"):
         read_repaired(write_record(tmp_path / "v3", signal_uv.T, sig_name=[*LEADS[:8], "X", *LEADS[9:]]), **WANTED)

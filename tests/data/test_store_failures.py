@@ -34,7 +34,7 @@ def test_records_that_cannot_be_used_are_listed_and_the_others_kept(root, signal
         [3, FILENAMES[3], "a flat line in all leads"],
         [11, FILENAMES[11], f"{FILENAMES[11]}.dat: the signal file cannot be read (No such file or directory)"],
         [20, FILENAMES[20], opened.bad_records["reason"][2]],
-        [5, FILENAMES[5], "too short: 1.19 s of 1.2 s"],
+        [5, FILENAMES[5], "too short: 1.19 s, data.duration_s takes 1.2 s"],
     ]
     assert opened.bad_records["reason"][2].startswith(f"{FILENAMES[20]}: damaged: the samples' checksums")
     assert np.array_equal(opened.signals_uv[0], signals_uv[0]) and not opened.signals_uv[1:].any()
