@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgcls.data.recordings import prepare, read_recording
+from ecgcls.data.recordings import Recording, prepare, read_recording
 from ecgcls.data.signals import LEADS, read_leads
 from ecgcls.errors import DataError
 
@@ -44,28 +44,37 @@ def read_repaired(path: Path, *, sampling_rate_hz: int, n_samples: int) -> Readi
     DataError
         If the record cannot be read, is damaged or too short, or lacks a lead that cannot be derived.
     """
-    is_in_order = False
-
-    def choose(names: Sequence[str]) -> Sequence[int]:
-        nonlocal is_in_order
-        is_in_order = _are_in_order(tuple(names))
-        return range(len(LEADS)) if is_in_order else []
-
-    record = read_leads(path, choose)
-    if is_in_order and record.sampling_rate_hz == sampling_rate_hz and record.signal_uv.shape[1] == n_samples:
+    try:
+        record = read_leads(path, _choose_plain)
+    except _OtherLeads:
+        record = None
+    if record and (record.sampling_rate_hz, record.signal_uv.shape[1]) == (sampling_rate_hz, n_samples):
         return Reading(record.signal_uv, tuple(getattr(record, "notes", ())), record.has_checksums)
-    n_resampled = _count_samples(record.signal_uv.shape[1], record.sampling_rate_hz, sampling_rate_hz)
+    recording = read_recording(path)
+    n_resampled = _count_samples(recording, sampling_rate_hz)
     if n_resampled < n_samples:
         found_s, needed_s = n_resampled / sampling_rate_hz, n_samples / sampling_rate_hz
         raise DataError(f"too short: {found_s:g} s, data.duration_s takes {needed_s:g} s")
-    prepared = prepare(read_recording(path), lead_names=LEADS, sampling_rate_hz=sampling_rate_hz, n_samples=n_samples)
+    prepared = prepare(recording, lead_names=LEADS, sampling_rate_hz=sampling_rate_hz, n_samples=n_samples)
     repairs = [note for note in prepared.repairs if not note.startswith("cut into ")]  # of which only one is kept
     if n_resampled > n_samples:
         repairs.append(f"cut to the first {n_samples / sampling_rate_hz:g} s")
     signal_uv = np.rint(prepared.windows_mv[0] * np.float32(1e3))
     if (largest := np.abs(signal_uv).max()) > np.iinfo(np.int16).max:
         raise DataError(f"a sample of {largest / 1e3:.1f} mV after resampling; an ECG stays within 32.767 mV")
+    if record is None:  # whose checksums are not known yet
+        record = read_leads(path, lambda names: [k for k, name in enumerate(names) if name in recording.lead_names])
     return Reading(signal_uv.astype(np.int16), tuple(repairs), record.has_checksums)
+
+
+class _OtherLeads(Exception):
+    """The signals of a record are not the standard leads in order."""
+
+
+def _choose_plain(names: Sequence[str]) -> Sequence[int]:
+    if not _are_in_order(tuple(names)):
+        raise _OtherLeads
+    return range(len(LEADS))
 
 
 def find_common_length(paths: Sequence[Path], *, sampling_rate_hz: int) -> int:
@@ -84,15 +93,14 @@ def find_common_length(paths: Sequence[Path], *, sampling_rate_hz: int) -> int:
 def _measure(path: Path, sampling_rate_hz: int) -> int:
     """Return how many samples a record has at a sampling rate, 0 if it cannot be read."""
     try:
-        record = read_leads(path, lambda _: [])
-        return _count_samples(record.signal_uv.shape[1], record.sampling_rate_hz, sampling_rate_hz)
+        return _count_samples(read_recording(path), sampling_rate_hz)
     except Exception:  # whatever is wrong with it is told when it is read
         return 0
 
 
-def _count_samples(n_samples: int, from_hz: float, to_hz: float) -> int:
+def _count_samples(recording: Recording, sampling_rate_hz: float) -> int:
     """Return how many samples resampling gives."""
-    return math.ceil(round(n_samples * to_hz / from_hz, 6))
+    return math.ceil(round(recording.signal_mv.shape[1] * sampling_rate_hz / recording.sampling_rate_hz, 6))
 
 
 @lru_cache(maxsize=1024)
