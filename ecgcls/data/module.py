@@ -168,7 +168,7 @@ class ECGDataModule(pl.LightningDataModule):
         return find_unusable(
             self.store,
             self._tables.database,
-            known_duplicates=self.source.known_duplicates,
+            known_duplicates=getattr(self.source, "known_duplicates", {}),
             bad_records=self.bad_records,
             repairs=self.repairs,
         )

@@ -27,7 +27,8 @@ class Source(Protocol):
     """A data set: which records there are, what is known about them, and where their signals are.
 
     A source is made of settings alone: its constructor reads and writes nothing. What it reads raises `DataError` if it
-    is missing or malformed.
+    is missing or malformed. It may have a mapping ``known_duplicates`` from ecg_id to ecg_id: pairs of records that are
+    one ECG, the one to leave out and the one to keep (see `ecgcls.data.leakage.find_duplicates`).
     """
 
     @property
@@ -45,10 +46,6 @@ class Source(Protocol):
     @property
     def missing_records(self) -> Literal["error", "drop"]:
         """What to do with a record whose signal file is missing: refuse, or leave the record out and count it."""
-
-    @property
-    def known_duplicates(self) -> Mapping[int, int]:
-        """Pairs of records that may be one ECG: the one to leave out, if the signals agree, and the one to keep."""
 
     def prepare(self) -> None:
         """Write or check what must exist before anything is read; quick when there is nothing to do."""
