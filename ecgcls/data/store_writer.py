@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ecgcls.data.content import check_content
-from ecgcls.data.reading import Reading, read_repaired
+from ecgcls.data.content_screen import find_suspects
+from ecgcls.data.reading import read_repaired
 from ecgcls.data.signals import LEADS, to_millivolt
 from ecgcls.errors import DataError
 
@@ -123,12 +124,11 @@ def _write_chunk(
     for number, record in enumerate(records):
         try:
             reading = read_repaired(record, sampling_rate_hz=sampling_rate_hz, n_samples=n_samples)
-            doubts = check_content(to_millivolt(reading.signal_uv), LEADS, sampling_rate_hz)
         except Exception as error:
             bad[start + number] = _explain(error)
             continue
         signals_uv[number] = reading.signal_uv
-        notes += _note(start + number, reading, doubts)
+        notes += [Note(start + number, what, False) for what in reading.repairs]
         n_without_checksum += not reading.has_checksums
     sums_uv = signals_uv.sum(axis=2, dtype=np.int64)
     # Integers below 2**53 are exact in float64, which is faster in NumPy than int64.
@@ -138,16 +138,15 @@ def _write_chunk(
         bad.setdefault(start + number, "a flat line in all leads")
     for values in (signals_uv, sums_uv, squares_uv):
         values[is_flat] = 0
+    suspects = find_suspects(signals_uv, sums_uv, squares_uv, sampling_rate_hz=sampling_rate_hz) & ~is_flat
+    for number in np.flatnonzero(suspects).tolist():
+        doubts = check_content(to_millivolt(signals_uv[number]), LEADS, sampling_rate_hz)
+        notes += [Note(start + number, what, True) for what in doubts]
     with path.open("rb+") as file:
         file.seek(n_header + start * len(LEADS) * n_samples * signals_uv.itemsize)
         file.write(signals_uv.data)
-    kept = [note for note in notes if note.row not in bad]
+    kept = sorted(note for note in notes if note.row not in bad)
     return Written(sums_uv, squares_uv, n_without_checksum, hashlib.sha256(signals_uv.data).digest(), kept, bad)
-
-
-def _note(row: int, reading: Reading, doubts: Sequence[str]) -> list[Note]:
-    repairs = [what for what in reading.repairs if what not in doubts]
-    return [*(Note(row, what, False) for what in repairs), *(Note(row, what, True) for what in doubts)]
 
 
 def _explain(error: Exception) -> str:
