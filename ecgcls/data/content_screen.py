@@ -110,8 +110,7 @@ def _may_be_saturated(
     is_extreme = signals_uv == lows[:, :, None].astype(np.int16)
     is_extreme |= signals_uv == highs[:, :, None].astype(np.int16)
     n_extreme: NDArray[np.int64] = np.bitwise_count(np.packbits(is_extreme, axis=2)).sum(axis=2)
-    is_saturated: NDArray[np.bool_] = (n_extreme >= _SATURATED * signals_uv.shape[2]).any(axis=1)
-    return is_saturated
+    return np.asarray(n_extreme.max(axis=1) >= _SATURATED * signals_uv.shape[2])
 
 
 def _may_have_pulse(signals_uv: NDArray[np.int16], sampling_rate_hz: float) -> NDArray[np.bool_]:
