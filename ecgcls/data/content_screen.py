@@ -110,7 +110,7 @@ def _may_be_saturated(
     is_extreme = signals_uv == lows[:, :, None].astype(np.int16)
     is_extreme |= signals_uv == highs[:, :, None].astype(np.int16)
     n_extreme: NDArray[np.int64] = np.bitwise_count(np.packbits(is_extreme, axis=2)).sum(axis=2)
-    return np.asarray(n_extreme.max(axis=1) >= _SATURATED * signals_uv.shape[2])
+    return (n_extreme >= _SATURATED * signals_uv.shape[2]).any(axis=1)
 
 
 def _may_have_pulse(signals_uv: NDArray[np.int16], sampling_rate_hz: float) -> NDArray[np.bool_]:
@@ -122,4 +122,4 @@ def _may_have_pulse(signals_uv: NDArray[np.int16], sampling_rate_hz: float) -> N
     n_rising = is_rise[:, 0].copy()
     for lead in range(1, 8):
         n_rising += is_rise[:, lead]
-    return (n_rising >= 4).any(axis=1)
+    return np.asarray((n_rising >= 4).any(axis=1))
