@@ -57,10 +57,10 @@ def test_limb_leads_are_derived_and_other_signals_left_out(tmp_path, signal_uv):
 @pytest.mark.parametrize("rate_hz", [500, 360, 257])
 def test_another_rate_and_length_is_what_predict_makes_of_it(tmp_path, write_record, rate_hz):
     times_s = np.arange(3 * rate_hz) / rate_hz
-    tones = [1000 * np.sin(2 * np.pi * (3 + lead) * times_s) for lead in range(12)]
+    tones = [1000 * np.sin(2 * np.pi * (3 + lead) * times_s) + lead + 1 for lead in range(12)]
     path = write_record(tmp_path / "r", np.round(tones).astype(int).T, fs=rate_hz)
     reading = read_repaired(path, **WANTED)
-    expected = [1000 * np.sin(2 * np.pi * (3 + lead) * np.arange(200) / 100) for lead in range(12)]
+    expected = [1000 * np.sin(2 * np.pi * (3 + lead) * np.arange(200) / 100) + lead + 1 for lead in range(12)]
     assert np.abs(reading.signal_uv - expected)[:, 50:].max() < 15
     assert reading.repairs == (f"resampled from {rate_hz} to 100 Hz", "cut to the first 2 s")
     predicted = prepare(read_recording(path), lead_names=LEADS, sampling_rate_hz=100, n_samples=200).windows_mv[0]
