@@ -96,20 +96,20 @@ def compute_energy(sums_uv: NDArray[np.int64], squares_uv: NDArray[np.int64], n_
 
 
 def count_kinds(notes: Iterable[str], *, n_kinds: int = 12) -> list[tuple[str, int]]:
-    """Count notes, the most frequent first; if they are of many kinds, those that differ in numbers are one.
+    """Count notes up to their first colon or semicolon, the most frequent first; of many, those alike but for numbers.
 
     Examples
     --------
-    >>> count_kinds(["lead V1 is flat", "resampled from 500 to 100 Hz", "lead V1 is flat"])
-    [('lead V1 is flat', 2), ('resampled from 500 to 100 Hz', 1)]
-    >>> count_kinds(["9.1 mV", "8 mV"], n_kinds=1)
-    [('... mV', 2)]
+    >>> count_kinds(["lead V1 is flat", "too large: 9 mV", "lead V1 is flat", "too large: 8 mV", "cut"])
+    [('lead V1 is flat', 2), ('too large', 2), ('cut', 1)]
+    >>> count_kinds(["resampled from 500 Hz", "resampled from 250 Hz"], n_kinds=1)
+    [('resampled from ... Hz', 2)]
     """
-    counts = Counter(notes)
+    counts = Counter(re.split("[:;]", what, maxsplit=1)[0] for what in notes)
     if len(counts) > n_kinds:
         general = Counter[str]()
         for what, count in counts.items():
-            general[re.sub(r"(?<!\w)\d+(\.\d+)?", "...", what)] += count
+            general[re.sub(r"(?<!\w)-?\d+(\.\d+)?", "...", what)] += count
         counts = general
     rest = sum(count for _, count in counts.most_common()[n_kinds:])
     return counts.most_common(n_kinds) + ([("others", rest)] if rest else [])
