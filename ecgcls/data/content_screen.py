@@ -41,7 +41,7 @@ def find_suspects(
     is_suspect |= _may_be_normalized(mean, sd, rms, lows, highs)
     is_suspect |= _may_be_small(signals_uv, second) | _may_be_constant(signals_uv, second)
     is_suspect |= _may_contradict(signals_uv) | _may_have_copies(signals_uv, rms)
-    is_suspect |= _may_be_saturated(signals_uv, lows, highs) | _may_have_pulse(signals_uv, sampling_rate_hz)
+    is_suspect |= _may_be_saturated(signals_uv, lows, highs, second) | _may_have_pulse(signals_uv, sampling_rate_hz)
     return is_suspect
 
 
@@ -105,12 +105,24 @@ def _may_have_copies(signals_uv: NDArray[np.int16], rms: NDArray[np.float64]) ->
 
 
 def _may_be_saturated(
-    signals_uv: NDArray[np.int16], lows: NDArray[np.int64], highs: NDArray[np.int64]
+    signals_uv: NDArray[np.int16], lows: NDArray[np.int64], highs: NDArray[np.int64], second: int
 ) -> NDArray[np.bool_]:
+    """Look for leads whose extreme is there often, and more often than the value next to it."""
     is_extreme = signals_uv == lows[:, :, None].astype(np.int16)
     is_extreme |= signals_uv == highs[:, :, None].astype(np.int16)
-    n_extreme: NDArray[np.int64] = np.bitwise_count(np.packbits(is_extreme, axis=2)).sum(axis=2)
-    return (n_extreme >= _SATURATED * signals_uv.shape[2]).any(axis=1)
+    n_samples = signals_uv.shape[2]
+    bound = min(_SATURATED * n_samples, max(5, n_samples / max(second // 2, 1) // 4))
+    rows, leads = np.nonzero(np.bitwise_count(np.packbits(is_extreme, axis=2)).sum(axis=2) >= bound)
+    signals = signals_uv[rows, leads].astype(np.int32)
+    found = np.zeros(len(signals_uv), dtype=bool)
+    for upward in (signals, -signals):
+        highest = upward.max(axis=1, keepdims=True, initial=-40_000)
+        is_highest = upward == highest
+        next_to = np.where(is_highest, -40_000, upward).max(axis=1, keepdims=True, initial=-40_000)
+        n_highest = is_highest.sum(axis=1)
+        is_often = (n_highest >= bound) & (n_highest >= 3 * (upward == next_to).sum(axis=1))
+        found[rows[is_often]] = True
+    return found
 
 
 def _may_have_pulse(signals_uv: NDArray[np.int16], sampling_rate_hz: float) -> NDArray[np.bool_]:
