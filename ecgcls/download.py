@@ -40,7 +40,9 @@ def download(
     for rate in rates:
         filenames = PTBXL(root=root, sampling_rate_hz=rate).read_records()["filename"]
         store = open_store(root, filenames, sampling_rate_hz=rate, store_dir=store_dir)
-        print(f"The signal store of {rate} Hz is ready: {len(store.ecg_ids):,} records.")
+        print(f"The signal store of {rate} Hz is ready: {len(store.ecg_ids) - len(store.bad_records):,} records.")
+        if len(store.bad_records):
+            print(f"{len(store.bad_records):,} records cannot be used: {store.folder / 'bad_records.csv'}")
     print(f"\n{data_download.LICENSE}\n\n{root}")
 
 

@@ -13,6 +13,8 @@ class ExternalData(DataPlace):
     """Another data set than the run's own."""
 
     missing_records: Literal["error", "drop"]
+    bad_records: Literal["error", "drop"]
+    repairs: Literal["note", "refuse"]
     store_dir: Path | None
 
 
@@ -76,6 +78,8 @@ def evaluate(
                 one,
                 root=data["root"],
                 missing_records=data["missing_records"],
+                bad_records=data["bad_records"],
+                repairs=data["repairs"],
                 store_dir=data["store_dir"],
                 split=split,
                 device=device,

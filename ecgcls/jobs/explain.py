@@ -25,7 +25,8 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ecgcls.data.signals import read_record, to_millivolt
+from ecgcls.data.reading import read_repaired
+from ecgcls.data.signals import to_millivolt
 from ecgcls.data.source import split_settings
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.predictions import Predictions
@@ -82,7 +83,8 @@ class _Subject:
 
     def make_query(self, examples: Sequence[Example]) -> Query:
         """Read the records of some examples, whose classes are to be explained."""
-        signals = [read_record(self.paths[example.ecg_id]).signal_uv for example in examples]
+        form = {"sampling_rate_hz": int(self.run.sampling_rate_hz), "n_samples": self.run.n_samples}
+        signals = [read_repaired(self.paths[example.ecg_id], **form).signal_uv for example in examples]
         standardizer = self.run.nets[0][0]
         assert isinstance(standardizer, Standardizer)
         return make_query(
@@ -146,13 +148,13 @@ def _open_subject(one: Configuration, settings: ExplainSettings) -> _Subject:
     changed = [name for name, digest in source.fingerprint().items() if trained_on[name] != digest]
     if changed:
         raise ConfigError(
-            f"{root / changed[0]} is not the table that {one.folder} was trained on; where the data set has moved, set "
-            "data.root=PATH"
+            f"{source.root / changed[0]} is not the table that {one.folder} was trained on; where the data set has "
+            "moved, set data.root=PATH"
         )
     run = load_configuration(one, device=settings.device)
     test = one.tested if settings.records is None else one.tested.take(parse_records(settings.records))
     of_methods = MethodSettings(seed=settings.seed, layer=settings.layer)
-    return _Subject(run, one.title, test, filenames.map(lambda name: root / name), of_methods)
+    return _Subject(run, one.title, test, filenames.map(lambda name: source.root / name), of_methods)
 
 
 def _explain_examples(

@@ -14,6 +14,8 @@ from ecgcls.data.cohort import leave_out_missing
 from ecgcls.data.groupings import name_groups
 from ecgcls.data.ptbxl import PTBXL
 from ecgcls.data.store import open_store
+from ecgcls.data.store_writer import count_kinds
+from ecgcls.data.usable import find_unusable
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.predictions import Predictions
 from ecgcls.jobs.load import load_configuration
@@ -33,6 +35,8 @@ def predict_data_set(
     root: Path,
     split: str,
     missing_records: Literal["error", "drop"],
+    bad_records: Literal["error", "drop"],
+    repairs: Literal["note", "refuse"],
     store_dir: Path | None,
     device: str,
     overrides: Mapping[str, Any],
@@ -69,9 +73,19 @@ def predict_data_set(
         raise DataError(f"{root}: no record to score: none has a label in the run's task")
     if not is_labeled.all():
         log.info("Left out %d records without a label in the task", (~is_labeled).sum())
-    store = open_store(root, database["filename"], sampling_rate_hz=source.sampling_rate_hz, store_dir=store_dir)
-    if store.n_samples != net.n_samples:
-        raise DataError(f"{root}: {store.n_samples} samples per lead, the net takes {net.n_samples}")
+    store = open_store(
+        source.root,
+        database["filename"],
+        sampling_rate_hz=source.sampling_rate_hz,
+        n_samples=net.n_samples,
+        store_dir=store_dir,
+    )
+    left_out = find_unusable(
+        store, database, known_duplicates=source.known_duplicates, bad_records=bad_records, repairs=repairs
+    )
+    is_scored &= ~database.index.isin(list(left_out.ecg_ids))
+    if not is_scored.any():
+        raise DataError(f"{root}: no record to score: none that can be used has a label in the run's task")
     records = database[is_scored]
     rows = store.find_rows(records.index)
     n_batches = -(-len(rows) // _BATCH_SIZE)
@@ -96,6 +110,9 @@ def predict_data_set(
             "is_own_data_set": is_own,
             "n_without_label": int((~is_labeled).sum()),
             "n_missing_files": len(every) - len(database),
+            "n_bad_records": len(left_out.bad),
+            "n_duplicates_left_out": len(left_out.duplicates),
+            "repairs": dict(count_kinds(store.repairs["what"][store.repairs["ecg_id"].isin(records.index)])),
             "signals_sha256": store.manifest["content_sha256"],
         },
         one.evaluation.replace_with(overrides),

@@ -21,6 +21,7 @@ from ecgcls.evaluation.decisions import learn_decisions
 from ecgcls.evaluation.predictions import Predictions
 from ecgcls.figures.curves import draw_training_curves
 from ecgcls.figures.style import save_figure
+from ecgcls.files import write_atomically
 from ecgcls.jobs.build import Job
 from ecgcls.jobs.logs import errors_only, write_log
 from ecgcls.jobs.results import write_results
@@ -98,6 +99,9 @@ def _start(job: Job) -> RunInfo:
     run.check_same_data(job.info.data["fingerprint"])
     earlier = run.read_info() if run.is_begun else replace(job.info, n_starts=0)
     run.write_config(job.config_yaml)
+    for name, table in (("repairs.csv", job.data.noted), ("left_out.csv", job.data.left_out)):
+        if len(table):
+            write_atomically(run.path / name, table.to_csv(index=False).encode())
     info = replace(
         job.info,
         started=earlier.started or _now(),

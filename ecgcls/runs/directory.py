@@ -7,6 +7,8 @@
 - ``best.ckpt``, ``last.ckpt``: the epoch with the best validation score, and the one to resume from;
 - ``predictions.csv``: validation and test predictions of each record, recalibrated, with the decisions at the run's
   thresholds; ``predictions_uncalibrated.csv``: the best net's own probabilities;
+- ``repairs.csv``, ``left_out.csv``, where there is anything to list: what was changed in a record or is doubtful about
+  it, and which records cannot be used or repeat another;
 - ``groups.csv``: the subgroups that each of these records belongs to;
 - ``metrics.json``, ``metrics_by_class.csv``, ``history.csv``, ``figures/``: computed from predictions and epochs;
 - ``run.log``.
