@@ -86,10 +86,8 @@ def read_header(path: Path) -> Header:
     """
     header = _add_signals(load_header(str(path)), path)
     if header.n_samples is None:
-        files = list_files(get_folder(path), header.signals, str(path))
-        header = header._replace(
-            n_samples=_measure(files, str(path)), notes=(*header.notes, "no length in the header: taken from the file")
-        )
+        n_samples = _measure(list_files(get_folder(path), header.signals, str(path)), str(path))
+        header = header._replace(n_samples=n_samples, notes=(*header.notes, _describe_length(n_samples)))
     return header._replace(notes=(*header.notes, *describe_gains(list(header.signals))))
 
 
@@ -146,7 +144,14 @@ def _add_signals(header: Header, path: Path) -> Header:
 
 
 def _measure(files: list[SignalFile], path: str) -> int:
+    """Return the number of frames by the files' size."""
+    if not files:
+        raise DataError(f"{path}: the header names no signal file")
     return min(measure_frames(file) for file in files)
+
+
+def _describe_length(n_samples: int) -> str:
+    return f"no length in the header: {n_samples} samples by the size of the file"
 
 
 def _open_part(path: str, folder: str, header: Header, order: list[int], *, start: int) -> Part:
@@ -215,7 +220,7 @@ def _describe(parts: list[Part]) -> list[str]:
     for part in parts:
         notes += describe_gains(part.chosen)
         if part.header.n_samples is None:
-            notes.append(f"no length in the header: {part.n_samples} samples by the size of the file")
+            notes.append(_describe_length(part.n_samples))
         checksums = [signal.checksum for signal in part.signals]
         if not any(checksums) and None not in checksums:
             notes.append("the checksums in the header are all 0: taken as not given")

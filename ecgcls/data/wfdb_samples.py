@@ -180,7 +180,7 @@ def _open_flac(file: SignalFile) -> Any:
     try:
         flac = soundfile.SoundFile(file.path)
     except RuntimeError as error:
-        raise DataError(f"{file.path}: not a FLAC file ({str(error).splitlines()[0]})") from error
+        raise DataError(f"{file.path}: not a FLAC file ({_explain(error)})") from error
     bits = _FLAC_BITS.get(flac.subtype, 99)
     per_frame = {signal.coding.samples_per_frame for signal in file.signals}
     wrong = flac.format != "FLAC" or bits > _FLAC[file.signals[0].coding.format] or flac.channels != len(file.signals)
@@ -194,6 +194,10 @@ def _open_flac(file: SignalFile) -> Any:
         flac.close()
         raise DataError(f"{file.path}: {size} bytes that unpack to {flac.frames} samples of {flac.channels} signals")
     return flac
+
+
+def _explain(error: RuntimeError) -> str:
+    return str(error).splitlines()[0].rpartition(": ")[2]  # without the path once more
 
 
 def _iter_flac(file: SignalFile, n_frames: int, block: int) -> Iterator[NDArray[np.integer]]:
@@ -210,7 +214,7 @@ def _iter_flac(file: SignalFile, n_frames: int, block: int) -> Iterator[NDArray[
                 frames = samples.reshape(-1, coding.samples_per_frame, flac.channels)
                 yield frames.transpose(0, 2, 1).reshape(len(frames), -1)
         except RuntimeError as error:
-            raise DataError(f"{file.path}: damaged FLAC file ({str(error).splitlines()[0]})") from error
+            raise DataError(f"{file.path}: damaged FLAC file ({_explain(error)})") from error
 
 
 def _refuse_size(file: SignalFile, n_frames: int, expected: str, got: str) -> DataError:
