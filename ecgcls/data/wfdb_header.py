@@ -120,7 +120,7 @@ def parse_header(data: bytes, path: str) -> Header:
     if b"\0" in data:
         raise DataError(f"{path}: not a WFDB header (a binary file?)")
     lines = [line for each in _decode(data).split("\n") if (line := each.strip()) and line[0] != "#"]
-    if not lines or max(map(len, lines)) > _MAX_LINE:
+    if not lines or (len(data) > _MAX_LINE and max(map(len, lines)) > _MAX_LINE):
         raise DataError(f"{path}: not a WFDB header ({'a line of many characters' if lines else 'no record line'})")
     line = lines[0]
     try:
