@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Unpack
+from typing import Literal, Unpack
 
 from ecgcls.command.start import run_command
 from ecgcls.config import RunChoice, Text
@@ -11,7 +11,14 @@ from ecgcls.errors import ConfigError, DataError
 _FAILED = 2  # exit code if some records could not be used
 
 
-def predict(*, input: Text | None, output: Path | None, device: str, **which: Unpack[RunChoice]) -> None:
+def predict(
+    *,
+    input: Text | None,
+    repairs: Literal["note", "refuse"],
+    output: Path | None,
+    device: str,
+    **which: Unpack[RunChoice],
+) -> None:
     """Predict what the settings name, write the results and print the table.
 
     Raises
@@ -20,34 +27,45 @@ def predict(*, input: Text | None, output: Path | None, device: str, **which: Un
         With code 2 if some records could not be used.
     """
     if input is None:
-        raise ConfigError("input=PATH is missing: a WFDB record, a folder, a glob or a CSV list of records")
+        raise ConfigError("input=PATH is missing: a WFDB record, a folder, a glob, a list of records or a ZIP file")
     from ecgcls.runs.find import choose_configuration, name_output
 
     one = choose_configuration(**which)
     from tqdm import tqdm
 
+    from ecgcls.data.archives import unpacked
     from ecgcls.data.record_files import find_recordings
-    from ecgcls.jobs.apply import MAX_SHOWN, format_predictions, predict_files, write_predictions
+    from ecgcls.jobs.apply import predict_files
     from ecgcls.jobs.load import load_configuration
+    from ecgcls.jobs.prediction_files import PredictionFiles, format_predictions
 
     run = load_configuration(one, device=device)
-    paths = find_recordings(input, sampling_rate_hz=run.sampling_rate_hz)
-    predictions, failures = {}, {}
-    for path, result in tqdm(predict_files(run, paths), total=len(paths), unit=" records", disable=None):
-        if isinstance(result, DataError):
-            failures[str(path)] = " ".join(str(result).split())
-        else:
-            predictions[str(path)] = result
     folder = output or one.folder / "predict" / name_output(input)
-    write_predictions(folder, predictions, failures, run=run, source=input)
-    if predictions:
-        print(format_predictions(predictions, run))
-    for record, reason in list(failures.items())[:MAX_SHOWN]:
+    with unpacked(input) as source:
+
+        def say(text: object) -> str:
+            """Name a ZIP file instead of the temporary folder with its content."""
+            return str(text).replace(source, input)
+
+        try:
+            paths = find_recordings(source, sampling_rate_hz=run.sampling_rate_hz)
+        except ConfigError as error:
+            raise ConfigError(say(error)) from error
+        with PredictionFiles(folder, run=run, source=input) as files:
+            results = predict_files(run, paths, repairs=repairs)
+            for path, result in tqdm(results, total=len(paths), unit=" records", disable=None):
+                if isinstance(result, DataError):
+                    files.fail(say(path), say(result))
+                else:
+                    files.add(say(path), result)
+    if files.n_predicted:
+        print(format_predictions(files, run))
+    for record, reason in files.failed.items():
         print(f"not used: {record}: {reason}", file=sys.stderr)
-    if failures:
-        print(f"{len(failures)} of {len(paths)} records could not be used: {folder / 'failed.csv'}", file=sys.stderr)
+    if files.n_failed:
+        print(f"{files.n_failed} of {len(paths)} records could not be used: {folder / 'failed.csv'}", file=sys.stderr)
     print(folder)
-    if failures:
+    if files.n_failed:
         raise SystemExit(_FAILED)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ecgcls.data.signals import strip_extension
+from ecgcls.data.record_lists import find_record, is_list, read_list
 from ecgcls.data.wfdb_record import list_named_files, load_header
 from ecgcls.errors import ConfigError, DataError
 
@@ -45,10 +45,9 @@ def find_recordings(source: str, *, sampling_rate_hz: float) -> list[Path]:
     Parameters
     ----------
     source
-        A record (with or without its extension); a folder, all headers below which count; a glob such as
-        ``ecgs/**/*_hr.hea``; or a CSV file with a column ``path`` or ``record``, with a single column, or in the
-        layout of PTB-XL's own table. Paths in a CSV file are relative to its folder and keep its order; what is missing
-        is reported when it is read.
+        A record (with or without the extension of its header or signal file); a folder, all headers below which count;
+        a glob such as ``ecgs/**/*_hr.hea``; or a list of records (`record_lists`), whose order is kept. What a list
+        names and is missing is reported when it is read. Hidden files and folders are ignored.
     sampling_rate_hz
         Of the net: selects one of PTB-XL's two files per record.
     """
@@ -56,17 +55,17 @@ def find_recordings(source: str, *, sampling_rate_hz: float) -> list[Path]:
     if path.is_dir():
         found = _list_headers(path)
         what = "a folder without a WFDB header (.hea)"
-    elif path.suffix.lower() == ".csv":
-        found = _read_list(path, sampling_rate_hz)
+    elif record := find_record(path):
+        return [record]
+    elif path.is_file() and is_list(path):
+        found = read_list(path, sampling_rate_hz=sampling_rate_hz, list_folder=_list_headers)
         what = "a list without a record"
-    elif _has_header(path):
-        return [strip_extension(path)]
     else:
         names = sorted(glob.glob(source, recursive=True))  # noqa: PTH207 (pathlib's starts at a folder)
         matched = [Path(name) for name in names]
-        found = [strip_extension(name) for name in matched if name.is_file() and _has_header(name)]
+        found = [record for name in matched if name.is_file() and (record := find_record(name))]
         found += [record for name in matched if name.is_dir() for record in _list_headers(name)]
-        what = "no WFDB record, folder or CSV file, and no glob that matches a record's header (.hea)"
+        what = "no WFDB record, folder, list (.csv, .txt, RECORDS) or ZIP file, and no glob that matches headers"
     if not found:
         raise ConfigError(f"input={source}: {what}")
     return list(dict.fromkeys(found))
@@ -82,15 +81,12 @@ def _scan_folders(root: Path, filenames: pd.Series) -> Iterator[tuple[str, list[
             continue  # all of this folder's records are missing
 
 
-def _has_header(path: Path) -> bool:
-    stripped = strip_extension(path)
-    return stripped.with_name(f"{stripped.name}.hea").is_file()
-
-
 def _list_headers(folder: Path) -> list[Path]:
-    """List the records below a folder, but not the segments of multi-segment records."""
-    files = [f"{where}{os.sep}{name}" for where, _, names in os.walk(folder) for name in names]
-    headers = [file for file in files if file.endswith(".hea")]
+    """List the records below a folder, but not the segments of multi-segment records, nor what is hidden."""
+    headers = []
+    for where, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
+        headers += [f"{where}{os.sep}{name}" for name in names if name.endswith(".hea") and name[0] != "."]
     segments = {segment for header in headers for segment in _list_segments(header)}
     return sorted(Path(record) for header in headers if (record := header.removesuffix(".hea")) not in segments)
 
@@ -102,20 +98,3 @@ def _list_segments(header: str) -> list[str]:
     except DataError:
         return []  # reading the record reports what is wrong
     return [os.path.join(os.path.dirname(header), segment.name) for segment in segments]  # noqa: PTH118, PTH120
-
-
-def _read_list(path: Path, sampling_rate_hz: float) -> list[Path]:
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"input={path}: not a readable CSV file ({str(error).splitlines()[0]})") from error
-    ptbxl = "filename_lr" if sampling_rate_hz <= 100 else "filename_hr"
-    known = [name for name in ("path", "record", ptbxl) if name in table]
-    if not known and table.shape[1] != 1:
-        raise ConfigError(
-            f"input={path}: expected a column path (or only one column), got {', '.join(map(str, table.columns))}"
-        )
-    names = table[known[0] if known else table.columns[0]].str.strip()
-    if (names == "").any():
-        raise ConfigError(f"input={path}: no path in row {int((names == '').to_numpy().argmax()) + 1}")
-    return [strip_extension(path.parent / name) for name in names]

@@ -4,49 +4,46 @@ A net takes standard leads in one order, one sampling rate and one length, in mV
 needs no guess, and every repair is reported:
 
 - leads are matched by name and put in order, other signals are left out;
-- missing limb leads are derived: of I, II and III any two give the third (Einthoven), and aVR = -(I + II) / 2,
-  aVL = I - II / 2, aVF = II - I / 2 (Goldberger [1]_);
+- missing limb leads are derived (`limb_leads`);
 - another sampling rate is resampled by a polyphase filter, which prevents aliasing;
 - a longer recording is cut into windows; the last one ends with the recording, so that no sample is left out.
 
+What is doubtful in a recording's scale or content (`content`) is reported, too, or refused where that is asked.
 Anything else is an error: a missing precordial lead, missing samples, a recording that is too short.
 
-References
-----------
-.. [1] Kligfield et al. Recommendations for the standardization and interpretation of the electrocardiogram, part I.
-   Circulation 115 (2007) 1306-1324. doi:10.1161/CIRCULATIONAHA.106.180200 (how the limb leads are related)
+A recording may come in consecutive blocks, so that one of a day needs no more memory than one of some minutes.
 """
 
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from functools import lru_cache
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from ecgcls.data.signals import LEADS, read_leads, strip_extension, to_millivolt
+from ecgcls.data.content import inspect_content
+from ecgcls.data.lead_names import list_names, put_leads_in_order, standardize_names
+from ecgcls.data.resampling import cut_blocks, resample_blocks
+from ecgcls.data.signals import LEADS, Record, iter_leads, read_leads, strip_extension, to_millivolt
 from ecgcls.errors import DataError
 
 MIN_SAMPLING_RATE_HZ = 50.0
 """Below this a QRS complex can no longer be resolved."""
+MAX_SAMPLING_RATE_HZ = 10_000.0
+"""No ECG is recorded faster; a header that says so is wrong."""
 MAX_AMPLITUDE_MV = 32.767
 """As for the signals of a data set; larger values cannot be mV."""
+MIN_RANGE_MV = 0.02
+"""Below this nothing is left of an ECG at a resolution of a microvolt; an ECG in volts stays below."""
 
-_NAME = re.compile(r"(?:mdc[ _])?(?:ecg[ _-]*)?(?:lead[ _-]*)?(i|ii|iii|avr|avl|avf|v[1-6])", re.IGNORECASE)
-_STANDARD = {lead.casefold(): lead for lead in LEADS}
-_WEIGHTS = {
-    ("I", "II"): {"III": (-1.0, 1.0), "aVR": (-0.5, -0.5), "aVL": (1.0, -0.5), "aVF": (-0.5, 1.0)},
-    ("I", "III"): {"II": (1.0, 1.0)},
-    ("II", "III"): {"I": (1.0, -1.0)},
-}  # of two limb leads, in those that follow from them
+Repairs = Literal["note", "refuse"]
+"""What happens to a recording whose scale or content is doubtful."""
 
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """A recording as found in a file."""
+    """A recording as found in a file, or a block of one."""
 
     signal_mv: NDArray[np.floating]
     """``(lead, sample)``."""
@@ -55,18 +52,20 @@ class Recording:
     """The name of each row, as in the file."""
     left_out: tuple[str, ...] = ()
     """Names of further signals in the file that were not read."""
+    notes: tuple[str, ...] = ()
+    """What had to be assumed to read it, in words."""
 
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A recording in the form that a net takes."""
+    """A recording in the form that a net takes, or a part of one."""
 
     windows_mv: NDArray[np.float32]
     """``(window, lead, sample)``."""
     starts_s: tuple[float, ...]
     """When each window starts."""
     repairs: tuple[str, ...]
-    """What was changed, in plain language and in order; empty if nothing was."""
+    """What was changed or is doubtful, in plain language and in order; empty if nothing is."""
 
 
 def read_recording(path: Path) -> Recording:
@@ -77,115 +76,206 @@ def read_recording(path: Path) -> Recording:
     DataError
         If a file is missing, truncated or damaged, a lead's unit is not a voltage, or a sample is missing.
     """
-    given: tuple[str, ...] = ()
+    names: list[str] = []
+    return _name_leads(read_leads(strip_extension(path), _choose_standard(names)), names)
 
-    def choose(names: Sequence[str]) -> list[int]:
-        nonlocal given
-        given = tuple(names)
-        return [number for number, name in enumerate(_standardize_names(given)) if name]
 
-    record = read_leads(strip_extension(path), choose)
-    standard = _standardize_names(given)
+def iter_recording(path: Path, *, block_s: float = 600.0) -> Iterator[Recording]:
+    """Read a record as `read_recording`, in consecutive blocks; a checksum that is wrong is told by the last step."""
+    names: list[str] = []
+    for record in iter_leads(strip_extension(path), _choose_standard(names), block_s=block_s):
+        yield _name_leads(record, names)
+
+
+def _choose_standard(names: list[str]) -> Any:
+    """Return a function that chooses the standard leads of a file and keeps all names in `names`."""
+
+    def choose(given: Sequence[str]) -> list[int]:
+        names[:] = given
+        numbers = [number for number, name in enumerate(standardize_names(tuple(given))) if name]
+        if not numbers:
+            raise DataError(f"no standard lead ({LEADS[0]}, {LEADS[1]}, ... {LEADS[-1]}), got {list_names(given)}")
+        return numbers
+
+    return choose
+
+
+def _name_leads(record: Record, names: Sequence[str]) -> Recording:
+    standard = standardize_names(tuple(names))
     return Recording(
         signal_mv=to_millivolt(record.signal_uv),
         sampling_rate_hz=record.sampling_rate_hz,
-        lead_names=tuple(name for name, known in zip(given, standard, strict=True) if known),
-        left_out=tuple(name for name, known in zip(given, standard, strict=True) if not known),
+        lead_names=tuple(name for name, known in zip(names, standard, strict=True) if known),
+        left_out=tuple(name for name, known in zip(names, standard, strict=True) if not known),
+        notes=tuple(getattr(record, "notes", ())),
     )
 
 
-def prepare(recording: Recording, *, lead_names: Sequence[str], sampling_rate_hz: float, n_samples: int) -> Prepared:
+def prepare(
+    recording: Recording,
+    *,
+    lead_names: Sequence[str],
+    sampling_rate_hz: float,
+    n_samples: int,
+    repairs: Repairs = "note",
+) -> Prepared:
     """Check a recording and convert it to what a net takes: these leads, this sampling rate and number of samples.
 
     Raises
     ------
     DataError
         If a lead is missing and cannot be derived, or is given twice; if a sample is missing or not plausible in mV;
-        if all leads are flat; if the sampling rate is invalid; if the recording is too short.
+        if all leads are flat; if the sampling rate is invalid; if the recording is too short; with ``repairs=refuse``
+        also if its scale or content is doubtful.
     """
-    signal = np.asarray(recording.signal_mv)
-    if signal.ndim != 2 or len(signal) != len(recording.lead_names):
+    form = {"lead_names": lead_names, "sampling_rate_hz": sampling_rate_hz, "n_samples": n_samples}
+    return join_prepared(list(prepare_blocks([recording], **form, repairs=repairs)))  # type: ignore[arg-type]
+
+
+def join_prepared(parts: Sequence[Prepared]) -> Prepared:
+    """Join the parts of one recording."""
+    windows = [part.windows_mv for part in parts if len(part.windows_mv)]
+    return Prepared(
+        windows[0] if len(windows) == 1 else np.concatenate(windows),
+        tuple(start for part in parts for start in part.starts_s),
+        tuple(repair for part in parts for repair in part.repairs),
+    )
+
+
+def prepare_blocks(
+    blocks: Iterable[Recording],
+    *,
+    lead_names: Sequence[str],
+    sampling_rate_hz: float,
+    n_samples: int,
+    repairs: Repairs = "note",
+) -> Iterator[Prepared]:
+    """Do as `prepare` for a recording in consecutive blocks; its windows come as soon as they are complete.
+
+    The last part has no window, but the repairs of the whole recording.
+    """
+    checked = _Checked(blocks, lead_names, repairs)
+    signals: Iterable[NDArray[Any]] = checked
+    rate_hz = checked.rate_hz
+    if rate_hz != sampling_rate_hz:
+        signals = resample_blocks(checked, from_hz=rate_hz, to_hz=sampling_rate_hz)
+    n_windows = 0
+    for firsts, windows_mv in cut_blocks(signals, n_samples):
+        n_windows += len(firsts)
+        yield Prepared(windows_mv, tuple(first / sampling_rate_hz for first in firsts), ())
+    told = checked.conclude()
+    duration_s = n_samples / sampling_rate_hz
+    if not n_windows:
+        raise DataError(f"too short: {checked.n_samples / rate_hz:g} s, the net needs {duration_s:g} s")
+    if rate_hz != sampling_rate_hz:
+        told.append(f"resampled from {rate_hz:g} to {sampling_rate_hz:g} Hz")
+    if n_windows > 1:
+        told.append(f"cut into {n_windows} windows of {duration_s:g} s, whose probabilities are averaged")
+    yield Prepared(np.empty((0, len(lead_names), n_samples), np.float32), (), tuple(told))
+
+
+class _Checked:
+    """The leads of a recording's blocks, ``(lead, sample)``, in the order wanted, checked; and what is to be told."""
+
+    def __init__(self, blocks: Iterable[Recording], lead_names: Sequence[str], repairs: Repairs) -> None:
+        self._blocks = iter(blocks)
+        self._lead_names, self._repairs = lead_names, repairs
+        self._first = next(self._blocks, None)
+        if self._first is None:
+            raise DataError("the recording has no sample")
+        self.rate_hz = check_rate(self._first.sampling_rate_hz)
+        self.n_samples = 0
+        self._range_mv = 0.0
+        self._changes: list[str] = []
+        self._doubts: dict[str, list[str]] = {}  # by check, a note for each block
+        self._n_blocks = 0
+
+    def __iter__(self) -> Iterator[NDArray[np.floating]]:
+        block = self._first
+        while block is not None:
+            signal, changes = put_leads_in_order(
+                as_signal(block.signal_mv, block.lead_names), block.lead_names, self._lead_names, block.left_out
+            )
+            self._changes = list(dict.fromkeys([*self._changes, *block.notes, *changes]))
+            self._inspect(signal)
+            yield signal
+            block = next(self._blocks, None)
+
+    def _inspect(self, signal: NDArray[np.floating]) -> None:
+        self._range_mv = max(self._range_mv, check_values(signal, self._lead_names))
+        doubts = inspect_content(signal, self._lead_names, self.rate_hz, start_s=self.n_samples / self.rate_hz)
+        for check, note in doubts.items():
+            self._doubts.setdefault(check, []).append(note)
+        if self._range_mv >= MIN_RANGE_MV:  # else `conclude` has more to say
+            self._refuse()
+        self.n_samples += signal.shape[1]
+        self._n_blocks += 1
+
+    def _refuse(self) -> None:
+        if self._repairs == "refuse" and self._doubts:
+            note = next(iter(self._doubts.values()))[0]
+            raise DataError(f"refused, as repairs=refuse asks: {note}")
+
+    def conclude(self) -> list[str]:
+        """Refuse what has no ECG at all, and return what is to be told of the whole recording."""
+        if not self._range_mv:
+            raise DataError("a flat line in all leads")
+        if self._range_mv < MIN_RANGE_MV:
+            raise DataError(
+                f"all values lie within {self._range_mv:.2g} mV; an ECG has at least {MIN_RANGE_MV:g} mV: are they "
+                "volts?"
+            )
+        self._refuse()
+        told = list(self._changes)
+        for notes in self._doubts.values():
+            more = f" (and alike in {len(notes) - 1} of {self._n_blocks - 1} other parts)" if len(notes) > 1 else ""
+            told.append(notes[0] + more)
+        return told
+
+
+def check_rate(sampling_rate_hz: float) -> float:
+    """Return a sampling rate as a float; DataError if no ECG has it."""
+    try:
+        rate_hz = float(sampling_rate_hz)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DataError(f"the sampling rate must be a number of Hz, got {sampling_rate_hz!r}") from error
+    if not MIN_SAMPLING_RATE_HZ <= rate_hz <= MAX_SAMPLING_RATE_HZ:
+        raise DataError(
+            f"the sampling rate must be at least {MIN_SAMPLING_RATE_HZ:g} Hz and at most {MAX_SAMPLING_RATE_HZ:g} Hz, "
+            f"got {rate_hz:g}"
+        )
+    return rate_hz
+
+
+def as_signal(signal_mv: ArrayLike, lead_names: Sequence[str]) -> NDArray[np.floating]:
+    """Return a signal ``(lead, sample)`` as plain numbers, a masked sample as NaN; DataError if it is none."""
+    if isinstance(signal_mv, list | tuple) and any(np.ma.isMaskedArray(row) for row in signal_mv):
+        signal_mv = np.ma.array(signal_mv)  # numpy.asarray would drop the rows' masks
+    if np.ma.isMaskedArray(signal_mv) and np.ma.getmaskarray(signal_mv).any():
+        masked = np.ma.asarray(signal_mv)
+        if masked.dtype.kind in "iuf":
+            signal_mv = np.where(np.ma.getmaskarray(masked), np.nan, masked.data)
+    try:
+        signal = np.asarray(signal_mv)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(f"the signal must be an array (lead, sample) in mV ({str(error).splitlines()[0]})") from error
+    if signal.dtype.kind not in "iuf":
+        raise DataError(f"the signal must be real numbers in mV, got an array of {signal.dtype}")
+    if isinstance(lead_names, str) or not all(isinstance(name, str) for name in lead_names):
+        raise DataError(f"the lead names must be a list of texts, one a row, got {lead_names!r}")
+    if signal.ndim != 2 or len(signal) != len(lead_names):
         raise DataError(
             f"the signal must be (lead, sample) with a name for each lead, got {signal.shape} and "
-            f"{len(recording.lead_names)} names"
+            f"{len(lead_names)} names"
         )
-    rate_hz = float(recording.sampling_rate_hz)
-    if not np.isfinite(rate_hz) or rate_hz < MIN_SAMPLING_RATE_HZ:
-        raise DataError(f"the sampling rate must be at least {MIN_SAMPLING_RATE_HZ:g} Hz, got {rate_hz:g}")
-    signal, repairs = _put_leads_in_order(signal, recording, lead_names)
-    repairs += _check_values(signal, lead_names)
-    if rate_hz != sampling_rate_hz:
-        signal = _resample(signal, rate_hz, sampling_rate_hz)
-        repairs.append(f"resampled from {rate_hz:g} to {sampling_rate_hz:g} Hz")
-    if signal.shape[1] < n_samples:
-        raise DataError(
-            f"too short: {signal.shape[1] / sampling_rate_hz:g} s, the net needs {n_samples / sampling_rate_hz:g} s"
-        )
-    last = signal.shape[1] - n_samples
-    starts = [*range(0, last, n_samples), last]
-    if len(starts) > 1:
-        repairs.append(
-            f"cut into {len(starts)} windows of {n_samples / sampling_rate_hz:g} s, whose probabilities are averaged"
-        )
-    windows = np.stack([signal[:, start : start + n_samples].astype(np.float32) for start in starts])
-    return Prepared(windows, tuple(start / sampling_rate_hz for start in starts), tuple(repairs))
+    return signal
 
 
-@lru_cache(maxsize=1024)  # the headers of a folder have the same few lists of names
-def _standardize_names(names: tuple[str, ...]) -> tuple[str | None, ...]:
-    """Return the standard name of each lead, None for other signals."""
-    found = [_NAME.fullmatch(name.strip()) for name in names]
-    return tuple(_STANDARD[match[1].casefold()] if match else None for match in found)
-
-
-def _put_leads_in_order(
-    signal: NDArray[np.floating], recording: Recording, wanted: Sequence[str]
-) -> tuple[NDArray[np.floating], list[str]]:
-    """Return the wanted leads, ``(lead, sample)``, and what was changed."""
-    names = _standardize_names(tuple(recording.lead_names))
-    if names == tuple(wanted) and not recording.left_out:
-        return signal, []
-    twice = [name for name in wanted if names.count(name) > 1]
-    if twice:
-        raise DataError(f"the lead {twice[0]} is given twice, among {', '.join(recording.lead_names)}")
-    rows = {name: row for name, row in zip(names, signal, strict=True) if name is not None}
-    there = [name for name in names if name in wanted]
-    derived = [name for name in wanted if name not in rows]
-    if derived:
-        rows = _derive_limb_leads({name: row.astype(np.float64) for name, row in rows.items()}) | rows
-    absent = [name for name in wanted if name not in rows]
-    if absent:
-        raise DataError(
-            f"the lead {', '.join(absent)} is missing, got {', '.join(recording.lead_names) or 'no standard lead'} "
-            "(limb leads can be derived from two of I, II, III; others cannot)"
-        )
-    repairs = []
-    unwanted = [given for given, name in zip(recording.lead_names, names, strict=True) if name not in wanted]
-    if left_out := [*recording.left_out, *unwanted]:
-        repairs.append(f"left out {', '.join(left_out)}")
-    if there != [name for name in wanted if name in there]:
-        repairs.append("leads put in order")
-    if derived:
-        sources = " and ".join([name for name in ("I", "II", "III") if name in there][:2])
-        repairs.append(f"derived {', '.join(derived)} from {sources}")
-    return np.stack([rows[name] for name in wanted]), repairs
-
-
-def _derive_limb_leads(rows: dict[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
-    """Return all leads that follow from those that are given, and these."""
-    found = dict(rows)
-    for pair in (("I", "III"), ("II", "III"), ("I", "II")):
-        if pair[0] in found and pair[1] in found:
-            weights = _WEIGHTS[pair].items()
-            found = {name: a * found[pair[0]] + b * found[pair[1]] for name, (a, b) in weights} | found
-    return found
-
-
-def _check_values(signal: NDArray[np.floating], lead_names: Sequence[str]) -> list[str]:
-    """Reject what cannot be an ECG; return notes on flat leads."""
+def check_values(signal: NDArray[np.floating], lead_names: Sequence[str]) -> float:
+    """Reject what cannot be an ECG, and return the largest range of a lead, mV."""
     if not signal.shape[1]:
         raise DataError("the recording has no sample")
-    low, high = signal.min(axis=1), signal.max(axis=1)
+    low, high = signal.min(axis=1).astype(np.float64), signal.max(axis=1).astype(np.float64)
     if not np.isfinite([low, high]).all():
         missing = (~np.isfinite(signal)).sum(axis=1)
         leads = ", ".join(f"{name} ({count})" for name, count in zip(lead_names, missing, strict=True) if count)
@@ -195,14 +285,4 @@ def _check_values(signal: NDArray[np.floating], lead_names: Sequence[str]) -> li
         raise DataError(
             f"a sample of {largest:.1f} mV; an ECG stays within {MAX_AMPLITUDE_MV} mV: are the values microvolts?"
         )
-    is_flat = low == high
-    if is_flat.all():
-        raise DataError("a flat line in all leads")
-    return [f"lead {name} is flat" for name, flat in zip(lead_names, is_flat, strict=True) if flat]
-
-
-def _resample(signal: NDArray[np.floating], from_hz: float, to_hz: float) -> NDArray[np.float64]:
-    from scipy.signal import resample_poly  # takes half a second, and ECGs at the net's own rate do not need it
-
-    ratio = (Fraction(str(to_hz)) / Fraction(str(from_hz))).limit_denominator(2000)  # off by one sample in hours
-    return resample_poly(signal.astype(np.float64), ratio.numerator, ratio.denominator, axis=1, padtype="line")
+    return float((high - low).max())

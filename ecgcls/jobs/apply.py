@@ -1,121 +1,116 @@
-"""Apply a finished run to WFDB records: predict them in batches, write and print the predictions."""
+"""Apply a finished run to WFDB records in batches; one odd record ends nothing."""
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
+from numpy.typing import NDArray
 
-from ecgcls.data.recordings import Prepared, read_recording
+from ecgcls.data.recordings import Prepared, Repairs, iter_recording, prepare_blocks
 from ecgcls.errors import DataError
-from ecgcls.files import write_atomically, write_json
 from ecgcls.jobs.loaded import BATCH_SIZE, LoadedRun, Prediction
 
-MAX_SHOWN = 40
-"""Rows of a table on the screen."""
+
+@dataclass(frozen=True, eq=False)
+class _Piece:
+    """A part of a record, or why the record cannot be used; and whether nothing more of it comes."""
+
+    path: Path
+    content: Prepared | DataError
+    is_last: bool
 
 
-def predict_files(run: LoadedRun, paths: Iterable[Path]) -> Iterator[tuple[Path, Prediction | DataError]]:
+@dataclass(eq=False)
+class _Record:
+    """What is known of a record whose pieces are coming."""
+
+    logits: list[NDArray[np.float64]] = field(default_factory=list)
+    starts_s: list[float] = field(default_factory=list)
+    error: DataError | None = None
+
+
+def predict_files(
+    run: LoadedRun, paths: Iterable[Path], *, repairs: Repairs = "note"
+) -> Iterator[tuple[Path, Prediction | DataError]]:
     """Predict WFDB records, given without extensions, in batches; the next batch is read while the nets compute.
 
-    A record that cannot be used comes with the reason instead of a prediction.
+    A record that cannot be used comes with the reason instead of a prediction, whatever is wrong with it. The memory
+    that this takes depends neither on the number of the records nor on their length.
     """
-    rest = iter(paths)
+    pieces = _read_pieces(run, paths, repairs)
+    record = _Record()
     with ThreadPoolExecutor(max_workers=1) as reader:
-        coming = reader.submit(_read_batch, run, rest)
+        coming = reader.submit(_collect, pieces)
         while batch := coming.result():
-            coming = reader.submit(_read_batch, run, rest)
-            yield from _predict_batch(run, batch)
+            coming = reader.submit(_collect, pieces)
+            for piece, logits in zip(batch, _predict_batch(run, batch), strict=True):
+                if isinstance(logits, DataError):
+                    record.error = record.error or logits
+                elif isinstance(piece.content, Prepared):
+                    record.logits.append(logits)
+                    record.starts_s += piece.content.starts_s
+                if piece.is_last:
+                    yield piece.path, _conclude(run, record, piece.content)
+                    record = _Record()
 
 
-def _read_batch(run: LoadedRun, paths: Iterator[Path]) -> list[tuple[Path, Prepared | DataError]]:
-    """Read recordings until their windows fill a batch; an empty list at the end."""
-    batch: list[tuple[Path, Prepared | DataError]] = []
-    n_windows = 0
+def _read_pieces(run: LoadedRun, paths: Iterable[Path], repairs: Repairs) -> Iterator[_Piece]:
+    """Read records piece by piece; the last piece of a record has its repairs, or an error."""
     for path in paths:
         try:
-            batch.append((path, prepared := run.prepare(read_recording(path))))
+            waiting: Prepared | None = None
+            for prepared in prepare_blocks(
+                iter_recording(path),
+                lead_names=run.lead_names,
+                sampling_rate_hz=run.sampling_rate_hz,
+                n_samples=run.n_samples,
+                repairs=repairs,
+            ):
+                if waiting is not None:
+                    yield _Piece(path, waiting, is_last=False)
+                waiting = prepared
+            assert waiting is not None
+            piece = _Piece(path, waiting, is_last=True)
         except DataError as error:
-            batch.append((path, error))
-            continue
-        n_windows += len(prepared.windows_mv)
+            piece = _Piece(path, error, is_last=True)
+        except Exception as error:  # a file of strangers may raise whatever a reader stumbles over
+            text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            piece = _Piece(path, DataError(f"{path}: cannot be used ({text})"), is_last=True)
+        yield piece
+
+
+def _collect(pieces: Iterator[_Piece]) -> list[_Piece]:
+    """Take pieces until their windows fill a batch; an empty list at the end."""
+    batch: list[_Piece] = []
+    n_windows = 0
+    for piece in pieces:
+        batch.append(piece)
+        n_windows += len(piece.content.windows_mv) if isinstance(piece.content, Prepared) else 1
         if n_windows >= BATCH_SIZE:
             break
     return batch
 
 
-def _predict_batch(
-    run: LoadedRun, batch: list[tuple[Path, Prepared | DataError]]
-) -> Iterator[tuple[Path, Prediction | DataError]]:
-    windows_mv = [prepared.windows_mv for _, prepared in batch if isinstance(prepared, Prepared)]
-    y_prob = run.predict_windows(np.concatenate(windows_mv)) if windows_mv else np.empty(0)
-    of_records = iter(np.split(y_prob, np.cumsum([len(own) for own in windows_mv])))
-    for path, prepared in batch:
-        yield path, run.summarize(prepared, next(of_records)) if isinstance(prepared, Prepared) else prepared
+def _predict_batch(run: LoadedRun, batch: list[_Piece]) -> list[NDArray[np.float64] | DataError]:
+    """Return the logits of each piece, ``(window, class)``, or why there are none."""
+    contents = [piece.content for piece in batch]
+    windows_mv = [content.windows_mv for content in contents if isinstance(content, Prepared)]
+    try:
+        logits = run.predict_windows(np.concatenate(windows_mv)) if windows_mv else np.empty((0, 0))
+        own = iter(np.split(logits, np.cumsum([len(windows) for windows in windows_mv])))
+        return [next(own) if isinstance(content, Prepared) else content for content in contents]
+    except DataError as error:
+        if len(batch) == 1:
+            return [error]
+        return [_predict_batch(run, [piece])[0] for piece in batch]  # which record is it?
 
 
-def write_predictions(
-    folder: Path,
-    predictions: Mapping[str, Prediction],
-    failures: Mapping[str, str],
-    *,
-    run: LoadedRun,
-    source: str,
-) -> None:
-    """Write ``predictions.csv``, ``predictions.json`` and, if some records could not be used, ``failed.csv``.
-
-    `predictions` and `failures` are by path of the record; files of an earlier call are replaced.
-    """
-    for outdated in ("predictions.csv", "predictions.json", "failed.csv"):
-        (folder / outdated).unlink(missing_ok=True)
-    if failures:
-        table = pd.DataFrame({"record": list(failures), "reason": list(failures.values())})
-        write_atomically(folder / "failed.csv", table.to_csv(index=False).encode())
-    if not predictions:
-        return
-    rows: list[dict[str, Any]] = [
-        {
-            "record": path,
-            **{f"y_prob_{name}": one.y_prob[name] for name in run.class_names},
-            **{f"y_pred_{name}": int(one.y_pred[name]) for name in run.class_names},
-            "n_windows": len(one.starts_s),
-            "repairs": "; ".join(one.repairs),
-        }
-        for path, one in predictions.items()
-    ]
-    write_atomically(folder / "predictions.csv", pd.DataFrame(rows).to_csv(index=False).encode())
-    content = {
-        "run": str(run.path),
-        "experiment": run.info.experiment,
-        "model": run.info.model,
-        "variant": run.info.variant,
-        "n_nets": len(run.nets),
-        "trained_on_simulated_ecgs": run.info.synthetic,
-        "input": source,
-        "class_names": list(run.class_names),
-        "thresholds": run.thresholds,
-        "records": [{"record": path} | one.to_dict() for path, one in predictions.items()],
-    }
-    write_json(folder / "predictions.json", content, rows="records")
-
-
-def format_predictions(predictions: Mapping[str, Prediction], run: LoadedRun) -> str:
-    """Return predictions as a table with a mark at each class that is predicted, and the repairs by frequency."""
-    rows = [
-        {"record": path}
-        | {name: f"{one.y_prob[name]:.3f}{'*' if one.y_pred[name] else ' '}" for name in run.class_names}
-        for path, one in list(predictions.items())[:MAX_SHOWN]
-    ]
-    lines = [pd.DataFrame(rows).to_string(index=False)]
-    if len(predictions) > MAX_SHOWN:
-        lines.append(f"... and {len(predictions) - MAX_SHOWN} more records")
-    thresholds = ", ".join(f"{name} {run.thresholds[name]:.3g}" for name in run.class_names)
-    lines.append(f"\n* at or above the class's threshold: {thresholds}")
-    repairs = Counter(repair for one in predictions.values() for repair in one.repairs)
-    lines += [f"{count} records: {repair}" for repair, count in repairs.most_common(20)]
-    if run.info.synthetic:
-        lines.append("The net was trained on simulated ECGs: these numbers say nothing about patients.")
-    return "\n".join(lines)
+def _conclude(run: LoadedRun, record: _Record, last: Prepared | DataError) -> Prediction | DataError:
+    if isinstance(last, DataError):
+        return last
+    if record.error is not None:
+        return record.error
+    whole = Prepared(last.windows_mv, tuple(record.starts_s), last.repairs)
+    return run.summarize(whole, np.concatenate(record.logits))

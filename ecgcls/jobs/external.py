@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit
 from tqdm import tqdm
 
 from ecgcls.data.cohort import leave_out_missing
@@ -81,7 +82,7 @@ def predict_data_set(
         strat_fold=records["strat_fold"].to_numpy() if "strat_fold" in records else np.zeros(len(records), dtype=int),
         split=np.full(len(records), split),
         y_true=y_true[is_scored],
-        y_prob=np.concatenate([net.predict_windows(store.read_mv(batch)) for batch in batches]),
+        y_prob=expit(np.concatenate([net.predict_windows(store.read_mv(batch)) for batch in batches])),
         class_names=net.class_names,
     )
     which = f"fold {one.info.fold}" if one.is_single_run else f"mean of {len(one.runs)} folds"

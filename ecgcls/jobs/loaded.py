@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit
 from torch import nn
 
-from ecgcls.data.recordings import Prepared, Recording, prepare
+from ecgcls.data.recordings import Prepared, Recording, Repairs, as_signal, prepare
 from ecgcls.errors import DataError
+from ecgcls.evaluation.logits import mean_of_probabilities
 from ecgcls.evaluation.recalibration import Calibrator
 from ecgcls.runs.info import RunInfo
 
@@ -27,6 +29,8 @@ class Prediction:
     ----------
     y_prob
         Probability by class: the mean over the windows, and over the nets of an ensemble.
+    y_logit
+        The logit of that mean by class, which ranks recordings whose probabilities round to 1.
     y_pred
         By class whether the probability is at least the run's threshold.
     thresholds
@@ -36,10 +40,11 @@ class Prediction:
     starts_s
         Where each window begins, s.
     repairs
-        What was changed before the net saw the recording, in words; empty if nothing.
+        What was changed before the net saw the recording, and what is doubtful in it, in words; empty if nothing.
     """
 
     y_prob: dict[str, float]
+    y_logit: dict[str, float]
     y_pred: dict[str, bool]
     thresholds: dict[str, float]
     windows: NDArray[np.float64]
@@ -50,6 +55,7 @@ class Prediction:
         """Everything as plain numbers and text for `json.dump`."""
         return {
             "y_prob": self.y_prob,
+            "y_logit": self.y_logit,
             "y_pred": self.y_pred,
             "windows": [
                 {"start_s": start_s, "y_prob": dict(zip(self.y_prob, y_prob, strict=True))}
@@ -91,53 +97,67 @@ class LoadedRun:
     calibrators: tuple[Calibrator, ...]
     info: RunInfo
 
-    def predict(self, signal_mv: ArrayLike, *, sampling_rate_hz: float, lead_names: Sequence[str]) -> Prediction:
+    def predict(
+        self,
+        signal_mv: ArrayLike,
+        *,
+        sampling_rate_hz: float,
+        lead_names: Sequence[str],
+        repairs: Repairs = "note",
+    ) -> Prediction:
         """Predict one recording.
 
         Parameters
         ----------
         signal_mv
-            ``(lead, sample)``, mV.
+            ``(lead, sample)``, mV. A masked sample is a missing one.
         sampling_rate_hz
             Its sampling rate; resampled to the run's, if that is another.
         lead_names
             The name of each row, in any order; missing limb leads are derived where that is exact.
+        repairs
+            Whether doubts about the scale or content are noted in the prediction's `repairs`, or refused.
 
         Raises
         ------
         DataError
             If the recording cannot be repaired: too short, a lead missing that cannot be derived, missing samples.
         """
-        prepared = self.prepare(Recording(np.asarray(signal_mv), sampling_rate_hz, tuple(lead_names)))
+        signal = as_signal(signal_mv, lead_names)
+        prepared = self.prepare(Recording(signal, sampling_rate_hz, tuple(lead_names)), repairs=repairs)
         return self.summarize(prepared, self.predict_windows(prepared.windows_mv))
 
-    def prepare(self, recording: Recording) -> Prepared:
+    def prepare(self, recording: Recording, *, repairs: Repairs = "note") -> Prepared:
         """Check a recording and bring it into the form that the nets take."""
         return prepare(
-            recording, lead_names=self.lead_names, sampling_rate_hz=self.sampling_rate_hz, n_samples=self.n_samples
+            recording,
+            lead_names=self.lead_names,
+            sampling_rate_hz=self.sampling_rate_hz,
+            n_samples=self.n_samples,
+            repairs=repairs,
         )
 
     def predict_windows(self, windows_mv: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Turn ``(window, lead, sample)`` in mV into probabilities ``(window, class)``, the mean over the nets.
+        """Turn ``(window, lead, sample)`` in mV into logits ``(window, class)``, those of the nets' mean probability.
 
-        Each net's probabilities are recalibrated first, as its run did with its own. All must be finite.
+        Each net's logits are recalibrated first, as its run did with its own. All must be finite.
         """
-        y_prob = np.zeros((len(windows_mv), len(self.class_names)))
+        logits = np.empty((len(self.nets), len(windows_mv), len(self.class_names)))
         device = next(self.nets[0].buffers()).device
         with torch.inference_mode():
             for start in range(0, len(windows_mv), BATCH_SIZE):
                 batch = torch.from_numpy(windows_mv[start : start + BATCH_SIZE]).to(device)
-                for net, calibrator in zip(self.nets, self.calibrators, strict=True):
-                    own = net(batch).sigmoid().double().cpu().numpy()
-                    if np.isfinite(own).all():
-                        own = calibrator.apply(own, self.class_names)
-                    y_prob[start : start + len(batch)] += own
-        if not np.isfinite(y_prob).all():
-            raise DataError(f"{self.path}: the net's probabilities are not finite")
-        return y_prob / len(self.nets)
+                for number, (net, calibrator) in enumerate(zip(self.nets, self.calibrators, strict=True)):
+                    own = net(batch).double().cpu().numpy()
+                    if not np.isfinite(own).all():
+                        raise DataError(f"{self.path}: the net's logits are not finite")
+                    logits[number, start : start + len(batch)] = calibrator.apply_logits(own, self.class_names)
+        return mean_of_probabilities(logits)
 
-    def summarize(self, prepared: Prepared, windows: NDArray[np.float64]) -> Prediction:
-        """Average the windows of a recording and decide at the thresholds."""
-        y_prob = dict(zip(self.class_names, windows.mean(axis=0).tolist(), strict=True))
+    def summarize(self, prepared: Prepared, logits: NDArray[np.float64]) -> Prediction:
+        """Average the windows of a recording, given their logits ``(window, class)``, and decide at the thresholds."""
+        mean = mean_of_probabilities(logits)
+        y_prob = dict(zip(self.class_names, expit(mean).tolist(), strict=True))
+        y_logit = dict(zip(self.class_names, mean.tolist(), strict=True))
         y_pred = {name: prob >= self.thresholds[name] for name, prob in y_prob.items()}
-        return Prediction(y_prob, y_pred, self.thresholds, windows, prepared.starts_s, prepared.repairs)
+        return Prediction(y_prob, y_logit, y_pred, self.thresholds, expit(logits), prepared.starts_s, prepared.repairs)

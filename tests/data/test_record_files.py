@@ -75,7 +75,7 @@ def folder(tmp_path, path):
         target.parent.mkdir(parents=True, exist_ok=True)
         for suffix in (".hea", ".dat"):
             target.with_name(target.name + suffix).write_bytes(path.with_name(path.name + suffix).read_bytes())
-    (tmp_path / "my ecgs, new" / "notes.txt").write_text("none")
+    (tmp_path / "my ecgs, new" / "notes.md").write_text("none")
     return tmp_path / "my ecgs, new"
 
 
@@ -96,9 +96,9 @@ def test_records_are_found_however_they_are_named(folder, source, names):
     assert [str(path.relative_to(folder)) for path in found] == names
 
 
-@pytest.mark.parametrize("source", ["nothing", "*.edf", "notes.txt"])
+@pytest.mark.parametrize("source", ["nothing", "*.edf", "notes.md"])
 def test_nothing_found_is_an_error(folder, source):
-    with pytest.raises(ConfigError, match=r"input=.*: no WFDB record, folder or CSV file"):
+    with pytest.raises(ConfigError, match=r"input=.*: no WFDB record, folder, list"):
         find_recordings(str(folder / source), sampling_rate_hz=100)
 
 
@@ -111,7 +111,7 @@ def test_a_csv_list_keeps_its_order_and_records_that_do_not_exist(folder):
     table = folder / "list.csv"
     table.write_text("who,path\nx,b_lr.hea\ny,gone\nz,a_lr\nx,b_lr\n")
     assert find_recordings(str(table), sampling_rate_hz=100) == [folder / "b_lr", folder / "gone", folder / "a_lr"]
-    table.write_text("whatever\ndeep/c_hr\n")
+    table.write_text("record_name\ndeep/c_hr\n")
     assert find_recordings(str(table), sampling_rate_hz=100) == [folder / "deep" / "c_hr"]
     table.write_text("who,where\na,b\n")
     with pytest.raises(ConfigError, match="expected a column path"):

@@ -1,0 +1,70 @@
+"""Records in a ZIP file, unpacked for as long as they are needed."""
+
+import re
+import shutil
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from ecgcls.errors import ConfigError
+
+MAX_BYTES = 20_000_000_000
+"""What the files in an archive may take when unpacked."""
+MAX_FILES = 500_000
+_CHUNK = 1 << 20
+
+
+@contextmanager
+def unpacked(source: str) -> Iterator[str]:
+    """Give a ZIP file's content as a temporary folder, which is removed at the end; anything else as it is.
+
+    Hidden files and those that macOS adds are left out.
+
+    Raises
+    ------
+    ConfigError
+        If the file is damaged, encrypted or too large, or a name in it leads out of the folder.
+    """
+    path = Path(source)
+    if path.suffix.lower() != ".zip" or not path.is_file():
+        yield source
+        return
+    with tempfile.TemporaryDirectory(prefix="ecgcls-") as folder:
+        try:
+            _unpack(path, Path(folder))
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, OSError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise ConfigError(f"input={source}: the ZIP file cannot be unpacked ({reason})") from error
+        yield folder
+
+
+def _unpack(path: Path, folder: Path) -> None:
+    with zipfile.ZipFile(path) as archive:
+        members = [member for member in archive.infolist() if not member.is_dir()]
+        for member in members:
+            parts = PurePosixPath(member.filename).parts
+            if member.filename.startswith("/") or ".." in parts or re.search(r"[\0\\:]", member.filename):
+                raise ConfigError(f"input={path}: the name {member.filename!r} in it leads out of its folder; refused")
+        wanted = [member for member in members if not _is_hidden(member.filename)]
+        n_bytes = sum(member.file_size for member in wanted)
+        if len(members) > MAX_FILES or n_bytes > MAX_BYTES:
+            raise ConfigError(
+                f"input={path}: {len(members)} files of {n_bytes / 1e9:.1f} GB unpacked, at most {MAX_FILES} files of "
+                f"{MAX_BYTES / 1e9:g} GB are taken; unpack it yourself"
+            )
+        if n_bytes > shutil.disk_usage(folder).free:
+            raise ConfigError(
+                f"input={path}: {n_bytes / 1e9:.1f} GB unpacked do not fit on the disk of {folder.parent}"
+            )
+        for member in wanted:
+            target = folder / member.filename
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with archive.open(member) as packed, target.open("xb") as file:  # never more than its announced size
+                shutil.copyfileobj(packed, file, _CHUNK)
+
+
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(name).parts)

@@ -1,0 +1,74 @@
+"""A signal in consecutive blocks: resampled, and cut into windows, without ever being in memory as a whole."""
+
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from math import ceil
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_REACH = 10  # the half length of the filter of scipy's resample_poly, in samples of the lower rate
+
+
+def resample_blocks(blocks: Iterable[NDArray[Any]], *, from_hz: float, to_hz: float) -> Iterator[NDArray[np.float64]]:
+    """Resample consecutive blocks ``(lead, sample)`` by a polyphase filter, which prevents aliasing.
+
+    Each block is filtered with as much of its neighbors as the filter reaches, so that borders leave no trace: the
+    result is that of the whole signal. Before its beginning and after its end, the signal is taken as constant.
+    """
+    ratio = (Fraction(str(to_hz)) / Fraction(str(from_hz))).limit_denominator(2000)  # off by one sample in hours
+    up, down = ratio.numerator, ratio.denominator
+    margin = ceil(_REACH * max(up, down) / up / down) * down  # samples; a multiple of `down` is a whole sample's time
+    waiting: NDArray[np.float64] | None = None
+    n_before = 0  # samples at the beginning of `waiting` that were resampled already
+    for block in blocks:
+        if waiting is None:
+            offset = block[:, :1].astype(np.float64)  # the filter's ripple grows with a signal's distance from 0
+            waiting = block - offset
+        else:
+            waiting = np.concatenate([waiting, block - offset], axis=1)
+        n_ready = (waiting.shape[1] - n_before - margin) // down * down
+        if n_ready <= 0 or waiting.shape[1] <= 4 * margin:
+            continue
+        end = n_before + n_ready
+        resampled = _resample(waiting[:, : end + margin], up, down)
+        yield resampled[:, n_before // down * up : end // down * up] + offset
+        kept_from = max(end - margin, 0)
+        waiting, n_before = waiting[:, kept_from:].copy(), end - kept_from
+    if waiting is not None:
+        yield _resample(waiting, up, down)[:, n_before // down * up :] + offset
+
+
+def _resample(signal: NDArray[np.float64], up: int, down: int) -> NDArray[np.float64]:
+    from scipy.signal import resample_poly  # takes half a second, and ECGs at the net's own rate do not need it
+
+    return resample_poly(signal, up, down, axis=1, padtype="edge")
+
+
+def cut_blocks(
+    blocks: Iterable[NDArray[np.floating]], n_samples: int
+) -> Iterator[tuple[list[int], NDArray[np.float32]]]:
+    """Cut consecutive blocks ``(lead, sample)`` into windows; the last one ends with the signal, so none is left out.
+
+    Yields
+    ------
+    The first sample of each window, and the windows ``(window, lead, sample)``. A signal that is shorter than a window
+    has none.
+    """
+    recent: NDArray[Any] | None = None  # what no window has yet, and before it the last window
+    n_rest = n_done = 0
+    for block in blocks:
+        every = block if recent is None else np.concatenate([recent, block], axis=1)
+        start = 0 if recent is None else recent.shape[1] - n_rest
+        n_windows = (every.shape[1] - start) // n_samples
+        stop = start + n_windows * n_samples
+        if n_windows:
+            windows = every[:, start:stop].reshape(len(every), n_windows, n_samples).transpose(1, 0, 2)
+            firsts = [n_done + number * n_samples for number in range(n_windows)]
+            yield firsts, np.ascontiguousarray(windows, dtype=np.float32)
+        n_done += n_windows * n_samples
+        n_rest = every.shape[1] - stop
+        recent = every[:, max(stop - n_samples, 0) :].copy()
+    if recent is not None and n_rest and recent.shape[1] >= n_samples:
+        yield [n_done + n_rest - n_samples], np.ascontiguousarray(recent[None, :, -n_samples:], dtype=np.float32)

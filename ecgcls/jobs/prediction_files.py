@@ -1,0 +1,160 @@
+"""What ``predict`` writes: ``predictions.csv``, ``predictions.json``, and ``failed.csv`` if a record could not be used.
+
+The tables grow by a row as soon as a record is done, so that they can be read meanwhile and nothing is lost when the
+command is killed. The same holds for ``predictions.jsonl``, a line for each record, from which ``predictions.json`` is
+put together at the end.
+"""
+
+import csv
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+
+import numpy as np
+import pandas as pd
+
+from ecgcls.jobs.loaded import LoadedRun, Prediction
+
+MAX_SHOWN = 40
+"""Rows of a table on the screen."""
+
+_NAMES = ("predictions.csv", "predictions.jsonl", "predictions.json", "failed.csv")
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?")
+
+
+class PredictionFiles:
+    """The results in a folder, in place of those of an earlier call; to be used in a ``with`` block.
+
+    Attributes
+    ----------
+    n_predicted, n_failed
+        How many records were predicted, and could not be used.
+    first, failed
+        The first of them, by record, as far as they are shown on the screen.
+    repairs
+        How often something was changed or doubtful, by its text without numbers; and an example of each.
+    """
+
+    def __init__(self, folder: Path, *, run: LoadedRun, source: str) -> None:
+        self.folder, self._run, self._source = folder, run, source
+        self._open: dict[str, TextIO] = {}
+        self.n_predicted = self.n_failed = 0
+        self.first: dict[str, Prediction] = {}
+        self.failed: dict[str, str] = {}
+        self.repairs: Counter[str] = Counter()
+        self.examples: dict[str, str] = {}
+
+    def __enter__(self) -> "PredictionFiles":
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for name in _NAMES:
+            (self.folder / name).unlink(missing_ok=True)
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for file in self._open.values():
+            file.close()
+        if self.n_predicted:
+            self._assemble(is_complete=error is None)
+
+    def add(self, record: str, prediction: Prediction) -> None:
+        """Write the prediction of a record."""
+        names = self._run.class_names
+        row = {
+            "record": record,
+            **{f"y_prob_{name}": prediction.y_prob[name] for name in names},
+            **{f"y_logit_{name}": prediction.y_logit[name] for name in names},
+            **{f"y_pred_{name}": int(prediction.y_pred[name]) for name in names},
+            "n_windows": len(prediction.starts_s),
+            "repairs": "; ".join(prediction.repairs),
+        }
+        self._append_row("predictions.csv", row)
+        line = json.dumps({"record": record} | prediction.to_dict(), ensure_ascii=False, allow_nan=False)
+        self._get("predictions.jsonl").write(f"{line}\n")
+        self.n_predicted += 1
+        if len(self.first) < MAX_SHOWN:
+            self.first[record] = replace(prediction, windows=np.empty((0, len(names))), starts_s=())
+        for repair in prediction.repairs:
+            kind = _NUMBER.sub("#", repair)
+            self.repairs[kind] += 1
+            self.examples.setdefault(kind, repair)
+
+    def fail(self, record: str, reason: str) -> None:
+        """Write why a record could not be used."""
+        reason = " ".join(reason.split()).removeprefix(f"{record}: ")
+        self._append_row("failed.csv", {"record": record, "reason": reason})
+        self.n_failed += 1
+        if len(self.failed) < MAX_SHOWN:
+            self.failed[record] = reason
+
+    def _append_row(self, name: str, row: dict[str, Any]) -> None:
+        is_new = name not in self._open
+        writer = csv.writer(self._get(name), lineterminator="\n")
+        writer.writerows([row.keys(), row.values()] if is_new else [row.values()])
+
+    def _get(self, name: str) -> TextIO:
+        """Return a file that is written line by line."""
+        if name not in self._open:
+            path = self.folder / name
+            # A name from a foreign system may be no text; it is then written as Python shows it.
+            self._open[name] = path.open("w", encoding="utf-8", errors="backslashreplace", newline="", buffering=1)
+        return self._open[name]
+
+    def _assemble(self, *, is_complete: bool) -> None:
+        """Put ``predictions.json`` together, line by line, for it may be larger than the memory."""
+        run, lines_path = self._run, self.folder / "predictions.jsonl"
+        content = {
+            "run": str(run.path),
+            "experiment": run.info.experiment,
+            "model": run.info.model,
+            "variant": run.info.variant,
+            "n_nets": len(run.nets),
+            "trained_on_simulated_ecgs": run.info.synthetic,
+            "input": self._source,
+            "is_complete": is_complete,
+            "class_names": list(run.class_names),
+            "thresholds": run.thresholds,
+            "records": [],
+        }
+        before, _, after = json.dumps(content, indent=2, ensure_ascii=False).rpartition("[]")
+        temporary = self.folder / f".predictions.json.{os.getpid()}.tmp"
+        try:
+            with lines_path.open(encoding="utf-8") as lines, temporary.open("w", encoding="utf-8", newline="") as file:
+                file.write(f"{before}[")
+                for number, line in enumerate(lines):
+                    file.write(f"{',' if number else ''}\n    {line.rstrip()}")
+                file.write(f"\n  ]{after}\n")
+            temporary.replace(self.folder / "predictions.json")
+        finally:
+            temporary.unlink(missing_ok=True)
+        lines_path.unlink()
+
+
+def format_predictions(files: PredictionFiles, run: LoadedRun) -> str:
+    """Return predictions as a table with a mark at each class that is predicted, and the repairs by frequency."""
+    rows = [
+        {"record": record}
+        | {name: f"{one.y_prob[name]:.3f}{'*' if one.y_pred[name] else ' '}" for name in run.class_names}
+        for record, one in files.first.items()
+    ]
+    lines = [pd.DataFrame(rows).to_string(index=False)]
+    if files.n_predicted > len(rows):
+        lines.append(f"... and {files.n_predicted - len(rows)} more records")
+    thresholds = ", ".join(f"{name} {run.thresholds[name]:.3g}" for name in run.class_names)
+    lines.append(f"\n* at or above the class's threshold: {thresholds}")
+    lines += _count_repairs(files)
+    if run.info.synthetic:
+        lines.append("The net was trained on simulated ECGs: these numbers say nothing about patients.")
+    return "\n".join(lines)
+
+
+def _count_repairs(files: PredictionFiles) -> Iterable[str]:
+    for kind, count in files.repairs.most_common(20):
+        # What differs in numbers alone is one kind; predictions.csv has each record's own.
+        among = ", for example" if count > 1 and "#" in kind else ""
+        yield f"{count} record{'s' if count > 1 else ''}{among}: {files.examples[kind]}"
