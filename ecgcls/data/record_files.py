@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from ecgcls.data.record_lists import find_record, is_list, read_list
-from ecgcls.data.wfdb_record import get_folder, list_named_files, load_header
+from ecgcls.data.wfdb_record import list_named_files, load_header
 from ecgcls.errors import ConfigError, DataError
 
 
@@ -93,9 +93,8 @@ def _list_headers(folder: Path) -> list[Path]:
 
 def _list_segments(header: str) -> list[str]:
     """List the segments that a header names; none if it is not a multi-segment header."""
-    path = Path(header.removesuffix(".hea"))
     try:
-        segments = load_header(str(path)).segments
+        segments = load_header(header.removesuffix(".hea")).segments
     except DataError:
         return []  # reading the record reports what is wrong
-    return [f"{get_folder(path)}{segment.name}" for segment in segments]
+    return [os.path.join(os.path.dirname(header), segment.name) for segment in segments]  # noqa: PTH118, PTH120

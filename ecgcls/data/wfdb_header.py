@@ -88,8 +88,8 @@ class Segment(NamedTuple):
 class Header(NamedTuple):
     """What a header says."""
 
-    n_samples: int | None
-    """Per signal, in frames; None if the header does not say."""
+    n_samples: int
+    """Per signal, in frames; 0 if the header does not say, as in the standard."""
     sampling_rate_hz: float
     columns: tuple[tuple, ...]
     """The signals' file names, codings, and so on: the fields of `Signal`, each over all signals. Rows take longer."""
@@ -120,7 +120,7 @@ def parse_header(data: bytes, path: str) -> Header:
     if b"\0" in data:
         raise DataError(f"{path}: not a WFDB header (a binary file?)")
     lines = [line for each in _decode(data).split("\n") if (line := each.strip()) and line[0] != "#"]
-    if not lines or max(map(len, lines)) > _MAX_LINE:
+    if not lines or (len(data) > _MAX_LINE and max(map(len, lines)) > _MAX_LINE):
         raise DataError(f"{path}: not a WFDB header ({'a line of many characters' if lines else 'no record line'})")
     line = lines[0]
     try:
@@ -143,7 +143,7 @@ def parse_header(data: bytes, path: str) -> Header:
     except ValueError as error:
         raise DataError(f"{path}: not a WFDB header: {error}, in the line {_show(line, 60)}") from error
     n_in_segments = sum(segment.n_samples for segment in segments)
-    if n_samples not in (None, n_in_segments):
+    if n_samples not in (0, n_in_segments):
         raise DataError(f"{path}: {n_samples} samples are announced, the segments have {n_in_segments}")
     return Header(n_in_segments, rate_hz, _NO_COLUMNS, tuple(segments), notes)
 
@@ -178,7 +178,7 @@ def _decode(data: bytes) -> str:
     return "".join([character if character.isprintable() or character == "\n" else " " for character in text])
 
 
-def _parse_record_line(line: str) -> tuple[int | None, int, float, int | None, tuple[str, ...]]:
+def _parse_record_line(line: str) -> tuple[int | None, int, float, int, tuple[str, ...]]:
     """Return the numbers of segments and signals, the sampling rate, the number of samples, and notes."""
     name, *rest = line.split(None, 1)
     if not rest:
@@ -190,7 +190,7 @@ def _parse_record_line(line: str) -> tuple[int | None, int, float, int | None, t
 
 
 @lru_cache
-def _parse_lengths(text: str) -> tuple[int, float, int | None, tuple[str, ...]]:
+def _parse_lengths(text: str) -> tuple[int, float, int, tuple[str, ...]]:
     fields = text.split(None, 3)  # what follows, base time and date, is not used
     n_signals = _parse_count(fields[0], "the number of signals")
     notes = []
@@ -205,9 +205,9 @@ def _parse_lengths(text: str) -> tuple[int, float, int | None, tuple[str, ...]]:
                 f"the sampling rate must be a number above 0 and at most {MAX_SAMPLING_RATE_HZ:.0f} Hz, "
                 f"got {_show(fields[1])}"
             )
-    n_samples = None
+    n_samples = 0
     if len(fields) > 2 and not _TIME_OR_DATE.fullmatch(fields[2]):
-        n_samples = _parse_count(fields[2], "the number of samples") or None  # the standard's 0 is "not known"
+        n_samples = _parse_count(fields[2], "the number of samples")
     return n_signals, rate_hz, n_samples, tuple(notes)
 
 

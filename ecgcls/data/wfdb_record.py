@@ -35,8 +35,6 @@ class Part(NamedTuple):
     files: list[SignalFile]
     order: list[int]
     """The chosen signals, by their numbers in the header."""
-    start: int
-    """The part's first frame, counted from the record's."""
 
     @property
     def chosen(self) -> list[Signal]:
@@ -85,11 +83,9 @@ def read_header(path: Path) -> Header:
         If it is not a header, or a file that it needs is missing.
     """
     header = _add_signals(load_header(str(path)), path)
-    if header.n_samples is None:
-        files = list_files(get_folder(path), header.signals, str(path))
-        header = header._replace(
-            n_samples=_measure(files, str(path)), notes=(*header.notes, "no length in the header: taken from the file")
-        )
+    if not header.n_samples:
+        n_samples = _measure(list_files(get_folder(path), header.signals, str(path)), str(path))
+        header = header._replace(n_samples=n_samples, notes=(*header.notes, _describe_length(n_samples)))
     return header._replace(notes=(*header.notes, *describe_gains(list(header.signals))))
 
 
@@ -116,7 +112,7 @@ def open_record(path: Path, header: Header, choose: Choose) -> OpenRecord:
     if header.segments:
         parts = _open_segments(path, whole, order)
     else:
-        parts = [_open_part(str(path), get_folder(path), header, order, start=0)]
+        parts = [_open_part(str(path), get_folder(path), header, order)]
     notes = [*header.notes, *_describe(parts)]
     n_samples = sum(part.n_samples for part in parts)
     if skew := parts[-1].skew:
@@ -146,19 +142,25 @@ def _add_signals(header: Header, path: Path) -> Header:
 
 
 def _measure(files: list[SignalFile], path: str) -> int:
+    """Return the number of frames by the files' size."""
+    if not files:
+        raise DataError(f"{path}: the header names no signal file")
     return min(measure_frames(file) for file in files)
 
 
-def _open_part(path: str, folder: str, header: Header, order: list[int], *, start: int) -> Part:
+def _describe_length(n_samples: int) -> str:
+    return f"no length in the header: {n_samples} samples by the size of the file"
+
+
+def _open_part(path: str, folder: str, header: Header, order: list[int]) -> Part:
     signals = header.signals
     files = list_files(folder, signals, path)
     if not files:
         raise DataError(f"{path}: the header names no signal file")
-    measured = _measure(files, path) if header.n_samples is None else 0
-    n_samples = header.n_samples or measured
+    n_samples = header.n_samples or _measure(files, path)
     for file in files:
         check_size(file, n_samples)
-    part = Part(path, header, signals, n_samples, files, order, start)
+    part = Part(path, header, signals, n_samples, files, order)
     for signal in part.chosen:
         if signal.coding.format == 0:
             raise DataError(f"{path}: missing samples: no signal file has {signal.name}")
@@ -186,7 +188,7 @@ def _open_segments(path: Path, whole: Header, order: list[int]) -> list[Part]:
         seen.add(segment.name)
         folder = get_folder(path)
         header = load_header(f"{folder}{segment.name}")
-        if header.segments or header.n_samples not in (None, segment.n_samples):
+        if header.segments or header.n_samples not in (0, segment.n_samples):
             raise DataError(
                 f"{path}: the segment {segment.name} must have {segment.n_samples} samples and no segments, "
                 f"its header says {header.n_samples} samples, {len(header.segments)} segments"
@@ -200,7 +202,7 @@ def _open_segments(path: Path, whole: Header, order: list[int]) -> list[Part]:
                 raise DataError(f"{path}: missing samples: no {', '.join(lost)} {where} (segment {segment.name})")
             found = [header.signal_names.index(name) for name in names]
         header = header._replace(n_samples=segment.n_samples)
-        parts.append(_open_part(f"{folder}{segment.name}", folder, header, found, start=start))
+        parts.append(_open_part(f"{folder}{segment.name}", folder, header, found))
         start += segment.n_samples
     if not parts:
         raise DataError(f"{path}: the segments have no samples")
@@ -214,8 +216,8 @@ def _describe(parts: list[Part]) -> list[str]:
     notes = []
     for part in parts:
         notes += describe_gains(part.chosen)
-        if part.header.n_samples is None:
-            notes.append(f"no length in the header: {part.n_samples} samples by the size of the file")
+        if not part.header.n_samples:
+            notes.append(_describe_length(part.n_samples))
         checksums = [signal.checksum for signal in part.signals]
         if not any(checksums) and None not in checksums:
             notes.append("the checksums in the header are all 0: taken as not given")

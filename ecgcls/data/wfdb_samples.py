@@ -31,6 +31,7 @@ _PACKED = {8: (1, 1), 16: (2, 1), 24: (3, 1), 32: (4, 1), 61: (2, 1), 80: (1, 1)
 _FLAC = {508: 8, 516: 16, 524: 24}  # bits
 _FLAC_BITS = {"PCM_S8": 8, "PCM_16": 16, "PCM_24": 24}
 _BLOCK_SAMPLES = 2**21
+_MAX_FLAC_BYTES = 2**26  # of samples, whatever the size of the file
 _MAX_FLAC_RATIO = 500  # bytes of samples in one of the file: more than any signal but a constant one
 
 
@@ -86,7 +87,7 @@ def check_size(file: SignalFile, n_frames: int) -> None:
     """
     coding = file.signals[0].coding
     if coding.format in _FLAC:
-        if (found := measure_frames(file)) != n_frames:
+        if (found := measure_frames(file)) != n_frames or not n_frames:
             raise _refuse_size(file, n_frames, f"{n_frames} frames", f"{found} frames")
         return
     n_bytes, n_samples = _PACKED[coding.format]
@@ -180,7 +181,7 @@ def _open_flac(file: SignalFile) -> Any:
     try:
         flac = soundfile.SoundFile(file.path)
     except RuntimeError as error:
-        raise DataError(f"{file.path}: not a FLAC file ({str(error).splitlines()[0]})") from error
+        raise DataError(f"{file.path}: not a FLAC file ({_explain(error)})") from error
     bits = _FLAC_BITS.get(flac.subtype, 99)
     per_frame = {signal.coding.samples_per_frame for signal in file.signals}
     wrong = flac.format != "FLAC" or bits > _FLAC[file.signals[0].coding.format] or flac.channels != len(file.signals)
@@ -190,10 +191,14 @@ def _open_flac(file: SignalFile) -> Any:
             f"{file.path}: the header announces {len(file.signals)} FLAC signals of format "
             f"{file.signals[0].coding.format}, the file has {flac.channels} of {flac.format} {flac.subtype}"
         )
-    if flac.frames * flac.channels * 2 > max(2**26, _MAX_FLAC_RATIO * size):
+    if flac.frames * flac.channels * 2 > max(_MAX_FLAC_BYTES, _MAX_FLAC_RATIO * size):
         flac.close()
         raise DataError(f"{file.path}: {size} bytes that unpack to {flac.frames} samples of {flac.channels} signals")
     return flac
+
+
+def _explain(error: RuntimeError) -> str:
+    return str(error).splitlines()[0].rpartition(": ")[2]  # without the path once more
 
 
 def _iter_flac(file: SignalFile, n_frames: int, block: int) -> Iterator[NDArray[np.integer]]:
@@ -210,7 +215,7 @@ def _iter_flac(file: SignalFile, n_frames: int, block: int) -> Iterator[NDArray[
                 frames = samples.reshape(-1, coding.samples_per_frame, flac.channels)
                 yield frames.transpose(0, 2, 1).reshape(len(frames), -1)
         except RuntimeError as error:
-            raise DataError(f"{file.path}: damaged FLAC file ({str(error).splitlines()[0]})") from error
+            raise DataError(f"{file.path}: damaged FLAC file ({_explain(error)})") from error
 
 
 def _refuse_size(file: SignalFile, n_frames: int, expected: str, got: str) -> DataError:

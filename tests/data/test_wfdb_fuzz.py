@@ -94,7 +94,7 @@ def mutate(header: bytes, rng: random.Random) -> bytes:
 
 def read_all(path: Path) -> None:
     header = read_header(path)
-    assert header.sampling_rate_hz > 0 and header.n_samples is not None
+    assert header.sampling_rate_hz > 0
     read_recording(path)
     blocks = [record.signal_uv for record in iter_leads(path, lambda names: range(len(names)), block_s=0.1)]
     assert sum(block.shape[1] for block in blocks) <= header.n_samples and len({len(block) for block in blocks}) == 1

@@ -32,9 +32,9 @@ def parse_signal(line: str) -> Signal:
         ("r 1 100/100 50", 100, 50),
         ("r 1 100/1(0) 50 10:11:12", 100, 50),
         ("r 1 100/360.5(-12.5) 50", 100, 50),
-        ("r 1 100", 100, None),
-        ("r 1 100 0", 100, None),  # the standard: 0 is not known
-        ("r 1 100 10:11:12 01/02/2020", 100, None),
+        ("r 1 100", 100, 0),
+        ("r 1 100 0", 100, 0),  # the standard: not known
+        ("r 1 100 10:11:12 01/02/2020", 100, 0),
         ("my-record_1 1 0.5 7", 0.5, 7),
     ],
 )
@@ -45,7 +45,7 @@ def test_record_lines_as_people_write_them(line, rate_hz, n_samples):
 
 def test_without_a_sampling_rate_it_is_250_hz_and_told():
     header = parse("r 1")
-    assert header.sampling_rate_hz == 250 and header.n_samples is None
+    assert header.sampling_rate_hz == 250 and header.n_samples == 0
     assert header.notes == ("no sampling rate in the header: taken as 250 Hz",)
 
 

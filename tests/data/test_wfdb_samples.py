@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import wfdb
 
 from ecgcls.data.signals import read_leads
@@ -91,6 +92,23 @@ def test_flac(tmp_path, format_, per_frame, monkeypatch):
         with pytest.raises(DataError, match=r"r\.dat: (not a FLAC file|truncated|damaged)") as caught:
             read_all(tmp_path / "r")
         assert "\n" not in str(caught.value)
+
+
+def test_flac_without_a_sample(tmp_path):
+    path = write(tmp_path, "516+99", b"", n_samples=0)  # by the standard: as many as there are after the first 99
+    soundfile.write(tmp_path / "r.dat", np.zeros((9, 3), np.int16), 96000, subtype="PCM_16", format="FLAC")
+    with pytest.raises(DataError, match=r"r\.dat: truncated .* announces 0 samples"):
+        read_all(path)
+
+
+def test_flac_that_unpacks_to_more_than_any_signal_would(tmp_path, monkeypatch):
+    path = write(tmp_path, "516", b"", n_samples=9000)
+    soundfile.write(tmp_path / "r.dat", np.zeros((9000, 3), np.int16), 96000, subtype="PCM_16", format="FLAC")
+    assert not read_all(path).any()
+    monkeypatch.setattr("ecgcls.data.wfdb_samples._MAX_FLAC_BYTES", 9000)
+    monkeypatch.setattr("ecgcls.data.wfdb_samples._MAX_FLAC_RATIO", 2)
+    with pytest.raises(DataError, match=r"r\.dat: \d+ bytes that unpack to 9000 samples of 3 signals"):
+        read_all(path)
 
 
 @pytest.mark.parametrize("format_", FORMATS)
