@@ -230,7 +230,7 @@ def test_the_log_of_the_time_before_the_folder_is_kept(run):
     assert n_without_label > 0  # otherwise nothing would have been logged of them
     before, _, after = (run.path / "run.log").read_text().partition(f"Left out {n_without_label} records without")
     assert after, before
-    assert "Reading 80 records" in after  # the signals, also before the folder is made
+    assert "Reading 80 records" in before  # the signals, also before the folder is made
     assert re.search(r"Intervals from 50 resamples", after)
 
 
