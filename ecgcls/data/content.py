@@ -20,8 +20,8 @@ constant    a lead keeps one value for a second or longer (0.84 s; but three rec
 saturated   a lead's largest or smallest value is there in a quarter of its half seconds, at least five (in a fifth),
             or in 2 % of its samples (1.8 %), and three times as often as the value next to it; the former only at a
             resolution of 0.006 mV or finer
-calibration two thirds of the leads rise at once by 1 mV (to 20 %), stay there for 0.1 s (to 0.2 mV) and fall again
-            within 1 s (no record)
+calibration two thirds of the leads rise at once by 1 mV (to 20 %), stay there for 0.1 s (in the median, to 0.3
+            mV) and fall again within 1 s (no record)
 =========== ============================================================================= ======================
 
 Nothing can be told of what keeps to all this: a reversal of electrodes (the leads obey the same relations), a gain that
@@ -251,7 +251,7 @@ def _check_calibration(signal: _Signal) -> str:
     for rise in rises.tolist():
         after = falls[(falls >= rise + top) & (falls <= rise + lag + signal.rate_hz)].tolist()
         if after:
-            plateau = signal.mv[:, rise + lag : after[0] + 1]
-            if (np.ptp(plateau, axis=1) < 0.2).sum() >= most:
+            height = np.median(signal.mv[:, rise + lag : after[0] + 1], axis=1) - signal.mv[:, rise]  # of beats as well
+            if (abs(height - 1) < 0.3).sum() >= most:
                 return f"a calibration pulse of 1 mV in all leads {signal.say_when(rise + 1, after[0] + lag)}"
     return ""
