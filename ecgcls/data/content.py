@@ -39,6 +39,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ecgcls.data.lead_names import standardize_names
 from ecgcls.data.limb_leads import describe_contradictions
 
 MIN_LARGEST_MV = 0.3
@@ -97,6 +98,7 @@ def inspect_content(
     spans = seconds.max(axis=2) - seconds.min(axis=2)  # (lead, second)
     is_live = spans.any(axis=0)
     names = tuple(lead_names)
+    standard = [known or name for known, name in zip(standardize_names(names), names, strict=True)]
     if is_flat.all() or not is_live.any():
         return {"flat": f"all leads are flat from {start_s:.2f} to {start_s + mv.shape[1] / sampling_rate_hz:.2f} s"}
     if not is_live.all():
@@ -105,7 +107,7 @@ def inspect_content(
     found = {
         "scale": _check_scale(signal),
         "normalized": _check_normalization(signal, lows, highs),
-        "limb leads": describe_contradictions(dict(zip(names, seconds, strict=True))),
+        "limb leads": describe_contradictions(dict(zip(standard, seconds, strict=True))),
         "copies": _check_copies(signal),
         "flat": _name_flat(signal),
         "constant": _check_constant(signal),

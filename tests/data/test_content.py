@@ -119,6 +119,11 @@ def test_reversed_electrodes_are_not_claimed(ecg):
     assert check_content(change(ecg, I=-one, II=three, III=two, aVR=avl, aVL=avr), LEADS, 100) == []
 
 
+def test_leads_are_known_by_any_name(ecg):
+    names = [f"MDC_ECG_LEAD_{name.upper()}" for name in LEADS]
+    assert "as if aVF had been inverted" in check_content(change(ecg, aVF=-take(ecg, "aVF")), names, 100)[0]
+
+
 def test_a_copied_limb_lead_contradicts_and_is_no_swap(ecg):
     found = inspect_content(change(ecg, III=take(ecg, "I")), LEADS, 100)
     assert found["copies"] == "copies: III of I to 0.002 mV"
