@@ -225,7 +225,7 @@ def _check_saturation(signal: _Signal, lows: NDArray[np.float32], highs: NDArray
             rest = row[~at]
             next_to = rest.min() if extremes is lows else rest.max()
             is_coarse = share[lead] < MAX_SATURATED and _find_resolution(row) > _MAX_RESOLUTION_MV
-            if at.sum() >= 3 * (rest == next_to).sum() and not is_coarse and _longest_run(at) < signal.rate_hz:
+            if at.sum() >= max(5, 3 * (rest == next_to).sum()) and not is_coarse and _longest_run(at) < signal.rate_hz:
                 texts.append(f"{signal.names[lead]} ({at.sum()} samples at {extremes[lead]:.3g} mV)")
     return f"saturated: {', '.join(texts)}" if texts else ""
 

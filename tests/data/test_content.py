@@ -131,9 +131,10 @@ def test_a_copied_limb_lead_contradicts_and_is_no_swap(ecg):
 
 
 def test_a_doubt_that_returns_is_told_once_with_its_number(ecg):
-    blocks = [Recording(signal_mv, 100.0, LEADS) for signal_mv in (ecg, 10 * ecg, ecg, 10 * ecg)]
+    """The last block, of two samples, says nothing."""
+    blocks = [Recording(signal_mv, 100.0, LEADS) for signal_mv in (ecg, 10 * ecg, ecg, 10 * ecg, ecg[:, :2])]
     *parts, last = prepare_blocks(blocks, **WANTED)
-    assert sum(len(part.windows_mv) for part in parts) == 4
+    assert sum(len(part.windows_mv) for part in parts) == 5
     assert len(last.repairs) == 2
     assert last.repairs[0].startswith("too large")
-    assert last.repairs[0].endswith("(and alike in 1 of 3 other parts)")
+    assert last.repairs[0].endswith("(and alike in 1 of 4 other parts)")

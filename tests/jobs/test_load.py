@@ -128,6 +128,7 @@ def test_masked_samples_are_missing_samples(run, signals_mv):
         ({"sampling_rate_hz": -100}, "the sampling rate must be .* got -100"),
         ({"sampling_rate_hz": "fast"}, "the sampling rate must be a number of Hz, got 'fast'"),
         ({"lead_names": LEADS[:11]}, r"a name for each lead, got \(12, 1000\) and 11 names"),
+        ({"lead_names": None}, "the lead names must be a list of texts"),
         ({"lead_names": "I,II,III"}, "the lead names must be a list of texts"),
         ({"signal_mv": np.full((12, 1000), np.nan)}, r"missing samples .* in I \(1000\)"),
         ({"signal_mv": [[1.0], [1.0, 2.0]]}, r"the signal must be an array \(lead, sample\) in mV"),
