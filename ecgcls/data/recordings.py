@@ -68,6 +68,8 @@ class Prepared:
     """When each window starts."""
     repairs: tuple[str, ...]
     """What was changed or is doubtful, in plain language and in order; empty if nothing is."""
+    doubts: tuple[str, ...] = ()
+    """Those of the repairs that are doubts about scale or content."""
 
 
 def read_recording(path: Path) -> Recording:
@@ -140,6 +142,7 @@ def prepare(
         windows[0] if len(windows) == 1 else np.concatenate(windows),
         tuple(start for part in parts for start in part.starts_s),
         tuple(repair for part in parts for repair in part.repairs),
+        tuple(doubt for part in parts for doubt in part.doubts),
     )
 
 
@@ -164,7 +167,7 @@ def prepare_blocks(
     for firsts, windows_mv in cut_blocks(signals, n_samples):
         n_windows += len(firsts)
         yield Prepared(windows_mv, tuple(first / sampling_rate_hz for first in firsts), ())
-    told = checked.conclude()
+    told, doubts = checked.conclude()
     duration_s = n_samples / sampling_rate_hz
     if not n_windows:
         raise DataError(f"too short: {checked.n_samples / rate_hz:g} s, the net needs {duration_s:g} s")
@@ -172,7 +175,7 @@ def prepare_blocks(
         told.append(f"resampled from {rate_hz:g} to {sampling_rate_hz:g} Hz")
     if n_windows > 1:
         told.append(f"cut into {n_windows} windows of {duration_s:g} s, whose probabilities are averaged")
-    yield Prepared(np.empty((0, len(lead_names), n_samples), np.float32), (), tuple(told))
+    yield Prepared(np.empty((0, len(lead_names), n_samples), np.float32), (), tuple(told), doubts)
 
 
 class _Checked:
@@ -220,8 +223,8 @@ class _Checked:
             note = next(iter(self._doubts.values()))[0]
             raise DataError(f"refused, as repairs=refuse asks: {note}")
 
-    def conclude(self) -> list[str]:
-        """Refuse what has no ECG at all, and return what is to be told of the whole recording."""
+    def conclude(self) -> tuple[list[str], tuple[str, ...]]:
+        """Refuse what has no ECG at all; return what is to be told of the whole recording, and what of it is doubt."""
         if not self._range_mv:
             raise DataError("a flat line in all leads")
         if self._range_mv < MIN_RANGE_MV:
@@ -230,11 +233,11 @@ class _Checked:
                 "volts?"
             )
         self._refuse()
-        told = list(self._changes)
+        doubts = []
         for notes in self._doubts.values():
             more = f" (and alike in {len(notes) - 1} of {self._n_blocks - 1} other parts)" if len(notes) > 1 else ""
-            told.append(notes[0] + more)
-        return told
+            doubts.append(notes[0] + more)
+        return [*self._changes, *doubts], tuple(doubts)
 
 
 def check_rate(sampling_rate_hz: float) -> float:

@@ -81,7 +81,8 @@ def test_what_is_doubtful_is_told_once_and_refused_where_asked(ecg, doubt, check
     assert all(word in found[check] for word in words), found
     assert {*found} <= {check, "limb leads", "constant" if check == "calibration" else check}
     recording = Recording(signal_mv, 100.0, LEADS)
-    assert prepare(recording, **WANTED).repairs == tuple(found.values())
+    prepared = prepare(recording, **WANTED)
+    assert prepared.repairs == prepared.doubts == tuple(found.values())
     with pytest.raises(DataError, match="refused, as repairs=refuse asks: "):
         prepare(recording, **WANTED, repairs="refuse")
 
