@@ -37,7 +37,7 @@ def predict(
     from ecgcls.data.record_files import find_recordings
     from ecgcls.jobs.apply import predict_files
     from ecgcls.jobs.load import load_configuration
-    from ecgcls.jobs.prediction_files import PredictionFiles, format_predictions
+    from ecgcls.jobs.prediction_files import PredictionFiles, format_predictions, show_text
 
     run = load_configuration(one, device=device)
     folder = output or one.folder / "predict" / name_output(input)
@@ -61,7 +61,7 @@ def predict(
     if files.n_predicted:
         print(format_predictions(files, run))
     for record, reason in files.failed.items():
-        print(f"not used: {record}: {reason}", file=sys.stderr)
+        print(f"not used: {show_text(record)}: {show_text(reason)}", file=sys.stderr)
     if files.n_failed:
         print(f"{files.n_failed} of {len(paths)} records could not be used: {folder / 'failed.csv'}", file=sys.stderr)
     print(folder)

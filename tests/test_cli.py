@@ -67,8 +67,12 @@ def test_prediction_continues_past_a_record_that_cannot_be_used(work, configurat
     content = json.loads((output / "predictions.json").read_text())
     assert content["records"][1]["y_prob"]["MI"] == pytest.approx(table["y_prob_MI"][1])
     (tmp_path / "00003_lr.hea").unlink()
-    succeed(work, "experiment=sweep", "model=cnn1d", f"input={tmp_path}", command="predict")
+    path = shutil.make_archive(str(tmp_path.with_suffix("")), "zip", tmp_path)
+    done = succeed(work, "experiment=sweep", "model=cnn1d", f"input={path}", f"output={output}", command="predict")
     assert not (output / "failed.csv").exists()
+    unpacked = pd.read_csv(output / "predictions.csv")
+    assert unpacked["record"].tolist() == [f"{path}/00001_lr", f"{path}/00002_lr"]
+    pd.testing.assert_frame_equal(unpacked.drop(columns="record"), table.drop(columns="record"))
 
 
 def test_a_finished_run_is_reported_and_not_repeated(work):

@@ -20,8 +20,8 @@ constant    a lead keeps one value for a second or longer (0.84 s; but three rec
 saturated   a lead's largest or smallest value is there in a quarter of its half seconds, at least five (in a fifth),
             or in 2 % of its samples (1.8 %), and three times as often as the value next to it; the former only at a
             resolution of 0.006 mV or finer
-calibration two thirds of the leads rise at once by 1 mV (to 20 %), stay there for 0.1 s (to 0.2 mV) and fall again
-            within 1 s (no record)
+calibration two thirds of the leads rise at once by 1 mV (to 20 %), stay there for 0.1 s (in the median, to 0.3
+            mV) and fall again within 1 s (no record)
 =========== ============================================================================= ======================
 
 Nothing can be told of what keeps to all this: a reversal of electrodes (the leads obey the same relations), a gain that
@@ -39,6 +39,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ecgcls.data.lead_names import standardize_names
 from ecgcls.data.limb_leads import describe_contradictions
 
 MIN_LARGEST_MV = 0.3
@@ -97,6 +98,7 @@ def inspect_content(
     spans = seconds.max(axis=2) - seconds.min(axis=2)  # (lead, second)
     is_live = spans.any(axis=0)
     names = tuple(lead_names)
+    standard = [known or name for known, name in zip(standardize_names(names), names, strict=True)]
     if is_flat.all() or not is_live.any():
         return {"flat": f"all leads are flat from {start_s:.2f} to {start_s + mv.shape[1] / sampling_rate_hz:.2f} s"}
     if not is_live.all():
@@ -105,7 +107,7 @@ def inspect_content(
     found = {
         "scale": _check_scale(signal),
         "normalized": _check_normalization(signal, lows, highs),
-        "limb leads": describe_contradictions(dict(zip(names, seconds, strict=True))),
+        "limb leads": describe_contradictions(dict(zip(standard, seconds, strict=True))),
         "copies": _check_copies(signal),
         "flat": _name_flat(signal),
         "constant": _check_constant(signal),
@@ -223,7 +225,7 @@ def _check_saturation(signal: _Signal, lows: NDArray[np.float32], highs: NDArray
             rest = row[~at]
             next_to = rest.min() if extremes is lows else rest.max()
             is_coarse = share[lead] < MAX_SATURATED and _find_resolution(row) > _MAX_RESOLUTION_MV
-            if at.sum() >= 3 * (rest == next_to).sum() and not is_coarse and _longest_run(at) < signal.rate_hz:
+            if at.sum() >= max(5, 3 * (rest == next_to).sum()) and not is_coarse and _longest_run(at) < signal.rate_hz:
                 texts.append(f"{signal.names[lead]} ({at.sum()} samples at {extremes[lead]:.3g} mV)")
     return f"saturated: {', '.join(texts)}" if texts else ""
 
@@ -251,7 +253,7 @@ def _check_calibration(signal: _Signal) -> str:
     for rise in rises.tolist():
         after = falls[(falls >= rise + top) & (falls <= rise + lag + signal.rate_hz)].tolist()
         if after:
-            plateau = signal.mv[:, rise + lag : after[0] + 1]
-            if (np.ptp(plateau, axis=1) < 0.2).sum() >= most:
+            height = np.median(signal.mv[:, rise + lag : after[0] + 1], axis=1) - signal.mv[:, rise]  # of beats as well
+            if (abs(height - 1) < 0.3).sum() >= most:
                 return f"a calibration pulse of 1 mV in all leads {signal.say_when(rise + 1, after[0] + lag)}"
     return ""

@@ -56,7 +56,7 @@ def read_list(path: Path, *, sampling_rate_hz: float, list_folder: Callable[[Pat
     find = _Finder(path.parent)
     names, n_empty = _read_names(path, (*_COLUMNS, ptbxl), find)
     if n_empty:
-        log.warning("%s: %d rows without a path are skipped", path, n_empty)
+        log.warning("%s: rows without a path are skipped (%d)", path, n_empty)
     found: list[Path] = []
     for name in names:
         record = find(name)
@@ -68,7 +68,9 @@ def read_list(path: Path, *, sampling_rate_hz: float, list_folder: Callable[[Pat
     if len(unique) < len(found):
         twice = [str(record) for record, count in Counter(found).items() if count > 1]
         examples = f"{', '.join(twice[:_MAX_TOLD])}{', ...' if len(twice) > _MAX_TOLD else ''}"
-        log.warning("%s: %d rows repeat a record (%s); each is used once", path, len(found) - len(unique), examples)
+        log.warning(
+            "%s: %d of its records repeat another (%s); each is used once", path, len(found) - len(unique), examples
+        )
     return unique
 
 
@@ -86,7 +88,10 @@ class _Finder:
         return None
 
     def folder(self, name: str) -> Path | None:
-        return next((path for path in self._locate(name) if path.is_dir()), None) if name.strip("./\\") else None
+        try:
+            return next((path for path in self._locate(name) if path.is_dir()), None) if name.strip("./\\") else None
+        except (OSError, ValueError):  # as in `find_record`
+            return None
 
     def _locate(self, name: str) -> Iterator[Path]:
         """Yield where a name may be found, likely places first."""

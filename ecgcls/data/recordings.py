@@ -14,10 +14,10 @@ Anything else is an error: a missing precordial lead, missing samples, a recordi
 A recording may come in consecutive blocks, so that one of a day needs no more memory than one of some minutes.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,7 +26,7 @@ from ecgcls.data.content import inspect_content
 from ecgcls.data.lead_names import list_names, put_leads_in_order, standardize_names
 from ecgcls.data.resampling import cut_blocks, resample_blocks
 from ecgcls.data.signals import LEADS, Record, iter_leads, read_leads, strip_extension, to_millivolt
-from ecgcls.errors import DataError
+from ecgcls.errors import ConfigError, DataError
 
 MIN_SAMPLING_RATE_HZ = 50.0
 """Below this a QRS complex can no longer be resolved."""
@@ -36,6 +36,8 @@ MAX_AMPLITUDE_MV = 32.767
 """As for the signals of a data set; larger values cannot be mV."""
 MIN_RANGE_MV = 0.02
 """Below this nothing is left of an ECG at a resolution of a microvolt; an ECG in volts stays below."""
+
+_MIN_BLOCK_S = 5.0  # the end of a recording says too little by itself
 
 Repairs = Literal["note", "refuse"]
 """What happens to a recording whose scale or content is doubtful."""
@@ -66,6 +68,8 @@ class Prepared:
     """When each window starts."""
     repairs: tuple[str, ...]
     """What was changed or is doubtful, in plain language and in order; empty if nothing is."""
+    doubts: tuple[str, ...] = ()
+    """Those of the repairs that are doubts about scale or content."""
 
 
 def read_recording(path: Path) -> Recording:
@@ -128,17 +132,17 @@ def prepare(
         if all leads are flat; if the sampling rate is invalid; if the recording is too short; with ``repairs=refuse``
         also if its scale or content is doubtful.
     """
-    form = {"lead_names": lead_names, "sampling_rate_hz": sampling_rate_hz, "n_samples": n_samples}
-    return join_prepared(list(prepare_blocks([recording], **form, repairs=repairs)))  # type: ignore[arg-type]
-
-
-def join_prepared(parts: Sequence[Prepared]) -> Prepared:
-    """Join the parts of one recording."""
+    parts = list(
+        prepare_blocks(
+            [recording], lead_names=lead_names, sampling_rate_hz=sampling_rate_hz, n_samples=n_samples, repairs=repairs
+        )
+    )
     windows = [part.windows_mv for part in parts if len(part.windows_mv)]
     return Prepared(
         windows[0] if len(windows) == 1 else np.concatenate(windows),
         tuple(start for part in parts for start in part.starts_s),
         tuple(repair for part in parts for repair in part.repairs),
+        tuple(doubt for part in parts for doubt in part.doubts),
     )
 
 
@@ -163,7 +167,7 @@ def prepare_blocks(
     for firsts, windows_mv in cut_blocks(signals, n_samples):
         n_windows += len(firsts)
         yield Prepared(windows_mv, tuple(first / sampling_rate_hz for first in firsts), ())
-    told = checked.conclude()
+    told, doubts = checked.conclude()
     duration_s = n_samples / sampling_rate_hz
     if not n_windows:
         raise DataError(f"too short: {checked.n_samples / rate_hz:g} s, the net needs {duration_s:g} s")
@@ -171,13 +175,15 @@ def prepare_blocks(
         told.append(f"resampled from {rate_hz:g} to {sampling_rate_hz:g} Hz")
     if n_windows > 1:
         told.append(f"cut into {n_windows} windows of {duration_s:g} s, whose probabilities are averaged")
-    yield Prepared(np.empty((0, len(lead_names), n_samples), np.float32), (), tuple(told))
+    yield Prepared(np.empty((0, len(lead_names), n_samples), np.float32), (), tuple(told), doubts)
 
 
 class _Checked:
     """The leads of a recording's blocks, ``(lead, sample)``, in the order wanted, checked; and what is to be told."""
 
     def __init__(self, blocks: Iterable[Recording], lead_names: Sequence[str], repairs: Repairs) -> None:
+        if repairs not in get_args(Repairs):
+            raise ConfigError(f"repairs must be {' or '.join(get_args(Repairs))}, got {repairs!r}")
         self._blocks = iter(blocks)
         self._lead_names, self._repairs = lead_names, repairs
         self._first = next(self._blocks, None)
@@ -203,9 +209,10 @@ class _Checked:
 
     def _inspect(self, signal: NDArray[np.floating]) -> None:
         self._range_mv = max(self._range_mv, check_values(signal, self._lead_names))
-        doubts = inspect_content(signal, self._lead_names, self.rate_hz, start_s=self.n_samples / self.rate_hz)
-        for check, note in doubts.items():
-            self._doubts.setdefault(check, []).append(note)
+        if not self._n_blocks or signal.shape[1] >= _MIN_BLOCK_S * self.rate_hz:
+            doubts = inspect_content(signal, self._lead_names, self.rate_hz, start_s=self.n_samples / self.rate_hz)
+            for check, note in doubts.items():
+                self._doubts.setdefault(check, []).append(note)
         if self._range_mv >= MIN_RANGE_MV:  # else `conclude` has more to say
             self._refuse()
         self.n_samples += signal.shape[1]
@@ -216,8 +223,8 @@ class _Checked:
             note = next(iter(self._doubts.values()))[0]
             raise DataError(f"refused, as repairs=refuse asks: {note}")
 
-    def conclude(self) -> list[str]:
-        """Refuse what has no ECG at all, and return what is to be told of the whole recording."""
+    def conclude(self) -> tuple[list[str], tuple[str, ...]]:
+        """Refuse what has no ECG at all; return what is to be told of the whole recording, and what of it is doubt."""
         if not self._range_mv:
             raise DataError("a flat line in all leads")
         if self._range_mv < MIN_RANGE_MV:
@@ -226,11 +233,11 @@ class _Checked:
                 "volts?"
             )
         self._refuse()
-        told = list(self._changes)
+        doubts = []
         for notes in self._doubts.values():
             more = f" (and alike in {len(notes) - 1} of {self._n_blocks - 1} other parts)" if len(notes) > 1 else ""
-            told.append(notes[0] + more)
-        return told
+            doubts.append(notes[0] + more)
+        return [*self._changes, *doubts], tuple(doubts)
 
 
 def check_rate(sampling_rate_hz: float) -> float:
@@ -261,7 +268,8 @@ def as_signal(signal_mv: ArrayLike, lead_names: Sequence[str]) -> NDArray[np.flo
         raise DataError(f"the signal must be an array (lead, sample) in mV ({str(error).splitlines()[0]})") from error
     if signal.dtype.kind not in "iuf":
         raise DataError(f"the signal must be real numbers in mV, got an array of {signal.dtype}")
-    if isinstance(lead_names, str) or not all(isinstance(name, str) for name in lead_names):
+    is_list = isinstance(lead_names, Collection) and not isinstance(lead_names, str)
+    if not is_list or not all(isinstance(name, str) for name in lead_names):
         raise DataError(f"the lead names must be a list of texts, one a row, got {lead_names!r}")
     if signal.ndim != 2 or len(signal) != len(lead_names):
         raise DataError(

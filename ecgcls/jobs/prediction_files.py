@@ -135,10 +135,21 @@ class PredictionFiles:
         lines_path.unlink()
 
 
+def show_text(text: str) -> str:
+    """Spell out what a terminal would obey or could not print: names come from strangers' files.
+
+    Examples
+    --------
+    >>> show_text("caf\\udce9 \\x1b[31m")
+    'caf\\\\udce9 \\\\x1b[31m'
+    """
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
 def format_predictions(files: PredictionFiles, run: LoadedRun) -> str:
     """Return predictions as a table with a mark at each class that is predicted, and the repairs by frequency."""
     rows = [
-        {"record": record}
+        {"record": show_text(record)}
         | {name: f"{one.y_prob[name]:.3f}{'*' if one.y_pred[name] else ' '}" for name in run.class_names}
         for record, one in files.first.items()
     ]
@@ -157,4 +168,4 @@ def _count_repairs(files: PredictionFiles) -> Iterable[str]:
     for kind, count in files.repairs.most_common(20):
         # What differs in numbers alone is one kind; predictions.csv has each record's own.
         among = ", for example" if count > 1 and "#" in kind else ""
-        yield f"{count} record{'s' if count > 1 else ''}{among}: {files.examples[kind]}"
+        yield f"{count} record{'s' if count > 1 else ''}{among}: {show_text(files.examples[kind])}"

@@ -81,7 +81,8 @@ def test_what_is_doubtful_is_told_once_and_refused_where_asked(ecg, doubt, check
     assert all(word in found[check] for word in words), found
     assert {*found} <= {check, "limb leads", "constant" if check == "calibration" else check}
     recording = Recording(signal_mv, 100.0, LEADS)
-    assert prepare(recording, **WANTED).repairs == tuple(found.values())
+    prepared = prepare(recording, **WANTED)
+    assert prepared.repairs == prepared.doubts == tuple(found.values())
     with pytest.raises(DataError, match="refused, as repairs=refuse asks: "):
         prepare(recording, **WANTED, repairs="refuse")
 
@@ -119,6 +120,11 @@ def test_reversed_electrodes_are_not_claimed(ecg):
     assert check_content(change(ecg, I=-one, II=three, III=two, aVR=avl, aVL=avr), LEADS, 100) == []
 
 
+def test_leads_are_known_by_any_name(ecg):
+    names = [f"MDC_ECG_LEAD_{name.upper()}" for name in LEADS]
+    assert "as if aVF had been inverted" in check_content(change(ecg, aVF=-take(ecg, "aVF")), names, 100)[0]
+
+
 def test_a_copied_limb_lead_contradicts_and_is_no_swap(ecg):
     found = inspect_content(change(ecg, III=take(ecg, "I")), LEADS, 100)
     assert found["copies"] == "copies: III of I to 0.002 mV"
@@ -126,9 +132,10 @@ def test_a_copied_limb_lead_contradicts_and_is_no_swap(ecg):
 
 
 def test_a_doubt_that_returns_is_told_once_with_its_number(ecg):
-    blocks = [Recording(signal_mv, 100.0, LEADS) for signal_mv in (ecg, 10 * ecg, ecg, 10 * ecg)]
+    """The last block, of two samples, says nothing."""
+    blocks = [Recording(signal_mv, 100.0, LEADS) for signal_mv in (ecg, 10 * ecg, ecg, 10 * ecg, ecg[:, :2])]
     *parts, last = prepare_blocks(blocks, **WANTED)
-    assert sum(len(part.windows_mv) for part in parts) == 4
+    assert sum(len(part.windows_mv) for part in parts) == 5
     assert len(last.repairs) == 2
     assert last.repairs[0].startswith("too large")
-    assert last.repairs[0].endswith("(and alike in 1 of 3 other parts)")
+    assert last.repairs[0].endswith("(and alike in 1 of 4 other parts)")

@@ -56,6 +56,7 @@ def find(ecgs, name, content):
         ("nested.csv", "path\np1/c\n", ["data/p1/c"]),
         ("gaps.csv", "path,x\na,1\n\n,2\nb,3\n\n", ["a", "b"]),
         ("twice.csv", "path\na\nb\na.hea\n", ["a", "b"]),
+        ("long.csv", f"path\na\n{'x' * 5000}17\n", ["a", f"{'x' * 5000}17"]),
         ("comma.csv", "data/p1/c\n", ["data/p1/c"]),
     ],
 )
@@ -78,8 +79,8 @@ def test_what_is_skipped_is_told(ecgs, caplog):
         find(ecgs, "list.csv", "record_name\na\na\n")
         find(ecgs, "gaps.csv", "path,x\na,1\n,2\n")
     assert "'record_name' is taken as the name of the column" in caplog.text
-    assert "1 rows repeat a record" in caplog.text
-    assert "1 rows without a path are skipped" in caplog.text
+    assert "1 of its records repeat another" in caplog.text
+    assert "rows without a path are skipped (1)" in caplog.text
 
 
 @pytest.mark.parametrize(

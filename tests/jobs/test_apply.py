@@ -1,5 +1,6 @@
 import json
 import re
+import tracemalloc
 from dataclasses import replace
 from functools import partial
 
@@ -11,7 +12,7 @@ from torch import nn
 
 from ecgcls.data import recordings
 from ecgcls.data.recordings import iter_recording
-from ecgcls.data.signals import LEADS, read_record
+from ecgcls.data.signals import LEADS, Record, read_record
 from ecgcls.errors import DataError
 from ecgcls.jobs.apply import predict_files
 from ecgcls.jobs.load import load_run
@@ -106,6 +107,27 @@ def test_a_long_record_is_predicted_in_parts(run, filenames, tmp_path, monkeypat
     np.testing.assert_allclose(found.windows, whole.windows, rtol=1e-4)
     assert list(found.y_logit.values()) == pytest.approx(list(whole.y_logit.values()), abs=1e-4)
     assert found.repairs[-2:] == whole.repairs[-2:]
+
+
+def test_memory_does_not_grow_with_the_length_of_a_record(run, filenames, monkeypatch):
+    samples = read_record(filenames.iloc[0]).signal_uv
+    block = Record(np.tile(samples, 10), 100.0, has_checksums=False)  # 100 s
+
+    def measure(n_blocks):
+        def iter_leads(path, choose, *, block_s):
+            choose(LEADS)
+            return (block._replace(signal_uv=block.signal_uv.copy()) for _ in range(n_blocks))
+
+        monkeypatch.setattr(recordings, "iter_leads", iter_leads)
+        tracemalloc.start()
+        ((_, found),) = predict_files(run, [filenames.iloc[0]])
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert len(found.starts_s) == 10 * n_blocks
+        return peak
+
+    monkeypatch.setattr("ecgcls.jobs.apply.BATCH_SIZE", 20)
+    assert measure(32) < 1.5 * measure(8)
 
 
 def write(folder, run, found, failures=()):

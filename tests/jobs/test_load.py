@@ -1,19 +1,23 @@
 import subprocess
 import sys
 from dataclasses import replace
+from decimal import Context, Decimal, localcontext
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 import wfdb
+from torch import nn
 
 import ecgcls
 from ecgcls.data.signals import LEADS, read_record
-from ecgcls.errors import ConfigError
+from ecgcls.errors import ConfigError, DataError
+from ecgcls.evaluation.recalibration import Calibrator
 from ecgcls.jobs.load import load_net, load_run
 from ecgcls.runs.directory import RunDirectory
 
+NO_CHANGE = {"slope": 1.0, "intercept": 0.0}
 FORM = {"sampling_rate_hz": 100, "lead_names": LEADS}
 
 
@@ -68,6 +72,79 @@ def test_windows_of_a_long_recording_are_averaged(run, signals_mv):
     np.testing.assert_allclose(found.windows, apart, rtol=1e-5)
     np.testing.assert_allclose(list(found.y_prob.values()), np.mean(apart, axis=0), rtol=1e-5)
     assert [window["start_s"] for window in found.to_dict()["windows"]] == [0.0, 10.0]
+
+
+def test_logits_rank_where_probabilities_round_to_one(configuration, signals_mv):
+    """Logits of the nets near 50 and 900: the mean of the nets' probabilities, worked out in exact numbers."""
+    whole = load_run(configuration)
+
+    def shift(net, add):
+        changed = nn.Sequential(*net)
+        changed.forward = lambda signal: net(signal) + add
+        return changed
+
+    nets = tuple(shift(net, add) for net, add in zip(whole.nets, (50.0, 50.0, 900.0, 50.0, 50.0), strict=True))
+    plain = Calibrator("none", {name: {"method": "none"} | NO_CHANGE for name in whole.class_names}, None)
+    run = replace(whole, nets=nets, calibrators=(plain,) * 5)
+    found = [run.predict(signal_mv, **FORM) for signal_mv in signals_mv]
+    assert {prob for each in found for prob in each.y_prob.values()} == {1.0}
+    windows = torch.from_numpy(np.stack(signals_mv).astype(np.float32))
+    logits = np.stack([net(windows).numpy() for net in nets]).astype(float)
+    with localcontext(Context(prec=500)):
+        for row, each in enumerate(found):
+            for column, y_logit in enumerate(each.y_logit.values()):
+                against = [1 / (1 + Decimal(logit).exp()) for logit in logits[:, row, column].tolist()]
+                mean = sum(against) / 5  # 1 - the mean probability
+                assert y_logit == pytest.approx(float(((1 - mean) / mean).ln()), rel=1e-12)
+    assert len({round(each.y_logit["MI"], 9) for each in found}) == len(found)
+
+
+def test_logits_that_are_not_finite_are_refused_before_any_probability(run, signals_mv):
+    """An infinite logit would be a probability of 1."""
+    odd = nn.Sequential(*run.nets[0])
+    odd.forward = lambda signal: torch.full((len(signal), 5), torch.inf)
+    with pytest.raises(DataError, match="the net's logits are not finite"):
+        replace(run, nets=(odd,)).predict(signals_mv[0], **FORM)
+
+
+def test_masked_samples_are_missing_samples(run, signals_mv):
+    signal_mv = signals_mv[0]
+    whole = run.predict(np.ma.array(signal_mv), **FORM)
+    assert whole.y_prob == run.predict(signal_mv, **FORM).y_prob
+    mask = np.zeros(signal_mv.shape, dtype=bool)
+    mask[1, 3:5] = True
+    masked = np.ma.array(signal_mv, mask=mask)
+    in_microvolt = np.ma.array(np.rint(signal_mv).astype(np.int16), mask=mask)
+    for given in (masked, list(masked), masked.astype(np.float32), in_microvolt):
+        with pytest.raises(DataError, match=r"missing samples .* in II \(2\)$"):
+            run.predict(given, **FORM)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"sampling_rate_hz": float("nan")}, "the sampling rate must be at least 50 Hz .* got nan"),
+        ({"sampling_rate_hz": float("inf")}, "the sampling rate must be .* got inf"),
+        ({"sampling_rate_hz": -100}, "the sampling rate must be .* got -100"),
+        ({"sampling_rate_hz": "fast"}, "the sampling rate must be a number of Hz, got 'fast'"),
+        ({"lead_names": LEADS[:11]}, r"a name for each lead, got \(12, 1000\) and 11 names"),
+        ({"lead_names": None}, "the lead names must be a list of texts"),
+        ({"lead_names": "I,II,III"}, "the lead names must be a list of texts"),
+        ({"signal_mv": np.full((12, 1000), np.nan)}, r"missing samples .* in I \(1000\)"),
+        ({"signal_mv": [[1.0], [1.0, 2.0]]}, r"the signal must be an array \(lead, sample\) in mV"),
+        ({"signal_mv": None}, "must be real numbers in mV, got an array of object"),
+    ],
+)
+def test_what_cannot_be_a_recording_is_one_line(run, signals_mv, changed, message):
+    with pytest.raises(DataError, match=message) as refused:
+        run.predict(**{"signal_mv": signals_mv[0], **FORM, **changed})
+    assert "\n" not in str(refused.value)
+
+
+def test_doubts_are_noted_or_refused(run, signals_mv):
+    assert "wrong gain" in run.predict(10 * signals_mv[0], **FORM).repairs[0]
+    with pytest.raises(DataError, match="refused, as repairs=refuse asks: too large"):
+        run.predict(10 * signals_mv[0], **FORM, repairs="refuse")
 
 
 def test_the_rebuilt_net_is_the_trained_one(configuration):
