@@ -142,7 +142,8 @@ def check_run(config: RunConfig) -> None:
     """Refuse values of a run's own settings that are out of their range."""
     name, trainer = config["experiment"], config["trainer"]
     if not _PLAIN_NAME.fullmatch(name):
-        raise ConfigError(f"experiment must be a name of letters, digits, '.', '_', '+' and '-', got {name!r}")
+        several = "; to sweep over several, add -m" * ("," in name)
+        raise ConfigError(f"experiment must be a name of letters, digits, '.', '_', '+' and '-', got {name!r}{several}")
     if not 0 <= config["seed"] < 2**32:
         raise ConfigError(f"seed must be in 0..{2**32 - 1}, got {config['seed']}")
     clip, precision = trainer.get("gradient_clip_val"), str(trainer.get("precision"))
