@@ -95,15 +95,19 @@ class RunChoice(Place):
     fold: int | Literal["all"]
 
 
+_LIGHT_GROUPS = ("data", "task", "folds")
 _INSTANTIATE_KEYS = {"_target_", "_partial_", "_args_", "_convert_", "_recursive_"}
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 
-def check_arguments(command: Callable[..., Any], config: Mapping[str, Any]) -> dict[str, Any]:
+def check_arguments(
+    command: Callable[..., Any], config: Mapping[str, Any], *, is_early: bool = False
+) -> dict[str, Any]:
     """Hold a command's resolved configuration against its signature; return the arguments of the call, paths as `Path`.
 
     The parameters of `command` are all keywords with annotations; ``**name: Unpack[SomeTypedDict]`` is for the keys of
-    the typed dict. The first key that is unknown, missing or of the wrong type is a `ConfigError`.
+    the typed dict. The first key that is unknown, missing or of the wrong type is a `ConfigError`. An early check
+    leaves out the groups whose targets take the import of torch or Lightning.
     """
     hints, required = read_parameters(command)
     for key in config:
@@ -111,7 +115,8 @@ def check_arguments(command: Callable[..., Any], config: Mapping[str, Any]) -> d
             raise ConfigError(f"{key}: no such key{suggest_key(str(key), list(hints))}")
     for key in sorted(required - config.keys()):
         raise ConfigError(f"{key}: this setting is missing")
-    return {key: _check_argument(key, value, hints[key]) for key, value in config.items()}
+    late = {key for key in config if is_early and hints[key] == Group and key not in _LIGHT_GROUPS}
+    return {key: value if key in late else _check_argument(key, value, hints[key]) for key, value in config.items()}
 
 
 def list_texts(command: Callable[..., Any]) -> list[str]:

@@ -21,6 +21,7 @@ from ecgcls.command.interruption import TRY_AGAIN, remember_sigterm, was_told_to
 from ecgcls.errors import ConfigError
 
 _PARENT = "ECGCLS_PROCESS_OF"  # in the environment of the processes that a command has started
+_WATCH = "watch of the parent"
 _GRACE_S = 20  # seconds for a process that has been told to stop
 
 
@@ -47,7 +48,7 @@ def read_parent() -> int:
 def end_with(parent: int) -> None:
     """Let this process end within seconds of its parent, however that ends: nobody else would stop it."""
 
-    if os.getppid() != parent:
+    if os.getppid() != parent or any(thread.name == _WATCH for thread in threading.enumerate()):
         return
 
     def watch() -> None:
@@ -55,7 +56,7 @@ def end_with(parent: int) -> None:
             time.sleep(1)
         os.kill(os.getpid(), signal.SIGKILL)  # whatever it writes is whole or not there
 
-    threading.Thread(target=watch, daemon=True).start()
+    threading.Thread(target=watch, name=_WATCH, daemon=True).start()
 
 
 def is_reporter() -> bool:

@@ -5,17 +5,11 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from ecgcls.config import RunConfig
 from ecgcls.errors import ConfigError
 from ecgcls.identity import suggest
 from ecgcls.runs.configuration import Configuration, read_configuration, read_single
 from ecgcls.runs.directory import RunDirectory
 from ecgcls.runs.info import NAME
-
-
-def place_run(config: RunConfig, *, model: str, variant: str) -> Path:
-    """Return the folder of a run, whether it is there or not."""
-    return config["output_dir"] / config["experiment"] / model / variant / f"fold_{config['fold']}"
 
 
 def choose_configuration(

@@ -5,8 +5,9 @@ import yaml
 
 from ecgcls.errors import ConfigError
 from ecgcls.runs.directory import RunDirectory
-from ecgcls.runs.find import choose_configuration, list_configurations, name_output, open_run, place_run
+from ecgcls.runs.find import choose_configuration, list_configurations, name_output, open_run
 from ecgcls.runs.info import RunInfo
+from ecgcls.runs.place import place_run
 
 CHOICE = {"experiment": "e", "model": "cnn1d", "fold": 0, "variant": None, "run_dir": None}
 
