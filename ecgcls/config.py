@@ -77,22 +77,23 @@ class Place(TypedDict):
     """Where the runs are that a command reads, and which configuration of them."""
 
     output_dir: Path
-    experiment: Text
+    experiment: Text | None
     model: str | None
     variant: Text | None
+    run: Text | None
     run_dir: Path | None
 
 
 class FoldChoice(Place):
     """One run."""
 
-    fold: int
+    fold: int | None
 
 
 class RunChoice(Place):
     """One run, or all folds of a configuration."""
 
-    fold: int | Literal["all"]
+    fold: int | Literal["all"] | None
 
 
 _LIGHT_GROUPS = ("data", "task", "folds")

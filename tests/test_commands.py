@@ -17,7 +17,12 @@ from ecgcls.evaluation.settings import EvaluationSettings
 from ecgcls.identity import flatten
 from tests.commands import HEAVY, REPOSITORY, ecgcls, succeed
 
-COMMANDS = sorted(path.stem for path in (REPOSITORY / "ecgcls").glob("*.py") if "    run_command(" in path.read_text())
+MODULES = {  # of each command
+    path.parent.name if path.stem == "__main__" else path.stem: path
+    for path in [*(REPOSITORY / "ecgcls").glob("*.py"), *(REPOSITORY / "ecgcls").glob("*/__main__.py")]
+    if "    run_command(" in path.read_text()
+}
+COMMANDS = sorted(MODULES)
 OF_ALL_GROUPS = "run"  # the command whose YAML file is config.yaml
 UNKNOWN = {  # a misspelt key of each command, and what it is near to
     "compare": ("n_resample", "n_resamples"),
@@ -28,16 +33,18 @@ UNKNOWN = {  # a misspelt key of each command, and what it is near to
     "predict": ("devise", "device"),
     "report": ("experment", "experiment"),
     "run": ("trainer.max_epoch", "trainer.max_epochs"),
+    "runs": ("experimnt", "experiment"),
 }
 WRONG_TYPE = {  # a setting, its wrong value, and what it must be
     "compare": ("n_resamples=many", "a whole number or null, got 'many'"),
     "download": ("sampling_rate_hz=250", "100 or 500 or both, got 250"),
     "evaluate": ("intervals.level=high", "a number or null, got 'high'"),
-    "interpret": ("fold=all", "a whole number, got 'all'"),
+    "interpret": ("fold=all", "a whole number or null, got 'all'"),
     "labels": ("data.batch_size=few", "a whole number, got 'few'"),
-    "predict": ("fold=first", "a whole number or all, got 'first'"),
+    "predict": ("fold=first", "a whole number or all or null, got 'first'"),
     "report": None,  # has texts alone
     "run": ("data.batch_size=abc", "a whole number, got 'abc'"),
+    "runs": ("confirm=perhaps", "true or false, got 'perhaps'"),
 }
 
 
@@ -46,7 +53,8 @@ def find_yaml(command):
 
 
 def read_function(command):
-    return getattr(import_module(f"ecgcls.{command}"), command)
+    module = ".".join(MODULES[command].relative_to(REPOSITORY).with_suffix("").parts)
+    return getattr(import_module(module), command)
 
 
 @pytest.fixture(scope="module")
