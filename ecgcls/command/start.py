@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ecgcls import __version__
 from ecgcls.command.arguments import expand_home, read_arguments
+from ecgcls.command.help import format_help
 from ecgcls.command.interruption import exit_interrupted, stop_on_sigterm, was_told_to_stop
 from ecgcls.command.processes import end_with, is_child, is_reporter, read_parent
 from ecgcls.command.refusal import RUN, is_expected, load_yaml, refuse
@@ -28,7 +29,7 @@ from ecgcls.errors import ConfigError
 from ecgcls.identity import name_variant
 
 _TRACEBACK = "ECGCLS_TRACEBACK"  # in the environment of the processes that a command starts: what the user chose
-_SHARED = ["output_subdir", "run", "sweep", "hydra_logging", "job_logging", "help"]  # of the run command's `hydra:`
+_SHARED = ["output_subdir", "run", "sweep", "hydra_logging", "job_logging"]  # of the run command's `hydra:`
 
 
 def run_command(
@@ -46,12 +47,18 @@ def run_command(
     with guard_screen():
         if "--version" in sys.argv[1:]:
             print(f"ecgcls {__version__}")
+        elif "--help" in sys.argv[1:] or "-h" in sys.argv[1:]:
+            print(format_help(_name_config(command), sys.argv[1:]))
         else:
             _run(command, around, early)
 
 
+def _name_config(command: Callable[..., Any]) -> str:
+    return RUN if command.__name__ == "run" else command.__name__
+
+
 def _run(command: Callable[..., Any], around: Callable[..., Any] | None, early: Callable[..., Any] | None) -> None:
-    config_name = RUN if command.__name__ == "run" else command.__name__
+    config_name = _name_config(command)
     stop_on_sigterm()
     if is_child():
         end_with(read_parent())
@@ -164,15 +171,10 @@ def _own_choices(choices: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _store(config_name: str, stored: str) -> bool:
-    """Hand a command's YAML to Hydra, with the logging and the help page of the run; return whether it has groups."""
+    """Hand a command's YAML to Hydra, with the logging of the run; return whether it has groups."""
     shared = OmegaConf.masked_copy(load_yaml(RUN).hydra, _SHARED)
     own = load_yaml(config_name)
     groups = list(own.pop("defaults", []))
-    if not groups:  # the comments of the YAML document each setting
-        text = (CONF_DIR / f"{config_name}.yaml").read_text().partition("\nhydra:")[0]
-        settings = "\n".join(text.splitlines()[1:])
-        template = f"${{hydra.help.header}}\n== Settings (key=value) ==\n{settings}\n\n${{hydra.help.footer}}"
-        shared.help = {"template": template, "footer": shared.help.footer}
     quiet = [{"override hydra/job_logging": "none"}, {"override hydra/hydra_logging": "none"}, "_self_"]
     node = OmegaConf.merge({"hydra": shared}, own, {"defaults": [*groups, *quiet]})
     ConfigStore.instance().store(name=stored, node=node)
