@@ -59,9 +59,8 @@ def evaluate(
         of_runs = {name: value for name, value in which.items() if name != "output_dir"}
         _refuse_unused(of_runs | of_data, f"with {given[0]}=, which needs no run")
         if predictions is not None:
-            _refuse_unused(
-                {"y_true": y_true, "y_prob": y_prob} | of_arrays, "with predictions=, a table that has it all"
-            )
+            unused = {**files, **of_arrays, "predictions": None}
+            _refuse_unused(unused, "with predictions=, a table that has it all")
         elif split != "test":
             raise ConfigError(f"split={split} has no effect on arrays, which have no split: all their rows are test")
     else:
