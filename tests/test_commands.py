@@ -186,7 +186,7 @@ def test_a_wrong_key_or_type_is_one_line_and_leaves_nothing(tmp_path, command):
         ("run", ["-m", "fold=0,1", "hydra.sweep.subdir=x"], r"hydra\.sweep\.subdir: each run of a sweep has .*"),
         ("run", ["-m", "fold=0,1", "hydra.run.dir=here"], r"hydra\.run\.dir: .* set output_dir=PATH or experiment=.*"),
         ("run", ["hydra.sweep.dir=here"], r"hydra\.sweep\.dir: each run of a sweep has a folder .*"),
-        ("run", ["hydra.run.dir="], r"hydra\.run\.dir=: expected a path or a text, got nothing .*"),
+        ("run", ["hydra.run.dir="], r"hydra\.run\.dir= is empty, expected a path; .*"),
         ("run", ["fold=0,1"], r"fold=0,1: to sweep over several values, add -m; a list is written fold=\[a,b\]"),
     ],
 )  # fmt: skip

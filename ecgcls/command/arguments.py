@@ -73,7 +73,8 @@ def _read(argument: str, texts: Iterable[str], *, sweeps: bool) -> str:
     if (name not in texts and not _PATH.fullmatch(name)) or value == "null" or _is_quoted(value):
         return argument
     if not value:
-        raise ConfigError(f"{key}=: expected a path or a text, got nothing ({key}=null is none)")
+        expected = "a path; . is the current folder" if _PATH.fullmatch(name) or name == "output" else "a text"
+        raise ConfigError(f"{key}= is empty, expected {expected}; null is none")
     if sweeps and _CALL.fullmatch(value):
         return argument
     values = value.split(",") if sweeps else [value]

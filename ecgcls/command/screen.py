@@ -3,6 +3,7 @@
 Everything goes through here, whatever prints it: an answer, a refusal, a log, a progress bar.
 """
 
+import logging
 import os
 import re
 import sys
@@ -35,6 +36,9 @@ def guard_screen() -> Iterator[None]:
     """Escape what is written within a block; exit quietly if nobody reads it any more."""
     streams = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = (cast(TextIO, _Escaping(stream)) for stream in streams)
+    for handler in logging.root.handlers:  # a process of a sweep has its log before its guard
+        if isinstance(handler, logging.StreamHandler) and handler.stream is streams[1]:
+            handler.setStream(sys.stderr)
     try:
         try:
             yield

@@ -56,7 +56,8 @@ def test_a_leading_tilde_is_a_home_folder(monkeypatch):
     ("argument", "message"),
     [
         ("", "an argument is empty, perhaps a variable that is not set"),
-        ("output=", r"output=: expected a path or a text, got nothing \(output=null is none\)"),
+        ("output=", r"output= is empty, expected a path; \. is the current folder; null is none"),
+        ("+data.root=", r"data\.root= is empty, expected a path"),
         ("data.root=\udcff", "not a text in UTF-8"),
     ],
 )

@@ -1,4 +1,5 @@
 import io
+import logging
 import subprocess
 import sys
 
@@ -24,6 +25,13 @@ def test_control_characters_are_shown_not_obeyed(text, shown, capsys):
         print(text, end="")
         print(text, end="", file=sys.stderr)
     assert tuple(capsys.readouterr()) == (shown, shown)
+
+
+def test_a_log_that_was_there_before_is_guarded_too(capsys, monkeypatch):
+    monkeypatch.setattr(logging.root, "handlers", [logging.StreamHandler(sys.stderr)])
+    with guard_screen():
+        logging.getLogger("ecgcls").warning("A\x1b[2J")
+    assert capsys.readouterr().err == "A\\x1b[2J\n"
 
 
 def test_progress_bars_are_not_disturbed():
