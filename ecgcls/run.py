@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from ecgcls.command.processes import is_child, is_reporter
-from ecgcls.command.start import is_sweep, name_job, read_choice, read_run_dir, run_command
+from ecgcls.command.start import is_sweep, name_job, read_run_dir, run_command
 from ecgcls.config import RunConfig, check_arguments, check_run
 from ecgcls.runs.place import place_run
 from ecgcls.runs.provenance import remember_command
@@ -56,8 +56,6 @@ def answer_early(plain: dict[str, Any]) -> tuple[Path, float] | None:
             check_repeated(directory, config)
             if is_reporter():
                 print(f"Finished already: {place} (overwrite=true retrains)")
-                if (logger := read_choice("logger")) not in ("csv", "none"):
-                    print(f"logger={logger} has no effect on a finished run", file=sys.stderr)
             return _show(directory, model=model, fold=config["fold"])
     check_data(config)
     return None
