@@ -108,7 +108,7 @@ def check_arguments(
 
     The parameters of `command` are all keywords with annotations; ``**name: Unpack[SomeTypedDict]`` is for the keys of
     the typed dict. The first key that is unknown, missing or of the wrong type is a `ConfigError`. An early check
-    leaves out the groups whose targets take the import of torch or Lightning.
+    imports no torch and no Lightning: of most groups it sees only the shape.
     """
     hints, required = read_parameters(command)
     for key in config:
@@ -117,6 +117,8 @@ def check_arguments(
     for key in sorted(required - config.keys()):
         raise ConfigError(f"{key}: this setting is missing")
     late = {key for key in config if is_early and hints[key] == Group and key not in _LIGHT_GROUPS}
+    for key in sorted(late):
+        check_group(key, config[key], imports=False)
     return {key: value if key in late else _check_argument(key, value, hints[key]) for key, value in config.items()}
 
 
@@ -160,15 +162,18 @@ def check_run(config: RunConfig) -> None:
         )
 
 
-def check_group(key: str, node: Any) -> None:
-    """Hold a choice of a group, or an argument in one, against what it names, as `check_arguments` does."""
+def check_group(key: str, node: Any, *, imports: bool = True) -> None:
+    """Hold a choice of a group, or an argument in one, against what it names, as `check_arguments` does.
+
+    Without `imports` only its shape is checked.
+    """
     if not isinstance(node, dict):
         raise ConfigError(f"{key}: expected a choice of this group, got {node!r}")
-    if "_target_" in node:
+    if "_target_" in node and imports:
         _check_target(key, node)
     for name, child in node.items():
         if isinstance(child, dict) and ("_target_" in child or "_target_" not in node):
-            check_group(f"{key}.{name}", child)  # other dicts are values, such as a prevalence by class
+            check_group(f"{key}.{name}", child, imports=imports)  # others are values: a prevalence by class
         elif "_target_" not in node:
             raise ConfigError(
                 f"{key}.{name} must be a node with a _target_, got {child!r}; ~{key}.{name} leaves it out"

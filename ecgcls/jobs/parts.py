@@ -43,17 +43,20 @@ def build_part(key: str, node: Mapping[str, Any]) -> Any:
 
 
 def check_data(config: Mapping[str, Any]) -> None:
-    """Refuse at once a fold that is not there, or data whose tables are not, before torch and Lightning are imported.
+    """Refuse a task, a fold or a data set's tables that are not there, before torch and Lightning are imported.
 
     Simulated data are written where they are missing.
     """
-    build_part("folds", config["folds"]).check_fold(config["fold"])
+    folds, _ = build_part("folds", config["folds"]), build_part("task", config["task"])
+    if "fold" in config:
+        folds.check_fold(config["fold"])
     source: Source = build_part("data", split_settings(config["data"])[0])
     if source.is_synthetic:
         return
     try:
         source.fingerprint()
     except OSError:  # reading says it in words
+        source.prepare()
         source.read_records()
         source.read_statements()
 

@@ -108,11 +108,11 @@ def _check_search(config: DictConfig) -> None:
                 f"{key}: a search is over settings and would pick the luckiest {key}; give one {key} here, and sweep "
                 "the best settings afterwards"
             )
-    if not any(key.partition(".")[0] in ("data", "folds") for key in [*swept, *config.hydra.sweeper.params]):
+    if not any(key.partition(".")[0] in ("data", "task", "folds") for key in [*swept, *config.hydra.sweeper.params]):
         from ecgcls.jobs.parts import check_data
 
-        plain = resolve(OmegaConf.masked_copy(config, ["data", "folds", "fold"]))
-        for group in ("data", "folds"):
+        plain = resolve(OmegaConf.masked_copy(config, ["data", "task", "folds", "fold"]))
+        for group in ("data", "task", "folds"):
             check_group(group, plain[group])
         check_data(plain)
 
