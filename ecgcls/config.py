@@ -77,33 +77,38 @@ class Place(TypedDict):
     """Where the runs are that a command reads, and which configuration of them."""
 
     output_dir: Path
-    experiment: Text
+    experiment: Text | None
     model: str | None
     variant: Text | None
+    run: Text | None
     run_dir: Path | None
 
 
 class FoldChoice(Place):
     """One run."""
 
-    fold: int
+    fold: int | None
 
 
 class RunChoice(Place):
     """One run, or all folds of a configuration."""
 
-    fold: int | Literal["all"]
+    fold: int | Literal["all"] | None
 
 
+_LIGHT_GROUPS = ("data", "task", "folds")
 _INSTANTIATE_KEYS = {"_target_", "_partial_", "_args_", "_convert_", "_recursive_"}
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 
-def check_arguments(command: Callable[..., Any], config: Mapping[str, Any]) -> dict[str, Any]:
+def check_arguments(
+    command: Callable[..., Any], config: Mapping[str, Any], *, is_early: bool = False
+) -> dict[str, Any]:
     """Hold a command's resolved configuration against its signature; return the arguments of the call, paths as `Path`.
 
     The parameters of `command` are all keywords with annotations; ``**name: Unpack[SomeTypedDict]`` is for the keys of
-    the typed dict. The first key that is unknown, missing or of the wrong type is a `ConfigError`.
+    the typed dict. The first key that is unknown, missing or of the wrong type is a `ConfigError`. An early check
+    imports no torch and no Lightning: of most groups it sees only the shape.
     """
     hints, required = read_parameters(command)
     for key in config:
@@ -111,7 +116,10 @@ def check_arguments(command: Callable[..., Any], config: Mapping[str, Any]) -> d
             raise ConfigError(f"{key}: no such key{suggest_key(str(key), list(hints))}")
     for key in sorted(required - config.keys()):
         raise ConfigError(f"{key}: this setting is missing")
-    return {key: _check_argument(key, value, hints[key]) for key, value in config.items()}
+    late = {key for key in config if is_early and hints[key] == Group and key not in _LIGHT_GROUPS}
+    for key in sorted(late):
+        check_group(key, config[key], imports=False)
+    return {key: value if key in late else _check_argument(key, value, hints[key]) for key, value in config.items()}
 
 
 def list_texts(command: Callable[..., Any]) -> list[str]:
@@ -142,7 +150,8 @@ def check_run(config: RunConfig) -> None:
     """Refuse values of a run's own settings that are out of their range."""
     name, trainer = config["experiment"], config["trainer"]
     if not _PLAIN_NAME.fullmatch(name):
-        raise ConfigError(f"experiment must be a name of letters, digits, '.', '_', '+' and '-', got {name!r}")
+        several = "; to sweep over several, add -m" * ("," in name)
+        raise ConfigError(f"experiment must be a name of letters, digits, '.', '_', '+' and '-', got {name!r}{several}")
     if not 0 <= config["seed"] < 2**32:
         raise ConfigError(f"seed must be in 0..{2**32 - 1}, got {config['seed']}")
     clip, precision = trainer.get("gradient_clip_val"), str(trainer.get("precision"))
@@ -153,15 +162,18 @@ def check_run(config: RunConfig) -> None:
         )
 
 
-def check_group(key: str, node: Any) -> None:
-    """Hold a choice of a group, or an argument in one, against what it names, as `check_arguments` does."""
+def check_group(key: str, node: Any, *, imports: bool = True) -> None:
+    """Hold a choice of a group, or an argument in one, against what it names, as `check_arguments` does.
+
+    Without `imports` only its shape is checked.
+    """
     if not isinstance(node, dict):
         raise ConfigError(f"{key}: expected a choice of this group, got {node!r}")
-    if "_target_" in node:
+    if "_target_" in node and imports:
         _check_target(key, node)
     for name, child in node.items():
         if isinstance(child, dict) and ("_target_" in child or "_target_" not in node):
-            check_group(f"{key}.{name}", child)  # other dicts are values, such as a prevalence by class
+            check_group(f"{key}.{name}", child, imports=imports)  # others are values: a prevalence by class
         elif "_target_" not in node:
             raise ConfigError(
                 f"{key}.{name} must be a node with a _target_, got {child!r}; ~{key}.{name} leaves it out"

@@ -21,6 +21,10 @@ def download(
     """Fetch what the settings name, build its signal store and print what was done."""
     if not timeout_s > 0:
         raise ConfigError(f"timeout_s must be above 0, got {timeout_s}")
+    if archive is not None and (source, connections, timeout_s) != ("physionet", 8, 60):
+        raise ConfigError(
+            "source, connections and timeout_s have no effect with archive=, which is a file; leave them out"
+        )
     from ecgcls.data import download as data_download
     from ecgcls.data.mirrors import MIRRORS, Mirror, WebMirror, ZipMirror
     from ecgcls.data.ptbxl import PTBXL

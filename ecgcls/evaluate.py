@@ -1,5 +1,6 @@
 """Score a finished run again, or anybody's predictions: ``python -m ecgcls.evaluate --help``."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Unpack
 
@@ -50,6 +51,24 @@ def evaluate(
     given = [name for name, path in files.items() if path is not None]
     if given and data["root"] is not None:
         raise ConfigError(f"{given[0]} and data.root: expected one of them, what to score")
+    of_arrays = {"class_names": class_names, "patient_id": patient_id, "values": values.replace("probabilities", "")}
+    of_data = {
+        "data.missing_records": data["missing_records"].replace("error", ""),
+        "data.store_dir": data["store_dir"],
+        "device": device.replace("cpu", ""),
+    }
+    if given:
+        of_runs = {name: value for name, value in which.items() if name != "output_dir"}
+        _refuse_unused(of_runs | of_data, f"with {given[0]}=, which needs no run")
+        if predictions is not None:
+            unused = {**files, **of_arrays, "predictions": None}
+            _refuse_unused(unused, "with predictions=, a table that has it all")
+        elif split != "test":
+            raise ConfigError(f"split={split} has no effect on arrays, which have no split: all their rows are test")
+    else:
+        _refuse_unused(of_arrays, "without y_true= and y_prob=")
+        if data["root"] is None:
+            _refuse_unused(of_data, "without data.root=: the run's stored predictions are scored")
 
     from ecgcls.jobs.rescore import name_folder, parse_records, read_predictions_files, rescore, write_rescored
     from ecgcls.jobs.results import format_table, tabulate
@@ -95,7 +114,28 @@ def evaluate(
     folder = output or folder
     write_rescored(rescored, folder)
     table = format_table(tabulate(folder, split))
-    print(f"\n{rescored.title} ({len(rescored.predictions)} records):\n{table}\n\n{folder}")
+    stated = _format_stated(folder, split)
+    print(f"\n{rescored.title} ({len(rescored.predictions)} records):\n{table}\n{stated}\n{folder}")
+
+
+def _refuse_unused(settings: Mapping[str, object], where: str) -> None:
+    """Refuse a setting that was given and that nothing would read."""
+    for name, value in settings.items():
+        if value not in (None, ""):
+            raise ConfigError(f"{name} has no effect {where}; leave it out")
+
+
+def _format_stated(folder: Path, split: str) -> str:
+    """Return the predictive values at the stated prevalence as text; empty where none was stated."""
+    import pandas as pd
+
+    table = pd.read_csv(folder / "metrics_by_class.csv", keep_default_na=False, na_values=[""])
+    if "stated_prevalence" not in table:
+        return ""
+    names = {"class": "", "stated_prevalence": "prevalence", "precision_at_stated": "PPV", "npv_at_stated": "NPV"}
+    shown = table.loc[(table["split"] == split) & table["stated_prevalence"].notna(), list(names)]
+    text = shown.rename(columns=names).to_string(index=False, float_format="{:.3f}".format)
+    return f"\nPredictive values at the stated prevalence:\n{text}\n"
 
 
 if __name__ == "__main__":

@@ -8,6 +8,9 @@ from ecgcls.config import Group
 
 def labels(*, data: Group, task: Group, folds: Group, output_dir: Path, output: Path | None) -> None:
     """Audit the labels that the settings ask for, write the tables and print them."""
+    from ecgcls.jobs.parts import check_data
+
+    check_data({"data": data, "task": task, "folds": folds})
     from ecgcls.jobs.inspect_labels import format_audit, inspect_labels, write_audit
 
     audit = inspect_labels(data=data, task=task, folds=folds)

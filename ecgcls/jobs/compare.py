@@ -22,7 +22,7 @@ from ecgcls.identity import identify
 from ecgcls.jobs.results import nest
 from ecgcls.runs.configuration import Configuration, read_single
 from ecgcls.runs.directory import RunDirectory
-from ecgcls.runs.find import list_configurations, name_output, open_run
+from ecgcls.runs.find import LAST, find_last, list_configurations, name_output, open_run
 from ecgcls.runs.predictions_csv import read_predictions
 
 log = logging.getLogger(__name__)
@@ -85,6 +85,8 @@ class Comparison:
 def read_side(text: str, *, output_dir: Path) -> Side:
     """Read a run's folder, that of a configuration, or a predictions file; a folder may be given below `output_dir`."""
     path = next((one for one in (Path(text), output_dir / text) if one.exists()), None)
+    if path is None and text == LAST:
+        path = find_last(output_dir)
     if path is None:
         raise ConfigError(f"{text}: no such folder or file, and no {output_dir / text}")
     if path.is_file():
@@ -95,7 +97,9 @@ def read_side(text: str, *, output_dir: Path) -> Side:
     by_seed = _find_seeds(path)
     info = next(iter(by_seed.values())).info
     folds = sorted({info.fold for one in by_seed.values() for info in one.infos})
-    name = info.model + (f", fold {folds[0]}" if len(folds) == 1 else f", {len(folds)} folds")
+    n_folds = next(iter(by_seed.values())).n_folds
+    several = f"{len(folds)} folds" if len(folds) == n_folds else f"{len(folds)}/{n_folds} folds"
+    name = info.model + (f", fold {folds[0]}" if len(folds) == 1 else f", {several}")
     name += f", {len(by_seed)} seeds" if len(by_seed) > 1 else ""
     return Side(name, path, {seed: one.tested for seed, one in by_seed.items()}, by_seed)
 

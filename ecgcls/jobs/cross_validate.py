@@ -79,17 +79,15 @@ def add_corrected_intervals(one: Configuration) -> pd.DataFrame:
 
 
 def format_configurations(found: Sequence[Configuration]) -> str:
-    """Return one table with a line per configuration: pooled metrics, and mean ± sd over folds."""
+    """Return one table with a line per configuration: pooled metrics, and mean ± sd over the finished folds."""
     rows = []
     for one in found:
         name = f"{one.info.model} {one.info.variant}".strip()
         row = {"model": name, "parameters": f"{one.info.n_parameters:,}", "folds": f"{len(one.runs)}/{one.n_folds}"}
         for metric in overall_metrics(headline=True):
             key, label = metric.key, metric.label
-            row |= {f"{label} pooled": "", f"{label} folds": ""}
-            if one.is_complete:
-                mean, sd = one.over_folds.loc[("overall", key), ["mean", "sd"]].to_numpy(dtype=float)
-                row[f"{label} pooled"] = f"{one.scores.overall[key]:.3f}"
-                row[f"{label} folds"] = f"{mean:.3f}" + ("" if np.isnan(sd) else f" ± {sd:.3f}")
+            mean, sd = one.over_folds.loc[("overall", key), ["mean", "sd"]].to_numpy(dtype=float)
+            row[f"{label} pooled"] = f"{one.scores.overall[key]:.3f}"
+            row[f"{label} folds"] = f"{mean:.3f}" + ("" if np.isnan(sd) else f" ± {sd:.3f}")
         rows.append(row)
     return pd.DataFrame(rows).to_string(index=False)

@@ -99,7 +99,7 @@ def predict_data_set(
         y_prob=expit(np.concatenate([net.predict_windows(store.read_mv(batch)) for batch in batches])),
         class_names=net.class_names,
     )
-    which = f"fold {one.info.fold}" if one.is_single_run else f"mean of {len(one.runs)} folds"
+    which = f"fold {one.info.fold}" if one.is_single_run else f"mean of {one.folds}"
     return Rescored(
         predictions,
         f"{one.info.model}, {which}, on {root.resolve().name}",

@@ -1,18 +1,23 @@
 """What of a configuration can be built without Lightning: a net, a task, fold tables."""
 
+from __future__ import annotations
+
 import contextlib
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from torch import nn
 
 from ecgcls.config import RunConfig
 from ecgcls.data.source import Source, split_settings
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.identity import identify
-from ecgcls.runs.directory import RunDirectory
+
+if TYPE_CHECKING:  # what fails early imports neither torch nor scikit-learn
+    from torch import nn
+
+    from ecgcls.runs.directory import RunDirectory
 
 
 def build_net(config: Mapping[str, Any], *, n_leads: int, n_samples: int, n_classes: int) -> nn.Module:
@@ -35,6 +40,25 @@ def build_part(key: str, node: Mapping[str, Any]) -> Any:
         raise (
             cause if isinstance(cause, ConfigError | DataError) else ConfigError(f"{key}: {cause or error}")
         ) from error
+
+
+def check_data(config: Mapping[str, Any]) -> None:
+    """Refuse a task, a fold or a data set's tables that are not there, before torch and Lightning are imported.
+
+    Simulated data are written where they are missing.
+    """
+    folds, _ = build_part("folds", config["folds"]), build_part("task", config["task"])
+    if "fold" in config:
+        folds.check_fold(config["fold"])
+    source: Source = build_part("data", split_settings(config["data"])[0])
+    if source.is_synthetic:
+        return
+    try:
+        source.fingerprint()
+    except OSError:  # reading says it in words
+        source.prepare()
+        source.read_records()
+        source.read_statements()
 
 
 def check_repeated(run: RunDirectory, config: RunConfig) -> None:

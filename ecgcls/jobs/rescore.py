@@ -74,7 +74,7 @@ def rescore(one: Configuration, *, split: str, overrides: Mapping[str, Any]) -> 
         source["decisions"] = learned[0].to_dict()
         threshold = simplify([learned[0].thresholds[name] for name in one.class_names])
     else:
-        source["left_out_classes"] = one.left_out_classes
+        source |= {"left_out_classes": one.left_out_classes, "n_folds": one.n_folds}
     title = f"{one.title}, {PARTS[split]}" + ("" if one.is_single_run else " pooled")
     return Rescored(pool(predictions), title, source, settings, threshold, uncalibrated, one.groups)
 

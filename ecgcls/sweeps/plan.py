@@ -9,6 +9,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from ecgcls.command.processes import end_with
+
 _CLAIMS: list[FileLock] = []  # on a GPU, held until this process ends
 
 
@@ -49,10 +51,11 @@ def make_plan(
 
 
 def take_share(sweep_folder: Path, job: int) -> None:
-    """Use no more of the machine than the sweep's plan gives this job, if there is a plan."""
+    """Use no more of the machine than the sweep's plan gives this job, if there is a plan; end with the sweep."""
     path = sweep_folder / "plan.json"
     if path.is_file():
         plan = json.loads(path.read_text())
+        end_with(plan["process"])
         if plan["n_gpus"] and plan["n_at_a_time"] > 1:
             claim_gpu(sweep_folder, plan["n_gpus"])
         n_threads = plan["threads"][job]

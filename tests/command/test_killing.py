@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import re
 import signal
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -159,3 +160,29 @@ def test_sigterm_asks_for_another_try_and_a_second_process_learns_who_trains(wor
     assert json.loads((run / "run.json").read_text())["status"] == "interrupted"
     assert torch.load(run / "last.ckpt", weights_only=True)["epoch"] == 0
     assert_same(finish(work, "sigterm")[0], whole)
+
+
+@pytest.mark.slow
+def test_the_processes_of_a_sweep_end_with_it(work):
+    arguments = ("-m", "fold=0,1", "hydra.launcher.n_jobs=2", "experiment=orphans", *QUICK, "trainer.max_epochs=2000")
+    with Started(work, *arguments, "trainer.enable_progress_bar=false") as started:
+        assert wait_until(lambda: len(list(work.glob("outputs/orphans/**/last.ckpt"))) == 2)
+        children = [path for path in Path("/proc").glob("[0-9]*/stat") if read_stat(path)[1:2] == [str(started.pid)]]
+        os.kill(started.pid, signal.SIGKILL)
+    assert len(children) >= 2
+    assert wait_until(lambda: all(read_stat(path)[:1] in ([], ["Z"]) for path in children))
+
+
+def read_stat(path):
+    """Return state, parent and more of a process; nothing if it has ended."""
+    try:
+        return path.read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def wait_until(holds):
+    until = time.monotonic() + 60
+    while not (held := holds()) and time.monotonic() < until:
+        time.sleep(0.2)
+    return held
