@@ -9,7 +9,7 @@ from ecgcls.data.folds import complete_strat_folds
 from ecgcls.data.source import Source, split_settings
 from ecgcls.figures.panels import draw_likelihoods
 from ecgcls.figures.style import save_figure
-from ecgcls.files import write_atomically, write_json
+from ecgcls.files import encode_csv, write_atomically, write_json
 from ecgcls.jobs.parts import build_part
 
 _N_SHOWN = 80  # rows of a table on the screen
@@ -27,7 +27,7 @@ def inspect_labels(*, data: Mapping[str, Any], task: Mapping[str, Any], folds: M
 def write_audit(audit: Audit, folder: Path, *, source: str) -> None:
     """Write the tables, ``audit.json`` and ``likelihoods.png``."""
     for name in ("statements", "by_fold", "by_part", "likelihoods", "rules"):
-        write_atomically(folder / f"{name}.csv", getattr(audit, name).to_csv().encode())
+        write_atomically(folder / f"{name}.csv", encode_csv(getattr(audit, name)))
     counts = {name: getattr(audit, name) for name in ("n_records", "n_labeled", "labels_sha256")}
     write_json(folder / "audit.json", {"data_root": source, **counts})
     save_figure(draw_likelihoods(audit.likelihoods), folder / "likelihoods.png")
