@@ -121,8 +121,8 @@ class Task:
         if unknown := [name for name in self.class_order if name not in class_names]:
             log.warning("task.class_order: no statement of the data set is of class %s", ", ".join(unknown))
         if unknown := [name for name in self.only if name not in class_names]:
-            known = ", ".join(class_names)
-            raise ConfigError(f"task.only: {', '.join(unknown)} is not a class of this task; it has {known}")
+            theirs = ", ".join(class_names)
+            raise ConfigError(f"task.only: {', '.join(unknown)} is not a class of this task; it has {theirs}")
         class_names = [*dict.fromkeys([*(name for name in self.class_order if name in class_names), *class_names])]
         column = {name: position for position, name in enumerate(class_names)}
         y_true = np.zeros((len(scp_codes), len(class_names)), dtype=np.bool_)
