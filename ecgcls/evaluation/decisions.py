@@ -88,7 +88,7 @@ def learn_decisions(
     """Learn a calibrator, and thresholds of recalibrated probabilities, on the net's predictions of the validation set.
 
     A class with too few records for a threshold of its own is predicted where the net's own probability is at least
-    0.5: its threshold is that probability, recalibrated.
+    0.5: its threshold is that probability, recalibrated (0.5 itself where the classes exclude each other).
 
     Parameters
     ----------
@@ -108,7 +108,9 @@ def learn_decisions(
     if validation.y_logit is not None:
         calibrated = expit(calibrator.apply_logits(validation.y_logit, names))
     chosen, not_tuned = choose_thresholds(validation.y_true, calibrated, names, thresholds)
-    own = calibrator.apply([[THRESHOLD] * len(names)], names)[0].tolist()
+    own = [THRESHOLD] * len(names)
+    if not calibrator.is_exclusive:
+        own = calibrator.apply([own], names)[0].tolist()
     chosen |= {name: at for name, at in zip(names, own, strict=True) if name in not_tuned}
     return Decisions(
         calibrator, chosen, thresholds.describe(), not_tuned, len(validation), hash_records(validation.ecg_id)

@@ -13,6 +13,8 @@ Conventions
       negative) records, nothing is fitted: the class is only *unweighted*. A loss that weights positives w times leads
       to odds that are w times too high, so log w is subtracted from the logit [4]_. That needs no validation record,
       and moves all folds of a cross-validation nearly alike.
+    - Classes that exclude each other are recalibrated together, so that a record's probabilities still sum to 1
+      (`exclusive`).
 
 References
 ----------
@@ -39,6 +41,7 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.model_selection import GroupKFold
 
 from ecgcls.errors import DataError
+from ecgcls.evaluation import exclusive
 from ecgcls.evaluation.calibration import regress_logistic
 from ecgcls.evaluation.checks import UNKNOWN, check_arrays, check_logits
 from ecgcls.evaluation.logits import cross_entropy_of_logits, to_logits
@@ -62,18 +65,32 @@ class Calibrator:
         place of ``prob`` where it was fitted on logits.
     log_loss
         By method its cross-validated log loss, where the best one was searched for.
+    is_exclusive
+        True where the classes exclude each other: the slope is of all log probabilities, and the intercepts are theirs.
     """
 
     method: str
     by_class: Mapping[str, Mapping[str, Any]]
     log_loss: Mapping[str, float] | None = None
+    is_exclusive: bool | None = None
 
     def apply(self, y_prob: ArrayLike, class_names: Sequence[str]) -> Array:
         """Recalibrate probabilities, ``(record, class)``; refuse a class that was not fitted."""
+        if self.is_exclusive and self.method != "none":
+            prob: Array = expit(self.apply_logits(to_logits(np.asarray(y_prob, dtype=float)), class_names))
+            return prob
         return self._apply(np.asarray(y_prob, dtype=float), class_names, _recalibrate)
 
     def apply_logits(self, logits: ArrayLike, class_names: Sequence[str]) -> Array:
         """Recalibrate logits, ``(record, class)``, to logits: as `apply`, but for logits of any size."""
+        if self.is_exclusive and self.method != "none":
+            if set(class_names) != set(self.by_class):
+                raise DataError(
+                    f"classes exclude each other: all of {', '.join(self.by_class)} are recalibrated together"
+                )
+            fitted = [self.by_class[name] for name in class_names]
+            offsets = np.array([one["intercept"] for one in fitted])
+            return exclusive.recalibrate(np.asarray(logits, dtype=float), fitted[0]["slope"], offsets)
         return self._apply(np.asarray(logits, dtype=float), class_names, _recalibrate_logits)
 
     def _apply(
@@ -130,6 +147,8 @@ def fit_calibrator(
     weights = np.broadcast_to(np.asarray(1.0 if pos_weight is None else pos_weight, dtype=float), len(class_names))
     y_true, y_prob = check_arrays(y_true, y_prob, class_names)
     logits = to_logits(y_prob) if y_logit is None else check_logits(y_logit, y_prob, class_names)
+    if exclusive.are_exclusive(y_true, y_prob):
+        return _fit_exclusive(y_true, logits, class_names, rule)
     patients = np.asarray(patient_id)
     method: str = rule.method
     log_loss = None
@@ -146,6 +165,20 @@ def fit_calibrator(
         prob = y_prob[known, column] if y_logit is None else None
         by_class[str(name)] = _fit(truth, of_class, prob, method, rule.min_positives, float(weights[column]))
     return Calibrator(method, by_class, log_loss)
+
+
+def _fit_exclusive(y_true: NDArray, logits: Array, class_names: Sequence[str], rule: CalibrationRule) -> Calibrator:
+    method = rule.method if rule.method in ("none", "temperature") else "platt"
+    slope, offsets = 1.0, np.zeros(len(class_names))
+    if len(y_true) < rule.min_positives:
+        method = "none"
+    if method != "none":
+        slope, offsets = exclusive.fit(y_true, logits, has_offsets=method == "platt")
+    by_class = {
+        str(name): {"method": method, "slope": slope, "intercept": float(offset)}
+        for name, offset in zip(class_names, offsets, strict=True)
+    }
+    return Calibrator(method, by_class, is_exclusive=True)
 
 
 def _fit(

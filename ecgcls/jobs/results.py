@@ -15,13 +15,14 @@ from numpy.typing import ArrayLike
 
 from ecgcls.evaluation.calibration import measure_calibration, reliability_curve
 from ecgcls.evaluation.checks import UNKNOWN, check_threshold
+from ecgcls.evaluation.exclusive import are_exclusive, count_confusions, summarize_confusions
 from ecgcls.evaluation.intervals import bootstrap
 from ecgcls.evaluation.metrics import METRICS, OVERALL, RANKING, Scores, class_metrics, find_macro, score_predictions
 from ecgcls.evaluation.predictions import SPLITS, Predictions
 from ecgcls.evaluation.settings import Bootstrap, EvaluationSettings
 from ecgcls.evaluation.subgroups import find_worst, format_worst, score_subgroups
 from ecgcls.evaluation.thresholds import decision_curves, restate_predictive_values
-from ecgcls.figures.confusion import draw_confusion_matrices, draw_confusion_matrix
+from ecgcls.figures.confusion import draw_confusion_matrices, draw_confusion_matrix, draw_confusions
 from ecgcls.figures.curves import draw_pr_curves, draw_reliability_curves, draw_roc_curves
 from ecgcls.figures.forest import draw_subgroups
 from ecgcls.figures.panels import draw_calibration, draw_decision_curves
@@ -30,6 +31,10 @@ from ecgcls.files import encode_csv, name_files, printable, restore, write_atomi
 
 log = logging.getLogger(__name__)
 
+_OPTIONAL = (
+    "intervals.csv", "subgroups.csv", "confusion_matrix.csv", "figures/calibration.png", "figures/subgroups.png",
+    "figures/confusion_matrix.png",
+)  # fmt: skip
 _RATES_OF = {
     "youden": ("sensitivity", "specificity"),
     "sensitivity": ("sensitivity", "precision"),
@@ -59,7 +64,8 @@ def write_results(
     ----------
     folder
         Gets ``metrics.json`` and ``metrics_by_class.csv`` with every split, and ``intervals.csv``, ``reliability.csv``,
-        ``calibration.csv``, ``decision_curves.csv``, ``subgroups.csv`` and ``figures/`` of the split `draw`.
+        ``calibration.csv``, ``decision_curves.csv``, ``subgroups.csv`` and ``figures/`` of the split `draw`; where the
+        classes exclude each other, ``confusion_matrix.csv`` of all of them.
     predictions, uncalibrated
         Of one or both splits; the same before recalibration, or None where there was none.
     settings
@@ -86,14 +92,17 @@ def write_results(
         for split in SPLITS
         if split in predictions.split
     }
-    write_json(folder / "metrics.json", {name: found.to_dict() for name, found in scores.items()} | dict(more or {}))
+    for optional in _OPTIONAL:
+        (folder / optional).unlink(missing_ok=True)
+    written = {name: found.to_dict() for name, found in scores.items()}
+    if are_exclusive(drawn.y_true, drawn.y_prob):
+        written[draw]["exclusive"] = _write_confusions(folder, drawn, title=title)
+    write_json(folder / "metrics.json", written | dict(more or {}))
     stated = settings.prevalence_by_class(predictions.class_names)
     by_class = pd.concat(
         {name: _add_restated(found, stated) for name, found in scores.items()}, names=["split", "class"]
     )
     write_atomically(folder / "metrics_by_class.csv", encode_csv(by_class))
-    for optional in ("intervals.csv", "subgroups.csv", "figures/calibration.png", "figures/subgroups.png"):
-        (folder / optional).unlink(missing_ok=True)
     _write_intervals(folder / "intervals.csv", drawn, settings.intervals)
     if groups is not None and len(groups.columns):
         _write_subgroups(folder, drawn, groups, settings=settings, title=title)
@@ -184,6 +193,14 @@ def _add_restated(scores: Scores, stated: Mapping[str, float]) -> pd.DataFrame:
     at = np.array([stated.get(str(name), np.nan) for name in table.index])
     ppv, npv = restate_predictive_values(table["sensitivity"], table["specificity"], at)
     return table.assign(stated_prevalence=at, precision_at_stated=ppv, npv_at_stated=npv)
+
+
+def _write_confusions(folder: Path, predictions: Predictions, *, title: str) -> dict[str, float]:
+    """Write which class is taken for which, and return accuracy, balanced accuracy and kappa."""
+    counts = count_confusions(predictions)
+    write_atomically(folder / "confusion_matrix.csv", encode_csv(counts))
+    save_figure(draw_confusions(counts, title=title), folder / "figures" / "confusion_matrix.png")
+    return {name: value for name, value in summarize_confusions(counts).items() if value == value}
 
 
 def _warn_of_unknown(predictions: Predictions) -> None:
