@@ -12,7 +12,7 @@ from ecgcls.errors import ConfigError, DataError
 UNKNOWN = -1
 """The label of a record that nobody has annotated for a class."""
 _TOLERANCE = 1e-3  # of a probability from its logit's: both may be rounded, but not of different nets
-_LARGEST = 2**53  # float64 holds every whole number up to here, and merges neighbors beyond
+_LARGEST = 2**53 - 1  # float64 merges whole numbers beyond
 _WHOLE, _CANONICAL = re.compile(r"\s*[+-]?\d+(\.0*)?\s*"), re.compile(r"-?[1-9]\d{0,18}|0")
 
 

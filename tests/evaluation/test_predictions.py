@@ -73,6 +73,7 @@ def test_pool_refuses_nothing():
             {"ecg_id": [1.0, 1e30, 2.0]},
             r"ecg_id must hold whole numbers, got 1e\+30 \(float64 merges numbers of this size",
         ),
+        ({"ecg_id": [1.0, 2.0**53, 2.0]}, r"ecg_id must hold whole numbers, got 9007199254740992\.0 \(float64 merges"),
         ({"patient_id": ["1", "1e30", "2"]}, "patient_id in row 2 must be a whole number or a name, got '1e30'"),
         ({"y_logit": [[0.0, np.inf]] * 3}, "y_logit of class 'MI' in ecg_id 3 must be finite, got inf"),
         (
