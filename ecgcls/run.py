@@ -71,7 +71,9 @@ def _show(directory: "RunDirectory", *, model: str, fold: int) -> tuple[Path, fl
     else:
         from ecgcls.jobs.results import format_table, tabulate
 
-        table = format_table(tabulate(directory.path, "test"))
+        info = directory.read_info()
+        rule, not_tuned = info.evaluation.thresholds.rule, info.read_decisions().not_tuned
+        table = format_table(tabulate(directory.path, "test", rule=rule, not_tuned=not_tuned))
         print(f"\nTest of {model}, fold {fold}:\n{table}\n\n{directory.path}")
     return directory.path, objective
 
