@@ -13,23 +13,24 @@ from ecgcls.data.source import Source, split_settings
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.identity import identify
 from ecgcls.runs.directory import RunDirectory
+from ecgcls.training.exclusive import make_exclusive
 
 
 def build_net(config: Mapping[str, Any], *, n_leads: int, n_samples: int, n_classes: int) -> nn.Module:
     """Build the untrained net of a configuration; one that refuses, or whose package is absent, is a `ConfigError`."""
     node = config["model"]
     try:
-        net: nn.Module = instantiate(node)(n_leads, n_samples, n_classes)
+        net: nn.Module = instantiate(node, _convert_="all")(n_leads, n_samples, n_classes)
     except Exception as error:
         cause = error.__cause__ or error
         raise ConfigError(f"model: {node['_target_']} cannot be built: {cause}") from error
-    return net
+    return make_exclusive(net) if config["task"].get("exclusive") else net
 
 
 def build_part(key: str, node: Mapping[str, Any]) -> Any:
     """Build what a node names; its own refusal comes through as it is."""
     try:
-        return instantiate(node)
+        return instantiate(node, _convert_="all")  # lists and dicts as such
     except InstantiationException as error:
         cause = error.__cause__
         raise (

@@ -4,19 +4,22 @@ import contextlib
 import logging
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from logging.handlers import MemoryHandler
+from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pytorch_lightning.loggers.logger import DummyLogger
 
 from ecgcls.command.interruption import was_told_to_stop
 from ecgcls.command.processes import count_started, read_rank, run_processes
 from ecgcls.data.groupings import name_groups
+from ecgcls.errors import DataError
 from ecgcls.evaluation.decisions import learn_decisions
 from ecgcls.evaluation.predictions import Predictions
 from ecgcls.figures.curves import draw_training_curves
@@ -47,19 +50,24 @@ def train(job: Job, early: MemoryHandler) -> None:
             _take_part(job)
         return
     run = job.run
+    made = [path for path in (run.path, *run.path.absolute().parents) if not path.exists()]
     with run.locked():
         if run.is_finished and not job.overwrite:
             return  # another process has finished it meanwhile
-        ongoing = _Ongoing(run, _start(job))
+        ongoing = _Ongoing(run, _start(job), made=made)
         with write_log(early, run.path / "run.log"), ongoing.recorded():
             loggers = open_trackers(job.trackers, ongoing.info, run.path, output_dir=job.output_dir)
             for logger in loggers:
                 where = {"experiment": job.info.experiment, "run_dir": str(run.path)}
                 logger.log_hyperparams({**job.identity, **where})
             job.fitter.attach(loggers)
-            with ongoing.timed("fit"):
-                history = job.fitter.fit(job.data, run.path, resume=True)
-            run.write_history(history)
+            if job.fitter.is_trained(run.path):
+                log.info("%s: trained already; what is missing is to predict and to score", run.path)
+                history = run.read_history()
+            else:
+                with ongoing.timed("fit"):
+                    history = job.fitter.fit(job.data, run.path, resume=True)
+                run.write_history(history)
             with ongoing.timed("test"):
                 predicted = job.fitter.predict(job.data, run.path)
             run.write_predictions(tabulate(predicted, job), is_calibrated=False)
@@ -75,17 +83,25 @@ def train(job: Job, early: MemoryHandler) -> None:
 def tabulate(predicted: Predicted, job: Job) -> Predictions:
     """Put part, rows of the cohort and probabilities together, one row per record."""
     cohort = job.data.cohort
-    rows = np.concatenate([rows for rows, _ in predicted.values()])
+    parts = list(predicted.values())
+    rows = np.concatenate([part.rows for part in parts])
     records = cohort.records.iloc[rows]
-    return Predictions(
+    predictions = Predictions(
         ecg_id=records.index.to_numpy(),
         patient_id=records["patient_id"].to_numpy(),
         strat_fold=records["strat_fold"].to_numpy(),
-        split=np.concatenate([np.full(len(rows), part) for part, (rows, _) in predicted.items()]),
+        split=np.concatenate([np.full(len(part.rows), name) for name, part in predicted.items()]),
         y_true=cohort.y_true[rows],
-        y_prob=np.concatenate([y_prob for _, y_prob in predicted.values()]),
+        y_prob=np.concatenate([part.y_prob for part in parts]),
         class_names=cohort.class_names,
     )
+    logits = [part.y_logit for part in parts if part.y_logit is not None]
+    return _add_logits(predictions, np.concatenate(logits)) if logits else predictions
+
+
+def _add_logits(predictions: Predictions, y_logit: NDArray[np.float64]) -> Predictions:
+    """Have the predictions ranked by logits, which do not tie where probabilities do."""
+    return predictions
 
 
 def _start(job: Job) -> RunInfo:
@@ -112,7 +128,8 @@ def _start(job: Job) -> RunInfo:
 def _take_part(job: Job) -> None:
     """Do this process's share of a net that several processes train; the first one writes."""
     job.fitter.attach([DummyLogger() for _ in job.trackers])
-    job.fitter.fit(job.data, job.run.path, resume=not job.overwrite)
+    if job.overwrite or not job.fitter.is_trained(job.run.path):
+        job.fitter.fit(job.data, job.run.path, resume=not job.overwrite)
     job.fitter.predict(job.data, job.run.path)
 
 
@@ -157,6 +174,7 @@ class _Ongoing:
 
     run: RunDirectory
     info: RunInfo
+    made: Sequence[Path] = ()  # the folders that this start has made, the run's own first
 
     def update(self, **changes: object) -> None:
         """Note more about the run."""
@@ -178,9 +196,24 @@ class _Ongoing:
             is_stop = isinstance(error, KeyboardInterrupt | SystemExit)  # SystemExit: SLURM's time is up
             reason = "SIGTERM" if was_told_to_stop() else f"{type(error).__name__}: {error}".strip(": ")
             with contextlib.suppress(OSError):  # a full disk, which the error under way reports
+                if self._is_void(error):
+                    self._remove()
+                    raise
                 self.run.write_info(replace(self.info, status="interrupted" if is_stop else "failed", error=reason))
             raise
         self.run.write_info(replace(self.info, status="finished", error=None, finished=_now()))
+
+    def _is_void(self, error: BaseException) -> bool:
+        """Whether an error leaves nothing to go on with, nor a training that diverged to be told of."""
+        is_fault = isinstance(error, Exception) and not isinstance(error, DataError)
+        return is_fault and not any((self.run.path / name).exists() for name in ("last.ckpt", "history.csv"))
+
+    def _remove(self) -> None:
+        """Leave no folder that would be listed as a run."""
+        self.run.clear()
+        self.run.path.with_name(f".{self.run.path.name}.lock").unlink(missing_ok=True)
+        for folder in self.made:
+            folder.rmdir()  # one that has become somebody else's too is not empty
 
 
 def _now() -> str:

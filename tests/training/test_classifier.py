@@ -12,6 +12,7 @@ from ecgcls.models.cnn1d import CNN1D
 from ecgcls.training.classifier import ECGClassifier
 from ecgcls.training.losses import WeightedBCE
 from ecgcls.training.metrics import MacroAveragePrecision
+from ecgcls.training.schedules import Schedule
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def classifier():
         standardized_on="0" * 64,
         loss=WeightedBCE(torch.tensor([1.0, 3.0])),
         optimizer=functools.partial(torch.optim.AdamW, lr=1e-3),
-        scheduler=functools.partial(torch.optim.lr_scheduler.ConstantLR, factor=1.0, total_iters=0),
+        scheduler=Schedule(functools.partial(torch.optim.lr_scheduler.ConstantLR, factor=1.0, total_iters=0)),
         metrics={"pr_auc": MacroAveragePrecision(num_labels=2)},
     )
 
@@ -63,7 +64,7 @@ def test_the_losses_of_an_epoch_are_means_over_its_records(tmp_path):
         standardized_on="0" * 64,
         loss=nn.BCEWithLogitsLoss(),
         optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.0),
-        scheduler=lambda optimizer: torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0),
+        scheduler=Schedule(functools.partial(torch.optim.lr_scheduler.ConstantLR, factor=1.0)),
         metrics={"pr_auc": MacroAveragePrecision(num_labels=2)},
     )
     trainer = pl.Trainer(
