@@ -113,6 +113,13 @@ def _start(job: Job) -> RunInfo:
         left_over.unlink()
     run.check_same_data(job.info.data["fingerprint"])
     earlier = run.read_info() if run.is_begun else replace(job.info, n_starts=0)
+    if run.is_begun and earlier.n_threads != job.info.n_threads:
+        log.warning(
+            "%s: resumed with n_threads=%d, begun with %d: the last digits differ from those of a run that was not",
+            run.path,
+            job.info.n_threads,
+            earlier.n_threads,
+        )
     run.write_config(job.config_yaml)
     info = replace(
         job.info,

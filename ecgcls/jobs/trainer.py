@@ -21,8 +21,8 @@ _PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler}
 _WHOLE_EPOCHS = "a run trains and keeps whole epochs"
 _EVERY_RECORD = "a run predicts every record of its validation and test set"
 _REFUSED = {  # arguments of Lightning's trainer, the values that change nothing, and why another one is refused
-    "fast_dev_run": ((False, 0), "it keeps no epoch that could be tested; try trainer.max_epochs=1"),
-    "max_steps": ((-1,), f"{_WHOLE_EPOCHS}; set trainer.max_epochs"),
+    "fast_dev_run": ((False, 0, None), "it keeps no epoch that could be tested; try trainer.max_epochs=1"),
+    "max_steps": ((-1, None), f"{_WHOLE_EPOCHS}; set trainer.max_epochs"),
     "min_steps": ((None, 0), f"{_WHOLE_EPOCHS}; set +trainer.min_epochs"),
     "val_check_interval": ((None, 1.0), f"{_WHOLE_EPOCHS}, each validated at its end"),
     "limit_predict_batches": ((None, 1.0), _EVERY_RECORD),
@@ -89,7 +89,7 @@ def list_monitors(config: Mapping[str, Any]) -> dict[str, Any]:
 def _check_trainer(node: Mapping[str, Any]) -> None:
     """Refuse what would leave a run without an epoch to keep, or without a record to predict."""
     for name, (harmless, why) in _REFUSED.items():
-        if name in node and not any(node[name] is value or node[name] == value for value in harmless):
+        if name in node and (type(node[name]), node[name]) not in [(type(value), value) for value in harmless]:
             raise ConfigError(f"trainer.{name}={node[name]}: {why}")
     n_epochs, every = node.get("max_epochs"), node.get("check_val_every_n_epoch", 1)
     if not isinstance(n_epochs, int) or n_epochs < 1:

@@ -23,7 +23,7 @@ from ecgcls.command.processes import read_rank
 from ecgcls.command.refusal import explain, is_expected
 from ecgcls.command.start import is_sweep
 from ecgcls.errors import ConfigError
-from ecgcls.sweeps.plan import take_share
+from ecgcls.sweeps.plan import take_gpu
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ def report_job(job: Callable[[], tuple[Path, float]]) -> float | None:
             "started; start it in one that all machines share"
         ) from error
     folder, number, overrides = Path(hydra.sweep.dir), hydra.job.num, list(hydra.overrides.task)
-    take_share(folder, number)
+    take_gpu(folder)
     try:
         run, objective = job()
         report = Report(number=number, overrides=overrides, status="finished", run=str(run), objective=objective)
