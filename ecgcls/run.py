@@ -30,11 +30,13 @@ def run(**config: Unpack[RunConfig]) -> tuple[Path, float]:
     model, variant = name_job()
     directory = RunDirectory(read_run_dir() or place_run(config, model=model, variant=variant))
     if directory.is_finished and not config["overwrite"]:
-        from ecgcls.jobs.parts import check_repeated
+        from ecgcls.jobs.parts import check_repeated, list_without_effect
 
         check_repeated(directory, config)
         if is_reporter():
             print(f"Finished already: {directory.path} (overwrite=true retrains)")
+            if idle := list_without_effect(directory, config):
+                print(f"{', '.join(idle)}: no effect on a finished run")
     else:
         from ecgcls.jobs.build import build_job
         from ecgcls.jobs.logs import hold_log, quiet_lightning

@@ -47,3 +47,16 @@ def check_repeated(run: RunDirectory, config: RunConfig) -> None:
     source: Source = build_part("data", split_settings(config["data"])[0])
     with contextlib.suppress(OSError):
         run.check_same_data(source.fingerprint())
+
+
+def list_without_effect(run: RunDirectory, config: RunConfig) -> list[str]:
+    """Return what was asked for, and would show only in a training, of a run that is finished already."""
+    saved, keys = run.read_config(), []
+    if config["logger"].keys() - saved.get("logger", {}).keys():
+        keys.append(f"logger={','.join(config['logger'])}")
+    for name in ("enable_model_summary", "profiler"):
+        if (value := config["trainer"].get(name)) and value != saved["trainer"].get(name):
+            keys.append(f"trainer.{name}={str(value).lower()}")
+    if config["n_threads"] != run.read_info().n_threads:
+        keys.append(f"n_threads={config['n_threads']}")
+    return keys

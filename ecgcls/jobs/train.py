@@ -18,6 +18,7 @@ from pytorch_lightning.loggers.logger import DummyLogger
 
 from ecgcls.command.interruption import was_told_to_stop
 from ecgcls.command.processes import count_started, read_rank, run_processes
+from ecgcls.data.cohort import Cohort
 from ecgcls.data.groupings import name_groups
 from ecgcls.errors import DataError
 from ecgcls.evaluation.decisions import learn_decisions
@@ -70,7 +71,7 @@ def train(job: Job, early: MemoryHandler) -> None:
                 run.write_history(history)
             with ongoing.timed("test"):
                 predicted = job.fitter.predict(job.data, run.path)
-            run.write_predictions(tabulate(predicted, job), is_calibrated=False)
+            run.write_predictions(tabulate(predicted, job.data.cohort), is_calibrated=False)
             ongoing.update(n_epochs=len(history), n_parameters=job.fitter.n_parameters, **job.fitter.describe(run.path))
             check_standardizer(ongoing.info.standardized_on, ongoing.info)
             with ongoing.timed("score"):
@@ -80,9 +81,8 @@ def train(job: Job, early: MemoryHandler) -> None:
             log_results(loggers, run.read_metrics(), parts=parts, figures=shown, step=job.fitter.n_steps)
 
 
-def tabulate(predicted: Predicted, job: Job) -> Predictions:
+def tabulate(predicted: Predicted, cohort: Cohort) -> Predictions:
     """Put part, rows of the cohort and probabilities together, one row per record."""
-    cohort = job.data.cohort
     parts = list(predicted.values())
     rows = np.concatenate([part.rows for part in parts])
     records = cohort.records.iloc[rows]

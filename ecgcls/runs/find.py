@@ -41,6 +41,31 @@ def choose_configuration(
     return open_configuration(folder if fold == "all" else folder / f"fold_{fold}")
 
 
+def choose_unfinished(
+    *,
+    output_dir: Path,
+    experiment: str,
+    model: str | None,
+    fold: int | Literal["all"],
+    variant: str | None,
+    run_dir: Path | None,
+) -> RunDirectory:
+    """Open a run that was stopped and has a whole epoch, named as for `choose_configuration`; else a `ConfigError`."""
+    if run_dir is None:
+        if fold == "all":
+            raise ConfigError("unfinished=true scores one run, got fold=all")
+        experiment_folder = find_experiment(output_dir, experiment)
+        run_dir = _find_configuration(experiment_folder, model=model, variant=variant, fold=fold) / f"fold_{fold}"
+    run = RunDirectory(run_dir)
+    if not run.is_begun:
+        raise ConfigError(f"{run_dir}: not the folder of a run; a run's folder is called fold_<k> and has a {NAME}")
+    if run.is_finished:
+        raise ConfigError(f"{run_dir}: this run is finished: leave out unfinished=true")
+    if not run.best_checkpoint.is_file():
+        raise ConfigError(f"{run_dir}: no epoch of this run is finished, so there is nothing to score")
+    return run
+
+
 def _find_configuration(folder: Path, *, model: str | None, variant: str | None, fold: int | Literal["all"]) -> Path:
     """Find the folder of one configuration of an experiment, among those that have this fold."""
     places = _list_folds(folder)
