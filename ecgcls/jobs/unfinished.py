@@ -1,7 +1,6 @@
 """A run that was stopped, scored as it is: by the best of the epochs that it has, and marked as unfinished."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -55,7 +54,8 @@ def score_unfinished(
     n_trained = (last or best)["epoch"] + 1
     unfinished = {"epoch": best["epoch"] + 1, "n_trained": n_trained, "n_epochs": config["trainer"]["max_epochs"]}
     if split == "test":
-        log_official_test(run, replace(info, best_epoch=best["epoch"]), output_dir=output_dir, command="evaluate")
+        tested = uncalibrated.select("test")
+        log_official_test(run, info, output_dir=output_dir, command="evaluate unfinished", tested=tested)
     return Rescored(
         decisions.apply(uncalibrated.select(split)),
         f"{info.title}, {PARTS[split]}, unfinished: epoch {unfinished['epoch']} of {unfinished['n_epochs']}",
