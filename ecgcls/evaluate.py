@@ -102,7 +102,8 @@ def evaluate(
         rescored = rescored.narrow(parse_records(records))
     folder = output or folder
     write_rescored(rescored, folder)
-    table = format_table(tabulate(folder, split))
+    rule = rescored.settings.thresholds.rule
+    table = format_table(tabulate(folder, split, rule=rule, not_tuned=rescored.not_tuned))
     print(f"\n{rescored.title} ({len(rescored.predictions)} records):\n{table}\n\n{folder}")
 
 

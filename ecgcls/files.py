@@ -7,11 +7,14 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from filelock import AcquireReturnProxy, FileLock, Timeout
 from numpy.typing import ArrayLike
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +81,43 @@ def name_files(texts: Sequence[str]) -> dict[str, str]:
     return names
 
 
+def defuse(text: Any) -> Any:
+    """Return text that no spreadsheet takes for a formula, with a ``'`` before its ``=``, ``+``, ``-`` or ``@``.
+
+    What is no text stays as it is; `restore` takes the ``'`` away again.
+
+    Examples
+    --------
+    >>> defuse("=1+1"), defuse("'=1+1"), defuse(-3), restore(defuse("@MI")), restore("'90s")
+    ("'=1+1", "''=1+1", -3, '@MI', "'90s")
+    """
+    return f"'{text}" if isinstance(text, str) and re.match(r"'*[=+@\t\r-]", text) else text
+
+
+def restore(text: str) -> str:
+    """Return what `defuse` was given."""
+    return text[1:] if re.match(r"'+[=+@\t\r-]", text) else text
+
+
+def encode_csv(table: "pd.DataFrame", *, index: bool = True) -> bytes:
+    """Return a table as the bytes of a CSV file, without anything that a spreadsheet takes for a formula."""
+    whole = table.reset_index() if index else table.copy()
+    text = whole.select_dtypes(exclude=["number", "bool"])
+    whole[text.columns] = text.map(defuse)
+    return whole.rename(columns=defuse).to_csv(index=False, lineterminator="\n").encode()
+
+
+def printable(text: str) -> str:
+    """Return text for a terminal or one line of a log: control characters are spelled out.
+
+    Examples
+    --------
+    >>> print(printable("MI\x1b[2J É"))
+    MI\\x1b[2J É
+    """
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
 def write_json(path: Path, content: Mapping[str, Any], *, rows: str | None = None) -> None:
     """Write strict JSON (no NaN) as `write_atomically`; the items of the list at the key `rows` get a line each."""
     text = json.dumps({**content, rows: []} if rows else content, indent=2, ensure_ascii=False, allow_nan=False)
@@ -87,7 +127,7 @@ def write_json(path: Path, content: Mapping[str, Any], *, rows: str | None = Non
     write_atomically(path, (text + "\n").encode())
 
 
-def hash_records(ecg_ids: Iterable[int]) -> str:
+def hash_records(ecg_ids: Iterable[int | str]) -> str:
     """Return the SHA-256 of a set of records; their order does not matter.
 
     Examples
@@ -95,7 +135,8 @@ def hash_records(ecg_ids: Iterable[int]) -> str:
     >>> hash_records([3, 1]) == hash_records([1, 3]) != hash_records([1, 2])
     True
     """
-    return hashlib.sha256(",".join(str(int(ecg_id)) for ecg_id in sorted(ecg_ids)).encode()).hexdigest()
+    texts = (ecg_id if isinstance(ecg_id, str) else str(int(ecg_id)) for ecg_id in sorted(ecg_ids))
+    return hashlib.sha256(",".join(texts).encode()).hexdigest()
 
 
 def hash_labels(ecg_ids: Iterable[int], y_true: ArrayLike, class_names: Sequence[str]) -> str:

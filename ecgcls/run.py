@@ -53,7 +53,9 @@ def run(**config: Unpack[RunConfig]) -> tuple[Path, float]:
     if is_trial():
         print(f"\nValidation PR-AUC {objective:.3f}: {directory.path}")  # a search must not see test scores
     else:
-        table = format_table(tabulate(directory.path, "test"))
+        info = directory.read_info()
+        rule, not_tuned = info.evaluation.thresholds.rule, info.read_decisions().not_tuned
+        table = format_table(tabulate(directory.path, "test", rule=rule, not_tuned=not_tuned))
         print(f"\nTest of {model}, fold {config['fold']}:\n{table}\n\n{directory.path}")
     return directory.path, objective
 

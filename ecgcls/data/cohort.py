@@ -151,7 +151,11 @@ def _find_learnable(
     if absent and task.absent_classes == "error":
         raise DataError(
             f"the training set of fold {fold} has no positive (or no negative) record of {absent}; "
-            "task.absent_classes=drop leaves such classes out"
+            + (
+                "task.unlabelled=negative keeps the records without the class as negatives"
+                if len(class_names) == 1
+                else "task.absent_classes=drop leaves such classes out"
+            )
         )
     if absent:
         log.warning("Left out the classes %s: the training set of fold %d cannot teach them", absent, fold)

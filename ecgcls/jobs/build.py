@@ -81,6 +81,7 @@ def build_job(
     torch.set_num_threads(config["n_threads"])
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     evaluation: EvaluationSettings = build_part("evaluation", config["evaluation"])
+    evaluation.thresholds.refuse_unused()
     trackers = {name: build_part(f"logger.{name}", node) for name, node in config["logger"].items()}
     check_installed(trackers)
     title = ", ".join(part for part in (model, variant, f"fold {config['fold']}") if part)

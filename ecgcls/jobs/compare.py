@@ -17,7 +17,7 @@ from ecgcls.evaluation.predictions import Predictions
 from ecgcls.evaluation.settings import Bootstrap
 from ecgcls.figures.forest import draw_differences
 from ecgcls.figures.style import save_figure
-from ecgcls.files import write_atomically, write_json
+from ecgcls.files import encode_csv, printable, write_atomically, write_json
 from ecgcls.identity import identify
 from ecgcls.jobs.results import nest
 from ecgcls.runs.configuration import Configuration, read_single
@@ -127,10 +127,10 @@ def _compare_runs(a: Side, b: Side, *, level: float) -> pd.DataFrame:
 def write_comparison(comparison: Comparison, folder: Path) -> None:
     """Write ``comparison.csv``, ``over_runs.csv``, ``comparison.json`` and ``figures/forest.png``."""
     a, b, settings, over_runs = comparison.a, comparison.b, comparison.settings, comparison.over_runs
-    write_atomically(folder / "comparison.csv", comparison.by_class.to_csv().encode())
+    write_atomically(folder / "comparison.csv", encode_csv(comparison.by_class))
     (folder / "over_runs.csv").unlink(missing_ok=True)
     if len(over_runs):
-        write_atomically(folder / "over_runs.csv", over_runs.to_csv().encode())
+        write_atomically(folder / "over_runs.csv", encode_csv(over_runs))
     first = next(iter(a.tested.values()))
     write_json(
         folder / "comparison.json",
@@ -162,7 +162,7 @@ def format_comparison(comparison: Comparison) -> str:
         interval = "" if np.isnan(row["low"]) else f"[{row['low']:+.3f}, {row['high']:+.3f}]"
         rows.append(
             {
-                "": "macro" if name == OVERALL else name,
+                "": "macro" if name == OVERALL else printable(name),
                 "metric": labels[metric],
                 "a": f"{row['a']:.3f}",
                 "b": f"{row['b']:.3f}",

@@ -20,7 +20,7 @@ from ecgcls.evaluation.folds import correct_folds
 from ecgcls.evaluation.metrics import METRICS, overall_metrics
 from ecgcls.figures.curves import draw_training_curves
 from ecgcls.figures.style import save_figure
-from ecgcls.files import write_atomically
+from ecgcls.files import encode_csv, write_atomically
 from ecgcls.jobs.results import nest, write_results
 from ecgcls.runs.configuration import Configuration, read_configuration
 from ecgcls.runs.predictions_csv import write_csv
@@ -59,7 +59,7 @@ def cross_validate(folder: Path) -> Configuration:
             },
         },
     )
-    write_atomically(cv / "metrics_over_folds.csv", over_folds.to_csv().encode())
+    write_atomically(cv / "metrics_over_folds.csv", encode_csv(over_folds))
     folds = pd.Index([info.fold for info in one.infos], name="fold")
     by_fold = pd.DataFrame([scores.overall for scores in one.by_fold], index=folds)
     write_atomically(cv / "metrics_by_fold.csv", by_fold.to_csv().encode())

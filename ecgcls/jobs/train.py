@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from pytorch_lightning.loggers.logger import DummyLogger
 
 from ecgcls.command.interruption import was_told_to_stop
@@ -65,9 +64,11 @@ def train(job: Job, early: MemoryHandler) -> None:
             if job.fitter.is_trained(run.path):
                 log.info("%s: trained already; what is missing is to predict and to score", run.path)
                 history = run.read_history()
+                ongoing.update(stages_s={"fit": 0.0, **ongoing.info.stages_s})
             else:
                 with ongoing.timed("fit"):
                     history = job.fitter.fit(job.data, run.path, resume=True)
+                run.write_info(ongoing.info)  # with the time that it took
                 run.write_history(history)
             with ongoing.timed("test"):
                 predicted = job.fitter.predict(job.data, run.path)
@@ -86,7 +87,8 @@ def tabulate(predicted: Predicted, cohort: Cohort) -> Predictions:
     parts = list(predicted.values())
     rows = np.concatenate([part.rows for part in parts])
     records = cohort.records.iloc[rows]
-    predictions = Predictions(
+    logits = [part.y_logit for part in parts if part.y_logit is not None]
+    return Predictions(
         ecg_id=records.index.to_numpy(),
         patient_id=records["patient_id"].to_numpy(),
         strat_fold=records["strat_fold"].to_numpy(),
@@ -94,14 +96,8 @@ def tabulate(predicted: Predicted, cohort: Cohort) -> Predictions:
         y_true=cohort.y_true[rows],
         y_prob=np.concatenate([part.y_prob for part in parts]),
         class_names=cohort.class_names,
+        y_logit=np.concatenate(logits) if logits else None,
     )
-    logits = [part.y_logit for part in parts if part.y_logit is not None]
-    return _add_logits(predictions, np.concatenate(logits)) if logits else predictions
-
-
-def _add_logits(predictions: Predictions, y_logit: NDArray[np.float64]) -> Predictions:
-    """Have the predictions ranked by logits, which do not tie where probabilities do."""
-    return predictions
 
 
 def _start(job: Job) -> RunInfo:
@@ -124,6 +120,7 @@ def _start(job: Job) -> RunInfo:
     info = replace(
         job.info,
         started=earlier.started or _now(),
+        stages_s={**earlier.stages_s, **job.info.stages_s},
         tracking_id=earlier.tracking_id or uuid.uuid4().hex,
         n_starts=earlier.n_starts + 1,
         n_processes=count_started(),

@@ -64,6 +64,7 @@ def score_unfinished(
         simplify([decisions.thresholds[name] for name in uncalibrated.class_names]),
         uncalibrated=uncalibrated.select(split),
         groups=name_groups(data.cohort.records),
+        not_tuned=tuple(decisions.not_tuned),
     )
 
 
