@@ -235,9 +235,9 @@ class _JoinedBatches(BatchSampler):
         super().__init__(sampler, batch_size, drop_last=False)
 
     def __iter__(self) -> Iterator[list[int]]:
-        *batches, last = super().__iter__()
+        *batches, last = super().__iter__()  # not before the first is asked for: a trainer sets the epoch late
         batches[-1] += last
-        return iter(batches)
+        yield from batches
 
     def __len__(self) -> int:
         return super().__len__() - 1
