@@ -50,6 +50,7 @@ class RunConfig(TypedDict):
     experiment: Text
     fold: int
     seed: int
+    n_threads: int
     output_dir: Path
     overwrite: bool
     data: Group
@@ -65,6 +66,15 @@ class RunConfig(TypedDict):
     logger: Group
     evaluation: Group
     preset: NotRequired[Group]
+
+
+class ScheduleSettings(TypedDict):
+    """What the group ``scheduler`` says beside the scheduler's own settings."""
+
+    interval: Literal["epoch", "step"] | None
+    """A step with every epoch or with every batch; None: as its class is meant."""
+    monitor: str | None
+    """The metric that ``ReduceLROnPlateau`` follows; None: that which chooses the best epoch."""
 
 
 class DataPlace(TypedDict):
@@ -97,6 +107,7 @@ class RunChoice(Place):
 
 
 _LIGHT_GROUPS = ("data", "task", "folds")
+_BESIDE = {"data": ModuleSettings, "scheduler": ScheduleSettings}
 _INSTANTIATE_KEYS = {"_target_", "_partial_", "_args_", "_convert_", "_recursive_"}
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
@@ -154,6 +165,8 @@ def check_run(config: RunConfig) -> None:
         raise ConfigError(f"experiment must be a name of letters, digits, '.', '_', '+' and '-', got {name!r}{several}")
     if not 0 <= config["seed"] < 2**32:
         raise ConfigError(f"seed must be in 0..{2**32 - 1}, got {config['seed']}")
+    if config["n_threads"] < 1:
+        raise ConfigError(f"n_threads must be at least 1, got {config['n_threads']}")
     clip, precision = trainer.get("gradient_clip_val"), str(trainer.get("precision"))
     if config["optimizer"].get("fused") and clip is not None and precision.startswith("16"):
         raise ConfigError(  # Lightning would refuse it only at the first step
@@ -229,8 +242,8 @@ def _check_target(key: str, node: dict[str, Any]) -> None:
     takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters)
     named = [each for each in parameters if each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL)]
     hints = {each.name: annotations.get(each.name, Any) for each in named}
-    if key == "data":  # its node has the settings of the source and of the data module side by side
-        hints |= get_type_hints(ModuleSettings)
+    if key in _BESIDE:  # its node has, side by side, the settings of what is built and of who uses it
+        hints |= get_type_hints(_BESIDE[key])
     required = set() if node.get("_partial_") else {each.name for each in named if each.default is each.empty}
     _check_settings(key, node, hints, required, target=target, takes_any=takes_any)
 

@@ -22,6 +22,7 @@ class ExternalData(DataPlace):
 def evaluate(
     *,
     split: Literal["test", "val"],
+    unfinished: bool,
     data: ExternalData,
     intervals: Annotated[dict[str, Any], Bootstrap],
     calibration: Annotated[dict[str, Any], CalibrationRule],
@@ -49,6 +50,8 @@ def evaluate(
     }
     files = {"predictions": predictions, "y_true": y_true, "y_prob": y_prob}
     given = [name for name, path in files.items() if path is not None]
+    if unfinished and (given or data["root"] is not None):
+        raise ConfigError(f"unfinished=true scores a run on its own data: leave out {(given or ['data.root'])[0]}")
     if given and data["root"] is not None:
         raise ConfigError(f"{given[0]} and data.root: expected one of them, what to score")
     of_arrays = {"class_names": class_names, "patient_id": patient_id, "values": values.replace("probabilities", "")}
@@ -72,7 +75,7 @@ def evaluate(
 
     from ecgcls.jobs.rescore import name_folder, parse_records, read_predictions_files, rescore, write_rescored
     from ecgcls.jobs.results import format_table, tabulate
-    from ecgcls.runs.find import choose_configuration
+    from ecgcls.runs.find import choose_configuration, choose_unfinished
     from ecgcls.runs.leaks import log_official_test
 
     if given:
@@ -87,6 +90,15 @@ def evaluate(
             overrides=overrides,
         )
         folder = source.with_name(f"{source.stem}_evaluation")
+    elif unfinished:
+        from ecgcls.jobs.unfinished import score_unfinished
+
+        stopped = choose_unfinished(**which)
+        rescored = score_unfinished(
+            stopped, split=split, overrides=overrides, device=device, output_dir=which["output_dir"]
+        )
+        name = f"{name_folder(split, overrides, root=None, records=records)}-unfinished"
+        folder = stopped.path / "evaluate" / name
     else:
         one = choose_configuration(**which)
         folder = one.folder / "evaluate" / name_folder(split, overrides, root=data["root"], records=records)

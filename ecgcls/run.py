@@ -47,7 +47,7 @@ def answer_early(plain: dict[str, Any]) -> tuple[Path, float] | None:
     check_run(config)
     model, variant = name_job()
     place = read_run_dir() or place_run(config, model=model, variant=variant)
-    from ecgcls.jobs.parts import check_data, check_repeated
+    from ecgcls.jobs.parts import check_data, check_repeated, list_without_effect
 
     if not config["overwrite"] and (place / "run.json").exists():
         from ecgcls.runs.directory import RunDirectory
@@ -56,6 +56,8 @@ def answer_early(plain: dict[str, Any]) -> tuple[Path, float] | None:
             check_repeated(directory, config)
             if is_reporter():
                 print(f"Finished already: {place} (overwrite=true retrains)")
+                if idle := list_without_effect(directory, config):
+                    print(f"{', '.join(idle)}: no effect on a finished run")
             return _show(directory, model=model, fold=config["fold"])
     check_data(config)
     return None

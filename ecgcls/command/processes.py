@@ -102,7 +102,7 @@ def run_processes(n_processes: int) -> None:
     )  # fmt: skip
     with _own_state():
         os.environ[_PARENT] = str(os.getpid())
-        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // n_processes)))
+        os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))  # n_threads, of each
         try:
             elastic_launch(settings, sys.executable)("-m", "ecgcls.run", *_list_overrides())
         except SignalException as stopped:

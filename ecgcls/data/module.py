@@ -1,7 +1,7 @@
 """The LightningDataModule: the train, validation and test sets of one fold, loaded in whole batches."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch.utils.data import BatchSampler, DataLoader, Dataset, DistributedSampler, Sampler
 
 from ecgcls.data.cohort import Cohort, Tables, log_left_out, read_tables, select_cohort
 from ecgcls.data.folds import FoldTable, Part
@@ -71,7 +71,8 @@ class ECGDataModule(pl.LightningDataModule):
     store_dir
         Where the signal store is written; None: in the data set's folder, or in the user's cache folder.
     batch_size
-        Records per optimizer step, shared by all devices of a trainer; the last batch of an epoch may be smaller.
+        Records per optimizer step, shared by all devices of a trainer; the last batch of an epoch may be smaller. A
+        last one of a single record, over which batch normalization fails, is joined to the batch before it.
     seed
         Seed of the order of the training records; each epoch has another order.
     """
@@ -214,8 +215,8 @@ class ECGDataModule(pl.LightningDataModule):
     def pos_weight(self) -> Tensor:
         """Negatives over positives of each class in the training set, ``(class,)``."""
         y_train = self.cohort.y_true[self.cohort.find_part("train")]
-        n_positive = y_train.sum(axis=0)
-        return torch.from_numpy((len(y_train) - n_positive) / n_positive).float()
+        n_positive, n_negative = ((y_train == value).sum(axis=0) for value in (1, 0))  # others are not annotated
+        return torch.from_numpy(n_negative / n_positive).float()
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return the shuffled training set; the order depends on the seed and the epoch alone.
@@ -240,16 +241,22 @@ class ECGDataModule(pl.LightningDataModule):
     def _load(self, part: Part) -> DataLoader[Batch]:
         rank, n_processes = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         dataset = _PartDataset(self.store, self._store_rows, self.cohort.y_true, self.cohort.find_part(part))
-        sampler: Iterable[int] = range(rank, len(dataset), n_processes)  # each record exactly once
+        size = self.batch_size // n_processes
+        batches: dict[str, Any] = {"batch_size": size, "sampler": range(rank, len(dataset), n_processes)}  # each once
         if part == "train":
             # The sampler adds the epoch to its seed: with seeds 0 and 1, run 1 would repeat the orders of run 0.
             seed = int(np.random.SeedSequence(self.seed).generate_state(1)[0])
-            sampler = DistributedSampler(dataset, num_replicas=n_processes, rank=rank, shuffle=True, seed=seed)
+            sampler: DistributedSampler[int] = DistributedSampler(
+                dataset, num_replicas=n_processes, rank=rank, shuffle=True, seed=seed
+            )
+            batches["sampler"] = sampler
+            if size > 1 and len(sampler) > size and len(sampler) % size == 1:
+                log.info("The last batch of each epoch would have one record, which joins the batch before it")
+                batches = {"batch_sampler": _JoinedBatches(sampler, size)}
         # No worker processes: a batch is a single copy from mapped memory.
         return DataLoader(
             dataset,
-            batch_size=self.batch_size // n_processes,
-            sampler=sampler,
+            **batches,
             collate_fn=lambda batch: batch,  # the data set returns whole batches
             pin_memory=torch.cuda.is_available(),
         )
@@ -270,6 +277,21 @@ class ECGDataModule(pl.LightningDataModule):
             "n_copies_left_out": self.cohort.n_copies_left_out,
             "fingerprint": {"signals": self.store.manifest["content_sha256"], **self.source.fingerprint()},
         }
+
+
+class _JoinedBatches(BatchSampler):
+    """Batches of the training set, the last of which would have one record and is joined to the one before it."""
+
+    def __init__(self, sampler: Sampler[int], batch_size: int) -> None:
+        super().__init__(sampler, batch_size, drop_last=False)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        *batches, last = super().__iter__()  # not before the first is asked for: a trainer sets the epoch late
+        batches[-1] += last
+        yield from batches
+
+    def __len__(self) -> int:
+        return super().__len__() - 1
 
 
 class _PartDataset(Dataset[Batch]):

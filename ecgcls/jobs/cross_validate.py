@@ -9,6 +9,7 @@ References
    ACM SIGKDD Explorations 12 (2010) 49-57. doi:10.1145/1882471.1882479 (why both are reported)
 """
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,12 +25,17 @@ from ecgcls.jobs.results import nest, write_results
 from ecgcls.runs.configuration import Configuration, read_configuration
 from ecgcls.runs.predictions_csv import write_csv
 
+log = logging.getLogger(__name__)
+
 
 def cross_validate(folder: Path) -> Configuration:
     """Pool and score the folds of a configuration, and write ``cv/`` if all of them are finished."""
     one = read_configuration(folder)
     if not one.is_complete:
         return one
+    threads = {info.fold: info.n_threads for info in one.infos}
+    if len(set(threads.values())) > 1:
+        log.warning("%s: the folds were trained with different numbers of threads, %s by fold", folder, threads)
     cv = folder / "cv"
     over_folds = add_corrected_intervals(one)
     write_csv(one.tested, cv / "predictions.csv")

@@ -39,21 +39,64 @@ def choose_configuration(
     finished run of those that the other settings name. `run_dir` is a folder too. Anything but finished runs is a
     `ConfigError`.
     """
+    folder = _choose_folder(
+        output_dir=output_dir, experiment=experiment, model=model, fold=fold, variant=variant, run_dir=run_dir, run=run
+    )
+    return read_single(open_run(folder)) if is_single_run else open_configuration(folder)
+
+
+def choose_unfinished(
+    *,
+    output_dir: Path,
+    experiment: str | None,
+    model: str | None,
+    fold: int | Literal["all"] | None,
+    variant: str | None,
+    run_dir: Path | None,
+    run: str | None = None,
+) -> RunDirectory:
+    """Open a run that was stopped and has a whole epoch, named as for `choose_configuration`; else a `ConfigError`."""
+    if fold == "all" or run == LAST:
+        asked = f"run={LAST}" if run == LAST else "fold=all"
+        raise ConfigError(f"unfinished=true scores one run that was stopped, got {asked}")
+    folder = _choose_folder(
+        output_dir=output_dir, experiment=experiment, model=model, fold=fold, variant=variant, run_dir=run_dir, run=run
+    )
+    stopped = RunDirectory(folder)
+    if not stopped.is_begun:
+        raise ConfigError(f"{folder}: not the folder of a run; a run's folder is called fold_<k> and has a {NAME}")
+    if stopped.is_finished:
+        raise ConfigError(f"{folder}: this run is finished: leave out unfinished=true")
+    if not stopped.best_checkpoint.is_file():
+        raise ConfigError(f"{folder}: no epoch of this run is finished, so there is nothing to score")
+    return stopped
+
+
+def _choose_folder(
+    *,
+    output_dir: Path,
+    experiment: str | None,
+    model: str | None,
+    fold: int | Literal["all"] | None,
+    variant: str | None,
+    run_dir: Path | None,
+    run: str | None,
+) -> Path:
+    """Return the folder of the run, or with ``fold=all`` of the configuration, that a command's settings name."""
     if run is not None and run_dir is not None:
         raise ConfigError("run and run_dir: expected one of them, which run")
     named = {"experiment": experiment, "model": model, "variant": variant}
     if run == LAST:
         found = find_last(output_dir, **named, fold=None if fold == "all" else fold)
-        return open_configuration(found.parent if fold == "all" else found)
+        return found.parent if fold == "all" else found
     key, path = ("run", Path(run)) if run is not None else ("run_dir", run_dir)
     if path is not None:
-        folder = _check_folder(key, path, fold=fold, named=named)
-        return read_single(open_run(folder)) if is_single_run else open_configuration(folder)
+        return _check_folder(key, path, fold=fold, named=named)
     fold = 0 if fold is None else fold
     found = _find_configuration(
         find_experiment(output_dir, experiment or _EXPERIMENT), model=model, variant=variant, fold=fold
     )
-    return open_configuration(found if fold == "all" else found / f"fold_{fold}")
+    return found if fold == "all" else found / f"fold_{fold}"
 
 
 def find_last(

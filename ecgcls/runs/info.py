@@ -39,7 +39,7 @@ class RunInfo:
     tracking_id
         What it is known by in an experiment tracker.
     n_processes, n_threads
-        Processes that trained together, and threads of each.
+        Processes that trained together, and threads of each; the threads of the last start.
     command, process, machine, versions, git
         Where the result comes from; see `ecgcls.runs.provenance`.
     data

@@ -18,6 +18,7 @@ from filelock import FileLock
 
 from ecgcls.data.leakage import MIN_CORRELATION
 from ecgcls.errors import DataError
+from ecgcls.evaluation.predictions import Predictions
 from ecgcls.identity import identify
 from ecgcls.runs.directory import RunDirectory
 from ecgcls.runs.info import RunInfo
@@ -60,8 +61,12 @@ def describe_checks(info: RunInfo, *, learned_on: str) -> dict[str, Any]:
     }
 
 
-def log_official_test(run: RunDirectory, info: RunInfo, *, output_dir: Path, command: str) -> dict[str, int] | None:
+def log_official_test(
+    run: RunDirectory, info: RunInfo, *, output_dir: Path, command: str, tested: Predictions | None = None
+) -> dict[str, int] | None:
     """Write into the log in `output_dir` that a run's test predictions of the official test fold were scored.
+
+    `tested` are these predictions; None: those that the run has stored.
 
     Returns
     -------
@@ -69,7 +74,8 @@ def log_official_test(run: RunDirectory, info: RunInfo, *, output_dir: Path, com
         ``n_records`` of the official test fold, and how often it was scored before and by how many configurations; None
         where none of its records is scored, or the ECGs are simulated.
     """
-    n_records = int((run.read_predictions("test").strat_fold == OFFICIAL_TEST_FOLD).sum())
+    tested = run.read_predictions("test") if tested is None else tested
+    n_records = int((tested.strat_fold == OFFICIAL_TEST_FOLD).sum())
     if not n_records or info.synthetic:
         return None
     database = info.data["fingerprint"].get("ptbxl_database.csv", "")

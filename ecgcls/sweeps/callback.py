@@ -1,7 +1,7 @@
 """Hydra's callback around a sweep: what happens before its jobs start and after they end.
 
-Everything that the jobs share is in the sweep's folder, ``outputs/.sweeps/<time>/``: ``plan.json`` has the number of
-threads of each job, ``jobs/<number>.json`` how it ended.
+Everything that the jobs share is in the sweep's folder, ``outputs/.sweeps/<time>/``: ``plan.json`` says how many run at
+a time, ``jobs/<number>.json`` how each ended.
 """
 
 import json
@@ -41,7 +41,7 @@ class Sweep(Callback):
         return {}
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Choose how many jobs run side by side, with how many threads."""
+        """Choose how many jobs run side by side."""
         try:
             _check(config)
         except (ConfigError, DataError) as error:  # Hydra would only log it
@@ -133,20 +133,17 @@ def _divide_machine(config: DictConfig) -> None:
         n_at_a_time, n_gpus = n_at_a_time or 1, 0
     if searches:  # trials after the first few learn from those that are done
         n_at_a_time = n_at_a_time or min(n_cores, sweeper.n_jobs)
-    n_jobs, given = sweeper.n_trials if searches else _count_jobs(config), os.environ.get("OMP_NUM_THREADS", "")
-    n_threads = int(given) if given.isdigit() else None
-    plan = make_plan(n_jobs, n_cores=n_cores, n_gpus=n_gpus, n_at_a_time=n_at_a_time, n_threads=n_threads)
+    n_jobs = sweeper.n_trials if searches else _count_jobs(config)
+    plan = make_plan(n_jobs, n_cores=n_cores, n_threads=config.n_threads, n_gpus=n_gpus, n_at_a_time=n_at_a_time)
     with flag_override(config, ["readonly", "struct"], [False, False]):
         launcher.n_jobs = plan.n_at_a_time
         if searches:
             sweeper.n_jobs = plan.n_at_a_time
-        else:
-            sweeper.max_batch_size = sweeper.max_batch_size or plan.n_first  # the next batch waits for this one
     folder = Path(config.hydra.sweep.dir)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "plan.json").write_text(json.dumps(asdict(plan) | {"process": os.getpid()}))
     if plan.n_at_a_time > 1:
-        log.info("%d jobs, %d at a time", len(plan.threads), plan.n_at_a_time)
+        log.info("%d jobs, %d at a time", plan.n_jobs, plan.n_at_a_time)
 
 
 def _summarize(config: DictConfig, reports: list[Report]) -> str:

@@ -24,7 +24,7 @@ from ecgcls.command.refusal import explain, is_expected
 from ecgcls.command.screen import guard_screen
 from ecgcls.command.start import is_sweep
 from ecgcls.errors import ConfigError
-from ecgcls.sweeps.plan import take_share
+from ecgcls.sweeps.plan import join_sweep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,7 @@ def _report(job: Callable[[], tuple[Path, float]]) -> float | None:
             "started; start it in one that all machines share"
         ) from error
     folder, number, overrides = Path(hydra.sweep.dir), hydra.job.num, list(hydra.overrides.task)
-    take_share(folder, number)
+    join_sweep(folder)
     try:
         run, objective = job()
         report = Report(number=number, overrides=overrides, status="finished", run=str(run), objective=objective)

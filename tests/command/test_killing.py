@@ -2,6 +2,7 @@
 
 import functools
 import json
+import logging
 import multiprocessing
 import os
 import re
@@ -86,6 +87,18 @@ def kill_at(name):
     at_event(name, functools.partial(os.kill, os.getpid(), signal.SIGKILL))
 
 
+def kill_after_line(epoch):
+    """Kill the process of a command as soon as the line of an epoch is on the screen."""
+    handle = logging.StreamHandler.emit
+
+    def emit(self, record):
+        handle(self, record)
+        if f"epoch {epoch} of" in record.getMessage():
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    logging.StreamHandler.emit = emit
+
+
 def pause(reached):
     """Wait for a signal in the middle of the second epoch."""
 
@@ -135,6 +148,33 @@ def test_a_run_killed_again_and_again_ends_as_one_that_was_not(work, whole):
     assert "Resuming from" in done.stderr
     assert json.loads((run / "run.json").read_text())["n_starts"] == len(IN_A_ROW) + 1
     assert_same(run, whole)
+
+
+def test_the_epoch_whose_line_was_read_is_on_disk_and_can_be_scored(work):
+    arguments = (*QUICK, "trainer.max_epochs=4", "experiment=read")
+    killed = ecgcls(work, *arguments, before=functools.partial(kill_after_line, 2))
+    assert killed.returncode == -signal.SIGKILL
+    assert "epoch 2 of 4" in killed.stderr
+    scored = succeed(work, "experiment=read", "unfinished=true", "intervals.n_resamples=2", command="evaluate")
+    assert re.search(r"test, unfinished: epoch [12] of 4 \(", scored.stdout)
+    done = succeed(work, *arguments)
+    assert re.findall(r"epoch (\d) of 4", done.stderr) == ["3", "4"]
+    idle = succeed(work, *arguments, "logger=none", "trainer.enable_model_summary=true", "n_threads=2")
+    assert "trainer.enable_model_summary=true, n_threads=2: no effect on a finished run" in idle.stdout
+
+
+@pytest.mark.slow
+def test_a_fold_has_the_same_predictions_alone_and_anywhere_in_a_sweep(work):
+    arguments = (*QUICK, "evaluation.intervals.n_resamples=2", "evaluation.subgroups.n_resamples=2")
+    succeed(work, "experiment=alone", "fold=0", *arguments)
+    succeed(work, "-m", "experiment=first", "fold=0,1,2", *arguments)
+    succeed(work, "-m", "experiment=last", "fold=2,1,0", *arguments)
+    for file in ("predictions.csv", "history.csv"):
+        alone, first, last = (
+            next((work / "outputs" / experiment).rglob(f"fold_0/{file}")).read_bytes()
+            for experiment in ("alone", "first", "last")
+        )
+        assert alone == first == last
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from tests.data.modules import SUPERCLASSES, build, make, read_mv, read_truth
 
 def record_order(loader, epoch: int | None = None) -> list[int]:
     if epoch is not None:
-        loader.sampler.set_epoch(epoch)
+        loader.batch_sampler.sampler.set_epoch(epoch)
     return torch.cat([batch["record"] for batch in loader]).tolist()
 
 

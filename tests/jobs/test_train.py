@@ -318,15 +318,3 @@ def test_diverged_training_is_an_error_not_a_result(data_root, tmp_path):
     assert info.status == "failed"
     assert "diverged" in info.error
     assert not (run.path / "predictions.csv").exists()
-
-
-@pytest.mark.parametrize(
-    ("override", "match"),
-    [
-        ("callbacks.checkpoint.monitor=val/pr_auk", r"trainer: .*val/pr_auk"),
-        ("~metrics.pr_auc", r"trainer: .*val/pr_auc"),
-    ],
-)
-def test_what_lightning_finds_wrong_in_training_is_a_config_error(data_root, tmp_path, override, match):
-    with pytest.raises(ConfigError, match=match):
-        fit(tmp_path / "fold_0", data_root, override, "trainer.max_epochs=1")
