@@ -33,6 +33,7 @@ def evaluate(
     patient_id: Path | None,
     values: Literal["probabilities", "logits"],
     device: str,
+    trust: Text | None,
     output: Path | None,
     **which: Unpack[RunChoice],
 ) -> None:
@@ -51,6 +52,7 @@ def evaluate(
 
     from ecgcls.jobs.rescore import name_folder, parse_records, read_predictions_files, rescore, write_rescored
     from ecgcls.jobs.results import format_table, tabulate
+    from ecgcls.outputs import check_output, claimed
     from ecgcls.runs.find import choose_configuration
     from ecgcls.runs.leaks import log_official_test
 
@@ -65,12 +67,15 @@ def evaluate(
             split=split,
             overrides=overrides,
         )
-        folder = source.with_name(f"{source.stem}_evaluation")
+        folder = output or source.with_name(f"{source.stem}_evaluation")
     else:
         one = choose_configuration(**which)
-        folder = one.folder / "evaluate" / name_folder(split, overrides, root=data["root"], records=records)
+        named = name_folder(split, overrides, root=data["root"], records=records)
+        folder = output or one.folder / "evaluate" / named
+        check_output(folder, "evaluate")
         if data["root"] is not None:
             from ecgcls.jobs.external import predict_data_set  # torch: stored predictions are scored without it
+            from ecgcls.jobs.trust import split_names
 
             rescored = predict_data_set(
                 one,
@@ -80,6 +85,7 @@ def evaluate(
                 split=split,
                 device=device,
                 overrides=overrides,
+                trust=split_names(trust),
             )
         else:
             rescored = rescore(one, split=split, overrides=overrides)
@@ -88,8 +94,8 @@ def evaluate(
                     log_official_test(run, info, output_dir=which["output_dir"], command="evaluate")
     if records is not None:
         rescored = rescored.narrow(parse_records(records))
-    folder = output or folder
-    write_rescored(rescored, folder)
+    with claimed(folder, "evaluate"):
+        write_rescored(rescored, folder)
     table = format_table(tabulate(folder, split))
     print(f"\n{rescored.title} ({len(rescored.predictions)} records):\n{table}\n\n{folder}")
 

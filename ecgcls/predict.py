@@ -7,11 +7,14 @@ from typing import Unpack
 from ecgcls.command.start import run_command
 from ecgcls.config import RunChoice, Text
 from ecgcls.errors import ConfigError, DataError
+from ecgcls.outputs import check_output, claimed
 
 _FAILED = 2  # exit code if some records could not be used
 
 
-def predict(*, input: Text | None, output: Path | None, device: str, **which: Unpack[RunChoice]) -> None:
+def predict(
+    *, input: Text | None, output: Path | None, device: str, trust: Text | None, **which: Unpack[RunChoice]
+) -> None:
     """Predict what the settings name, write the results and print the table.
 
     Raises
@@ -29,17 +32,20 @@ def predict(*, input: Text | None, output: Path | None, device: str, **which: Un
     from ecgcls.data.record_files import find_recordings
     from ecgcls.jobs.apply import MAX_SHOWN, format_predictions, predict_files, write_predictions
     from ecgcls.jobs.load import load_configuration
+    from ecgcls.jobs.trust import split_names
 
-    run = load_configuration(one, device=device)
+    run = load_configuration(one, device=device, trust=split_names(trust))
     paths = find_recordings(input, sampling_rate_hz=run.sampling_rate_hz)
+    folder = output or one.folder / "predict" / name_output(input)
+    check_output(folder, "predict")
     predictions, failures = {}, {}
     for path, result in tqdm(predict_files(run, paths), total=len(paths), unit=" records", disable=None):
         if isinstance(result, DataError):
             failures[str(path)] = " ".join(str(result).split())
         else:
             predictions[str(path)] = result
-    folder = output or one.folder / "predict" / name_output(input)
-    write_predictions(folder, predictions, failures, run=run, source=input)
+    with claimed(folder, "predict"):
+        write_predictions(folder, predictions, failures, run=run, source=input)
     if predictions:
         print(format_predictions(predictions, run))
     for record, reason in list(failures.items())[:MAX_SHOWN]:

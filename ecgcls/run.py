@@ -29,7 +29,7 @@ def run(**config: Unpack[RunConfig]) -> tuple[Path, float]:
     check_run(config)
     model, variant = name_job()
     directory = RunDirectory(read_run_dir() or place_run(config, model=model, variant=variant))
-    if directory.is_finished and not config["overwrite"]:
+    if not config["overwrite"] and directory.is_finished:
         from ecgcls.jobs.parts import check_repeated
 
         check_repeated(directory, config)

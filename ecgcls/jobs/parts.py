@@ -22,7 +22,7 @@ def build_net(config: Mapping[str, Any], *, n_leads: int, n_samples: int, n_clas
         net: nn.Module = instantiate(node)(n_leads, n_samples, n_classes)
     except Exception as error:
         cause = error.__cause__ or error
-        raise ConfigError(f"model: {node['_target_']} cannot be built: {cause}") from error
+        raise ConfigError(f"model: {node.get('_target_')} cannot be built: {' '.join(str(cause).split())}") from error
     return net
 
 
