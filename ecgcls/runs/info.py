@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from datetime import datetime
 from typing import Any, Literal, get_type_hints
 
 from ecgcls.errors import ConfigError
 from ecgcls.evaluation.decisions import Decisions
-from ecgcls.evaluation.settings import EvaluationSettings
-from ecgcls.runs.saved import check_types, damaged
+from ecgcls.evaluation.settings import Bootstrap, CalibrationRule, EvaluationSettings, Subgroups, ThresholdRule
+from ecgcls.runs.saved import Node, check_types, damaged
 
 NAME = "run.json"
 
@@ -28,7 +29,13 @@ _INNER: dict[str, Any] = {  # of the keys that are nodes themselves; one that is
     },
     "git": {"commit": str, "modified": bool},
     "machine": {"platform": str, "n_cpus": int | None},
-    "leakage": {"patients": dict, "waveforms": dict, "standardizer": dict, "calibrator_and_thresholds": dict},
+    "leakage": {"patients": dict, "waveforms": dict, "standardizer": dict, "calibrator_and_thresholds": dict,
+                "official_test_fold": dict[str, int] | None},
+    "evaluation": {
+        "intervals": get_type_hints(Bootstrap), "calibration": get_type_hints(CalibrationRule),
+        "thresholds": get_type_hints(ThresholdRule), "subgroups": get_type_hints(Subgroups),
+        "prevalence": float | dict[str, float] | None,
+    },
 }  # fmt: skip
 
 
@@ -124,6 +131,11 @@ class RunInfo:
         check_types(stored, hints | {"evaluation": {}}, where=where)
         check_types(stored, {key: inner for key, inner in _INNER.items() if stored.get(key) is not None}, where=where)
         data = stored.get("data", {})
+        for key in ("started", "finished"):
+            try:
+                datetime.fromisoformat(stored.get(key) or "2026-01-01")
+            except ValueError as error:
+                raise damaged(where, f"{key}: {error}") from error
         for key in ("class_names", "lead_names"):
             if key in data and not 0 < len(data[key]) == len({*data[key]}):
                 raise damaged(where, f"data.{key} must be different names, got {data[key]}")
@@ -134,7 +146,8 @@ class RunInfo:
             evaluation = EvaluationSettings().replace_with(stored.get("evaluation", {}))
         except (ConfigError, TypeError, ValueError) as error:
             raise damaged(where, f"evaluation: {error}") from error
-        return cls(**{**stored, "evaluation": evaluation})
+        absent = {key: Node({}, where) for key in ("data", "decisions", "stages_s", "machine")}
+        return cls(**{**absent, **stored, "evaluation": evaluation})
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain numbers and text for `json.dump`."""
