@@ -5,9 +5,9 @@ A run's folder may come from anybody. Whatever is wrong with one of its files is
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,7 +18,7 @@ from ecgcls.errors import DataError
 from ecgcls.files import check_regular
 
 _MAX_DEPTH = 30  # of nodes in nodes; a configuration has about five
-_MAX_VALUES = 2_000_000  # aliases of YAML repeat what they name
+_MAX_VALUES = 100_000  # of YAML, whose aliases repeat what they name
 
 
 class Node(dict[str, Any]):
@@ -42,7 +42,7 @@ def read_json(path: Path, *, max_bytes: int) -> Node:
 
 def read_yaml(path: Path, *, max_bytes: int) -> Node:
     """Read a mapping from a YAML file of plain values."""
-    return _read(path, max_bytes, lambda text: yaml.load(text, _PlainLoader))
+    return _read(path, max_bytes, lambda text: yaml.load(text, _PlainLoader), max_values=_MAX_VALUES)
 
 
 def to_plain(value: Any) -> Any:
@@ -83,13 +83,13 @@ class _PlainLoader(yaml.SafeLoader):
         super().flatten_mapping(node)
 
 
-def _read(path: Path, max_bytes: int, parse: Callable[[str], Any]) -> Node:
+def _read(path: Path, max_bytes: int, parse: Callable[[str], Any], *, max_values: int = sys.maxsize) -> Node:
     try:
         check_regular(path, max_bytes=max_bytes)
         content = parse(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
             raise DataError(f"expected a mapping, got {type(content).__name__}")
-        return _wrap(content, str(path), itertools.count())
+        return _wrap(content, str(path), iter(range(max_values)))
     except FileNotFoundError as error:
         raise DataError(f"{path}: this file of the run is missing; retrain with overwrite=true") from error
     except (yaml.YAMLError, ValueError, RecursionError, MemoryError) as error:
@@ -100,7 +100,7 @@ def _read(path: Path, max_bytes: int, parse: Callable[[str], Any]) -> Node:
 
 def _wrap(value: Any, where: str, counted: Iterator[int], *, depth: int = 0) -> Any:
     """Make every mapping a `Node`; refuse what is not plain, nested too deeply, or too much."""
-    if depth > _MAX_DEPTH or next(counted) > _MAX_VALUES:
+    if depth > _MAX_DEPTH or next(counted, None) is None:
         raise DataError(f"expected at most {_MAX_DEPTH} levels and {_MAX_VALUES:,} values")
     if isinstance(value, dict):
         if unnamed := [key for key in value if not isinstance(key, str | int)]:
