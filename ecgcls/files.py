@@ -37,7 +37,7 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
         temporary.replace(path)
     except OSError as error:
-        error.filename = error.filename or str(path)  # a write that fails, on a full disk, does not name it
+        error.filename = str(path)  # not the temporary one, and a write that fails on a full disk names none
         raise
     finally:
         temporary.unlink(missing_ok=True)

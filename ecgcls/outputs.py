@@ -69,13 +69,8 @@ def check_output(folder: Path, command: str) -> None:
             raise ConfigError(f"output: {folder} is a file, expected a folder for the results; name another")
         if folder.is_dir() and any(folder.iterdir()):
             _check_mark(folder, command)
-        above = next(each for each in (folder, *folder.absolute().parents) if each.exists())
-        if not above.is_dir() or not os.access(above, os.W_OK):
-            why = "no permission, or a read-only file system" if above.is_dir() else "it is a file"
-            raise ConfigError(f"output: {above} cannot be written ({why}); set output=PATH")
-    except (OSError, ValueError) as error:
-        if isinstance(error, ConfigError):
-            raise
+        _check_writable(folder)
+    except OSError as error:
         raise _unwritable(folder, error) from error
 
 
@@ -89,8 +84,17 @@ def check_output_file(path: Path, *, begins_with: bytes) -> None:
             with path.open("rb") as file:
                 if begins_with not in file.read(4096):
                     raise ConfigError(f"output: {path} is there and was not written by this command; name another file")
+        _check_writable(path.parent)
     except OSError as error:
         raise _unwritable(path, error) from error
+
+
+def _check_writable(folder: Path) -> None:
+    """Refuse a folder that could not be made or written, before minutes are spent on what goes there."""
+    above = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        why = "no permission, or a read-only file system" if above.is_dir() else "it is a file"
+        raise ConfigError(f"output: {above} cannot be written ({why}); set output=PATH")
 
 
 def _check_mark(folder: Path, command: str) -> None:

@@ -51,6 +51,7 @@ def run(**config: Unpack[RunConfig]) -> tuple[Path, float]:
     if is_trial():
         print(f"\nValidation PR-AUC {objective:.3f}: {directory.path}")  # a search must not see test scores
     else:
+        directory.check_file("intervals.csv", missing_ok=True)
         table = format_table(tabulate(directory.path, "test"))
         print(f"\nTest of {model}, fold {config['fold']}:\n{table}\n\n{directory.path}")
     return directory.path, objective

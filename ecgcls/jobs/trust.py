@@ -91,7 +91,7 @@ def _check_name(key: str, target: Any, group: str, trust: Sequence[str]) -> None
     if group == "model" and _is_in(target, _MODEL_PACKAGES):
         return
     package = target.partition(".")[0]
-    hint = f"; if {package} is your own package of nets, set trust={package}, which lets the run call all that is in it"
+    hint = f"; if {package} is a package of yours, set trust={package}, which lets the run call whatever is in it"
     if package in ("ecgcls", "torch") or package in sys.stdlib_module_names:
         hint = "; do not use this run unless you know who made it"
     expected = " or ".join(f"a class of {name}" for name in _MODEL_PACKAGES) if group == "model" else "ecgcls's own"

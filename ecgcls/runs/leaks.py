@@ -113,4 +113,8 @@ def read_log(output_dir: Path) -> pd.DataFrame:
     path = output_dir / LOG_NAME
     if not path.is_file():
         return pd.DataFrame(columns=list(_COLUMNS))
-    return pd.read_csv(path, dtype={"config_sha256": str, "database_sha256": str}, keep_default_na=False)
+    try:
+        table = pd.read_csv(path, dtype={"config_sha256": str, "database_sha256": str}, keep_default_na=False)
+        return table[list(_COLUMNS)]
+    except (ValueError, KeyError) as error:
+        raise DataError(f"{path}: damaged ({str(error).splitlines()[0]}); restore it, or move it elsewhere") from error
