@@ -179,19 +179,18 @@ def test_names_in_another_order_are_found_out(bench):
 @pytest.mark.parametrize("name", FILES)
 def test_no_damage_of_a_file_ends_in_a_traceback(bench, name):
     for label, content in CONTENTS.items():
-        for seals in (False, name != "run.json"):
-            bench.try_all(f"{name}: {label}", write_content(name, content), seals=seals)
+        bench.try_all(f"{name}: {label}", write_content(name, content), seals=name != "manifest.json")
     bench.try_all(f"{name}: cut", cut(name))
     for how in ("folder", "nothing", "pipe", "loop", "zero"):
         bench.try_all(f"{name}: {how}", replace(name, how))
     assert bench.faults == []
-    assert bench.n_refused > 50
+    assert bench.n_refused > 15
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["run.json", ".hydra/config.yaml", "metrics.json"])
 def test_no_wrong_value_ends_in_a_traceback(bench, name):
     changes = list(list_changes(bench.source, name))
-    for label, content in changes[:: max(1, len(changes) // 60)]:
+    for label, content in changes[:: max(1, len(changes) // 30)]:
         bench.try_all(label, write_content(name, content), seals=True)
     assert bench.faults == []
