@@ -67,8 +67,10 @@ def write_predictions(
 ) -> None:
     """Write ``predictions.csv``, ``predictions.json`` and, if some records could not be used, ``failed.csv``.
 
-    `predictions` and `failures` are by path of the record.
+    `predictions` and `failures` are by path of the record; files of an earlier call are replaced.
     """
+    for outdated in ("predictions.csv", "predictions.json", "failed.csv"):
+        (folder / outdated).unlink(missing_ok=True)
     if failures:
         table = pd.DataFrame({"record": list(failures), "reason": list(failures.values())})
         write_atomically(folder / "failed.csv", table.to_csv(index=False).encode())
