@@ -37,6 +37,7 @@ def evaluate(
     patient_id: Path | None,
     values: Literal["probabilities", "logits"],
     device: str,
+    trust: Text | None,
     output: Path | None,
     **which: Unpack[RunChoice],
 ) -> None:
@@ -75,6 +76,7 @@ def evaluate(
 
     from ecgcls.jobs.rescore import name_folder, parse_records, read_predictions_files, rescore, write_rescored
     from ecgcls.jobs.results import format_table, tabulate
+    from ecgcls.outputs import check_output, claimed
     from ecgcls.runs.find import choose_configuration, choose_unfinished
     from ecgcls.runs.leaks import log_official_test
 
@@ -89,7 +91,7 @@ def evaluate(
             split=split,
             overrides=overrides,
         )
-        folder = source.with_name(f"{source.stem}_evaluation")
+        folder = output or source.with_name(f"{source.stem}_evaluation")
     elif unfinished:
         from ecgcls.jobs.unfinished import score_unfinished
 
@@ -98,12 +100,15 @@ def evaluate(
             stopped, split=split, overrides=overrides, device=device, output_dir=which["output_dir"]
         )
         name = f"{name_folder(split, overrides, root=None, records=records)}-unfinished"
-        folder = stopped.path / "evaluate" / name
+        folder = output or stopped.path / "evaluate" / name
     else:
         one = choose_configuration(**which)
-        folder = one.folder / "evaluate" / name_folder(split, overrides, root=data["root"], records=records)
+        named = name_folder(split, overrides, root=data["root"], records=records)
+        folder = output or one.folder / "evaluate" / named
+        check_output(folder, "evaluate")
         if data["root"] is not None:
             from ecgcls.jobs.external import predict_data_set  # torch: stored predictions are scored without it
+            from ecgcls.jobs.trust import split_names
 
             rescored = predict_data_set(
                 one,
@@ -115,6 +120,7 @@ def evaluate(
                 split=split,
                 device=device,
                 overrides=overrides,
+                trust=split_names(trust),
             )
         else:
             rescored = rescore(one, split=split, overrides=overrides)
@@ -123,8 +129,8 @@ def evaluate(
                     log_official_test(run, info, output_dir=which["output_dir"], command="evaluate")
     if records is not None:
         rescored = rescored.narrow(parse_records(records))
-    folder = output or folder
-    write_rescored(rescored, folder)
+    with claimed(folder, "evaluate"):
+        write_rescored(rescored, folder)
     rule = rescored.settings.thresholds.rule
     table = format_table(tabulate(folder, split, rule=rule, not_tuned=rescored.not_tuned))
     stated = _format_stated(folder, split)

@@ -1,10 +1,11 @@
-"""Files: written whole or not at all, locked, named safely; and fingerprints of records and labels."""
+"""Files: written whole or not at all, read within bounds, locked, named safely; fingerprints of records and labels."""
 
 import hashlib
 import json
 import logging
 import os
 import re
+import stat
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,8 @@ import numpy as np
 from filelock import AcquireReturnProxy, FileLock, Timeout
 from numpy.typing import ArrayLike
 
+from ecgcls.errors import DataError
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -20,6 +23,12 @@ log = logging.getLogger(__name__)
 
 STANDARDIZED_ON = "ecgcls_standardized_on"
 """Key in a checkpoint: `hash_records` of the records that the standardizer was fitted on."""
+CLASS_NAMES = "ecgcls_class_names"
+"""Key in a checkpoint: the classes, in the order of the logits."""
+INPUT_FORM = "ecgcls_input_form"
+"""Key in a checkpoint: ``lead_names``, ``sampling_rate_hz`` and ``n_samples`` of what its net takes."""
+
+_TEMPORARY = re.compile(r"\..+\.\d+\.tmp")  # what `write_atomically` calls a file that is not finished
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -31,10 +40,26 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
         temporary.replace(path)
     except OSError as error:
-        error.filename = error.filename or str(path)  # a write that fails, on a full disk, does not name it
+        error.filename = str(path)  # not the temporary one, and a write that fails on a full disk names none
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a killed `write_atomically` has left in a folder; folders below it are not looked into."""
+    for path in folder.glob(".*.tmp") if folder.is_dir() else ():
+        if _TEMPORARY.fullmatch(path.name) and stat.S_ISREG(path.lstat().st_mode):
+            path.unlink()
+
+
+def check_regular(path: Path, *, max_bytes: int) -> None:
+    """Refuse what is no regular file (a named pipe would block whoever reads it), or a file that is too large."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise DataError(f"{path}: expected a file, got {'a folder' if path.is_dir() else 'a device or a pipe'}")
+    if status.st_size > max_bytes:
+        raise DataError(f"{path}: {status.st_size / 1e6:,.1f} MB, expected at most {max_bytes / 1e6:,.1f} MB")
 
 
 def lock(path: Path, *, busy: str) -> AcquireReturnProxy:
@@ -119,12 +144,17 @@ def printable(text: str) -> str:
 
 
 def write_json(path: Path, content: Mapping[str, Any], *, rows: str | None = None) -> None:
-    """Write strict JSON (no NaN) as `write_atomically`; the items of the list at the key `rows` get a line each."""
+    """Write strict JSON as `write_atomically`; see `format_json`."""
+    write_atomically(path, format_json(content, rows=rows))
+
+
+def format_json(content: Mapping[str, Any], *, rows: str | None = None) -> bytes:
+    """Return strict JSON (no NaN); the items of the list at the key `rows` get a line each."""
     text = json.dumps({**content, rows: []} if rows else content, indent=2, ensure_ascii=False, allow_nan=False)
     if rows:
         lines = [f"\n    {json.dumps(item, ensure_ascii=False, allow_nan=False)}" for item in content[rows]]
         text = text.replace(f'\n  "{rows}": []', f'\n  "{rows}": [{",".join(lines)}\n  ]', 1)
-    write_atomically(path, (text + "\n").encode())
+    return (text + "\n").encode()
 
 
 def hash_records(ecg_ids: Iterable[int | str]) -> str:

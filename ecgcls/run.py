@@ -75,6 +75,7 @@ def _show(directory: "RunDirectory", *, model: str, fold: int) -> tuple[Path, fl
 
         info = directory.read_info()
         rule, not_tuned = info.evaluation.thresholds.rule, info.read_decisions().not_tuned
+        directory.check_file("intervals.csv", missing_ok=True)
         table = format_table(tabulate(directory.path, "test", rule=rule, not_tuned=not_tuned))
         print(f"\nTest of {model}, fold {fold}:\n{table}\n\n{directory.path}")
     return directory.path, objective

@@ -3,6 +3,8 @@
 ``HYDRA_FULL_ERROR=1`` shows the whole traceback instead.
 """
 
+import errno
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -28,6 +30,7 @@ RUN = "config"
 _EXPECTED = (ConfigError, DataError, HydraException, OmegaConfBaseException, ConnectionError, BrokenProcessPool)
 _EXTRAS = {"submitit_slurm": "slurm", "hydra_ray_launcher": "ray", "sweeper/optuna": "search"}  # of pyproject.toml
 _NO_TRIAL = "No trials are completed yet"  # Optuna's words
+_NUL = "embedded null"  # Python's words: byte, or character
 _NUMBER_OF_GROUP = "Config group override must be"  # Hydra's words for folds=7
 _SEVERAL_MODES = "Only one of --run, --multirun"  # ... for --multirun --cfg job
 
@@ -36,7 +39,7 @@ def is_expected(error: Exception) -> bool:
     """Whether an error is reported in one line; any other is a fault of the program and shows its traceback."""
     if isinstance(error, BrokenPipeError):  # nobody is there to read a refusal
         return False
-    is_known = isinstance(error, _EXPECTED) or is_disk_full(error) or _is_from_slurm(error)
+    is_known = isinstance(error, _EXPECTED) or is_disk_full(error) or _is_of_file(error) or _is_from_slurm(error)
     hydras = isinstance(error, ValueError) and any(words in str(error) for words in (_NUMBER_OF_GROUP, _SEVERAL_MODES))
     is_worded = _NO_TRIAL in str(error) or hydras
     return is_known or is_worded or _find_missing_extra(str(error)) is not None
@@ -60,6 +63,8 @@ def explain(error: BaseException, config_name: str = RUN) -> str:
             f"hydra.launcher.ray.init.address: {message}; is a cluster running there, and does it need a token "
             "(RAY_AUTH_MODE=token)?"
         )
+    if _is_of_file(error):
+        return _explain_file(error)
     if isinstance(error, BrokenProcessPool):
         return (
             "a process of the sweep was killed (out of memory?); hydra.launcher.n_jobs=1 needs the least, and the same "
@@ -131,6 +136,30 @@ def _find_missing_extra(text: str) -> str | None:
     """Return the extra that would install the plugin that Hydra did not find."""
     missing = re.search(r"(Could not (find|load)|Unknown plugin class)\s[^\n]*", text)
     return next((extra for name, extra in _EXTRAS.items() if name in missing[0]), None) if missing else None
+
+
+def _is_of_file(error: BaseException) -> bool:
+    """Whether the system refuses a file or a folder; an error of it without a name is a fault of the program."""
+    return (isinstance(error, OSError) and error.filename is not None) or _NUL in str(error)
+
+
+def _explain_file(error: BaseException) -> str:
+    if not isinstance(error, OSError):
+        return "a path has a NUL byte in it, which no file's name can have"
+    known = {
+        errno.EACCES: "no permission; read or write elsewhere (output=PATH, output_dir=PATH), or have it changed",
+        errno.EPERM: "not permitted; read or write elsewhere (output=PATH, output_dir=PATH)",
+        errno.EROFS: "the file system is read-only; write elsewhere (output=PATH, output_dir=PATH)",
+        errno.ENOENT: "no such file or folder",
+        errno.EISDIR: "is a folder, expected a file",
+        errno.ENOTDIR: "a part of this path is a file, expected a folder",
+        errno.EEXIST: "is in the way; remove it, or name another place",
+        errno.ENAMETOOLONG: "the name is too long for this file system; choose a shorter one",
+        errno.ELOOP: "symbolic links that lead in a circle",
+        errno.EMFILE: "too many open files (ulimit -n)",
+    }
+    name = " ".join(os.fsdecode(error.filename).split()) if isinstance(error.filename, str | bytes) else error.filename
+    return f"{name}: {known.get(error.errno or 0, error.strerror or str(error))}"
 
 
 def _is_from_slurm(error: BaseException) -> bool:

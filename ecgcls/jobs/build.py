@@ -74,6 +74,7 @@ def build_job(
     shows neither.
     """
     check_run(config)
+    run.check_own()
     run.check_writable()
     identity = identify(config)
     if not config["overwrite"]:
@@ -168,6 +169,11 @@ def build_classifier(config: Mapping[str, Any], data: ECGDataModule) -> ECGClass
         mean_mv=standardization.mean_mv,
         sd_mv=standardization.sd_mv,
         standardized_on=standardization.records_sha256,
+        input_form={
+            "lead_names": list(data.lead_names),
+            "sampling_rate_hz": data.source.sampling_rate_hz,
+            "n_samples": data.n_samples,
+        },
         loss=_build_loss(config, data.pos_weight),
         optimizer=optimizer,
         scheduler=schedule,

@@ -1,7 +1,7 @@
 """The nets of a run on another data set."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ from ecgcls.evaluation.predictions import Predictions
 from ecgcls.jobs.load import load_configuration
 from ecgcls.jobs.parts import build_part
 from ecgcls.jobs.rescore import Rescored, refuse_learning, simplify
+from ecgcls.jobs.trust import take_trusted
 from ecgcls.runs.configuration import Configuration
 from ecgcls.runs.directory import RunDirectory
 
@@ -40,6 +41,7 @@ def predict_data_set(
     store_dir: Path | None,
     device: str,
     overrides: Mapping[str, Any],
+    trust: Sequence[str] = (),
 ) -> Rescored:
     """Predict another data set in PTB-XL's layout with the net of a run, or the mean of all folds' nets.
 
@@ -48,12 +50,14 @@ def predict_data_set(
     records that they were trained on.
     """
     refuse_learning(overrides, "on another data set")
-    net, config = load_configuration(one, device=device), one.runs[0].read_config()
-    source = PTBXL(root=root, sampling_rate_hz=config["data"]["sampling_rate_hz"], missing_records=missing_records)
+    net, config = load_configuration(one, device=device, trust=trust), one.runs[0].read_config()
+    rate_hz = take_trusted(config, "data", trust=trust)["sampling_rate_hz"]
+    source = PTBXL(root=root, sampling_rate_hz=rate_hz, missing_records=missing_records)
     every = source.read_records()
     database = leave_out_missing(source, every)
     known = (*net.class_names, *one.info.data["absent_classes"])
-    labels = build_part("task", config["task"]).label_as(known, database["scp_codes"], source.read_statements())
+    task = build_part("task", take_trusted(config, "task", trust=trust))
+    labels = task.label_as(known, database["scp_codes"], source.read_statements())
     is_labeled = labels.has_label
     y_true = labels.y_true[:, : len(net.class_names)]
     is_own = _is_own_data(one.runs[0], database, y_true)
@@ -64,7 +68,7 @@ def predict_data_set(
                 f"data.root: {root} holds the records that the nets were trained on, so their mean says nothing there; "
                 "without data.root, fold=all scores each record by the net that has not seen it"
             )
-        folds = build_part("folds", config["folds"])
+        folds = build_part("folds", take_trusted(config, "folds", trust=trust))
         is_scored &= folds.split(database["strat_fold"].to_numpy(), fold=one.info.fold) == split
         log.info("%s is the run's own data set: scoring the %d records of its %s part", root, is_scored.sum(), split)
     elif split != "test":

@@ -27,7 +27,7 @@ def build_net(config: Mapping[str, Any], *, n_leads: int, n_samples: int, n_clas
         net: nn.Module = instantiate(node, _convert_="all")(n_leads, n_samples, n_classes)
     except Exception as error:
         cause = error.__cause__ or error
-        raise ConfigError(f"model: {node['_target_']} cannot be built: {cause}") from error
+        raise ConfigError(f"model: {node.get('_target_')} cannot be built: {' '.join(str(cause).split())}") from error
     if config["task"].get("exclusive"):
         from ecgcls.training.exclusive import make_exclusive
 

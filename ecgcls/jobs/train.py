@@ -53,7 +53,7 @@ def train(job: Job, early: MemoryHandler) -> None:
     run = job.run
     made = [path for path in (run.path, *run.path.absolute().parents) if not path.exists()]
     with run.locked():
-        if run.is_finished and not job.overwrite:
+        if not job.overwrite and run.is_finished:
             return  # another process has finished it meanwhile
         ongoing = _Ongoing(run, _start(job), made=made)
         with write_log(early, run.path / "run.log"), ongoing.recorded():
@@ -106,8 +106,7 @@ def _start(job: Job) -> RunInfo:
     run = job.run
     if job.overwrite and run.path.exists():
         run.clear()
-    for left_over in run.path.rglob(".*.tmp"):  # of a process that was killed while it wrote
-        left_over.unlink()
+    run.remove_leftovers()
     run.check_same_data(job.info.data["fingerprint"])
     earlier = run.read_info() if run.is_begun else replace(job.info, n_starts=0)
     if run.is_begun and earlier.n_threads != job.info.n_threads:

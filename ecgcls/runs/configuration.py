@@ -53,7 +53,7 @@ class Configuration:
     @property
     def is_complete(self) -> bool:
         """Whether every fold is finished."""
-        return len(self.runs) == self.n_folds
+        return 0 < len(self.runs) == self.n_folds
 
     @cached_property
     def infos(self) -> tuple[RunInfo, ...]:

@@ -6,6 +6,7 @@ its records), and each evaluation on PTB-XL's official test fold is written into
 """
 
 import csv
+import errno
 import hashlib
 import json
 import logging
@@ -90,15 +91,21 @@ def log_official_test(
         "database_sha256": database,
     }
     path = output_dir / LOG_NAME
-    output_dir.mkdir(parents=True, exist_ok=True)
-    with FileLock(output_dir / f".{LOG_NAME}.lock"):
+    try:
+        output_dir.mkdir(parents=True, exist_ok=True)
+        with FileLock(output_dir / f".{LOG_NAME}.lock"):
+            before = read_log(output_dir)
+            with path.open("a", newline="") as file:
+                writer = csv.DictWriter(file, _COLUMNS)
+                if not file.tell():
+                    writer.writeheader()
+                writer.writerow(entry)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        log.warning("%s: cannot be written (%s), so this look at the official test fold is not kept", path, error)
         before = read_log(output_dir)
-        before = before[before["database_sha256"] == database]
-        with path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, _COLUMNS)
-            if not file.tell():
-                writer.writeheader()
-            writer.writerow(entry)
+    before = before[before["database_sha256"] == database]
     n_before, n_configurations = len(before), int(before["config_sha256"].nunique())
     log.info(
         "Scoring %d records of the official test fold; it has been scored %d time%s before, by %d configuration%s (%s)",
@@ -112,4 +119,8 @@ def read_log(output_dir: Path) -> pd.DataFrame:
     path = output_dir / LOG_NAME
     if not path.is_file():
         return pd.DataFrame(columns=list(_COLUMNS))
-    return pd.read_csv(path, dtype={"config_sha256": str, "database_sha256": str}, keep_default_na=False)
+    try:
+        table = pd.read_csv(path, dtype={"config_sha256": str, "database_sha256": str}, keep_default_na=False)
+        return table[list(_COLUMNS)]
+    except (ValueError, KeyError) as error:
+        raise DataError(f"{path}: damaged ({str(error).splitlines()[0]}); restore it, or move it elsewhere") from error

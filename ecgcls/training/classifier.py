@@ -1,7 +1,7 @@
 """The LightningModule: a net, its preprocessing, its loss, its optimizer and its metrics."""
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from torchmetrics import Metric, MetricCollection
 
 from ecgcls.errors import ConfigError
-from ecgcls.files import STANDARDIZED_ON
+from ecgcls.files import CLASS_NAMES, INPUT_FORM, STANDARDIZED_ON
 from ecgcls.training.finite import check_losses, check_validation, seem_probabilities
 from ecgcls.training.gathering import average
 from ecgcls.training.losses import is_known
@@ -22,7 +22,6 @@ from ecgcls.training.standardizer import Standardizer
 log = logging.getLogger(__name__)
 
 _N_UNCHECKED = 50  # batches; asking a GPU after every one whether its loss is finite would keep it waiting
-_CLASS_NAMES = "ecgcls_class_names"  # key in a checkpoint
 
 
 class ECGClassifier(pl.LightningModule):
@@ -49,6 +48,8 @@ class ECGClassifier(pl.LightningModule):
     metrics
         By the name they are logged under (``pr_auc``); each takes probabilities (see `ecgcls.training.metrics`) and
         targets.
+    input_form
+        ``lead_names``, ``sampling_rate_hz`` and ``n_samples`` of what the net takes; stored in every checkpoint.
     """
 
     def __init__(
@@ -63,11 +64,13 @@ class ECGClassifier(pl.LightningModule):
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
         scheduler: Schedule,
         metrics: dict[str, Metric],
+        input_form: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.net = net
         self.class_names = tuple(class_names)
         self.standardized_on = standardized_on
+        self.input_form = dict(input_form or {})
         self.standardizer = Standardizer(mean_mv, sd_mv)
         self.loss = loss
         self._make_optimizer = optimizer
@@ -179,13 +182,14 @@ class ECGClassifier(pl.LightningModule):
         return loss
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Write the class list, and on which records the standardizer was fitted, into the checkpoint."""
-        checkpoint[_CLASS_NAMES] = list(self.class_names)
+        """Write the class list, what the standardizer was fitted on and what the net takes into the checkpoint."""
+        checkpoint[CLASS_NAMES] = list(self.class_names)
         checkpoint[STANDARDIZED_ON] = self.standardized_on
+        checkpoint[INPUT_FORM] = self.input_form
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of another class list."""
-        stored = checkpoint.get(_CLASS_NAMES)
+        stored = checkpoint.get(CLASS_NAMES)
         if stored != list(self.class_names):
             raise ConfigError(
                 f"the checkpoint was trained for the classes {stored}, this run has {list(self.class_names)}: "

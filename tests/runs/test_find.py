@@ -30,8 +30,8 @@ def outputs(tmp_path):
 
 def write_run(folder, *, status="finished", n_folds=5):
     run = RunDirectory(folder)
-    run.write_info(RunInfo(status=status, fold=int(folder.name.removeprefix("fold_"))))
     run.write_config(yaml.safe_dump({"folds": {"test": [[1]] * n_folds}}))
+    run.write_info(RunInfo(status=status, fold=int(folder.name.removeprefix("fold_"))))
 
 
 def test_a_run_is_placed_under_experiment_model_variant_and_fold():
