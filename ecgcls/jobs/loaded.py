@@ -1,9 +1,11 @@
 """A finished run as nets that are ready to predict, and what they predict."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,6 +16,9 @@ from ecgcls.data.recordings import Prepared, Recording, prepare
 from ecgcls.errors import DataError
 from ecgcls.evaluation.recalibration import Calibrator
 from ecgcls.runs.info import RunInfo
+
+if TYPE_CHECKING:
+    from ecgcls.jobs.explain_recording import Explanation
 
 BATCH_SIZE = 256
 """Windows in one forward pass."""
@@ -110,6 +115,24 @@ class LoadedRun:
         """
         prepared = self.prepare(Recording(np.asarray(signal_mv), sampling_rate_hz, tuple(lead_names)))
         return self.summarize(prepared, self.predict_windows(prepared.windows_mv))
+
+    def explain(
+        self,
+        signal_mv: ArrayLike,
+        *,
+        sampling_rate_hz: float,
+        lead_names: Sequence[str],
+        classes: Sequence[str] | None = None,
+        method: str = "grad_cam",
+    ) -> Explanation:
+        """Explain one recording: how much each sample of each lead counts for some classes.
+
+        The first arguments are those of `predict`; see `ecgcls.jobs.explain_recording.explain_recording` for the rest.
+        """
+        from ecgcls.jobs.explain_recording import explain_recording  # heavy, and predictions do not need it
+
+        recording = Recording(np.asarray(signal_mv), sampling_rate_hz, tuple(lead_names))
+        return explain_recording(self, recording, class_names=classes, method=method)
 
     def prepare(self, recording: Recording) -> Prepared:
         """Check a recording and bring it into the form that the nets take."""
