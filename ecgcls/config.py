@@ -179,6 +179,8 @@ def _check_argument(key: str, value: Any, hint: Any) -> Any:
         check_group(key, value)
     else:
         _check_type(key, value, hint)
+    if value == "" and Path in (hint, *get_args(hint)):
+        raise ConfigError(f"{key} is empty, expected a path (. is the current folder)")
     return _convert(value, hint)
 
 
