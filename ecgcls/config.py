@@ -179,8 +179,6 @@ def _check_argument(key: str, value: Any, hint: Any) -> Any:
         check_group(key, value)
     else:
         _check_type(key, value, hint)
-    if value == "" and Path in (hint, *get_args(hint)):
-        raise ConfigError(f"{key} is empty, expected a path (. is the current folder)")
     return _convert(value, hint)
 
 
@@ -246,6 +244,10 @@ def _check_type(key: str, value: Any, hint: Any) -> None:
 
     readings = [value]
     if isinstance(value, str):
+        if not value and (Path in (hint, *get_args(hint)) or key.endswith("_dir")):
+            raise ConfigError(f"{key}= is empty, expected a path; . is the current folder")
+        if "\0" in value:
+            raise ConfigError(f"{key}: a text or a path has no NUL byte, got {value!r}")
         readings.append(Path(value))
     elif isinstance(value, list):
         readings.append(tuple(value))

@@ -19,7 +19,7 @@ from ecgcls.figures.style import save_figure
 from ecgcls.files import write_atomically, write_json
 
 _MARK = "interpret.json"
-_OUTPUTS = ("records.csv", "by_lead.csv", "by_beat.csv", "scorecard.json", "attributions", "figures")
+_OUTPUTS = ("records.csv", "failed.csv", "by_lead.csv", "by_beat.csv", "scorecard.json", "attributions", "figures")
 _CHECKS = ("randomization", "deletion", "insertion", "completeness")
 
 

@@ -81,12 +81,11 @@ def explain_recording(
     how = get_method(method)
     check_classes(run, class_names)
     prepared = run.prepare(recording)
-    y_prob = run.predict_windows(prepared.windows_mv)
-    prediction = run.summarize(prepared, y_prob)
+    prediction = run.summarize(prepared, run.predict_windows(prepared.windows_mv))
     likeliest = max(prediction.y_prob, key=prediction.y_prob.__getitem__)
     chosen = class_names or [name for name, held in prediction.y_pred.items() if held] or [likeliest]
     columns = [run.class_names.index(name) for name in chosen]
-    window = [int(y_prob[:, column].argmax()) for column in columns]
+    window = [int(prediction.windows[:, column].argmax()) for column in columns]
     signals = prepared.windows_mv[window]
     found = attribute(query_run(run, signals, columns), method, settings)
     return Explanation(
@@ -155,7 +154,9 @@ def explain_files(
                     tell(format_row(row))
         except DataError as error:
             failures[str(path)] = " ".join(str(error).split())
-    mark(failures=failures)
+            table = pd.DataFrame({"record": list(failures), "reason": list(failures.values())})
+            write_table(table, output / "failed.csv")
+    mark()
     return pd.DataFrame(rows), failures
 
 

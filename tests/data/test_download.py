@@ -356,7 +356,7 @@ def test_the_command_fetches_builds_the_store_and_prints_the_license(server, tmp
     assert "the mirror's SHA256SUMS.txt" in done.stdout
     for wrong, message in (
         ("connections=99", "connections must be in 1..16"),
-        ("root=", "root is empty, expected a path"),
+        ("root=", "root= is empty, expected a path"),
         ("sums_sha256=12", "sums_sha256 must be 64 hexadecimal digits, got '12'"),
     ):
         again = ecgcls(tmp_path, "source=http://127.0.0.1:9/", "root=data", wrong, command="download")

@@ -180,6 +180,8 @@ def test_record_files_are_explained_one_by_one(configuration, synthetic_root, tm
     asked = {"methods": ["saliency"], "class_names": ["MI"], "settings": settings, "tell": told.append}
     table, failures = explain_files(run, paths, tmp_path / "out", **asked)
     assert list(failures) == [str(tmp_path / "gone")]
+    failed = pd.read_csv(tmp_path / "out" / "failed.csv")
+    assert failed.to_numpy().tolist() == [[str(tmp_path / "gone"), failures[str(tmp_path / "gone")]]]
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "out" / "records.csv", keep_default_na=False), table)
     (row,) = table.to_dict("records")
     assert (row["record"], row["class"], row["method"]) == (str(good), "MI", "saliency")
