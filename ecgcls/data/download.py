@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from ecgcls.data.mirrors import MAX_BYTES, MAX_CONNECTIONS, OFFICIAL_SUMS, SUMS, Mirror, WebMirror, parse_sums
 from ecgcls.data.ptbxl import DATABASE_CSV, STATEMENTS_CSV
+from ecgcls.data.source import is_simulated
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.files import write_atomically
 
@@ -93,7 +94,7 @@ def download(
     root = Path(root)
     if root.exists() and not root.is_dir():
         raise ConfigError(f"root: {root} is a file, expected a folder: choose another")
-    if (root / "SYNTHETIC.json").exists():
+    if is_simulated(root):
         raise ConfigError(f"root: {root} holds simulated ECGs: choose another folder for PTB-XL")
     try:
         root.mkdir(parents=True, exist_ok=True)

@@ -97,6 +97,7 @@ def read_side(text: str, *, output_dir: Path) -> Side:
     folds = sorted({info.fold for one in by_seed.values() for info in one.infos})
     name = info.model + (f", fold {folds[0]}" if len(folds) == 1 else f", {len(folds)} folds")
     name += f", {len(by_seed)} seeds" if len(by_seed) > 1 else ""
+    name += info.simulated
     return Side(name, path, {seed: one.tested for seed, one in by_seed.items()}, by_seed)
 
 

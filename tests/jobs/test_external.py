@@ -72,14 +72,24 @@ def test_all_labeled_records_of_another_data_set_are_scored(predict, configurati
     whole = open_configuration(configuration)
     single = [predict(open_configuration(run.path), another) for run in whole.runs]
     database = pd.read_csv(another / "ptbxl_database.csv").set_index("ecg_id")
-    for found in single:
+    for fold, found in enumerate(single):
         assert not found.source["is_own_data_set"]
+        assert found.title == f"cnn1d, fold {fold}, on {another.name} (simulated ECGs)"
+        assert found.source["is_simulated"] and found.source["trained_on_simulated_ecgs"]
         assert len(found.predictions) + found.source["n_without_label"] == len(database)
     together = predict(whole, another).predictions
     mean = np.mean([found.predictions.y_prob for found in single], axis=0)
     np.testing.assert_allclose(together.y_prob, mean, rtol=1e-6)
     is_normal = ["'NORM'" in database.loc[ecg_id, "scp_codes"] for ecg_id in together.ecg_id]
     assert together.y_true[:, together.class_names.index("NORM")].tolist() == is_normal  # labels by hand
+
+
+def test_a_net_of_simulated_ecgs_is_marked_on_others(predict, one, another, tmp_path):
+    unmarked = tmp_path / "ecgs"
+    shutil.copytree(another, unmarked, ignore=shutil.ignore_patterns(".ecgcls", "SYNTHETIC.json"))
+    found = predict(one, unmarked)
+    assert found.title == "cnn1d, fold 0 (trained on simulated ECGs), on ecgs"
+    assert not found.source["is_simulated"]
 
 
 def test_nets_are_never_averaged_over_their_own_training_records(predict, configuration, elsewhere):
