@@ -35,7 +35,7 @@ from ecgcls.explanation.method import MethodSettings, Query
 from ecgcls.explanation.scorecard import N_RANDOMIZED, N_SHUFFLES, score_method
 from ecgcls.explanation.selection import OUTCOMES, Example, choose_examples, draw_sample, list_examples
 from ecgcls.explanation.summary import ClassSummary, summarize_maps
-from ecgcls.files import name_files
+from ecgcls.files import name_file, name_files
 from ecgcls.jobs.explain_files import (
     claim_folder,
     describe_scores,
@@ -250,7 +250,7 @@ def _write_example(
     facts = {"ecg_id": example.ecg_id, "class_name": example.class_name, "y_prob": example.y_prob, "logit": logit}
     files = write_map(
         output,
-        f"ecg_{example.ecg_id}_{name_files(run.class_names)[example.class_name]}",
+        f"ecg_{name_file(str(example.ecg_id))}_{name_files(run.class_names)[example.class_name]}",
         METHODS[method],
         values,
         signal_mv,
