@@ -303,6 +303,7 @@ def test_a_kill_leaves_whole_files_and_the_next_download_resumes(server, mirror,
     assert list(root.rglob(".*.tmp")) == [foreign]
 
 
+@pytest.mark.slow
 def test_two_interruptions_at_once_end_in_one_line(server, tmp_path):
     command = [sys.executable, "-m", "ecgcls.download", f"source={server.url}", f"root={tmp_path}", "connections=2"]
     server.delay_s = 0.1

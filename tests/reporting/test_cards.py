@@ -6,7 +6,10 @@ import re
 import markdown
 import pytest
 
-from ecgcls.evaluation.settings import CalibrationRule, ThresholdRule
+from ecgcls.evaluation.settings import Bootstrap, CalibrationRule, EvaluationSettings, Subgroups, ThresholdRule
+from ecgcls.reporting.cards import write_cards
+from ecgcls.reporting.experiment import collect
+from ecgcls.reporting.facts import list_leaderboard
 from ecgcls.reporting.page import write_report
 from tests.reporting.conftest import CLASSES
 from tests.reporting.outline import Outline
@@ -23,13 +26,14 @@ def written(tmp_path_factory, write_configuration):
     """
     experiment = tmp_path_factory.mktemp("cards") / "demo"
     rules = {"calibration": CalibrationRule(min_positives=7), "thresholds": ThresholdRule(min_positives=6)}
-    folders = {"cnn1d": write_configuration(experiment, "cnn1d", folds=(0, 2), **rules)}
+    quick = {"evaluation": EvaluationSettings(intervals=Bootstrap(50), subgroups=Subgroups(n_resamples=10))}
+    folders = {"cnn1d": write_configuration(experiment, "cnn1d", folds=(0, 2), info=quick, **rules)}
     for path in (*folders["cnn1d"].glob("fold_*/*.csv"), *folders["cnn1d"].glob("fold_*/run.json")):
         path.write_text(path.read_text().replace("_NORM", f"_{ODD}").replace('"NORM"', f'"{ODD}"'))
     for fold in (0, 2):
         for name in ("metrics_by_class.csv", "subgroups.csv", "best.ckpt"):
             (folders["cnn1d"] / f"fold_{fold}" / name).touch()
-    real = {"kind": "baseline", "synthetic": False, "leakage": {}}
+    real = quick | {"kind": "baseline", "synthetic": False, "leakage": {}}
     folders["age_sex"] = write_configuration(experiment, "age_sex", folds=(1,), info=real, **rules)
     (folders["age_sex"] / "fold_1" / "intervals.csv").touch()
     write_report(experiment, output=experiment / "report.html")
@@ -83,6 +87,22 @@ def test_every_file_that_is_cited_is_there(written):
         "metrics_by_class" in path for path in cited["cnn1d", "model_card.md"]
     )  # no file has the pooled ones
     assert "fold_1/intervals.csv" in cited["age_sex", "model_card.md"]
+
+
+def test_with_all_folds_the_pooled_files_are_cited_and_what_is_missing_is_not(tmp_path, write_configuration):
+    folder = write_configuration(tmp_path / "demo", "cnn2d")
+    (folder / "cv").mkdir()
+    (folder / "cv" / "metrics_by_class.csv").touch()
+    (one,) = collect(tmp_path / "demo").configurations
+    write_cards(one, intervals=dict.fromkeys(list_leaderboard()), worst="", limits=[])
+    for name in ("model_card.md", "tripod_ai.md"):
+        text = read(folder, name)
+        assert "`cv/metrics_by_class.csv`" in text and "intervals.csv" not in text
+        assert "Finished: 3 of 3 folds (0, 1, 2)." in text
+        assert "from a bootstrap over patients" not in text
+        assert "No subgroup was scored." in text
+        assert "counts positive and negative records alike" in text
+        assert "thresholds fixed at 0.5, not tuned" in text and "as the model gives them (" in text
 
 
 def test_what_is_finished_and_what_is_simulated_is_told(written):
