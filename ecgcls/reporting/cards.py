@@ -17,9 +17,14 @@ from ecgcls.runs.configuration import Configuration
 
 
 def write_cards(
-    one: Configuration, *, intervals: Mapping[str, tuple[float, float, bool] | None], worst: str, limits: Sequence[str]
+    one: Configuration,
+    folder: Path,
+    *,
+    intervals: Mapping[str, tuple[float, float, bool] | None],
+    worst: str,
+    limits: Sequence[str],
 ) -> list[Path]:
-    """Write both into the configuration's folder; what its runs cannot answer is open.
+    """Write both into a folder; what the runs cannot answer is open. Files are cited relative to the configuration's.
 
     `intervals` are by metric of the leaderboard, `worst` names the worst subgroup, `limits` are sentences.
     """
@@ -47,7 +52,7 @@ def write_cards(
         "pooled": lambda *names: _cite_pooled(one, names),
         "cite": lambda *names: _cite_folds(one, names),
     }
-    paths = [one.folder / "model_card.md", one.folder / "tripod_ai.md"]
+    paths = [folder / "model_card.md", folder / "tripod_ai.md"]
     for path in paths:
         write_atomically(path, environment.get_template(f"{path.name}.jinja").render(content).encode())
     return paths

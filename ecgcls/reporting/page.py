@@ -15,7 +15,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from ecgcls import __version__
-from ecgcls.files import write_atomically
+from ecgcls.files import name_file, write_atomically
 from ecgcls.reporting import charts, facts
 from ecgcls.reporting.cards import write_cards
 from ecgcls.reporting.cells import score_cells
@@ -34,6 +34,8 @@ _HERE = Path(__file__).parent
 def write_report(experiment_dir: Path, *, output: Path, data_root: Path | None = None) -> Path:
     """Write the report of all runs of an experiment, and a model card and a checklist for each configuration.
 
+    These two go into the configuration's folder or, where that is read-only, beside the page.
+
     The table of the data set at `data_root` says which subgroups there are; None: as the runs recorded them.
     """
     experiment, environment = collect(experiment_dir), facts.open_templates()
@@ -41,7 +43,9 @@ def write_report(experiment_dir: Path, *, output: Path, data_root: Path | None =
     for saved, line, one in zip(content["saved"], content["board"], experiment.configurations, strict=True):
         worst = content["worst"].get(one.name, "")
         limits = facts.list_limits(replace(experiment, configurations=(one,)))
-        cards = write_cards(one, intervals=line["intervals"], worst=worst, limits=limits)
+        is_writable = os.access(one.folder, os.W_OK)  # what only reads a run works where its folder is read-only
+        folder = one.folder if is_writable else output.with_name(f"{output.stem}_cards") / name_file(one.name)
+        cards = write_cards(one, folder, intervals=line["intervals"], worst=worst, limits=limits)
         saved["cards"] = [(path.name, os.path.relpath(path, output.parent)) for path in cards]
     template = environment.get_template("report.html.jinja")
     n_bytes = len(template.render(**content, galleries=[]).encode())

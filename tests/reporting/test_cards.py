@@ -94,7 +94,7 @@ def test_with_all_folds_the_pooled_files_are_cited_and_what_is_missing_is_not(tm
     (folder / "cv").mkdir()
     (folder / "cv" / "metrics_by_class.csv").touch()
     (one,) = collect(tmp_path / "demo").configurations
-    write_cards(one, intervals=dict.fromkeys(list_leaderboard()), worst="", limits=[])
+    write_cards(one, folder, intervals=dict.fromkeys(list_leaderboard()), worst="", limits=[])
     for name in ("model_card.md", "tripod_ai.md"):
         text = read(folder, name)
         assert "`cv/metrics_by_class.csv`" in text and "intervals.csv" not in text
