@@ -1,5 +1,6 @@
 """Download PTB-XL: ``python -m ecgcls.download --help``."""
 
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -17,8 +18,11 @@ def download(
     connections: int,
     timeout_s: int | float,
     store_dir: Path | None,
+    sums_sha256: Text | None,
 ) -> None:
     """Fetch what the settings name, build its signal store and print what was done."""
+    if sums_sha256 is not None and not re.fullmatch("[0-9a-fA-F]{64}", sums_sha256):
+        raise ConfigError(f"sums_sha256 must be 64 hexadecimal digits, got {sums_sha256!r}")
     if not timeout_s > 0:
         raise ConfigError(f"timeout_s must be above 0, got {timeout_s}")
     if archive is not None and (source, connections, timeout_s) != ("physionet", 8, 60):
@@ -35,10 +39,16 @@ def download(
     if archive is not None:
         mirror = ZipMirror(archive)
     summary = data_download.download(
-        mirror, root, sampling_rates_hz=rates, n_connections=connections, with_store=store_dir is None
+        mirror,
+        root,
+        sampling_rates_hz=rates,
+        n_connections=connections,
+        with_store=store_dir is None,
+        sums_sha256=sums_sha256,
     )
+    whose = "PTB-XL 1.0.3's" if summary.is_official else "the mirror's"
     print(
-        f"{summary.n_files:,} files, {summary.n_bytes / 1e6:,.1f} MB, all verified against SHA256SUMS.txt; "
+        f"{summary.n_files:,} files, {summary.n_bytes / 1e6:,.1f} MB, all verified against {whose} SHA256SUMS.txt; "
         f"{summary.n_fetched:,} of them, {summary.n_bytes_fetched / 1e6:,.1f} MB, were fetched now."
     )
     for rate in rates:

@@ -169,6 +169,7 @@ def test_a_wrong_key_or_type_is_one_line_and_leaves_nothing(tmp_path, command):
         ("labels", [], r"data\.root: there is no folder data/ptbxl;.*"),
         ("interpret", ["run_dir=no,where"], r"run_dir: there is no folder no,where"),
         ("interpret", ["n_summary=-1"], r"n_summary must be 0 or more, got -1"),
+        ("interpret", ["input=a", "records=1"], r"input= and records= exclude each other: .*"),
         ("predict", ["model=cnn1d"], r"input=PATH is missing: .*"),
         ("report", ["experiment=a=b"], r"outputs/a=b: no such experiment"),
         ("download", ["timeout_s=0"], r"timeout_s must be above 0, got 0"),

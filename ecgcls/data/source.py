@@ -12,6 +12,15 @@ if TYPE_CHECKING:  # checking a configuration imports this module, and pandas ta
     import pandas as pd
 
 
+SYNTHETIC_NOTE = "SYNTHETIC.json"
+"""The file that marks a folder of simulated ECGs."""
+
+
+def is_simulated(root: Path) -> bool:
+    """Whether a data set's folder holds simulated ECGs, whatever source reads it."""
+    return (root / SYNTHETIC_NOTE).exists()
+
+
 class ModuleSettings(TypedDict, total=False):
     """The keys of the group ``data`` that every source shares: settings of `ecgcls.data.module.ECGDataModule`."""
 

@@ -170,7 +170,7 @@ METHODS: dict[str, Method] = {
         Method("integrated_gradients", "Integrated gradients", "logit", is_signed=True, explain=integrated_gradients),
         Method("smoothgrad", "SmoothGrad", "logit/mV", is_signed=False, explain=smoothgrad),
         Method("grad_cam", "Grad-CAM", "arbitrary unit", is_signed=False, explain=grad_cam),
-        Method("occlusion", "Occlusion", "logit", is_signed=True, explain=occlusion),
+        Method("occlusion", "Occlusion", "logit", is_signed=True, explain=occlusion, is_slow=True),
         Method("occlusion_lead", "Occlusion of a lead", "logit", is_signed=True, explain=occlusion_lead),
         Method("occlusion_time", "Occlusion in time", "logit", is_signed=True, explain=occlusion_time),
     )

@@ -163,7 +163,7 @@ def _predict(query: Query, signal_mv: Tensor) -> NDArray[np.float64]:
     """(record,): the probability of each record's class, for other signals than the query's."""
     with torch.no_grad():
         logits = torch.cat([query.net(batch) for batch in signal_mv.split(BATCH_SIZE)])
-    return logits.gather(1, query.class_index[:, None])[:, 0].double().sigmoid().cpu().numpy()
+    return query.to_probability(logits)
 
 
 def _make_curve(name: str, share: NDArray[np.float64], probability: NDArray[np.float64], *, seed: int) -> Curve:

@@ -51,8 +51,9 @@ def grad_cam(query: Query, settings: MethodSettings) -> Maps:
             if map_to_leads is not None:
                 return Maps(map_to_leads(cam[:, 0].detach()))
         raise ConfigError(
-            "grad_cam: the net works on an image and cannot map it back to the leads; give it a method map_to_leads "
-            "that takes (batch, height, width) and returns (batch, lead, sample), as CNN2D has"
+            "grad_cam: the net works on an image and cannot map it back to the leads; choose another method, such as "
+            "smoothgrad, or give the net a method map_to_leads that takes (batch, height, width) and returns (batch, "
+            "lead, sample), as CNN2D has"
         )
     shape = tuple(cam.shape) if isinstance(cam, Tensor) else "several tensors"
     raise ConfigError(
@@ -67,7 +68,8 @@ def _find_last_block(net: nn.Module) -> str:
     convolutions = [name for name, module in modules.items() if isinstance(module, nn.Conv1d | nn.Conv2d)]
     if not convolutions:
         raise ConfigError(
-            f"grad_cam needs a convolution and this net has none; choose a layer that gives (record, channel, time): "
+            "grad_cam needs a convolution and this net has none; choose another method, such as smoothgrad, or a layer "
+            f"that gives (record, channel, time): "
             f"{_list_layers(net)}"
         )
     last = convolutions[-1]

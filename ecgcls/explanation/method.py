@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit
 from torch import Tensor, nn
 
 from ecgcls.errors import ConfigError
@@ -30,6 +31,9 @@ class Query:
         ``(record,)``, counted from 0.
     baseline_mv, sd_mv
         ``(lead, 1)``: each lead's mean and standard deviation over the training set.
+    recalibrate
+        Takes and returns logits ``(record, class)``: probabilities are reported as the run reports its own. None: as
+        the net gives them.
     """
 
     net: nn.Module
@@ -38,6 +42,7 @@ class Query:
     baseline_mv: Tensor
     sd_mv: Tensor
     sampling_rate_hz: float
+    recalibrate: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None
 
     def __len__(self) -> int:
         return len(self.class_index)
@@ -61,6 +66,13 @@ class Query:
         """Return ``(record,)``: the logit of each record's class."""
         return self.logits(deviation_mv).gather(1, self.class_index[:, None])[:, 0]
 
+    def to_probability(self, logits: Tensor) -> NDArray[np.float64]:
+        """Turn logits ``(record, class)`` into the probability ``(record,)`` of each record's class."""
+        values = logits.double().cpu().numpy()
+        if self.recalibrate is not None:
+            values = self.recalibrate(values)
+        return np.asarray(expit(values[np.arange(len(values)), self.class_index.cpu().numpy()]))
+
     def take(self, rows: Tensor | slice) -> "Query":
         """Return some of the records."""
         return replace(self, signal_mv=self.signal_mv[rows], class_index=self.class_index[rows])
@@ -79,6 +91,7 @@ def make_query(
     baseline_mv: Tensor | ArrayLike,
     sd_mv: Tensor | ArrayLike,
     sampling_rate_hz: float,
+    recalibrate: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None,
 ) -> Query:
     """Bring everything to the net's device and check that it fits together; see `Query` for the arguments.
 
@@ -106,7 +119,7 @@ def make_query(
         n_classes = net(signal[:1]).shape[1]
     if not 0 <= int(classes.min()) <= int(classes.max()) < n_classes:
         raise ConfigError(f"class_index must be in 0..{n_classes - 1}, got {sorted(set(classes.tolist()))}")
-    return Query(net, signal, classes, baseline, sd, sampling_rate_hz)
+    return Query(net, signal, classes, baseline, sd, sampling_rate_hz, recalibrate)
 
 
 def count_samples(name: str, seconds: float, *, sampling_rate_hz: float) -> int:
@@ -179,7 +192,8 @@ class Method:
     """One way to attribute a logit to samples, by the name that a user requests and the label in figures.
 
     It `is_signed` where a positive value speaks for the class and a negative one against it. Where not, what counts is
-    the magnitude: a gradient's sign only says which way the voltage would have to change.
+    the magnitude: a gradient's sign only says which way the voltage would have to change. It `is_slow` where one map
+    takes hundreds of evaluations of the net; summaries and scorecards then take fewer records.
     """
 
     name: str
@@ -187,3 +201,4 @@ class Method:
     unit: str
     is_signed: bool
     explain: Callable[[Query, MethodSettings], Maps]
+    is_slow: bool = False

@@ -23,7 +23,11 @@ from ecgcls.explanation.faithfulness import Curve, delete_and_insert
 from ecgcls.explanation.method import MethodSettings, Query
 from ecgcls.explanation.randomization import Randomization, randomize
 
-_COARSE_STEPS = 64  # of integrated gradients of shuffled nets: ranks need no more
+N_RANDOMIZED, N_SHUFFLES = 4, 24
+"""Records that are attributed with shuffled weights, and how often each at most: in 8 stages, with 3 seeds."""
+
+_SLOW_RANDOMIZED = 2
+_COARSE_STEPS = 64  # of integrated gradients of shuffled nets: ranks need no more, nor do windows that overlap
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ class Completeness:
 
 
 def score_method(
-    query: Query, method: str, settings: MethodSettings = MethodSettings(), *, n_randomized: int = 4
+    query: Query, method: str, settings: MethodSettings = MethodSettings(), *, n_randomized: int = N_RANDOMIZED
 ) -> dict[str, Any]:
     """Run every check that applies to an attribution method.
 
@@ -73,8 +77,8 @@ def score_method(
     settings
         Of the method; its seed is also that of the shuffles, the random orders and the bootstrap.
     n_randomized
-        How many of the records the randomization takes, spread evenly over them; it attributes each of them up to 25
-        times.
+        How many of the records the randomization takes, spread evenly over them, of a slow method at most two; it
+        attributes each of them up to `N_SHUFFLES` + 1 times.
 
     Returns
     -------
@@ -84,9 +88,10 @@ def score_method(
         sentences that begin with the method's name.
     """
     found = attribute(query, method, settings)
-    few = np.unique(np.linspace(0, len(query) - 1, min(n_randomized, len(query))).round().astype(int))
+    n_randomized = min(n_randomized, len(query), _SLOW_RANDOMIZED if get_method(method).is_slow else len(query))
+    few = np.unique(np.linspace(0, len(query) - 1, n_randomized).round().astype(int))
     sample = query.take(torch.from_numpy(few).to(query.class_index.device))
-    coarse = replace(settings, max_steps=min(_COARSE_STEPS, settings.max_steps))
+    coarse = replace(settings, max_steps=min(_COARSE_STEPS, settings.max_steps), stride_s=settings.window_s)
     rule: dict[str, Any] = {"is_signed": get_method(method).is_signed, "seed": settings.seed}
     checks: dict[str, Randomization | Curve | Completeness | None] = {}
     checks["randomization"] = randomize(

@@ -7,17 +7,19 @@ import numpy as np
 
 from ecgcls.evaluation.predictions import Predictions
 
-OUTCOMES = {"TP": "true positive", "FP": "false positive", "FN": "false negative", "TN": "true negative"}
+OUTCOMES = {
+    "TP": "true positive", "FP": "false positive", "FN": "false negative", "TN": "true negative", "": "not annotated",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Example:
     """One record and the class, a column of the predictions, whose probability is to be explained.
 
-    The `outcome` is 'TP', 'FP', 'FN' or 'TN' at the class's threshold.
+    The `outcome` is 'TP', 'FP', 'FN' or 'TN' at the class's threshold; '' where nobody annotated the class.
     """
 
-    ecg_id: int
+    ecg_id: int | str
     class_index: int
     class_name: str
     outcome: str
@@ -40,12 +42,12 @@ def choose_examples(
     examples, absent = [], []
     for class_name in class_names:
         column = predictions.class_names.index(class_name)
-        prob, truth = predictions.y_prob[:, column], predictions.y_true[:, column] == 1
+        prob, label = predictions.y_prob[:, column], predictions.y_true[:, column]  # -1: not annotated
         predicted = prob >= thresholds[class_name]
         for outcome, held, confidence in (
-            ("TP", truth & predicted, prob),
-            ("FP", ~truth & predicted, prob),
-            ("FN", truth & ~predicted, -prob),
+            ("TP", (label == 1) & predicted, prob),
+            ("FP", (label == 0) & predicted, prob),
+            ("FN", (label == 1) & ~predicted, -prob),
         ):
             rows = np.flatnonzero(held)
             if len(rows):
@@ -90,5 +92,6 @@ def _make_example(predictions: Predictions, row: int, column: int, thresholds: M
     y_prob, y_true = float(predictions.y_prob[row, column]), predictions.y_true[row]
     is_predicted = y_prob >= thresholds[class_name]
     outcome = ("T" if is_predicted == y_true[column] else "F") + ("P" if is_predicted else "N")
-    true_classes = tuple(name for name, truth in zip(predictions.class_names, y_true, strict=True) if truth)
-    return Example(int(predictions.ecg_id[row]), column, class_name, outcome, y_prob, true_classes)
+    true_classes = tuple(name for name, label in zip(predictions.class_names, y_true, strict=True) if label == 1)
+    outcome = "" if y_true[column] < 0 else outcome
+    return Example(predictions.ecg_id[row].item(), column, class_name, outcome, y_prob, true_classes)

@@ -15,7 +15,7 @@ from torch import nn
 from ecgcls.command.processes import must_start_processes
 from ecgcls.config import RunConfig, check_run
 from ecgcls.data.module import ECGDataModule
-from ecgcls.data.source import split_settings
+from ecgcls.data.source import is_simulated, split_settings
 from ecgcls.errors import ConfigError
 from ecgcls.evaluation.settings import EvaluationSettings
 from ecgcls.identity import identify
@@ -106,7 +106,7 @@ def build_job(
         fold=config["fold"],
         seed=config["seed"],
         kind=fitter.kind,
-        synthetic=data.source.is_synthetic,
+        synthetic=data.source.is_synthetic or is_simulated(data.source.root),
         n_threads=torch.get_num_threads(),
         data=data.describe(),
         evaluation=evaluation,

@@ -101,6 +101,7 @@ def read_side(text: str, *, output_dir: Path) -> Side:
     several = f"{len(folds)} folds" if len(folds) == n_folds else f"{len(folds)}/{n_folds} folds"
     name = info.model + (f", fold {folds[0]}" if len(folds) == 1 else f", {several}")
     name += f", {len(by_seed)} seeds" if len(by_seed) > 1 else ""
+    name += info.simulated
     return Side(name, path, {seed: one.tested for seed, one in by_seed.items()}, by_seed)
 
 

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from ecgcls.data.cohort import leave_out_missing
 from ecgcls.data.groupings import name_groups
 from ecgcls.data.ptbxl import PTBXL
+from ecgcls.data.source import is_simulated
 from ecgcls.data.store import open_store
 from ecgcls.data.store_writer import count_kinds
 from ecgcls.data.usable import find_unusable
@@ -104,14 +105,18 @@ def predict_data_set(
         class_names=net.class_names,
     )
     which = f"fold {one.info.fold}" if one.is_single_run else f"mean of {one.folds}"
+    simulated = is_simulated(root)
+    trained = " (trained on simulated ECGs)" if one.info.synthetic and not simulated else ""
     return Rescored(
         predictions,
-        f"{one.info.model}, {which}, on {root.resolve().name}",
+        f"{one.info.model}, {which}{trained}, on {root.resolve().name}{' (simulated ECGs)' if simulated else ''}",
         {
             "runs": [str(one.folder)],
             "split": split,
             "data_root": str(root),
             "is_own_data_set": is_own,
+            "is_simulated": simulated,
+            "trained_on_simulated_ecgs": one.info.synthetic,
             "n_without_label": int((~is_labeled).sum()),
             "n_missing_files": len(every) - len(database),
             "n_bad_records": len(left_out.bad),

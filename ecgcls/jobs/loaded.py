@@ -1,9 +1,11 @@
 """A finished run as nets that are ready to predict, and what they predict."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,6 +18,9 @@ from ecgcls.errors import DataError
 from ecgcls.evaluation.logits import mean_of_probabilities
 from ecgcls.evaluation.recalibration import Calibrator
 from ecgcls.runs.info import RunInfo
+
+if TYPE_CHECKING:
+    from ecgcls.jobs.explain_recording import Explanation
 
 BATCH_SIZE = 256
 """Windows in one forward pass."""
@@ -126,6 +131,24 @@ class LoadedRun:
         signal = as_signal(signal_mv, lead_names)
         prepared = self.prepare(Recording(signal, sampling_rate_hz, tuple(lead_names)), repairs=repairs)
         return self.summarize(prepared, self.predict_windows(prepared.windows_mv))
+
+    def explain(
+        self,
+        signal_mv: ArrayLike,
+        *,
+        sampling_rate_hz: float,
+        lead_names: Sequence[str],
+        classes: Sequence[str] | None = None,
+        method: str = "grad_cam",
+    ) -> Explanation:
+        """Explain one recording: how much each sample of each lead counts for some classes.
+
+        The first arguments are those of `predict`; see `ecgcls.jobs.explain_recording.explain_recording` for the rest.
+        """
+        from ecgcls.jobs.explain_recording import explain_recording  # heavy, and predictions do not need it
+
+        recording = Recording(as_signal(signal_mv, lead_names), sampling_rate_hz, tuple(lead_names))
+        return explain_recording(self, recording, class_names=classes, method=method)
 
     def prepare(self, recording: Recording, *, repairs: Repairs = "note") -> Prepared:
         """Check a recording and bring it into the form that the nets take."""

@@ -14,7 +14,9 @@ from ecgcls.evaluation.calibration import measure_calibration
 from ecgcls.evaluation.comparison import compare
 from ecgcls.evaluation.intervals import bootstrap
 from ecgcls.evaluation.metrics import OVERALL, RANKING, class_metrics, overall_metrics
+from ecgcls.reporting.decided import is_untuned, list_weights
 from ecgcls.reporting.experiment import Experiment
+from ecgcls.reporting.markup import clean, escape_markdown, quote_code
 from ecgcls.runs.configuration import Configuration
 
 _FEW = 30  # positive records below which a class's scores are called uncertain
@@ -99,13 +101,14 @@ def describe_calibration(configurations: Sequence[Configuration]) -> list[dict[s
 
 
 def summarize_training(one: Configuration) -> dict[str, Any]:
-    """Return in numbers what the training curves show."""
+    """Return in numbers what the training curves show; a baseline has no epochs."""
+    is_net = one.info.kind == "net"
     scored = [table.dropna(subset=["val/pr_auc"]) for table in one.histories if "val/pr_auc" in table]
     best = [table.iloc[int(table["val/pr_auc"].to_numpy().argmax())] for table in scored if len(table)]
     return {
         "name": one.name,
-        "n_epochs": [len(table) for table in one.histories],
-        "best_epoch": [int(row["epoch"]) for row in best],
+        "n_epochs": [len(table) for table in one.histories if is_net],
+        "best_epoch": [int(row["epoch"]) for row in best if is_net],
         "best_pr_auc": [float(row["val/pr_auc"]) for row in best],
     }
 
@@ -180,11 +183,33 @@ def list_limits(experiment: Experiment) -> list[str]:
             few=_FEW,
             rare=fewest[fewest < _FEW].to_dict(),
             seeds={info.seed for info in infos},
-            is_weighted=any(weight != 1 for info in infos for weight in info.pos_weight or ()),
-            is_untuned=any(threshold == 0.5 for one in configurations for threshold in one.thresholds.values()),
+            weighted=_list_weighted(configurations),
+            untuned=_list_untuned(configurations),
         )
     )
     return text.splitlines()
+
+
+def _list_weighted(configurations: Sequence[Configuration]) -> list[dict[str, Any]]:
+    """Return the configurations whose loss weighed positive records, how much, and whether they were recalibrated."""
+    lines = []
+    for one in configurations:
+        if weights := [weight for info in one.infos for weight in list_weights(info).values()]:
+            is_raw = one.info.decisions["calibrator"]["method"] == "none"
+            lines.append({"name": one.name, "low": min(weights), "high": max(weights), "is_raw": is_raw})
+    return lines
+
+
+def _list_untuned(configurations: Sequence[Configuration]) -> list[dict[str, Any]]:
+    """Return the configurations with thresholds that were not tuned: all of them, or of which classes."""
+    lines = []
+    for one in configurations:
+        rule = one.info.decisions["threshold_rule"]
+        names = [name for name in one.class_names if any(is_untuned(info, name) for info in one.infos)]
+        if names:
+            fixed = rule["fixed"] if rule["rule"] == "fixed" else None
+            lines.append({"name": one.name, "classes": names, "fixed": fixed})
+    return lines
 
 
 def open_templates() -> jinja2.Environment:
@@ -193,10 +218,12 @@ def open_templates() -> jinja2.Environment:
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=lambda name: name is not None and "html" in name,
         undefined=jinja2.StrictUndefined,
+        finalize=clean,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {"score": _format_score, "count": "{:,.0f}".format, "plain": _format_plain}
+    environment.filters |= {"md": escape_markdown, "code": quote_code}
     return environment
 
 

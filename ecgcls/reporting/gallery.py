@@ -30,11 +30,13 @@ _CHECKS = {
 class Gallery:
     """The pictures (caption and SVG) of one run and one method.
 
-    `verdicts` are what was checked of the method, and whether it passed; `warnings` are reasons not to believe it.
+    `simulated` marks simulated ECGs, or is empty; `verdicts` are what was checked of the method, and whether it passed;
+    `warnings` are reasons not to believe it.
     """
 
     name: str
     fold: int
+    simulated: str
     method: str
     verdicts: Sequence[tuple[str, bool]] = ()
     warnings: Sequence[str] = ("No scorecard: whether this method can be believed was not checked.",)
@@ -55,7 +57,7 @@ def collect_galleries(configurations: Sequence[Configuration], *, max_bytes: int
                 continue
             table, judged = _read_table(folder / "records.csv"), _read_scorecard(folder / "scorecard.json")
             for method, rows in table.groupby("method", sort=False):
-                gallery = Gallery(one.name, info.fold, str(method), *judged.get(str(method), ()))
+                gallery = Gallery(one.name, info.fold, info.simulated, str(method), *judged.get(str(method), ()))
                 galleries.append(gallery)
                 waiting += [(gallery, folder, row) for row in rows.to_dict("records")]
     waiting.sort(key=lambda item: list(_OUTCOMES).index(item[2]["outcome"]))
@@ -84,7 +86,7 @@ def _draw(folder: Path, row: Mapping[Any, Any], gallery: Gallery, prefix: str) -
             sampling_rate_hz=float(arrays["sampling_rate_hz"]),
             lead_names=[str(name) for name in arrays["lead_names"]],
             title=caption,
-            subtitle=f"{gallery.name}, fold {gallery.fold}; {row['method']}",
+            subtitle=f"{gallery.name}, fold {gallery.fold}{gallery.simulated}; {row['method']}",
             attribution=arrays["attribution"],
             label=f"{row['method']} ({unit})",
             is_signed=unit == "logit",

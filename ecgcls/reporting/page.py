@@ -2,8 +2,8 @@
 
 import os
 import shlex
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,12 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from ecgcls import __version__
-from ecgcls.evaluation.metrics import METRICS
 from ecgcls.files import name_file, write_atomically
-from ecgcls.identity import flatten
 from ecgcls.reporting import charts, facts
+from ecgcls.reporting.cards import write_cards
 from ecgcls.reporting.cells import score_cells
 from ecgcls.reporting.curves import SENSITIVITY, SPECIFICITY, AllCurves, trace_all
+from ecgcls.reporting.decided import describe_calibrators, read_thresholds
 from ecgcls.reporting.experiment import Experiment, collect
 from ecgcls.reporting.gallery import collect_galleries
 from ecgcls.runs.configuration import Configuration
@@ -42,49 +42,16 @@ def write_report(experiment_dir: Path, *, output: Path, data_root: Path | None =
     content = _collect_content(experiment, data_root=data_root)
     for saved, line, one in zip(content["saved"], content["board"], experiment.configurations, strict=True):
         worst = content["worst"].get(one.name, "")
+        limits = facts.list_limits(replace(experiment, configurations=(one,)))
         is_writable = os.access(one.folder, os.W_OK)  # what only reads a run works where its folder is read-only
         folder = one.folder if is_writable else output.with_name(f"{output.stem}_cards") / name_file(one.name)
-        cards = _write_cards(one, folder, intervals=line["intervals"], worst=worst, limits=content["limits"])
+        cards = write_cards(one, folder, intervals=line["intervals"], worst=worst, limits=limits)
         saved["cards"] = [(path.name, os.path.relpath(path, output.parent)) for path in cards]
     template = environment.get_template("report.html.jinja")
     n_bytes = len(template.render(**content, galleries=[]).encode())
     galleries = collect_galleries(experiment.configurations, max_bytes=MAX_BYTES - n_bytes)
     write_atomically(output, template.render(**content, galleries=galleries).encode())
     return output
-
-
-def _write_cards(
-    one: Configuration,
-    folder: Path,
-    *,
-    intervals: Mapping[str, tuple[float, float, bool] | None],
-    worst: str,
-    limits: Sequence[str],
-) -> list[Path]:
-    """Write the model card and the checklist of a configuration into a folder; what its runs cannot answer is open.
-
-    `intervals` are by metric of the leaderboard, `worst` names the worst subgroup, `limits` are sentences.
-    """
-    info, environment = one.info, facts.open_templates()
-    content = {
-        "one": one,
-        "info": info,
-        "data": info.data,
-        "config": defaultdict(lambda: "not recorded", flatten(one.runs[0].read_config())),
-        "is_weighted": any(weight != 1 for weight in info.pos_weight or ()),
-        "n_patients": len(np.unique(one.tested.patient_id)),
-        "level": f"{100 * info.evaluation.intervals.level:g}%",
-        "metric_labels": [metric.label for metric in METRICS.values()],
-        "leaderboard": facts.list_leaderboard(),
-        "by_class": facts.list_class_columns(),
-        "intervals": intervals,
-        "worst": worst,
-        "limit_sentences": limits,
-    }
-    paths = [folder / "model_card.md", folder / "tripod_ai.md"]
-    for path in paths:
-        write_atomically(path, environment.get_template(f"{path.name}.jinja").render(content).encode())
-    return paths
 
 
 def _collect_content(experiment: Experiment, *, data_root: Path | None) -> dict[str, Any]:
@@ -105,6 +72,8 @@ def _collect_content(experiment: Experiment, *, data_root: Path | None) -> dict[
         "board": [facts.summarize_configuration(one) for one in configurations],
         "comparisons": facts.compare_with_best(configurations),
         "calibration": facts.describe_calibration(configurations),
+        "calibrators": {one.name: describe_calibrators(one) for one in configurations},
+        "thresholds": [read_thresholds(one) for one in configurations],
         "checks": facts.list_checks(configurations),
         "models": [{"name": one.name, **charts.style(number)} for number, one in enumerate(configurations)],
         "curves": curves,

@@ -1,14 +1,12 @@
 """Downloads from a real server on loopback that fails in the ways in which servers and networks fail."""
 
+import hashlib
 import signal
 import subprocess
 import sys
 import threading
 import time
 import zipfile
-from collections import Counter
-from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,69 +16,7 @@ from ecgcls.data.download import download
 from ecgcls.data.mirrors import WebMirror, ZipMirror, parse_sums
 from ecgcls.errors import ConfigError, DataError
 from tests.commands import ecgcls
-from tests.mirrors import SUMS, hash_file, list_files, write_mirror, write_zip
-
-
-class _Server(ThreadingHTTPServer):
-    """Serves the files of a folder; `faults` lists by path what the next requests get instead."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.folder, self.requested = folder, Counter()
-        self.faults: dict[str, list[str]] = {}
-        self.delay_s = 0.0
-        self.at_once = self.most_at_once = 0
-        self.counting = threading.Lock()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}/"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: _Server
-
-    def do_GET(self) -> None:
-        name = self.path.lstrip("/")
-        with self.server.counting:
-            self.server.requested[name] += 1
-            self.server.at_once += 1
-            self.server.most_at_once = max(self.server.at_once, self.server.most_at_once)
-            fault = self.server.faults[name].pop(0) if self.server.faults.get(name) else ""
-        threading.Event().wait(self.server.delay_s)
-        with self.server.counting:
-            self.server.at_once -= 1  # before the client can ask for more
-        with suppress(BrokenPipeError, ConnectionResetError):  # the client gave up
-            self._answer(name, fault)
-
-    def _answer(self, name: str, fault: str) -> None:
-        path = self.server.folder / name
-        if fault.isdigit() or not path.is_file() or "Range" in self.headers:
-            status = int(fault) if fault.isdigit() else 416 if "Range" in self.headers else 404
-            self.send_response(status)
-            if status == 429:
-                self.send_header("Retry-After", "1")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        content = path.read_bytes()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        if fault == "cut":
-            self.wfile.write(content[: len(content) // 2])
-            self.close_connection = True
-        elif fault == "wrong":
-            self.wfile.write(bytes([content[0] ^ 1]) + content[1:])
-        elif fault == "trickle":
-            for byte in content[:40]:
-                self.wfile.write(bytes([byte]))
-                threading.Event().wait(0.05)
-        else:
-            self.wfile.write(content)
-
-    def log_message(self, *arguments: object) -> None:
-        pass
+from tests.mirrors import SUMS, MirrorServer, hash_file, list_files, write_mirror, write_zip
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +27,7 @@ def mirror(tmp_path_factory, synthetic_root) -> Path:
 
 @pytest.fixture
 def server(mirror):
-    served = _Server(mirror)
+    served = MirrorServer(mirror)
     thread = threading.Thread(target=served.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     yield served
@@ -136,7 +72,16 @@ def test_a_second_download_fetches_only_what_is_missing_or_damaged(fetch, server
 
 
 @pytest.mark.parametrize(
-    "faults", [["503", "503"], ["429"], ["cut", "cut"], ["wrong"], ["trickle"], ["500", "cut", "wrong"]]
+    "faults",
+    [
+        ["503", "503"],
+        ["429"],
+        ["cut", "cut"],
+        ["wrong"],
+        ["trickle"],
+        ["500", "cut", "wrong"],
+        ["retry soon", "retry -3", "retry Thu, 01 Jan 1970 00:00:00 GMT", "retry " + "9" * 5000],
+    ],
 )
 def test_temporary_failures_are_retried(fetch, server, mirror, tmp_path, faults):
     name = "ptbxl_database.csv"
@@ -168,6 +113,62 @@ def test_a_lasting_failure_is_one_line(fetch, server, tmp_path, fault, message):
         fetch()
     assert "\n" not in str(raised.value)
     assert not (tmp_path / "data" / "ptbxl_database.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "fault", "message"),
+    [
+        (SUMS, "endless", r"SHA256SUMS\.txt: larger than 50,000,000 bytes, the most that this file can be"),
+        ("records100/00000/00001_lr.dat", "endless", r"00001_lr\.dat: larger than 48,000 bytes"),
+        ("records100/00000/00001_lr.hea", "endless", r"00001_lr\.hea: larger than 64,000 bytes"),
+        ("ptbxl_database.csv", "gzip", r"ptbxl_database\.csv: the server compresses it \(gzip\)"),
+        (
+            "ptbxl_database.csv",
+            "location file:///etc/passwd",
+            "redirected to 'file:///etc/passwd', expected an address",
+        ),
+        ("ptbxl_database.csv", "location ftp://127.0.0.1/a", "redirected to 'ftp.*', expected an address of the web"),
+        ("ptbxl_database.csv", "retry 999999", "asks to come back in 999,999 s"),
+    ],
+)
+def test_what_no_other_attempt_would_mend_is_tried_once(fetch, server, tmp_path, name, fault, message):
+    server.faults[name] = [fault] * 20
+    with pytest.raises(DataError, match=message):
+        fetch()
+    assert server.requested[name] == 1
+    assert not (tmp_path / "data" / name).exists()
+
+
+def test_redirections_are_followed_and_other_servers_told_once(fetch, server, mirror, tmp_path, caplog):
+    moved = ["ptbxl_database.csv", "records100/00000/00001_lr.dat", "records100/00000/00001_lr.hea"]
+    other = server.url.replace("127.0.0.1", "localhost")
+    server.faults = {name: [f"location {other}{name}"] for name in moved}
+    server.faults |= {"scp_statements.csv": ["location /moved"], "moved": ["location scp_statements.csv"]}
+    fetch()
+    assert (tmp_path / "data" / moved[1]).read_bytes() == (mirror / moved[1]).read_bytes()
+    told = [text for text in caplog.messages if "redirects" in text]
+    assert told == [f"{server.url[7:-1]} redirects to {other[7:-1]}"]
+    server.faults["ptbxl_database.csv"] = ["location ptbxl_database.csv"] * 20
+    (tmp_path / "data" / "ptbxl_database.csv").unlink()
+    with pytest.raises(DataError, match="redirected more than 5 times"):
+        fetch()
+
+
+def test_an_encrypted_address_never_becomes_a_plain_one():
+    source = WebMirror("https://example.org/")
+    with pytest.raises(DataError, match=r"'http://example\.org/a', which is not encrypted"):
+        source._follow("https://example.org/a", "http://example.org/a")
+    assert source._follow("https://example.org/a", "/b") == "https://example.org/b"
+
+
+def test_a_list_with_a_byte_order_mark_is_read_and_its_own_hash_can_be_asked_for(fetch, server, mirror, caplog):
+    server.faults[SUMS] = ["bom"]
+    found = hashlib.sha256(b"\xef\xbb\xbf" + (mirror / SUMS).read_bytes()).hexdigest()
+    summary = fetch(sums_sha256=found.upper())
+    assert (summary.n_files, summary.is_official, summary.sums_sha256) == (122, False, found)
+    assert any("This source is a mirror" in text for text in caplog.messages)
+    with pytest.raises(DataError, match=f"expected {'0' * 64}: do not use this source"):
+        fetch(sums_sha256="0" * 64)
 
 
 def test_one_missing_file_does_not_stop_the_others(fetch, server, mirror, tmp_path):
@@ -268,8 +269,14 @@ def test_the_command_fetches_builds_the_store_and_prints_the_license(server, tmp
     assert done.returncode == 0, done.stderr
     assert "122 files" in done.stdout and "60 records" in done.stdout
     assert "Creative Commons Attribution 4.0" in done.stdout and "10.13026/kfzx-aw45" in done.stdout
-    again = ecgcls(tmp_path, "source=http://127.0.0.1:9/", "root=data", "connections=99", command="download")
-    assert again.returncode == 1 and again.stderr.count("\n") == 1
+    assert "the mirror's SHA256SUMS.txt" in done.stdout
+    for wrong, message in (
+        ("connections=99", "connections must be in 1..16"),
+        ("root=", "root= is empty, expected a path"),
+        ("sums_sha256=12", "sums_sha256 must be 64 hexadecimal digits, got '12'"),
+    ):
+        again = ecgcls(tmp_path, "source=http://127.0.0.1:9/", "root=data", wrong, command="download")
+        assert again.returncode == 1 and again.stderr.count("\n") == 1 and message in again.stderr
 
 
 def test_a_kill_leaves_whole_files_and_the_next_download_resumes(server, mirror, tmp_path):
@@ -285,9 +292,27 @@ def test_a_kill_leaves_whole_files_and_the_next_download_resumes(server, mirror,
     whole = list_files(root)
     assert 10 <= len(whole) < 123
     assert all((root / name).read_bytes() == (mirror / name).read_bytes() for name in whole)
-    (root / "records100" / ".left.dat.1.tmp").write_bytes(b"half")  # as left by a kill while a file is written
+    left = root / "records100" / "00000" / ".00001_lr.dat.1.tmp"  # by a kill while a file is written
+    foreign = root / "records100" / "00000" / ".notes.1.tmp"
+    for path in (left, foreign):
+        path.write_bytes(b"half")
     server.delay_s = 0
     server.requested.clear()
     assert subprocess.run(command, capture_output=True, timeout=120).returncode == 0
     assert set(server.requested) == {SUMS} | (list_files(mirror) - whole - {"README.txt"})
-    assert not list(root.rglob(".*.tmp"))
+    assert list(root.rglob(".*.tmp")) == [foreign]
+
+
+@pytest.mark.slow
+def test_two_interruptions_at_once_end_in_one_line(server, tmp_path):
+    command = [sys.executable, "-m", "ecgcls.download", f"source={server.url}", f"root={tmp_path}", "connections=2"]
+    server.delay_s = 0.1
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    wait_until = time.monotonic() + 60
+    while not list(tmp_path.rglob("*.dat")) and time.monotonic() < wait_until:
+        threading.Event().wait(0.02)
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+        threading.Event().wait(0.005)
+    _, told = process.communicate(timeout=20)
+    assert (process.returncode, told.splitlines()[1:]) == (130, ["interrupted"])

@@ -137,10 +137,20 @@ class SomeImageNet(nn.Module):
         (Linear, "occlusion", {"window_s": 1.5}, "window_s must be no longer than the record, 100 samples, got 150"),
         (Linear, "occlusion", {"window_s": 0.001}, "window_s must be at least one sample, 0.01 s, got 0.001"),
         (Linear, "occlusion_time", {"stride_s": 0.3}, "stride_s must be no longer than window_s, 20 samples"),
-        (Linear, "grad_cam", {}, "grad_cam needs a convolution and this net has none"),
+        (
+            Linear,
+            "grad_cam",
+            {},
+            "this net has none; choose another method, such as smoothgrad",
+        ),
         (NoConvolution, "grad_cam", {"layer": "hidden"}, r"the layer hidden gives no map over time .*\(3, 1\)"),
         (Detector, "grad_cam", {"layer": "features.9"}, r"no layer 'features.9'; there are features.0, features.1"),
-        (SomeImageNet, "grad_cam", {}, r"give it a method map_to_leads that takes \(batch, height, width\)"),
+        (
+            SomeImageNet,
+            "grad_cam",
+            {},
+            r"smoothgrad, or give the net a method map_to_leads that takes",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_refused_in_one_line(make_net, method, changes, match):

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from ecgcls.errors import ConfigError
-from ecgcls.explanation.method import MethodSettings
-from ecgcls.explanation.scorecard import Completeness, score_method
+from ecgcls.explanation.attribution import METHODS, saliency
+from ecgcls.explanation.method import Method, MethodSettings
+from ecgcls.explanation.scorecard import N_SHUFFLES, Completeness, score_method
 from tests.explanation.nets import EVEN_SD_MV, ask, draw_signal
 
 
@@ -61,3 +62,19 @@ def test_settings_reach_the_method(cnn):
     assert last["deletion"]["probability"] != first["deletion"]["probability"]
     with pytest.raises(ConfigError, match=r"no layer '1\.feature\.2'"):
         score_method(query, "grad_cam", MethodSettings(layer="1.feature.2"))
+
+
+def test_a_slow_method_is_bounded(cnn, monkeypatch):
+    """Of eight records a slow one explains two with shuffled weights, and any other four."""
+    asked = []
+
+    def explain(query, settings):
+        asked.append((len(query), settings.stride_s))
+        return saliency(query, settings)
+
+    query = ask(cnn, draw_signal(8, 200), [0] * 8)
+    for is_slow, n_records in ((True, 2), (False, 4)):
+        monkeypatch.setitem(METHODS, "counted", Method("counted", "", "", False, explain, is_slow))
+        asked.clear()
+        score_method(query, "counted", MethodSettings(window_s=0.2, stride_s=0.1))
+        assert asked == [(8, 0.1)] + [(n_records, 0.2)] * (N_SHUFFLES + 1)

@@ -46,6 +46,18 @@ def test_a_record_without_any_class_is_explained_for_the_likeliest():
     assert (example.class_name, example.outcome) == ("MI", "TN")
 
 
+def test_a_class_that_nobody_annotated_is_neither_right_nor_wrong(predictions):
+    y_true = predictions.y_true.copy()
+    y_true[2, 1] = -1  # of the only false alarm of MI
+    object.__setattr__(predictions, "y_true", y_true)
+    examples, absent = choose_examples(predictions, thresholds=AT, class_names=["MI"])
+    assert [example.outcome for example in examples] == ["TP", "FN"] and absent == ["MI: no false positive"]
+    found = {
+        one.class_name: one for one in list_examples(predictions, thresholds=AT, class_names=None) if one.ecg_id == 13
+    }
+    assert (found["MI"].outcome, found["MI"].true_classes) == ("", ("NORM",))
+
+
 def test_classes_can_be_requested(predictions):
     examples = list_examples(predictions, thresholds=AT, class_names=["MI"])
     assert [example.ecg_id for example in examples] == [11, 12, 13, 14, 15, 16]

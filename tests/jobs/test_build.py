@@ -101,6 +101,6 @@ def test_a_job_knows_what_it_will_record(synthetic_root, tmp_path):
     assert (info.experiment, info.model, info.variant, info.fold, info.seed) == ("e", "cnn1d", "seed=3", 1, 3)
     assert info.evaluation.intervals.level == 0.9
     assert info.data == job.data.describe()
-    assert not info.synthetic  # the tables of a data set say nothing of how it was made; data=synthetic would
+    assert info.synthetic  # its SYNTHETIC.json says so, whatever source reads it
     assert "${" not in job.config_yaml
     assert not job.run.path.exists()

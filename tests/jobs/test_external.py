@@ -76,8 +76,10 @@ def test_all_labeled_records_of_another_data_set_are_scored(predict, configurati
     whole = open_configuration(configuration)
     single = [predict(open_configuration(run.path), another) for run in whole.runs]
     database = pd.read_csv(another / "ptbxl_database.csv").set_index("ecg_id")
-    for found in single:
+    for fold, found in enumerate(single):
         assert not found.source["is_own_data_set"]
+        assert found.title == f"cnn1d, fold {fold}, on {another.name} (simulated ECGs)"
+        assert found.source["is_simulated"] and found.source["trained_on_simulated_ecgs"]
         assert len(found.predictions) + found.source["n_without_label"] == len(database)
     together = predict(whole, another).predictions
     mean = np.mean([found.predictions.y_prob for found in single], axis=0)
@@ -105,6 +107,14 @@ def test_records_in_another_form_are_predicted_as_they_would_be_in_the_runs(
     assert found.source["repairs"] == {"cut to the first 10 s": len(found.predictions)}
     expected = pd.DataFrame(plain.y_prob, index=plain.ecg_id)
     np.testing.assert_allclose(found.predictions.y_prob, expected.loc[found.predictions.ecg_id], rtol=1e-5)
+
+
+def test_a_net_of_simulated_ecgs_is_marked_on_others(predict, one, another, tmp_path):
+    unmarked = tmp_path / "ecgs"
+    shutil.copytree(another, unmarked, ignore=shutil.ignore_patterns(".ecgcls", "SYNTHETIC.json"))
+    found = predict(one, unmarked)
+    assert found.title == "cnn1d, fold 0 (trained on simulated ECGs), on ecgs"
+    assert not found.source["is_simulated"]
 
 
 def test_nets_are_never_averaged_over_their_own_training_records(predict, configuration, elsewhere):

@@ -37,8 +37,11 @@ def write_configuration(synthetic_root, database) -> Callable[..., Path]:
         folds=range(N_FOLDS),
         root: Path = synthetic_root,
         info: dict | None = None,
+        calibration: CalibrationRule = CalibrationRule(method="none"),
+        thresholds: ThresholdRule = ThresholdRule(rule="fixed"),
     ) -> Path:
         """`skill`, 0 to 1, is how much the probabilities know of the truth; `info` is changed in ``run.json``."""
+        pos_weight = [2.0, 2.0, 2.0] if model == "cnn1d" else None
         y_true = np.random.default_rng(0).random((len(database), len(CLASSES))) < (0.6, 0.3, 0.2)
         rng = np.random.default_rng(int(100 * skill))
         y_prob = skill * y_true + (1 - skill) * rng.random(y_true.shape)
@@ -58,11 +61,12 @@ def write_configuration(synthetic_root, database) -> Callable[..., Path]:
             )
             decisions = learn_decisions(
                 replace(predictions, split=np.full(len(rows), "val")),
-                calibration=CalibrationRule(method="none"),
-                thresholds=ThresholdRule(rule="fixed"),
+                calibration=calibration,
+                thresholds=thresholds,
+                pos_weight=pos_weight,
             )
             run.write_predictions(predictions, is_calibrated=False)
-            run.write_predictions(predictions)
+            run.write_predictions(decisions.apply(predictions))
             run.write_groups(groups.loc[predictions.ecg_id])
             config = {
                 "fold": fold,
@@ -86,7 +90,7 @@ def write_configuration(synthetic_root, database) -> Callable[..., Path]:
                 "finished": f"2026-01-0{1 + fold}T11:30:00+00:00",
                 "synthetic": True,
                 "n_parameters": 1234 if model == "cnn1d" else 99,
-                "pos_weight": [2.0, 2.0, 2.0] if model == "cnn1d" else None,
+                "pos_weight": pos_weight,
                 "thresholds": dict(decisions.thresholds),
                 "decisions": decisions.to_dict(),
                 "command": ["python", "-m", "ecgcls.run", f"model={model}", "data.root=my data"],

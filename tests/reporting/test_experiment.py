@@ -215,14 +215,15 @@ def test_data_and_versions_are_listed_once_and_differences_marked(found):
 def test_limits_come_from_the_facts(found):
     limits = " ".join(list_limits(found))
     assert "cnn2d: 2 of 3 folds finished, fold=1 missing" in limits
-    assert "cnn1d seed=1: " not in limits
+    assert "cnn1d seed=1: 3 of 3" not in limits
     assert "The ECGs are simulated." in limits
     assert "There is only one seed (0)" in limits
-    assert "use 0.5, untuned" in limits
+    assert "cnn2d: all thresholds are fixed at 0.5, not tuned" in limits
     assert [one.info.pos_weight for one in found.configurations] == [None, [2.0, 2.0, 2.0]]
-    assert "The loss weights positive records more" in limits
+    assert limits.count("the loss counts positive records") == 1
+    assert "cnn1d seed=1: the loss counts positive records 2 times" in limits and "they are not recalibrated" in limits
     unweighted = replace(found, configurations=found.configurations[:1])
-    assert "The loss weights positive records more" not in " ".join(list_limits(unweighted))
+    assert "the loss counts positive records" not in " ".join(list_limits(unweighted))
     for name in found.class_names:
         fewest = min(one.scores.by_class.loc[name, "n_positive"] for one in found.configurations)
         assert (f"{name} ({fewest:.0f})" in limits) == (fewest < 30)

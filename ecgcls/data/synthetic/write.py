@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ecgcls.data.ptbxl import DATABASE_CSV, PTBXL, STATEMENTS_CSV
+from ecgcls.data.source import SYNTHETIC_NOTE
 from ecgcls.data.synthetic.leads import LEADS
 from ecgcls.data.synthetic.plan import plan_records
 from ecgcls.data.synthetic.signal import simulate_ecg
@@ -25,9 +26,8 @@ log = logging.getLogger(__name__)
 GENERATOR_VERSION = 1  # increase it whenever the same seed would write other files
 MIN_RECORDS, MAX_RECORDS = 50, 21_799
 
-_NOTE = "SYNTHETIC.json"
 # The note comes first: it marks whatever a kill leaves behind as synthetic.
-_TEXTS = (_NOTE, "README.txt", STATEMENTS_CSV, DATABASE_CSV)
+_TEXTS = (SYNTHETIC_NOTE, "README.txt", STATEMENTS_CSV, DATABASE_CSV)
 _DATA = (DATABASE_CSV, STATEMENTS_CSV, "records100", "records500")
 _README = """\
 These are simulated ECGs, written by ecgcls (data=synthetic) in the layout of PTB-XL. They are not from
@@ -108,12 +108,12 @@ def _is_complete(root: Path, wanted: dict[str, int], sampling_rate_hz: int) -> b
     """Whether all that is wanted is there; ConfigError if something else is."""
     if root.exists() and not root.is_dir():
         raise ConfigError(f"{root} is a file, expected a folder for synthetic ECGs: choose another")
-    note = root / _NOTE
+    note = root / SYNTHETIC_NOTE
     if not note.exists():
         present = [name for name in _DATA if (root / name).exists()]
         if present:
             raise ConfigError(
-                f"{root} holds {present[0]} but no {_NOTE}, so ecgcls did not write it and will "
+                f"{root} holds {present[0]} but no {SYNTHETIC_NOTE}, so ecgcls did not write it and will "
                 f"not touch it: choose another folder for synthetic ECGs, or read this one with data=ptbxl"
             )
         return False
@@ -142,7 +142,7 @@ def _write_missing(
     seed = wanted["seed"]
     records = plan_records(wanted["n_records"], seed)
     texts = {
-        _NOTE: json.dumps(wanted, indent=2) + "\n",
+        SYNTHETIC_NOTE: json.dumps(wanted, indent=2) + "\n",
         "README.txt": _README,
         STATEMENTS_CSV: STATEMENTS_PATH.read_text(encoding="utf-8"),
         DATABASE_CSV: format_database(records, seed),
