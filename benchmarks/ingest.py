@@ -19,7 +19,7 @@ _N_WFDB = 1000  # records of a turn: all of them would take minutes
 def measure(setting: Setting) -> list[Finding]:
     """Build stores, open one, and read the tables."""
     module = load_module(setting)
-    filenames = module.cohort.filenames
+    filenames = module.source.read_records()["filename"]
     paths = [setting.root / name for name in filenames]
 
     def read_with_wfdb() -> None:

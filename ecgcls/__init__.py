@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from ecgcls.jobs.loaded import LoadedRun
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 
-def load_run(path: str | Path, *, device: str = "cpu") -> LoadedRun:
+def load_run(path: str | Path, *, device: str = "cpu", trust: Sequence[str] = ()) -> LoadedRun:
     """Load a finished run to predict ECGs with it; see `ecgcls.jobs.load.load_run`.
 
     ``run = ecgcls.load_run("outputs/default/cnn1d/fold_0")``, then
@@ -20,4 +21,4 @@ def load_run(path: str | Path, *, device: str = "cpu") -> LoadedRun:
     """
     from ecgcls.jobs import load  # torch is not imported before it is needed
 
-    return load.load_run(path, device=device)
+    return load.load_run(path, device=device, trust=trust)

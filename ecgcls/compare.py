@@ -5,6 +5,7 @@ from pathlib import Path
 from ecgcls.command.start import run_command
 from ecgcls.config import Text
 from ecgcls.errors import ConfigError
+from ecgcls.outputs import check_output, claimed
 
 
 def compare(
@@ -25,11 +26,14 @@ def compare(
 
     from ecgcls.jobs.compare import compare_sides, format_comparison, read_side, write_comparison
 
+    if output is not None:
+        check_output(output, "compare")
     overrides = {"n_resamples": n_resamples, "level": level, "min_positives": min_positives, "seed": seed}
     sides = [read_side(text, output_dir=output_dir) for text in (a, b)]
     comparison = compare_sides(*sides, overrides=overrides)
     folder = output or comparison.default_folder
-    write_comparison(comparison, folder)
+    with claimed(folder, "compare"):
+        write_comparison(comparison, folder)
     for name, side in zip("ab", sides, strict=True):
         print(f"{name}: {side.name} ({side.path})")
     print(f"Test records: {comparison.n_records}\n\n{format_comparison(comparison)}\n\n{folder}")

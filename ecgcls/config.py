@@ -50,6 +50,7 @@ class RunConfig(TypedDict):
     experiment: Text
     fold: int
     seed: int
+    n_threads: int
     output_dir: Path
     overwrite: bool
     data: Group
@@ -67,6 +68,15 @@ class RunConfig(TypedDict):
     preset: NotRequired[Group]
 
 
+class ScheduleSettings(TypedDict):
+    """What the group ``scheduler`` says beside the scheduler's own settings."""
+
+    interval: Literal["epoch", "step"] | None
+    """A step with every epoch or with every batch; None: as its class is meant."""
+    monitor: str | None
+    """The metric that ``ReduceLROnPlateau`` follows; None: that which chooses the best epoch."""
+
+
 class DataPlace(TypedDict):
     """Where a data set is."""
 
@@ -77,33 +87,39 @@ class Place(TypedDict):
     """Where the runs are that a command reads, and which configuration of them."""
 
     output_dir: Path
-    experiment: Text
+    experiment: Text | None
     model: str | None
     variant: Text | None
+    run: Text | None
     run_dir: Path | None
 
 
 class FoldChoice(Place):
     """One run."""
 
-    fold: int
+    fold: int | None
 
 
 class RunChoice(Place):
     """One run, or all folds of a configuration."""
 
-    fold: int | Literal["all"]
+    fold: int | Literal["all"] | None
 
 
+_LIGHT_GROUPS = ("data", "task", "folds")
+_BESIDE = {"data": ModuleSettings, "scheduler": ScheduleSettings}
 _INSTANTIATE_KEYS = {"_target_", "_partial_", "_args_", "_convert_", "_recursive_"}
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 
-def check_arguments(command: Callable[..., Any], config: Mapping[str, Any]) -> dict[str, Any]:
+def check_arguments(
+    command: Callable[..., Any], config: Mapping[str, Any], *, is_early: bool = False
+) -> dict[str, Any]:
     """Hold a command's resolved configuration against its signature; return the arguments of the call, paths as `Path`.
 
     The parameters of `command` are all keywords with annotations; ``**name: Unpack[SomeTypedDict]`` is for the keys of
-    the typed dict. The first key that is unknown, missing or of the wrong type is a `ConfigError`.
+    the typed dict. The first key that is unknown, missing or of the wrong type is a `ConfigError`. An early check
+    imports no torch and no Lightning: of most groups it sees only the shape.
     """
     hints, required = read_parameters(command)
     for key in config:
@@ -111,7 +127,10 @@ def check_arguments(command: Callable[..., Any], config: Mapping[str, Any]) -> d
             raise ConfigError(f"{key}: no such key{suggest_key(str(key), list(hints))}")
     for key in sorted(required - config.keys()):
         raise ConfigError(f"{key}: this setting is missing")
-    return {key: _check_argument(key, value, hints[key]) for key, value in config.items()}
+    late = {key for key in config if is_early and hints[key] == Group and key not in _LIGHT_GROUPS}
+    for key in sorted(late):
+        check_group(key, config[key], imports=False)
+    return {key: value if key in late else _check_argument(key, value, hints[key]) for key, value in config.items()}
 
 
 def list_texts(command: Callable[..., Any]) -> list[str]:
@@ -142,9 +161,12 @@ def check_run(config: RunConfig) -> None:
     """Refuse values of a run's own settings that are out of their range."""
     name, trainer = config["experiment"], config["trainer"]
     if not _PLAIN_NAME.fullmatch(name):
-        raise ConfigError(f"experiment must be a name of letters, digits, '.', '_', '+' and '-', got {name!r}")
+        several = "; to sweep over several, add -m" * ("," in name)
+        raise ConfigError(f"experiment must be a name of letters, digits, '.', '_', '+' and '-', got {name!r}{several}")
     if not 0 <= config["seed"] < 2**32:
         raise ConfigError(f"seed must be in 0..{2**32 - 1}, got {config['seed']}")
+    if config["n_threads"] < 1:
+        raise ConfigError(f"n_threads must be at least 1, got {config['n_threads']}")
     clip, precision = trainer.get("gradient_clip_val"), str(trainer.get("precision"))
     if config["optimizer"].get("fused") and clip is not None and precision.startswith("16"):
         raise ConfigError(  # Lightning would refuse it only at the first step
@@ -153,15 +175,18 @@ def check_run(config: RunConfig) -> None:
         )
 
 
-def check_group(key: str, node: Any) -> None:
-    """Hold a choice of a group, or an argument in one, against what it names, as `check_arguments` does."""
+def check_group(key: str, node: Any, *, imports: bool = True) -> None:
+    """Hold a choice of a group, or an argument in one, against what it names, as `check_arguments` does.
+
+    Without `imports` only its shape is checked.
+    """
     if not isinstance(node, dict):
         raise ConfigError(f"{key}: expected a choice of this group, got {node!r}")
-    if "_target_" in node:
+    if "_target_" in node and imports:
         _check_target(key, node)
     for name, child in node.items():
         if isinstance(child, dict) and ("_target_" in child or "_target_" not in node):
-            check_group(f"{key}.{name}", child)  # other dicts are values, such as a prevalence by class
+            check_group(f"{key}.{name}", child, imports=imports)  # others are values: a prevalence by class
         elif "_target_" not in node:
             raise ConfigError(
                 f"{key}.{name} must be a node with a _target_, got {child!r}; ~{key}.{name} leaves it out"
@@ -217,8 +242,8 @@ def _check_target(key: str, node: dict[str, Any]) -> None:
     takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters)
     named = [each for each in parameters if each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL)]
     hints = {each.name: annotations.get(each.name, Any) for each in named}
-    if key == "data":  # its node has the settings of the source and of the data module side by side
-        hints |= get_type_hints(ModuleSettings)
+    if key in _BESIDE:  # its node has, side by side, the settings of what is built and of who uses it
+        hints |= get_type_hints(_BESIDE[key])
     required = set() if node.get("_partial_") else {each.name for each in named if each.default is each.empty}
     _check_settings(key, node, hints, required, target=target, takes_any=takes_any)
 
@@ -244,6 +269,10 @@ def _check_type(key: str, value: Any, hint: Any) -> None:
 
     readings = [value]
     if isinstance(value, str):
+        if not value and (Path in (hint, *get_args(hint)) or key.endswith("_dir")):
+            raise ConfigError(f"{key}= is empty, expected a path; . is the current folder")
+        if "\0" in value:
+            raise ConfigError(f"{key}: a text or a path has no NUL byte, got {value!r}")
         readings.append(Path(value))
     elif isinstance(value, list):
         readings.append(tuple(value))

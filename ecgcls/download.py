@@ -21,6 +21,10 @@ def download(
     """Fetch what the settings name, build its signal store and print what was done."""
     if not timeout_s > 0:
         raise ConfigError(f"timeout_s must be above 0, got {timeout_s}")
+    if archive is not None and (source, connections, timeout_s) != ("physionet", 8, 60):
+        raise ConfigError(
+            "source, connections and timeout_s have no effect with archive=, which is a file; leave them out"
+        )
     from ecgcls.data import download as data_download
     from ecgcls.data.mirrors import MIRRORS, Mirror, WebMirror, ZipMirror
     from ecgcls.data.ptbxl import PTBXL
@@ -40,7 +44,9 @@ def download(
     for rate in rates:
         filenames = PTBXL(root=root, sampling_rate_hz=rate).read_records()["filename"]
         store = open_store(root, filenames, sampling_rate_hz=rate, store_dir=store_dir)
-        print(f"The signal store of {rate} Hz is ready: {len(store.ecg_ids):,} records.")
+        print(f"The signal store of {rate} Hz is ready: {len(store.ecg_ids) - len(store.bad_records):,} records.")
+        if len(store.bad_records):
+            print(f"{len(store.bad_records):,} records cannot be used: {store.folder / 'bad_records.csv'}")
     print(f"\n{data_download.LICENSE}\n\n{root}")
 
 

@@ -1,5 +1,6 @@
 """Score a finished run again, or anybody's predictions: ``python -m ecgcls.evaluate --help``."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Unpack
 
@@ -13,12 +14,15 @@ class ExternalData(DataPlace):
     """Another data set than the run's own."""
 
     missing_records: Literal["error", "drop"]
+    bad_records: Literal["error", "drop"]
+    repairs: Literal["note", "refuse"]
     store_dir: Path | None
 
 
 def evaluate(
     *,
     split: Literal["test", "val"],
+    unfinished: bool,
     data: ExternalData,
     intervals: Annotated[dict[str, Any], Bootstrap],
     calibration: Annotated[dict[str, Any], CalibrationRule],
@@ -33,6 +37,7 @@ def evaluate(
     patient_id: Path | None,
     values: Literal["probabilities", "logits"],
     device: str,
+    trust: Text | None,
     output: Path | None,
     **which: Unpack[RunChoice],
 ) -> None:
@@ -46,12 +51,33 @@ def evaluate(
     }
     files = {"predictions": predictions, "y_true": y_true, "y_prob": y_prob}
     given = [name for name, path in files.items() if path is not None]
+    if unfinished and (given or data["root"] is not None):
+        raise ConfigError(f"unfinished=true scores a run on its own data: leave out {(given or ['data.root'])[0]}")
     if given and data["root"] is not None:
         raise ConfigError(f"{given[0]} and data.root: expected one of them, what to score")
+    of_arrays = {"class_names": class_names, "patient_id": patient_id, "values": values.replace("probabilities", "")}
+    of_data = {
+        "data.missing_records": data["missing_records"].replace("error", ""),
+        "data.store_dir": data["store_dir"],
+        "device": device.replace("cpu", ""),
+    }
+    if given:
+        of_runs = {name: value for name, value in which.items() if name != "output_dir"}
+        _refuse_unused(of_runs | of_data, f"with {given[0]}=, which needs no run")
+        if predictions is not None:
+            unused = {**files, **of_arrays, "predictions": None}
+            _refuse_unused(unused, "with predictions=, a table that has it all")
+        elif split != "test":
+            raise ConfigError(f"split={split} has no effect on arrays, which have no split: all their rows are test")
+    else:
+        _refuse_unused(of_arrays, "without y_true= and y_prob=")
+        if data["root"] is None:
+            _refuse_unused(of_data, "without data.root=: the run's stored predictions are scored")
 
     from ecgcls.jobs.rescore import name_folder, parse_records, read_predictions_files, rescore, write_rescored
     from ecgcls.jobs.results import format_table, tabulate
-    from ecgcls.runs.find import choose_configuration
+    from ecgcls.outputs import check_output, claimed
+    from ecgcls.runs.find import choose_configuration, choose_unfinished
     from ecgcls.runs.leaks import log_official_test
 
     if given:
@@ -65,21 +91,36 @@ def evaluate(
             split=split,
             overrides=overrides,
         )
-        folder = source.with_name(f"{source.stem}_evaluation")
+        folder = output or source.with_name(f"{source.stem}_evaluation")
+    elif unfinished:
+        from ecgcls.jobs.unfinished import score_unfinished
+
+        stopped = choose_unfinished(**which)
+        rescored = score_unfinished(
+            stopped, split=split, overrides=overrides, device=device, output_dir=which["output_dir"]
+        )
+        name = f"{name_folder(split, overrides, root=None, records=records)}-unfinished"
+        folder = output or stopped.path / "evaluate" / name
     else:
         one = choose_configuration(**which)
-        folder = one.folder / "evaluate" / name_folder(split, overrides, root=data["root"], records=records)
+        named = name_folder(split, overrides, root=data["root"], records=records)
+        folder = output or one.folder / "evaluate" / named
+        check_output(folder, "evaluate")
         if data["root"] is not None:
             from ecgcls.jobs.external import predict_data_set  # torch: stored predictions are scored without it
+            from ecgcls.jobs.trust import split_names
 
             rescored = predict_data_set(
                 one,
                 root=data["root"],
                 missing_records=data["missing_records"],
+                bad_records=data["bad_records"],
+                repairs=data["repairs"],
                 store_dir=data["store_dir"],
                 split=split,
                 device=device,
                 overrides=overrides,
+                trust=split_names(trust),
             )
         else:
             rescored = rescore(one, split=split, overrides=overrides)
@@ -88,10 +129,32 @@ def evaluate(
                     log_official_test(run, info, output_dir=which["output_dir"], command="evaluate")
     if records is not None:
         rescored = rescored.narrow(parse_records(records))
-    folder = output or folder
-    write_rescored(rescored, folder)
-    table = format_table(tabulate(folder, split))
-    print(f"\n{rescored.title} ({len(rescored.predictions)} records):\n{table}\n\n{folder}")
+    with claimed(folder, "evaluate"):
+        write_rescored(rescored, folder)
+    rule = rescored.settings.thresholds.rule
+    table = format_table(tabulate(folder, split, rule=rule, not_tuned=rescored.not_tuned))
+    stated = _format_stated(folder, split)
+    print(f"\n{rescored.title} ({len(rescored.predictions)} records):\n{table}\n{stated}\n{folder}")
+
+
+def _refuse_unused(settings: Mapping[str, object], where: str) -> None:
+    """Refuse a setting that was given and that nothing would read."""
+    for name, value in settings.items():
+        if value not in (None, ""):
+            raise ConfigError(f"{name} has no effect {where}; leave it out")
+
+
+def _format_stated(folder: Path, split: str) -> str:
+    """Return the predictive values at the stated prevalence as text; empty where none was stated."""
+    import pandas as pd
+
+    table = pd.read_csv(folder / "metrics_by_class.csv", keep_default_na=False, na_values=[""])
+    if "stated_prevalence" not in table:
+        return ""
+    names = {"class": "", "stated_prevalence": "prevalence", "precision_at_stated": "PPV", "npv_at_stated": "NPV"}
+    shown = table.loc[(table["split"] == split) & table["stated_prevalence"].notna(), list(names)]
+    text = shown.rename(columns=names).to_string(index=False, float_format="{:.3f}".format)
+    return f"\nPredictive values at the stated prevalence:\n{text}\n"
 
 
 if __name__ == "__main__":

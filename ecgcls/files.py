@@ -1,22 +1,34 @@
-"""Files: written whole or not at all, locked, named safely; and fingerprints of records and labels."""
+"""Files: written whole or not at all, read within bounds, locked, named safely; fingerprints of records and labels."""
 
 import hashlib
 import json
 import logging
 import os
 import re
+import stat
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from filelock import AcquireReturnProxy, FileLock, Timeout
 from numpy.typing import ArrayLike
 
+from ecgcls.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
 log = logging.getLogger(__name__)
 
 STANDARDIZED_ON = "ecgcls_standardized_on"
 """Key in a checkpoint: `hash_records` of the records that the standardizer was fitted on."""
+CLASS_NAMES = "ecgcls_class_names"
+"""Key in a checkpoint: the classes, in the order of the logits."""
+INPUT_FORM = "ecgcls_input_form"
+"""Key in a checkpoint: ``lead_names``, ``sampling_rate_hz`` and ``n_samples`` of what its net takes."""
+
+_TEMPORARY = re.compile(r"\..+\.\d+\.tmp")  # what `write_atomically` calls a file that is not finished
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -28,10 +40,26 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
         temporary.replace(path)
     except OSError as error:
-        error.filename = error.filename or str(path)  # a write that fails, on a full disk, does not name it
+        error.filename = str(path)  # not the temporary one, and a write that fails on a full disk names none
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a killed `write_atomically` has left in a folder; folders below it are not looked into."""
+    for path in folder.glob(".*.tmp") if folder.is_dir() else ():
+        if _TEMPORARY.fullmatch(path.name) and stat.S_ISREG(path.lstat().st_mode):
+            path.unlink()
+
+
+def check_regular(path: Path, *, max_bytes: int) -> None:
+    """Refuse what is no regular file (a named pipe would block whoever reads it), or a file that is too large."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise DataError(f"{path}: expected a file, got {'a folder' if path.is_dir() else 'a device or a pipe'}")
+    if status.st_size > max_bytes:
+        raise DataError(f"{path}: {status.st_size / 1e6:,.1f} MB, expected at most {max_bytes / 1e6:,.1f} MB")
 
 
 def lock(path: Path, *, busy: str) -> AcquireReturnProxy:
@@ -78,16 +106,58 @@ def name_files(texts: Sequence[str]) -> dict[str, str]:
     return names
 
 
+def defuse(text: Any) -> Any:
+    """Return text that no spreadsheet takes for a formula, with a ``'`` before its ``=``, ``+``, ``-`` or ``@``.
+
+    What is no text stays as it is; `restore` takes the ``'`` away again.
+
+    Examples
+    --------
+    >>> defuse("=1+1"), defuse("'=1+1"), defuse(-3), restore(defuse("@MI")), restore("'90s")
+    ("'=1+1", "''=1+1", -3, '@MI', "'90s")
+    """
+    return f"'{text}" if isinstance(text, str) and re.match(r"'*[=+@\t\r-]", text) else text
+
+
+def restore(text: str) -> str:
+    """Return what `defuse` was given."""
+    return text[1:] if re.match(r"'+[=+@\t\r-]", text) else text
+
+
+def encode_csv(table: "pd.DataFrame", *, index: bool = True) -> bytes:
+    """Return a table as the bytes of a CSV file, without anything that a spreadsheet takes for a formula."""
+    whole = table.reset_index() if index else table.copy()
+    text = whole.select_dtypes(exclude=["number", "bool"])
+    whole[text.columns] = text.map(defuse)
+    return whole.rename(columns=defuse).to_csv(index=False, lineterminator="\n").encode()
+
+
+def printable(text: str) -> str:
+    """Return text for a terminal or one line of a log: control characters are spelled out.
+
+    Examples
+    --------
+    >>> print(printable("MI\x1b[2J É"))
+    MI\\x1b[2J É
+    """
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
 def write_json(path: Path, content: Mapping[str, Any], *, rows: str | None = None) -> None:
-    """Write strict JSON (no NaN) as `write_atomically`; the items of the list at the key `rows` get a line each."""
+    """Write strict JSON as `write_atomically`; see `format_json`."""
+    write_atomically(path, format_json(content, rows=rows))
+
+
+def format_json(content: Mapping[str, Any], *, rows: str | None = None) -> bytes:
+    """Return strict JSON (no NaN); the items of the list at the key `rows` get a line each."""
     text = json.dumps({**content, rows: []} if rows else content, indent=2, ensure_ascii=False, allow_nan=False)
     if rows:
         lines = [f"\n    {json.dumps(item, ensure_ascii=False, allow_nan=False)}" for item in content[rows]]
         text = text.replace(f'\n  "{rows}": []', f'\n  "{rows}": [{",".join(lines)}\n  ]', 1)
-    write_atomically(path, (text + "\n").encode())
+    return (text + "\n").encode()
 
 
-def hash_records(ecg_ids: Iterable[int]) -> str:
+def hash_records(ecg_ids: Iterable[int | str]) -> str:
     """Return the SHA-256 of a set of records; their order does not matter.
 
     Examples
@@ -95,7 +165,8 @@ def hash_records(ecg_ids: Iterable[int]) -> str:
     >>> hash_records([3, 1]) == hash_records([1, 3]) != hash_records([1, 2])
     True
     """
-    return hashlib.sha256(",".join(str(int(ecg_id)) for ecg_id in sorted(ecg_ids)).encode()).hexdigest()
+    texts = (ecg_id if isinstance(ecg_id, str) else str(int(ecg_id)) for ecg_id in sorted(ecg_ids))
+    return hashlib.sha256(",".join(texts).encode()).hexdigest()
 
 
 def hash_labels(ecg_ids: Iterable[int], y_true: ArrayLike, class_names: Sequence[str]) -> str:

@@ -11,10 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 _NOT_IDENTITY = (
-    "experiment", "output_dir", "overwrite", "data.root", "data.store_dir", "trainer.enable_progress_bar",
-    "trainer.enable_model_summary",
+    "experiment", "n_threads", "output_dir", "overwrite", "data.root", "data.store_dir", "trainer.enable_progress_bar",
+    "trainer.enable_model_summary", "trainer.profiler",
 )  # fmt: skip
-"""Keys that say where things are or what is shown, not what is computed; the whole group ``logger`` is like that."""
+"""Keys that say where things are or what is shown, not what is computed; the whole group ``logger`` is like that.
+
+Threads change a result in its last digits: a run notes how many it had, and that they differ is told.
+"""
 
 
 def identify(config: Mapping[str, Any]) -> dict[str, Any]:

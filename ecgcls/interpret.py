@@ -20,6 +20,7 @@ def interpret(
     n_scorecard: int,
     seed: int,
     device: str,
+    trust: Text | None,
     output: Path | None,
     **which: Unpack[FoldChoice],
 ) -> None:
@@ -31,6 +32,7 @@ def interpret(
 
     one = choose_configuration(**which, is_single_run=True)
     from ecgcls.jobs.explain import ExplainSettings, explain_run  # heavy: only once the run is found
+    from ecgcls.jobs.trust import split_names
 
     folder = output or one.folder / "interpret"
     settings = ExplainSettings(
@@ -43,6 +45,7 @@ def interpret(
         seed=seed,
         data_root=data["root"],
         device=device,
+        trust=split_names(trust),
     )
     table, warnings = explain_run(one, folder, settings)
     columns = ["ecg_id", "class", "outcome", "y_true", "y_prob", "method", "figure"]

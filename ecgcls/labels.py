@@ -4,15 +4,21 @@ from pathlib import Path
 
 from ecgcls.command.start import read_choice, run_command
 from ecgcls.config import Group
+from ecgcls.outputs import check_output, claimed
 
 
 def labels(*, data: Group, task: Group, folds: Group, output_dir: Path, output: Path | None) -> None:
     """Audit the labels that the settings ask for, write the tables and print them."""
+    from ecgcls.jobs.parts import check_data
+
+    check_data({"data": data, "task": task, "folds": folds})
     from ecgcls.jobs.inspect_labels import format_audit, inspect_labels, write_audit
 
-    audit = inspect_labels(data=data, task=task, folds=folds)
     folder = output or output_dir / "labels" / read_choice("task")
-    write_audit(audit, folder, source=data["root"])
+    check_output(folder, "labels")
+    audit = inspect_labels(data=data, task=task, folds=folds)
+    with claimed(folder, "labels"):
+        write_audit(audit, folder, source=data["root"])
     print(f"{format_audit(audit)}\n\n{folder}")
 
 

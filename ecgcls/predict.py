@@ -7,6 +7,8 @@ from typing import Literal, Unpack
 from ecgcls.command.start import run_command
 from ecgcls.config import RunChoice, Text
 from ecgcls.errors import ConfigError, DataError
+from ecgcls.files import printable
+from ecgcls.outputs import check_output, claimed
 
 _FAILED = 2  # exit code if some records could not be used
 
@@ -17,6 +19,7 @@ def predict(
     repairs: Literal["note", "refuse"],
     output: Path | None,
     device: str,
+    trust: Text | None,
     **which: Unpack[RunChoice],
 ) -> None:
     """Predict what the settings name, write the results and print the table.
@@ -37,10 +40,12 @@ def predict(
     from ecgcls.data.record_files import find_recordings
     from ecgcls.jobs.apply import predict_files
     from ecgcls.jobs.load import load_configuration
-    from ecgcls.jobs.prediction_files import PredictionFiles, format_predictions, show_text
+    from ecgcls.jobs.prediction_files import PredictionFiles, format_predictions
+    from ecgcls.jobs.trust import split_names
 
-    run = load_configuration(one, device=device)
+    run = load_configuration(one, device=device, trust=split_names(trust))
     folder = output or one.folder / "predict" / name_output(input)
+    check_output(folder, "predict")
     with unpacked(input) as source:
 
         def say(text: object) -> str:
@@ -51,7 +56,7 @@ def predict(
             paths = find_recordings(source, sampling_rate_hz=run.sampling_rate_hz)
         except ConfigError as error:
             raise ConfigError(say(error)) from error
-        with PredictionFiles(folder, run=run, source=input) as files:
+        with claimed(folder, "predict"), PredictionFiles(folder, run=run, source=input) as files:
             results = predict_files(run, paths, repairs=repairs)
             for path, result in tqdm(results, total=len(paths), unit=" records", disable=None):
                 if isinstance(result, DataError):
@@ -61,7 +66,7 @@ def predict(
     if files.n_predicted:
         print(format_predictions(files, run))
     for record, reason in files.failed.items():
-        print(f"not used: {show_text(record)}: {show_text(reason)}", file=sys.stderr)
+        print(f"not used: {printable(record)}: {printable(reason)}", file=sys.stderr)
     if files.n_failed:
         print(f"{files.n_failed} of {len(paths)} records could not be used: {folder / 'failed.csv'}", file=sys.stderr)
     print(folder)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from ecgcls.command.start import run_command
 from ecgcls.config import DataPlace, Text
+from ecgcls.outputs import check_output_file
 
 
 def report(*, experiment: Text, output_dir: Path, data: DataPlace, output: Path | None) -> None:
@@ -13,7 +14,9 @@ def report(*, experiment: Text, output_dir: Path, data: DataPlace, output: Path 
     folder = find_experiment(output_dir, experiment)
     from ecgcls.reporting.page import write_report  # heavy: only once the experiment is found
 
-    page = write_report(folder, output=output or folder / "report.html", data_root=data["root"])
+    page = output or folder / "report.html"
+    check_output_file(page, begins_with=b'<meta name="generator" content="ecgcls')
+    write_report(folder, output=page, data_root=data["root"])
     print(f"{page} ({page.stat().st_size / 1e6:.1f} MB)")
 
 

@@ -3,13 +3,17 @@
 import math
 import sys
 from pathlib import Path
-from typing import Unpack
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from ecgcls.command.processes import is_child, is_reporter
 from ecgcls.command.start import is_sweep, name_job, read_run_dir, run_command
-from ecgcls.config import RunConfig, check_run
+from ecgcls.config import RunConfig, check_arguments, check_run
+from ecgcls.runs.place import place_run
 from ecgcls.runs.provenance import remember_command
 from ecgcls.sweeps.reports import is_trial, report_job
+
+if TYPE_CHECKING:
+    from ecgcls.runs.directory import RunDirectory
 
 
 def run(**config: Unpack[RunConfig]) -> tuple[Path, float]:
@@ -22,41 +26,62 @@ def run(**config: Unpack[RunConfig]) -> tuple[Path, float]:
     float
         The best validation PR-AUC, which a search maximizes.
     """
-    from ecgcls.jobs.results import format_table, tabulate
+    from ecgcls.jobs.build import build_job
+    from ecgcls.jobs.logs import hold_log, quiet_lightning
+    from ecgcls.jobs.train import train
     from ecgcls.runs.directory import RunDirectory
-    from ecgcls.runs.find import place_run
 
-    check_run(config)
     model, variant = name_job()
     directory = RunDirectory(read_run_dir() or place_run(config, model=model, variant=variant))
-    if directory.is_finished and not config["overwrite"]:
-        from ecgcls.jobs.parts import check_repeated
+    quiet_lightning()
+    shows_bar = sys.stderr.isatty() and not is_sweep() and not is_child()
+    with hold_log() as early:
+        job = build_job(config, directory, model=model, variant=variant, shows_bar=shows_bar, is_trial=is_trial())
+        train(job, early)
+    return _show(directory, model=model, fold=config["fold"])
 
-        check_repeated(directory, config)
-        if is_reporter():
-            print(f"Finished already: {directory.path} (overwrite=true retrains)")
-    else:
-        from ecgcls.jobs.build import build_job
-        from ecgcls.jobs.logs import hold_log, quiet_lightning
-        from ecgcls.jobs.train import train
 
-        quiet_lightning()
-        shows_bar = sys.stderr.isatty() and not is_sweep() and not is_child()
-        with hold_log() as early:
-            job = build_job(config, directory, model=model, variant=variant, shows_bar=shows_bar, is_trial=is_trial())
-            train(job, early)
+def answer_early(plain: dict[str, Any]) -> tuple[Path, float] | None:
+    """Do what needs neither torch nor Lightning: tell of a finished run, or refuse data that are not there."""
+    config = cast(RunConfig, check_arguments(run, plain, is_early=True))
+    check_run(config)
+    model, variant = name_job()
+    place = read_run_dir() or place_run(config, model=model, variant=variant)
+    from ecgcls.jobs.parts import check_data, check_repeated, list_without_effect
+
+    if not config["overwrite"] and (place / "run.json").exists():
+        from ecgcls.runs.directory import RunDirectory
+
+        if (directory := RunDirectory(place)).is_finished:
+            check_repeated(directory, config)
+            if is_reporter():
+                print(f"Finished already: {place} (overwrite=true retrains)")
+                if idle := list_without_effect(directory, config):
+                    print(f"{', '.join(idle)}: no effect on a finished run")
+            return _show(directory, model=model, fold=config["fold"])
+    check_data(config)
+    return None
+
+
+def _show(directory: "RunDirectory", *, model: str, fold: int) -> tuple[Path, float]:
+    """Print the scores of a finished run, if this process is the one that does."""
     if not is_reporter():
         return directory.path, math.nan
     objective: float = directory.read_metrics()["val"]["overall"]["pr_auc"]
     if is_trial():
         print(f"\nValidation PR-AUC {objective:.3f}: {directory.path}")  # a search must not see test scores
     else:
-        table = format_table(tabulate(directory.path, "test"))
-        print(f"\nTest of {model}, fold {config['fold']}:\n{table}\n\n{directory.path}")
+        from ecgcls.jobs.results import format_table, tabulate
+
+        info = directory.read_info()
+        rule, not_tuned = info.evaluation.thresholds.rule, info.read_decisions().not_tuned
+        directory.check_file("intervals.csv", missing_ok=True)
+        table = format_table(tabulate(directory.path, "test", rule=rule, not_tuned=not_tuned))
+        print(f"\nTest of {model}, fold {fold}:\n{table}\n\n{directory.path}")
     return directory.path, objective
 
 
 if __name__ == "__main__":
     if not is_child():
         remember_command()
-    run_command(run, around=report_job)
+    run_command(run, around=report_job, early=answer_early)

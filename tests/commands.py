@@ -8,6 +8,7 @@ depends on a new interpreter.
 import atexit
 import multiprocessing
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -114,6 +115,11 @@ def ecgcls(folder, *arguments, command="run", environment=None, is_new=False, fl
         timeout=_TIMEOUT_S,
         env=_clean(environment),
     )
+
+
+def find_imported(done):
+    """Return the modules that a command imported, which was run with the flags ``-X importtime``."""
+    return set(re.findall(r"\|\s+([\w.]+)$", done.stderr, flags=re.MULTILINE))
 
 
 def succeed(*arguments, **options):

@@ -27,3 +27,4 @@ def assert_same(left, right):
     for name in ARRAYS:
         np.testing.assert_array_equal(getattr(left, name), getattr(right, name))
         assert getattr(left, name).dtype.kind == getattr(right, name).dtype.kind
+    np.testing.assert_array_equal(left.y_logit, right.y_logit)

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score
 
-from tests.commands import QUICK, REPOSITORY, ecgcls, succeed, write_third_party
+from tests.commands import QUICK, REPOSITORY, ecgcls, find_imported, succeed, write_third_party
 
 IN_PROCESS = "hydra/launcher=basic"  # the jobs of a sweep one after the other, without processes of their own
 
@@ -83,8 +83,9 @@ def test_a_finished_run_is_reported_and_not_repeated(work):
     assert run == Path("outputs/again/cnn1d") / variant / "fold_0"
     assert re.search(r"^NORM\s+\d+", first.stdout, flags=re.MULTILINE)
     stamp = (work / run / "best.ckpt").stat().st_mtime_ns
-    second = succeed(work, *arguments)
+    second = succeed(work, *arguments, is_new=True, flags=("-X", "importtime"))
     assert f"Finished already: {run}" in second.stdout
+    assert not find_imported(second) & {"torch", "pytorch_lightning", "torchmetrics"}
     assert (work / run / "best.ckpt").stat().st_mtime_ns == stamp
     third = succeed(work, *arguments, "overwrite=true")
     assert "Finished already" not in third.stdout

@@ -4,20 +4,28 @@ import inspect
 import re
 from dataclasses import asdict
 from importlib import import_module
+from pathlib import Path
 
 import hydra
 import pytest
 from hydra import compose
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
+from ecgcls.command.arguments import read_arguments
 from ecgcls.command.start import resolve
-from ecgcls.config import CONF_DIR, check_arguments, read_parameters
+from ecgcls.config import CONF_DIR, check_arguments, list_texts, read_parameters
 from ecgcls.errors import ConfigError
 from ecgcls.evaluation.settings import EvaluationSettings
 from ecgcls.identity import flatten
-from tests.commands import HEAVY, REPOSITORY, ecgcls, succeed
+from tests.commands import HEAVY, REPOSITORY, ecgcls, find_imported, succeed
 
-COMMANDS = sorted(path.stem for path in (REPOSITORY / "ecgcls").glob("*.py") if "    run_command(" in path.read_text())
+MODULES = {  # of each command
+    path.parent.name if path.stem == "__main__" else path.stem: path
+    for path in [*(REPOSITORY / "ecgcls").glob("*.py"), *(REPOSITORY / "ecgcls").glob("*/__main__.py")]
+    if "    run_command(" in path.read_text()
+}
+COMMANDS = sorted(MODULES)
 OF_ALL_GROUPS = "run"  # the command whose YAML file is config.yaml
 UNKNOWN = {  # a misspelt key of each command, and what it is near to
     "compare": ("n_resample", "n_resamples"),
@@ -28,16 +36,18 @@ UNKNOWN = {  # a misspelt key of each command, and what it is near to
     "predict": ("devise", "device"),
     "report": ("experment", "experiment"),
     "run": ("trainer.max_epoch", "trainer.max_epochs"),
+    "runs": ("experimnt", "experiment"),
 }
 WRONG_TYPE = {  # a setting, its wrong value, and what it must be
     "compare": ("n_resamples=many", "a whole number or null, got 'many'"),
     "download": ("sampling_rate_hz=250", "100 or 500 or both, got 250"),
     "evaluate": ("intervals.level=high", "a number or null, got 'high'"),
-    "interpret": ("fold=all", "a whole number, got 'all'"),
+    "interpret": ("fold=all", "a whole number or null, got 'all'"),
     "labels": ("data.batch_size=few", "a whole number, got 'few'"),
-    "predict": ("fold=first", "a whole number or all, got 'first'"),
+    "predict": ("fold=first", "a whole number or all or null, got 'first'"),
     "report": None,  # has texts alone
     "run": ("data.batch_size=abc", "a whole number, got 'abc'"),
+    "runs": ("confirm=perhaps", "true or false, got 'perhaps'"),
 }
 
 
@@ -46,7 +56,8 @@ def find_yaml(command):
 
 
 def read_function(command):
-    return getattr(import_module(f"ecgcls.{command}"), command)
+    module = ".".join(MODULES[command].relative_to(REPOSITORY).with_suffix("").parts)
+    return getattr(import_module(module), command)
 
 
 @pytest.fixture(scope="module")
@@ -64,9 +75,8 @@ def test_every_command_has_its_yaml_and_its_line_here():
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_imports_nothing_heavy_and_names_every_setting(tmp_path, command):
     done = succeed(tmp_path, "--help", command=command, is_new=True, flags=("-X", "importtime"))
-    imported = set(re.findall(r"\|\s+([\w.]+)$", done.stderr, flags=re.MULTILINE))
-    assert "hydra" in imported
-    assert not imported & set(HEAVY)
+    assert "hydra" in find_imported(done)
+    assert not find_imported(done) & set(HEAVY)
     assert re.search(rf"^ +python -m ecgcls\.{command}\b", done.stdout, flags=re.MULTILINE)  # an example
     for key in read_parameters(read_function(command))[1]:
         assert re.search(rf"^ *{key}: ", f"{done.stdout}", flags=re.MULTILINE) or f"\n{key}:\n" in done.stdout, key
@@ -151,6 +161,7 @@ def test_a_wrong_key_or_type_is_one_line_and_leaves_nothing(tmp_path, command):
         ("evaluate", ["thresholds.rule=f2"], r"thresholds\.rule must be .*, got 'f2'"),
         ("evaluate", ["intervals=5"], r"intervals must be a node of settings \(n_resamples, level, .*\), got 5"),
         ("evaluate", ["predictions=none.csv"], r"none\.csv: no such predictions file"),
+        ("evaluate", ["run=last"], r"run=last: no finished run in outputs"),
         ("compare", ["a=here"], r"b=PATH is missing: a run's folder, .*"),
         ("compare", ["a=here", "b=there"], r"here: no such folder or file, and no outputs/here"),
         ("labels", ["task=rythm"], r"task=rythm: no such choice; did you mean rhythm\?.*"),
@@ -165,7 +176,7 @@ def test_a_wrong_key_or_type_is_one_line_and_leaves_nothing(tmp_path, command):
         ("run", ["modle=cnn1d"], r"modle: no such key; did you mean model\?"),
         ("run", ["model=cnn3d"], r"model=cnn3d: no such choice; did you mean .*cnn1d.*"),
         ("run", ["folds=7"], r"a group's choice is a name, as in folds=cv5.*"),
-        ("run", ["fold"], r"Error parsing override 'fold'.*"),
+        ("run", ["fold"], r"'fold': expected key=value, such as fold=0"),
         ("run", ["fold=7"], r"fold must be in 0\.\.4, got 7"),
         ("run", ["experiment=../x"], r"experiment must be a name of letters, .*, got '\.\./x'"),
         ("run", ["data.root=nowhere"], r"data\.root: there is no folder nowhere; get PTB-XL with .* data=synthetic"),
@@ -175,13 +186,58 @@ def test_a_wrong_key_or_type_is_one_line_and_leaves_nothing(tmp_path, command):
         ("run", ["-m", "fold=0,1", "hydra.sweep.subdir=x"], r"hydra\.sweep\.subdir: each run of a sweep has .*"),
         ("run", ["-m", "fold=0,1", "hydra.run.dir=here"], r"hydra\.run\.dir: .* set output_dir=PATH or experiment=.*"),
         ("run", ["hydra.sweep.dir=here"], r"hydra\.sweep\.dir: each run of a sweep has a folder .*"),
-        ("run", ["hydra.run.dir="], r"hydra\.run\.dir=: expected the path of a folder for this run"),
+        ("run", ["hydra.run.dir="], r"hydra\.run\.dir= is empty, expected a path; .*"),
         ("run", ["fold=0,1"], r"fold=0,1: to sweep over several values, add -m; a list is written fold=\[a,b\]"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, command, arguments, line):
     assert_refused(ecgcls(tmp_path, *arguments, command=command), line)
     assert list(tmp_path.iterdir()) == []
+
+
+NO_EFFECT = [
+    ({"class_names": "A"}, "class_names has no effect without y_true= and y_prob="),
+    ({"values": "logits"}, "values has no effect without y_true= and y_prob="),
+    ({"device": "cuda"}, "device has no effect without data.root="),
+    ({"data": {"root": None, "missing_records": "drop", "store_dir": None}}, "data.missing_records has no effect "),
+    ({"predictions": "p.csv", "model": "cnn1d"}, "model has no effect with predictions=, which needs no run"),
+    ({"predictions": "p.csv", "run": "last"}, "run has no effect with predictions=, which needs no run"),
+    ({"predictions": "p.csv", "y_true": "t.npy"}, "y_true has no effect with predictions="),
+    ({"predictions": "p.csv", "device": "cuda"}, "device has no effect with predictions="),
+    ({"y_true": "t.npy", "y_prob": "p.npy", "split": "val"}, "split=val has no effect on arrays"),
+]
+
+
+@pytest.mark.parametrize(("settings", "message"), NO_EFFECT)
+def test_evaluate_refuses_what_would_have_no_effect(composed, settings, message):
+    function = read_function("evaluate")
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        function(**check_arguments(function, composed["evaluate"] | settings))
+
+
+def test_settings_without_effect_are_refused_by_the_other_commands(composed):
+    for command, settings, message in [
+        ("download", {"archive": "x.zip", "connections": 3}, "have no effect with archive="),
+        ("runs", {"confirm": True}, "confirm=true has no effect without delete=unfinished"),
+    ]:
+        function = read_function(command)
+        with pytest.raises(ConfigError, match=message):
+            function(**check_arguments(function, composed[command] | settings))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_path_arrives_as_it_was_typed(composed, command):
+    keys = [key for key, _ in flatten(composed[command]) if re.search(r"(^|[._])(root|dir|output|run)$", key)]
+    assert keys
+    for text in ("C:\\ecg", "データ", "a,b", "x=1"):
+        typed = read_arguments([f"{key}={text}" for key in keys], list_texts(read_function(command)))
+        assert [each.value() for each in OverridesParser.create().parse_overrides(typed)] == [text] * len(keys)
+
+
+def test_missing_data_are_told_before_anything_heavy_is_imported(tmp_path):
+    done = ecgcls(tmp_path, "data.root=~/nowhere", is_new=True, flags=("-X", "importtime"))
+    assert done.stderr.splitlines()[-1].startswith(f"error: data.root: there is no folder {Path.home()}/nowhere;")
+    assert not find_imported(done) & {"torch", "pytorch_lightning", "torchmetrics", "sklearn", "scipy", "matplotlib"}
 
 
 def test_the_traceback_of_a_refusal_is_shown_on_request(tmp_path):
@@ -193,6 +249,6 @@ def test_the_traceback_of_a_refusal_is_shown_on_request(tmp_path):
 
 def test_the_composed_configuration_of_a_run_is_printed_without_heavy_imports(tmp_path):
     done = succeed(tmp_path, "--cfg=job", is_new=True, flags=("-X", "importtime"))
-    assert not set(re.findall(r"\|\s+([\w.]+)$", done.stderr, flags=re.MULTILINE)) & set(HEAVY)
+    assert not find_imported(done) & set(HEAVY)
     assert OmegaConf.create(done.stdout).trainer.max_epochs == 10
     assert list(tmp_path.iterdir()) == []

@@ -1,9 +1,12 @@
 import errno
+import io
 import json
 
+import numpy as np
+import pandas as pd
 import pytest
 
-from ecgcls.files import name_file, name_files, write_atomically, write_json
+from ecgcls.files import encode_csv, hash_records, name_file, name_files, restore, write_atomically, write_json
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
@@ -18,6 +21,22 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert [each.name for each in tmp_path.iterdir()] == ["file.txt"]
+
+
+def test_no_text_of_a_table_is_a_formula():
+    names = ["=1+1", "+1", "-MI", "@x", "\tx", "'=1", "MI", "'90s", "a=b"]
+    table = pd.DataFrame({"=name": names, "value": -1.5}, index=pd.Index(names, name="class"))
+    read = pd.read_csv(io.BytesIO(encode_csv(table)))
+    assert [*read] == ["class", "'=name", "value"] and read["value"].tolist() == [-1.5] * 9
+    assert not any(text[0] in "=+-@\t" for text in [*read["class"], *read["'=name"]])
+    assert [*map(restore, read["class"])] == names
+    assert encode_csv(table, index=False).decode().count("class") == 0
+
+
+def test_the_hash_of_records_is_the_same_for_whole_numbers_of_any_type():
+    pinned = "ef96f1f6b55a072e70c2b4e8bd6585793f5f05ace0c01a5b07fad298a4d0051a"
+    assert {hash_records(ids) for ids in ([1, 3], np.array([3, 1]), pd.Index([3.0, 1.0]))} == {pinned}
+    assert hash_records(np.array(["JS1", "007"])) == hash_records(["007", "JS1"]) != hash_records(["7", "JS1"])
 
 
 def test_a_file_name_holds_no_path_and_keeps_the_letters():

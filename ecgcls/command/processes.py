@@ -8,16 +8,20 @@ import logging
 import os
 import signal
 import sys
+import threading
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from hydra.core.hydra_config import HydraConfig
 
+from ecgcls.command.arguments import quote
 from ecgcls.command.interruption import TRY_AGAIN, remember_sigterm, was_told_to_stop
 from ecgcls.errors import ConfigError
 
 _PARENT = "ECGCLS_PROCESS_OF"  # in the environment of the processes that a command has started
+_WATCH = "watch of the parent"
 _GRACE_S = 20  # seconds for a process that has been told to stop
 
 
@@ -34,6 +38,25 @@ def count_started() -> int:
 def is_child() -> bool:
     """Whether another process of this command has started this one."""
     return _PARENT in os.environ
+
+
+def read_parent() -> int:
+    """Return the process that has started this one for a share of its net."""
+    return int(os.environ[_PARENT])
+
+
+def end_with(parent: int) -> None:
+    """Let this process end within seconds of its parent, however that ends: nobody else would stop it."""
+
+    if os.getppid() != parent or any(thread.name == _WATCH for thread in threading.enumerate()):
+        return
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os.kill(os.getpid(), signal.SIGKILL)  # whatever it writes is whole or not there
+
+    threading.Thread(target=watch, name=_WATCH, daemon=True).start()
 
 
 def is_reporter() -> bool:
@@ -79,7 +102,7 @@ def run_processes(n_processes: int) -> None:
     )  # fmt: skip
     with _own_state():
         os.environ[_PARENT] = str(os.getpid())
-        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // n_processes)))
+        os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))  # n_threads, of each
         try:
             elastic_launch(settings, sys.executable)("-m", "ecgcls.run", *_list_overrides())
         except SignalException as stopped:
@@ -103,7 +126,7 @@ def _list_overrides() -> Sequence[str]:
     folders = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
     own = [override for override in hydra.overrides.hydra if override.startswith("hydra.searchpath")]
     if any(override.startswith("hydra.run.dir=") for override in hydra.overrides.hydra):
-        own.append(f"hydra.run.dir='{hydra.run.dir}'")  # resolved: the time of day is another in another process
+        own.append(f"hydra.run.dir={quote(hydra.run.dir)}")  # resolved: the time of day is another in another process
     return [*(part for folder in folders for part in ("--config-dir", folder)), *own, *hydra.overrides.task]
 
 

@@ -3,35 +3,45 @@
 ``HYDRA_FULL_ERROR=1`` shows the whole traceback instead.
 """
 
+import errno
+import os
 import re
 import sys
+from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
 from typing import NoReturn, cast
 
 import hydra
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ecgcls.command.arguments import quote
+from ecgcls.command.hints import explain_choice, explain_key
 from ecgcls.command.interruption import is_disk_full
 from ecgcls.config import CONF_DIR
 from ecgcls.errors import ConfigError, DataError
-from ecgcls.identity import flatten, suggest, suggest_key
+from ecgcls.identity import flatten
 
 RUN = "config"
 """The YAML file of ``python -m ecgcls.run``, the command whose configuration is composed of all groups."""
 _EXPECTED = (ConfigError, DataError, HydraException, OmegaConfBaseException, ConnectionError, BrokenProcessPool)
 _EXTRAS = {"submitit_slurm": "slurm", "hydra_ray_launcher": "ray", "sweeper/optuna": "search"}  # of pyproject.toml
 _NO_TRIAL = "No trials are completed yet"  # Optuna's words
+_NUL = "embedded null"  # Python's words: byte, or character
 _NUMBER_OF_GROUP = "Config group override must be"  # Hydra's words for folds=7
+_SEVERAL_MODES = "Only one of --run, --multirun"  # ... for --multirun --cfg job
 
 
 def is_expected(error: Exception) -> bool:
     """Whether an error is reported in one line; any other is a fault of the program and shows its traceback."""
-    is_known = isinstance(error, _EXPECTED) or is_disk_full(error) or _is_from_slurm(error)
-    is_worded = _NO_TRIAL in str(error) or (isinstance(error, ValueError) and _NUMBER_OF_GROUP in str(error))
+    if isinstance(error, BrokenPipeError):  # nobody is there to read a refusal
+        return False
+    is_known = isinstance(error, _EXPECTED) or is_disk_full(error) or _is_of_file(error) or _is_from_slurm(error)
+    hydras = isinstance(error, ValueError) and any(words in str(error) for words in (_NUMBER_OF_GROUP, _SEVERAL_MODES))
+    is_worded = _NO_TRIAL in str(error) or hydras
     return is_known or is_worded or _find_missing_extra(str(error)) is not None
 
 
@@ -53,6 +63,8 @@ def explain(error: BaseException, config_name: str = RUN) -> str:
             f"hydra.launcher.ray.init.address: {message}; is a cluster running there, and does it need a token "
             "(RAY_AUTH_MODE=token)?"
         )
+    if _is_of_file(error):
+        return _explain_file(error)
     if isinstance(error, BrokenProcessPool):
         return (
             "a process of the sweep was killed (out of memory?); hydra.launcher.n_jobs=1 needs the least, and the same "
@@ -64,12 +76,16 @@ def explain(error: BaseException, config_name: str = RUN) -> str:
         return "no trial of the search finished; the reasons are above"
     if _NUMBER_OF_GROUP in str(error):
         return "a group's choice is a name, as in folds=cv5, not a number (fold=0 is the fold)"
+    if _SEVERAL_MODES in str(error):
+        return "--multirun, --cfg, --info and --shell-completion: expected one of them; --cfg job shows a single run's"
     return _explain_hydra(error, config_name)
 
 
 def refuse(error: Exception, config_name: str) -> NoReturn:
-    """Print an error in one line and exit with code 1."""
+    """Print an error in one line, and the choices that it offers one a line, and exit with code 1."""
     print(f"error: {explain(error, config_name)}", file=sys.stderr)
+    for choice in getattr(error, "choices", ()):
+        print(f"  {choice}", file=sys.stderr)
     sys.exit(1)
 
 
@@ -82,10 +98,12 @@ def _explain_hydra(error: BaseException, config_name: str) -> str:
     lines = _split(error)
     text = "\n".join(lines)
     if unknown := re.search(r"Could not override '([^']+)'", text):
-        key, known = unknown[1], _list_keys(config_name)
+        key, (known, targets) = unknown[1], _list_keys(config_name)
         if inner := ", ".join(name for name in known if name.startswith(f"{key}.")):
             return f"{key} is set by its parts here: {inner} (all else comes from the run's own configuration)"
-        return f"{key}: no such key{suggest_key(key, known)}"
+        return explain_key(key, known, targets)
+    if missing := re.search(r"Could not override '([^']+)'|Could not find group '([^']+)'", text):
+        return explain_key(missing[1] or missing[2], *_list_keys(config_name))
     if several := re.search(r"Ambiguous value for argument '([^']+)'", text):
         key = several[1].partition("=")[0]
         return f"{several[1]}: to sweep over several values, add -m; a list is written {key}=[a,b]"
@@ -94,8 +112,20 @@ def _explain_hydra(error: BaseException, config_name: str) -> str:
     if choice := re.search(r"Could not find '([^']+)/([^/']+)'", text):
         group, name = choice[1], choice[2]
         options = text.partition("Available options in")[2].partition("Config search path")[0].splitlines()[1:]
-        return f"{group}={name}: no such choice{suggest(name, options)} (choices: {', '.join(options)})"
+        return explain_choice(group, name, options)
+    if isinstance(error, OverrideParseException):
+        return _explain_unread(error.override, lines)
     return "; ".join(lines[:2])
+
+
+def _explain_unread(argument: str, lines: Sequence[str]) -> str:
+    """Say how to write an argument that Hydra's grammar does not take."""
+    key, is_setting, value = argument.partition("=")
+    if not is_setting:
+        return f"{argument!r}: expected key=value, such as fold=0"
+    if lines[0].startswith("Error parsing override"):  # what follows says why
+        return f"{argument}: {lines[1]}"
+    return f'{argument}: this value cannot be read; a text is quoted twice, "{key}={quote(value)}"'
 
 
 def _split(error: BaseException) -> list[str]:
@@ -104,9 +134,32 @@ def _split(error: BaseException) -> list[str]:
 
 def _find_missing_extra(text: str) -> str | None:
     """Return the extra that would install the plugin that Hydra did not find."""
-    if not re.search("Could not (find|load)|Unknown plugin class", text):
-        return None
-    return next((extra for name, extra in _EXTRAS.items() if name in text), None)
+    missing = re.search(r"(Could not (find|load)|Unknown plugin class)\s[^\n]*", text)
+    return next((extra for name, extra in _EXTRAS.items() if name in missing[0]), None) if missing else None
+
+
+def _is_of_file(error: BaseException) -> bool:
+    """Whether the system refuses a file or a folder; an error of it without a name is a fault of the program."""
+    return (isinstance(error, OSError) and error.filename is not None) or _NUL in str(error)
+
+
+def _explain_file(error: BaseException) -> str:
+    if not isinstance(error, OSError):
+        return "a path has a NUL byte in it, which no file's name can have"
+    known = {
+        errno.EACCES: "no permission; read or write elsewhere (output=PATH, output_dir=PATH), or have it changed",
+        errno.EPERM: "not permitted; read or write elsewhere (output=PATH, output_dir=PATH)",
+        errno.EROFS: "the file system is read-only; write elsewhere (output=PATH, output_dir=PATH)",
+        errno.ENOENT: "no such file or folder",
+        errno.EISDIR: "is a folder, expected a file",
+        errno.ENOTDIR: "a part of this path is a file, expected a folder",
+        errno.EEXIST: "is in the way; remove it, or name another place",
+        errno.ENAMETOOLONG: "the name is too long for this file system; choose a shorter one",
+        errno.ELOOP: "symbolic links that lead in a circle",
+        errno.EMFILE: "too many open files (ulimit -n)",
+    }
+    name = " ".join(os.fsdecode(error.filename).split()) if isinstance(error.filename, str | bytes) else error.filename
+    return f"{name}: {known.get(error.errno or 0, error.strerror or str(error))}"
 
 
 def _is_from_slurm(error: BaseException) -> bool:
@@ -114,11 +167,14 @@ def _is_from_slurm(error: BaseException) -> bool:
     return type(error).__module__.startswith("submitit") or "indeed on a slurm cluster" in str(error)
 
 
-def _list_keys(config_name: str) -> list[str]:
-    """List every key of a command's configuration, inner nodes too, with the choices of the command line."""
+def _list_keys(config_name: str) -> tuple[list[str], dict[str, str]]:
+    """List every key of a command's configuration, inner nodes too, with the choices of the command line.
+
+    Returned with them is what each node names, by the node's key.
+    """
     own = load_yaml(config_name)
     if "defaults" not in own:
-        return [key for key in _list_nodes(own) if not key.startswith("hydra")]
+        return [key for key in _list_nodes(own)[0] if not key.startswith("hydra")], {}
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         stored = config_name if config_name == RUN else f"ecgcls_{config_name}"
@@ -131,7 +187,8 @@ def _list_keys(config_name: str) -> list[str]:
             return _list_nodes(default)
 
 
-def _list_nodes(config: DictConfig) -> list[str]:
-    leaves = [key for key, _ in flatten(OmegaConf.to_container(config, resolve=False))]
+def _list_nodes(config: DictConfig) -> tuple[list[str], dict[str, str]]:
+    leaves = dict(flatten(OmegaConf.to_container(config, resolve=False)))
     inner = {".".join(key.split(".")[:n]) for key in leaves for n in range(1, key.count(".") + 1)}
-    return sorted({*leaves, *inner})
+    targets = {key.removesuffix("._target_"): name for key, name in leaves.items() if key.endswith("._target_")}
+    return sorted({*leaves, *inner}), targets

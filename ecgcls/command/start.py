@@ -2,7 +2,6 @@
 
 import functools
 import os
-import re
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -18,28 +17,52 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ecgcls import __version__
+from ecgcls.command.arguments import expand_home, read_arguments
+from ecgcls.command.help import format_help
 from ecgcls.command.interruption import exit_interrupted, stop_on_sigterm, was_told_to_stop
-from ecgcls.command.processes import is_child, is_reporter
+from ecgcls.command.processes import end_with, is_child, is_reporter, read_parent
 from ecgcls.command.refusal import RUN, is_expected, load_yaml, refuse
+from ecgcls.command.screen import guard_screen
 from ecgcls.config import CONF_DIR, check_arguments, list_texts
 from ecgcls.errors import ConfigError
 from ecgcls.identity import name_variant
 
 _TRACEBACK = "ECGCLS_TRACEBACK"  # in the environment of the processes that a command starts: what the user chose
-_SHARED = ["output_subdir", "run", "sweep", "hydra_logging", "job_logging", "help"]  # of the run command's `hydra:`
+_SHARED = ["output_subdir", "run", "sweep", "hydra_logging", "job_logging"]  # of the run command's `hydra:`
 
 
-def run_command(command: Callable[..., Any], *, around: Callable[[Callable[[], Any]], Any] | None = None) -> None:
+def run_command(
+    command: Callable[..., Any],
+    *,
+    around: Callable[[Callable[[], Any]], Any] | None = None,
+    early: Callable[[dict[str, Any]], Any] | None = None,
+) -> None:
     """Run a command on the command line's arguments, with its YAML file in ``conf/`` (``config.yaml`` for ``run``).
 
     `command` is a function whose keywords, with their annotations, are what the command takes. `around` is given the
-    call of the command, makes it, and returns what Hydra is to see of it.
+    call of the command, makes it, and returns what Hydra is to see of it. `early` is given the resolved configuration
+    before all of it is checked, which may import torch and Lightning; what it returns, unless None, is the answer.
     """
-    config_name = RUN if command.__name__ == "run" else command.__name__
+    with guard_screen():
+        if "--version" in sys.argv[1:]:
+            print(f"ecgcls {__version__}")
+        elif "--help" in sys.argv[1:] or "-h" in sys.argv[1:]:
+            print(format_help(_name_config(command), sys.argv[1:]))
+        else:
+            _run(command, around, early)
+
+
+def _name_config(command: Callable[..., Any]) -> str:
+    return RUN if command.__name__ == "run" else command.__name__
+
+
+def _run(command: Callable[..., Any], around: Callable[..., Any] | None, early: Callable[..., Any] | None) -> None:
+    config_name = _name_config(command)
     stop_on_sigterm()
+    if is_child():
+        end_with(read_parent())
     warnings.filterwarnings("ignore", message="(?s).*validated against ConfigStore schema")  # our launcher=ray by Ray's
-    texts = [] if config_name == RUN else list_texts(command)  # a sweep may have several experiments
-    sys.argv[1:] = [_quote(argument, texts) for argument in sys.argv[1:]]
     shows_traceback = os.environ.get(_TRACEBACK if is_child() else "HYDRA_FULL_ERROR") == "1"
     os.environ[_TRACEBACK] = str(int(shows_traceback))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands exceptions on instead of printing and exiting
@@ -47,7 +70,9 @@ def run_command(command: Callable[..., Any], *, around: Callable[[Callable[[], A
     @functools.wraps(command)
     def call(config: DictConfig) -> Any:
         def make() -> Any:
-            return command(**check_arguments(command, resolve(config)))
+            plain = resolve(config)
+            answer = None if early is None else early(plain)
+            return command(**check_arguments(command, plain)) if answer is None else answer
 
         try:
             return make() if around is None else around(make)
@@ -61,6 +86,7 @@ def run_command(command: Callable[..., Any], *, around: Callable[[Callable[[], A
     config_path = str(CONF_DIR) if config_name == RUN or _store(config_name, stored) else "pkg://ecgcls"
     application = hydra.main(version_base="1.3", config_path=config_path, config_name=stored)
     try:
+        sys.argv[1:] = read_arguments(sys.argv[1:], list_texts(command), may_sweep=config_name == RUN)
         application(call)()
     except (KeyboardInterrupt, Exception) as error:
         # A sweep's processes, which break its pool, have received the signal too.
@@ -130,7 +156,7 @@ def resolve(config: DictConfig) -> dict[str, Any]:
         plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
-    return dict(plain)
+    return expand_home(plain)
 
 
 def _compose(overrides: list[str]) -> dict[str, Any]:
@@ -144,27 +170,11 @@ def _own_choices(choices: Mapping[str, Any]) -> dict[str, Any]:
     return {group: choice for group, choice in choices.items() if not group.startswith("hydra/")}
 
 
-def _quote(argument: str, texts: list[str]) -> str:
-    """Quote the value of a text for Hydra's grammar, unless the user has done it."""
-    key, is_setting, value = argument.partition("=")
-    if not is_setting or key.lstrip("+") not in texts or value[:1] in ("'", '"') or value in ("", "null"):
-        return argument
-    # Before the closing quote the grammar reads a backslash as an escape; elsewhere it is one.
-    body = re.sub(r"(\\*)'", r"\1\1\\'", value)
-    body += "\\" * (len(body) - len(body.rstrip("\\")))
-    return f"{key}='{body}'"
-
-
 def _store(config_name: str, stored: str) -> bool:
-    """Hand a command's YAML to Hydra, with the logging and the help page of the run; return whether it has groups."""
+    """Hand a command's YAML to Hydra, with the logging of the run; return whether it has groups."""
     shared = OmegaConf.masked_copy(load_yaml(RUN).hydra, _SHARED)
     own = load_yaml(config_name)
     groups = list(own.pop("defaults", []))
-    if not groups:  # the comments of the YAML document each setting
-        text = (CONF_DIR / f"{config_name}.yaml").read_text().partition("\nhydra:")[0]
-        settings = "\n".join(text.splitlines()[1:])
-        template = f"${{hydra.help.header}}\n== Settings (key=value) ==\n{settings}\n\n${{hydra.help.footer}}"
-        shared.help = {"template": template, "footer": shared.help.footer}
     quiet = [{"override hydra/job_logging": "none"}, {"override hydra/hydra_logging": "none"}, "_self_"]
     node = OmegaConf.merge({"hydra": shared}, own, {"defaults": [*groups, *quiet]})
     ConfigStore.instance().store(name=stored, node=node)

@@ -32,8 +32,10 @@ class Audit:
     first rule has."""
     n_records: int
     n_labeled: int
+    n_kept: int
+    """The records that take part: those with a label (or exactly one), or all as negatives."""
     labels_sha256: str
-    """Fingerprint of the labels of the records that have one."""
+    """Fingerprint of the labels of the records that take part."""
 
 
 def audit_labels(database: pd.DataFrame, statements: pd.DataFrame, *, task: Task, folds: FoldTable) -> Audit:
@@ -46,7 +48,7 @@ def audit_labels(database: pd.DataFrame, statements: pd.DataFrame, *, task: Task
     """
     codes = database["scp_codes"]
     labels = task.label(codes, statements)
-    has_label = labels.has_label
+    is_kept, has_label = labels.has_label, labels.y_true.any(axis=1)
     rows = [(name, float(value)) for of_record in codes for name, value in of_record.items()]
     listed = pd.DataFrame(rows, columns=["statement", "likelihood"])
     counts = pd.DataFrame(labels.y_true, columns=list(labels.class_names), index=database.index).astype(int)
@@ -64,7 +66,8 @@ def audit_labels(database: pd.DataFrame, statements: pd.DataFrame, *, task: Task
         rules=_tabulate_rules(database, statements, task),
         n_records=len(database),
         n_labeled=int(has_label.sum()),
-        labels_sha256=hash_labels(database.index[has_label], labels.y_true[has_label], labels.class_names),
+        n_kept=int(is_kept.sum()),
+        labels_sha256=hash_labels(database.index[is_kept], labels.y_true[is_kept], labels.class_names),
     )
 
 
@@ -106,7 +109,7 @@ def _tabulate_rules(database: pd.DataFrame, statements: pd.DataFrame, task: Task
     class_names = task.label(database["scp_codes"], statements).class_names
     for name, least in RULES.items():
         labels = replace(task, min_likelihood=least).label_as(class_names, database["scp_codes"], statements)
-        n_labeled = int(labels.has_label.sum())
+        n_labeled = int(labels.y_true.any(axis=1).sum())
         rows[name] = {
             "records, unlabeled dropped": n_labeled,
             "records, unlabeled kept": len(database),

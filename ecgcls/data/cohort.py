@@ -1,12 +1,14 @@
 """The cohort of a run: its records, their labels, and which are trained, validated and tested on.
 
-What is left out is left out by rule and counted: rows without a signal file (if requested), records without a label in
-the task, and classes that the training set cannot teach (if requested).
+What is left out is left out by rule and counted: rows without a signal file and records that cannot be used (if
+requested), records that repeat another, records without a label in the task, and classes that the training set cannot
+teach (if requested).
 """
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,16 +36,12 @@ class Cohort:
     class_names: tuple[str, ...]
     absent_classes: tuple[str, ...]
     """The classes that were left out because the training set has no positive or no negative record."""
-    filenames: pd.Series
-    """Path below the root of every record whose files are there, by ecg_id; includes records without a label."""
-    n_missing_files: int
+    n_without_label: int
+    """Records left out because they have no label in the task."""
+    unscored_classes: Mapping[Part, tuple[str, ...]]
+    """The classes of which the validation or test set has no positive record."""
     n_copies_left_out: int = 0
     """Records left out because their waveform is in another of train, val and test, too."""
-
-    @property
-    def n_without_label(self) -> int:
-        """Records left out because they have no label in the task."""
-        return len(self.filenames) - len(self.records) - self.n_copies_left_out
 
     def find_part(self, part: Part) -> NDArray[np.int64]:
         """Return the row numbers of the train, validation or test set."""
@@ -68,7 +66,6 @@ class Cohort:
         return {
             "n_records": len(self.records),
             "n_without_label": self.n_without_label,
-            "n_missing_files": self.n_missing_files,
             "class_names": list(self.class_names),
             "absent_classes": list(self.absent_classes),
             "labels_sha256": hash_labels(self.records.index, self.y_true, self.class_names),
@@ -76,46 +73,86 @@ class Cohort:
         }
 
 
-def select_cohort(source: Source, *, task: Task, folds: FoldTable, fold: int) -> Cohort:
-    """Read the tables of a data set and select the records of a fold.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Tables:
+    """The tables of a data set."""
+
+    root: Path
+    database: pd.DataFrame
+    """Of a source, with ``strat_fold``: the records whose signal files are there."""
+    statements: pd.DataFrame
+    n_missing_files: int
+
+    def leave_out(self, ecg_ids: Collection[int]) -> "Tables":
+        """Leave records out."""
+        return replace(self, database=self.database[~self.database.index.isin(list(ecg_ids))])
+
+
+def read_tables(source: Source) -> Tables:
+    """Read the tables of a data set.
+
+    Raises
+    ------
+    DataError
+        If a table is malformed, or a signal file is missing.
+    """
+    every_record = complete_strat_folds(source.read_records())
+    database = leave_out_missing(source, every_record)
+    return Tables(
+        root=source.root,
+        database=database,
+        statements=source.read_statements(),
+        n_missing_files=len(every_record) - len(database),
+    )
+
+
+def select_cohort(tables: Tables, *, task: Task, folds: FoldTable, fold: int) -> Cohort:
+    """Select the records of a fold.
 
     Raises
     ------
     ConfigError
         If there is no such fold, or the task names a class that does not exist.
     DataError
-        If a table is malformed, a signal file is missing, a patient is in two of train, val and test, one of these is
-        empty, or train has no example of a class; see also `Task.absent_classes`.
+        If a patient is in two of train, val and test, one of these is empty, or train has no example of a class; see
+        also `Task.absent_classes`.
     """
-    every_record = complete_strat_folds(source.read_records())
-    database = leave_out_missing(source, every_record)
-    labels = task.label(database["scp_codes"], source.read_statements())
+    database = tables.database
+    labels = task.label(database["scp_codes"], tables.statements)
     has_label = labels.has_label
     if not has_label.any():
-        raise DataError(f"{source.root}: no record has a label in the task")
-    if not has_label.all():
-        log.info("Left out %d records without a label in the task", (~has_label).sum())
+        raise DataError(f"{tables.root}: no record has a label in the task")
     records, y_true = database[has_label].copy(), labels.y_true[has_label]
     part = folds.split(records["strat_fold"].to_numpy(), fold=fold)
     check_patients(records["patient_id"].to_numpy(), part)
     for name in PARTS:
         if name not in part:
-            raise DataError(f"{source.root}: no record in the {name} set of fold {fold}")
+            raise DataError(f"{tables.root}: no record in the {name} set of fold {fold}")
     class_names = np.array(labels.class_names)
     learnable = _find_learnable(y_true[part == "train"], class_names, task, fold)
-    for name in PARTS[1:]:
-        unscored = class_names[learnable & ~y_true[part == name].any(axis=0)]
-        if len(unscored):
-            text = "The %s set of fold %d has no positive record of %s: not scored there"
-            log.warning(text, name, fold, ", ".join(unscored))
     return Cohort(
         records=records.assign(part=part),
         y_true=y_true[:, learnable],
         class_names=tuple(class_names[learnable].tolist()),
         absent_classes=tuple(class_names[~learnable].tolist()),
-        filenames=database["filename"],
-        n_missing_files=len(every_record) - len(database),
+        n_without_label=int((~has_label).sum()),
+        unscored_classes={
+            name: tuple(class_names[learnable & ~y_true[part == name].any(axis=0)].tolist()) for name in PARTS[1:]
+        },
     )
+
+
+def log_left_out(cohort: Cohort, *, fold: int) -> None:
+    """Log which records and classes a cohort is without."""
+    if cohort.n_without_label:
+        log.info("Left out %d records without a label in the task", cohort.n_without_label)
+    if cohort.absent_classes:
+        absent = ", ".join(cohort.absent_classes)
+        log.warning("Left out the classes %s: the training set of fold %d cannot teach them", absent, fold)
+    for name, unscored in cohort.unscored_classes.items():
+        if unscored:
+            text = "The %s set of fold %d has no positive record of %s: not scored there"
+            log.warning(text, name, fold, ", ".join(unscored))
 
 
 def leave_out_missing(source: Source, records: pd.DataFrame) -> pd.DataFrame:
@@ -151,10 +188,12 @@ def _find_learnable(
     if absent and task.absent_classes == "error":
         raise DataError(
             f"the training set of fold {fold} has no positive (or no negative) record of {absent}; "
-            "task.absent_classes=drop leaves such classes out"
+            + (
+                "task.unlabelled=negative keeps the records without the class as negatives"
+                if len(class_names) == 1
+                else "task.absent_classes=drop leaves such classes out"
+            )
         )
-    if absent:
-        log.warning("Left out the classes %s: the training set of fold %d cannot teach them", absent, fold)
     if not learnable.any():
         raise DataError(f"the training set of fold {fold} has no class to learn")
     return learnable

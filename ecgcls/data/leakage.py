@@ -10,10 +10,12 @@ ECGs are not mistaken for copies: of the 63,000 pairs among 356 records of PTB-X
 0.67, and those three are copies, each of one patient, with a correlation above 0.9999.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.fft import irfft, rfft
 from scipy.spatial import cKDTree
@@ -60,12 +62,46 @@ def find_copies(
     found = []
     for first, second in _find_candidates(_sign(store, rows), part):
         one, other = store.signals_uv[rows[first]], store.signals_uv[rows[second]]
-        is_exact = bool(np.array_equal(one, other))
-        correlation = 1.0 if is_exact else correlate(one, other, max_shift=round(_MAX_SHIFT_S * sampling_rate_hz))
+        correlation, is_exact = compare(one, other, sampling_rate_hz=sampling_rate_hz)
         if correlation >= MIN_CORRELATION:
             ids = int(store.ecg_ids[rows[first]]), int(store.ecg_ids[rows[second]])
             found.append(Copy(*ids, str(part[first]), str(part[second]), correlation, is_exact))
     return found
+
+
+def find_duplicates(
+    store: SignalStore, records: pd.DataFrame, known: Mapping[int, int], *, sampling_rate_hz: float
+) -> dict[int, int]:
+    """Find the known duplicates that are to be left out; return which record each repeats.
+
+    They are those pairs whose signals are copies, if one of these pairs is in two strat_folds: then the data set is a
+    version that still has them, and left out everywhere they give the records of the version that does not. Pairs in
+    one strat_fold alone, as in a part of the data set, are never in two of train, val and test, and stay.
+
+    Parameters
+    ----------
+    records
+        Of a source, all in the store.
+    known
+        Which record to leave out of each pair, and which to keep.
+    """
+    present = {*records.index}
+    found = {}
+    for ecg_id, kept in known.items():
+        if {ecg_id, kept} <= present:
+            one, other = store.signals_uv[store.find_rows([ecg_id, kept])]
+            if compare(one, other, sampling_rate_hz=sampling_rate_hz)[0] >= MIN_CORRELATION:
+                found[ecg_id] = kept
+    if "strat_fold" in records and all(records["strat_fold"][a] == records["strat_fold"][b] for a, b in found.items()):
+        return {}
+    return found
+
+
+def compare(one: NDArray[np.int16], other: NDArray[np.int16], *, sampling_rate_hz: float) -> tuple[float, bool]:
+    """Return the correlation of two signals ``(lead, sample)`` at the best shift, and whether every sample is equal."""
+    if np.array_equal(one, other):
+        return 1.0, True
+    return correlate(one, other, max_shift=round(_MAX_SHIFT_S * sampling_rate_hz)), False
 
 
 def correlate(one: NDArray[np.int16], other: NDArray[np.int16], *, max_shift: int) -> float:

@@ -1,26 +1,29 @@
 """The LightningDataModule: the train, validation and test sets of one fold, loaded in whole batches."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 import numpy as np
+import pandas as pd
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch.utils.data import BatchSampler, DataLoader, Dataset, DistributedSampler, Sampler
 
-from ecgcls.data.cohort import Cohort, select_cohort
+from ecgcls.data.cohort import Cohort, Tables, log_left_out, read_tables, select_cohort
 from ecgcls.data.folds import FoldTable, Part
 from ecgcls.data.leakage import find_copies
 from ecgcls.data.signals import LEADS
 from ecgcls.data.source import Source
 from ecgcls.data.store import SignalStore, open_store
+from ecgcls.data.store_writer import count_kinds
 from ecgcls.data.tasks import Task
+from ecgcls.data.usable import LeftOut, find_unusable
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.files import hash_records
 
@@ -58,10 +61,18 @@ class ECGDataModule(pl.LightningDataModule):
     copies
         What to do with a waveform that is in two of train, val and test (see `ecgcls.data.leakage`): ``error`` refuses,
         ``drop`` leaves out and counts the record of the earlier one (train, then val).
+    bad_records
+        What to do with records that cannot be used: ``error`` refuses and names the list of them, ``drop`` leaves them
+        out and counts them.
+    repairs
+        What to do with a record whose scale or content is doubtful: ``note`` tells, ``refuse`` makes it a bad record.
+    duration_s
+        Of every record: longer ones are cut, shorter ones are bad; None: the duration that most records have.
     store_dir
         Where the signal store is written; None: in the data set's folder, or in the user's cache folder.
     batch_size
-        Records per optimizer step, shared by all devices of a trainer; the last batch of an epoch may be smaller.
+        Records per optimizer step, shared by all devices of a trainer; the last batch of an epoch may be smaller. A
+        last one of a single record, over which batch normalization fails, is joined to the batch before it.
     seed
         Seed of the order of the training records; each epoch has another order.
     """
@@ -74,6 +85,9 @@ class ECGDataModule(pl.LightningDataModule):
         folds: FoldTable,
         fold: int,
         copies: Literal["error", "drop"] = "error",
+        bad_records: Literal["error", "drop"] = "error",
+        repairs: Literal["note", "refuse"] = "note",
+        duration_s: float | None = None,
         store_dir: str | None = None,
         batch_size: int = 16,
         seed: int = 0,
@@ -81,8 +95,10 @@ class ECGDataModule(pl.LightningDataModule):
         super().__init__()
         if batch_size < 1:
             raise ConfigError(f"data.batch_size must be at least 1, got {batch_size}")
+        if duration_s is not None and not 0.5 <= duration_s <= 3600:
+            raise ConfigError(f"data.duration_s must be 0.5 to 3600 s, or null, got {duration_s}")
         self.source, self.task, self.folds, self.fold = source, task, folds, fold
-        self.copies = copies
+        self.copies, self.bad_records, self.repairs, self.duration_s = copies, bad_records, repairs, duration_s
         self.store_dir = Path(store_dir) if store_dir else None
         self.batch_size, self.seed = batch_size, seed
         self.lead_names = LEADS
@@ -107,8 +123,10 @@ class ECGDataModule(pl.LightningDataModule):
 
     @cached_property
     def cohort(self) -> Cohort:
-        """The records of this fold, without those left out as copies."""
-        cohort = self._selected
+        """The records of this fold, without those left out."""
+        self._select(self._tables)  # what is wrong with the tables is said before the signals are read
+        cohort = self._select(self._tables.leave_out(self._left_out.ecg_ids))
+        log_left_out(cohort, fold=self.fold)
         rows, part = self.store.find_rows(cohort.records.index), cohort.records["part"].to_numpy(dtype=np.str_)
         copies = find_copies(self.store, rows, part, sampling_rate_hz=self.source.sampling_rate_hz)
         if not copies:
@@ -122,20 +140,50 @@ class ECGDataModule(pl.LightningDataModule):
         log.warning("Left out %d records whose waveform is also in a later one of train, val, test", len(left_out))
         return cohort.leave_out(left_out)
 
+    def _select(self, tables: Tables) -> Cohort:
+        return select_cohort(tables, task=self.task, folds=self.folds, fold=self.fold)
+
     @cached_property
-    def _selected(self) -> Cohort:
-        """The records of this fold, copies included."""
-        return select_cohort(self.source, task=self.task, folds=self.folds, fold=self.fold)
+    def _tables(self) -> Tables:
+        return read_tables(self.source)
 
     @cached_property
     def store(self) -> SignalStore:
-        """The signals of all records, also of those without a label; built or opened on first use."""
-        source, filenames = self.source, self._selected.filenames
-        store = open_store(source.root, filenames, sampling_rate_hz=source.sampling_rate_hz, store_dir=self.store_dir)
+        """The signals of all records, also of those that are left out; built or opened on first use."""
+        source, filenames = self.source, self._tables.database["filename"]
+        n_samples = None if self.duration_s is None else round(self.duration_s * source.sampling_rate_hz)
+        store = open_store(
+            source.root,
+            filenames,
+            sampling_rate_hz=source.sampling_rate_hz,
+            n_samples=n_samples,
+            store_dir=self.store_dir,
+        )
         if flat := store.find_flat_leads():
             ecg_id, leads = next(iter(flat.items()))
             log.warning("%d records have a flat lead, the first ecg_id %d (%s)", len(flat), ecg_id, ", ".join(leads))
         return store
+
+    @cached_property
+    def _left_out(self) -> LeftOut:
+        return find_unusable(
+            self.store,
+            self._tables.database,
+            known_duplicates=getattr(self.source, "known_duplicates", {}),
+            bad_records=self.bad_records,
+            repairs=self.repairs,
+        )
+
+    @property
+    def noted(self) -> pd.DataFrame:
+        """What was changed in records of the cohort, or is doubtful, as `SignalStore.repairs`."""
+        return self.store.repairs[self.store.repairs["ecg_id"].isin(self.cohort.records.index)]
+
+    @property
+    def left_out(self) -> pd.DataFrame:
+        """The records that cannot be used or repeat another: ``ecg_id`` and ``reason``."""
+        reasons = {ecg_id: f"repeats ecg_id {kept}" for ecg_id, kept in self._left_out.duplicates.items()}
+        return pd.DataFrame([*self._left_out.bad.items(), *reasons.items()], columns=["ecg_id", "reason"])
 
     @cached_property
     def _store_rows(self) -> NDArray[np.int64]:
@@ -167,8 +215,8 @@ class ECGDataModule(pl.LightningDataModule):
     def pos_weight(self) -> Tensor:
         """Negatives over positives of each class in the training set, ``(class,)``."""
         y_train = self.cohort.y_true[self.cohort.find_part("train")]
-        n_positive = y_train.sum(axis=0)
-        return torch.from_numpy((len(y_train) - n_positive) / n_positive).float()
+        n_positive, n_negative = ((y_train == value).sum(axis=0) for value in (1, 0))  # others are not annotated
+        return torch.from_numpy(n_negative / n_positive).float()
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return the shuffled training set; the order depends on the seed and the epoch alone.
@@ -193,16 +241,22 @@ class ECGDataModule(pl.LightningDataModule):
     def _load(self, part: Part) -> DataLoader[Batch]:
         rank, n_processes = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         dataset = _PartDataset(self.store, self._store_rows, self.cohort.y_true, self.cohort.find_part(part))
-        sampler: Iterable[int] = range(rank, len(dataset), n_processes)  # each record exactly once
+        size = self.batch_size // n_processes
+        batches: dict[str, Any] = {"batch_size": size, "sampler": range(rank, len(dataset), n_processes)}  # each once
         if part == "train":
             # The sampler adds the epoch to its seed: with seeds 0 and 1, run 1 would repeat the orders of run 0.
             seed = int(np.random.SeedSequence(self.seed).generate_state(1)[0])
-            sampler = DistributedSampler(dataset, num_replicas=n_processes, rank=rank, shuffle=True, seed=seed)
+            sampler: DistributedSampler[int] = DistributedSampler(
+                dataset, num_replicas=n_processes, rank=rank, shuffle=True, seed=seed
+            )
+            batches["sampler"] = sampler
+            if size > 1 and len(sampler) > size and len(sampler) % size == 1:
+                log.info("The last batch of each epoch would have one record, which joins the batch before it")
+                batches = {"batch_sampler": _JoinedBatches(sampler, size)}
         # No worker processes: a batch is a single copy from mapped memory.
         return DataLoader(
             dataset,
-            batch_size=self.batch_size // n_processes,
-            sampler=sampler,
+            **batches,
             collate_fn=lambda batch: batch,  # the data set returns whole batches
             pin_memory=torch.cuda.is_available(),
         )
@@ -216,9 +270,28 @@ class ECGDataModule(pl.LightningDataModule):
             "lead_names": list(self.lead_names),
             "n_records_with_a_flat_lead": len(self.store.find_flat_leads()),
             **self.cohort.describe(),
+            "n_missing_files": self._tables.n_missing_files,
+            "n_bad_records": len(self._left_out.bad),
+            "n_duplicates_left_out": len(self._left_out.duplicates),
+            "repairs": dict(count_kinds(self.noted["what"])),
             "n_copies_left_out": self.cohort.n_copies_left_out,
             "fingerprint": {"signals": self.store.manifest["content_sha256"], **self.source.fingerprint()},
         }
+
+
+class _JoinedBatches(BatchSampler):
+    """Batches of the training set, the last of which would have one record and is joined to the one before it."""
+
+    def __init__(self, sampler: Sampler[int], batch_size: int) -> None:
+        super().__init__(sampler, batch_size, drop_last=False)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        *batches, last = super().__iter__()  # not before the first is asked for: a trainer sets the epoch late
+        batches[-1] += last
+        yield from batches
+
+    def __len__(self) -> int:
+        return super().__len__() - 1
 
 
 class _PartDataset(Dataset[Batch]):

@@ -8,12 +8,15 @@ References
 .. [1] Wagner, Strodthoff, Bousseljot, Samek, Schaeffter. PTB-XL, a large publicly available electrocardiography
    dataset. Scientific Data 7, 154 (2020). doi:10.1038/s41597-020-0495-6
 .. [2] The data set: https://doi.org/10.13026/kfzx-aw45
+.. [3] ``ptbxl_v103_changelog.txt`` of the data set, version 1.0.3: duplicates and triplicates.
 """
 
 import ast
 import hashlib
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -22,9 +25,22 @@ import pandas as pd
 
 from ecgcls.errors import DataError
 
+log = logging.getLogger(__name__)
+
 DATABASE_CSV = "ptbxl_database.csv"
 STATEMENTS_CSV = "scp_statements.csv"
 
+KNOWN_DUPLICATES = {
+    137: 138, 139: 7781, 140: 1370, 141: 2509, 142: 13803, 143: 144, 145: 463, 11817: 146, 456: 457, 458: 3797,
+    459: 460, 461: 9823, 462: 13802, 13796: 1371, 2506: 2507, 2511: 7784, 3795: 3796, 3798: 3799, 3832: 15768,
+    5817: 9824, 7777: 7778, 7779: 7780, 7782: 7783, 9821: 9822, 9825: 11813, 9888: 9889, 15742: 11809, 11810: 15741,
+    11838: 11839, 13791: 13792, 13793: 13794, 13797: 13798, 13799: 13800, 18150: 18151, 11814: 11816, 11815: 11816,
+    3800: 3802, 3801: 3802,
+}  # fmt: skip
+"""The 38 records of version 1.0.1 that 1.0.3 left out, and the one that it kept of each ECG [3]_."""
+
+_MAX_ID = 2**53  # from here on, numbers that are read as floats merge
+_NESTED = ("*", "physionet.org/files/*/*")  # the latter as wget writes it
 _FILENAME_COLUMN = {100: "filename_lr", 500: "filename_hr"}
 
 
@@ -35,7 +51,8 @@ class PTBXL:
     Parameters
     ----------
     root
-        The folder with ``ptbxl_database.csv``.
+        The folder with ``ptbxl_database.csv``; or one with a single data set below it, such as what PhysioNet's zip
+        file or wget write: reading the records finds it, and `root` becomes its folder.
     sampling_rate_hz
         Which signals: those of ``records100`` or ``records500``.
     missing_records
@@ -46,23 +63,21 @@ class PTBXL:
     sampling_rate_hz: Literal[100, 500] = 100
     missing_records: Literal["error", "drop"] = "error"
     is_synthetic: ClassVar[bool] = False
+    known_duplicates: ClassVar[Mapping[int, int]] = KNOWN_DUPLICATES
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "root", Path(self.root))  # a configuration has it as text
 
     def prepare(self) -> None:
-        """Do nothing: reading reports what is missing."""
+        """Do nothing: reading finds the data set and reports what is missing."""
 
     def read_records(self) -> pd.DataFrame:
         """Read ``ptbxl_database.csv`` with all its columns; DataError names a malformed row."""
-        if not self.root.is_dir():
-            raise DataError(
-                f"data.root: there is no folder {self.root}; get PTB-XL with python -m ecgcls.download, pass "
-                "data.root=PATH, or train on simulated ECGs with data=synthetic"
-            )
+        object.__setattr__(self, "root", _find_data_set(self.root))
         path = self.root / DATABASE_CSV
         filename_column = _FILENAME_COLUMN[self.sampling_rate_hz]
-        table = _read_csv(path, required=["ecg_id", "patient_id", "scp_codes", filename_column], text=filename_column)
+        text = ["ecg_id", "patient_id", filename_column]
+        table = _read_csv(path, required=[*text[:2], "scp_codes", filename_column], text=text)
         for column in [name for name in ("ecg_id", "patient_id", "strat_fold") if name in table]:
             table[column] = _to_int(table[column], path)
         repeated = table["ecg_id"][table["ecg_id"].duplicated()]
@@ -76,8 +91,9 @@ class PTBXL:
         unnamed = table.index[table[filename_column].isna()]
         if len(unnamed):
             raise DataError(f"{path}: {filename_column} is empty for ecg_id {unnamed[0]}")
+        filenames = _clean_filenames(table[filename_column], self.root)
         codes = {ecg_id: _parse_scp_codes(text, ecg_id, path) for ecg_id, text in table["scp_codes"].items()}
-        return table.assign(scp_codes=pd.Series(codes, dtype=object), filename=table[filename_column])
+        return table.assign(scp_codes=pd.Series(codes, dtype=object), filename=filenames)
 
     def read_statements(self) -> pd.DataFrame:
         """Read ``scp_statements.csv``."""
@@ -106,28 +122,77 @@ class PTBXL:
         }
 
 
-def _read_csv(path: Path, *, required: Sequence[str], text: str | None = None) -> pd.DataFrame:
+def _find_data_set(root: Path) -> Path:
+    """Return the folder with ``ptbxl_database.csv``: this one, or the only one below it."""
+    if not root.is_dir():
+        raise DataError(
+            f"data.root: there is no folder {root}; get PTB-XL with python -m ecgcls.download, pass "
+            "data.root=PATH, or train on simulated ECGs with data=synthetic"
+        )
+    if (root / DATABASE_CSV).exists():
+        return root
+    found = sorted({path.parent for pattern in _NESTED for path in root.glob(f"{pattern}/{DATABASE_CSV}")})
+    if len(found) == 1:
+        log.info("data.root=%s: the data set is in %s", root, found[0])
+        return found[0]
+    if found:
+        raise DataError(
+            f"data.root={root}: {len(found)} data sets are below it ({', '.join(map(str, found[:5]))}); name one"
+        )
+    above = next((path for path in list(root.absolute().parents)[:2] if (path / DATABASE_CSV).exists()), None)
+    hint = f": {root} is a folder of its records; pass data.root={above}" if above else f", with {DATABASE_CSV}"
+    raise DataError(f"{root / DATABASE_CSV}: not found; data.root must be a folder of PTB-XL{hint}")
+
+
+def _clean_filenames(filenames: pd.Series, root: Path) -> pd.Series:
+    """Return the paths below the root as WFDB names records: with slashes, and without an extension."""
+    plain = filenames.str.strip().str.replace("\\", "/").str.replace(r"\.(?:hea|dat|mat)$", "", regex=True)
+    plain = plain.str.replace(r"^(?:\./)+", "", regex=True)
+    is_absolute = plain.str.startswith("/")
+    below = plain[is_absolute].str.lstrip("/")
+    outside = [not (root / name).with_name(f"{Path(name).name}.hea").exists() for name in below]
+    return plain.where(~is_absolute, below.mask(pd.Series(outside, below.index, dtype=bool), plain[is_absolute]))
+
+
+def _read_csv(path: Path, *, required: Sequence[str], text: Sequence[str] = ()) -> pd.DataFrame:
     try:
-        table = pd.read_csv(path, low_memory=False, dtype={text: str} if text else None)
+        table = pd.read_csv(path, low_memory=False, dtype=dict.fromkeys(text, str))
     except FileNotFoundError:
         raise DataError(f"{path}: not found; data.root must be a folder of PTB-XL, with {path.name}") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not a readable CSV file: not in UTF-8 ({error.reason}); save it as UTF-8") from error
     except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
         raise DataError(f"{path}: not a readable CSV file ({str(error).splitlines()[0]})") from error
     absent = [column for column in required if column not in table]
     if absent:
-        raise DataError(f"{path}: the column {', '.join(absent)} is missing; found {', '.join(map(str, table))}")
+        raise DataError(f"{path}: the column {', '.join(absent)} is missing; {_hint_at(absent, table)}")
     if table.empty:
         raise DataError(f"{path}: no rows")
     return table
 
 
+def _hint_at(absent: Sequence[str], table: pd.DataFrame) -> str:
+    """Say which columns were found, and which of them may be meant."""
+    names = [str(name) for name in table]
+    if len(names) == 1 and (separator := next((mark for mark in ";\t|" if mark in names[0]), None)):
+        return f"its columns are separated by {separator!r}, expected commas"
+    folded = {name.strip().casefold(): name for name in names}
+    near = {name: get_close_matches(name.casefold(), folded, n=1, cutoff=0.7) for name in absent}
+    meant = [f"{folded[found[0]]!r} for {name}" for name, found in near.items() if found]
+    return f"found {', '.join(names)}" + (f"; is it {', '.join(meant)}?" if meant else "")
+
+
 def _to_int(values: pd.Series, path: Path) -> pd.Series:
-    """Convert a column such as 15709.0 to integers; name the first row that is not a whole number."""
+    """Convert a column such as 15709.0 to integers; name the first row that is not a whole number, or too large."""
     numbers = pd.to_numeric(values, errors="coerce")
-    wrong = numbers.isna() | (numbers % 1 != 0)
+    is_outside = (numbers < 0) | (numbers >= _MAX_ID)
+    wrong = numbers.isna() | (numbers % 1 != 0) | is_outside
     if wrong.any():
         row = int(wrong.to_numpy().argmax())
-        raise DataError(f"{path}: {values.name} must be a whole number, got {values.iloc[row]!r} in line {row + 2}")
+        expected = "a whole number from 0 to 2**53 - 1" if is_outside.iloc[row] else "a whole number"
+        is_name = pd.notna(values.iloc[row]) and pd.isna(numbers.iloc[row])
+        hint = "; PTB-XL's layout has numbers: number the rows, and keep names in another column" if is_name else ""
+        raise DataError(f"{path}: {values.name} must be {expected}, got {values.iloc[row]!r} in line {row + 2}{hint}")
     return numbers.astype("int64")
 
 

@@ -2,7 +2,6 @@
 
 import glob
 import os
-import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,10 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from ecgcls.data.record_lists import find_record, is_list, read_list
-from ecgcls.data.signals import read_file
-from ecgcls.errors import ConfigError
-
-_MULTI_SEGMENT = re.compile(rb"(?:(?:#[^\n]*|[^\S\n]*)\n)*\S+/\d+\s")  # record/segments, after comments
+from ecgcls.data.wfdb_record import list_named_files, load_header
+from ecgcls.errors import ConfigError, DataError
 
 
 def find_missing(root: Path, filenames: pd.Series) -> pd.Series:
@@ -26,10 +23,10 @@ def find_missing(root: Path, filenames: pd.Series) -> pd.Series:
 
 
 def _has_named_files(path: Path) -> bool:
-    """Whether a header exists, and every signal file that it names."""
+    """Whether a record's header can be read, and every file that it names is there."""
     try:
-        names = _list_named(path.with_name(f"{path.name}.hea").read_bytes())
-    except OSError:
+        names = list_named_files(path)
+    except DataError:
         return False
     return bool(names) and all((path.parent / name).is_file() for name in names)
 
@@ -97,14 +94,7 @@ def _list_headers(folder: Path) -> list[Path]:
 def _list_segments(header: str) -> list[str]:
     """List the segments that a header names; none if it is not a multi-segment header."""
     try:
-        text = read_file(header)
-    except OSError:
+        segments = load_header(header.removesuffix(".hea")).segments
+    except DataError:
         return []  # reading the record reports what is wrong
-    names = _list_named(text) if _MULTI_SEGMENT.match(text) else []
-    return [os.path.join(os.path.dirname(header), name) for name in names]  # noqa: PTH118, PTH120
-
-
-def _list_named(header: bytes) -> list[str]:
-    """List the signal files or segments that the lines of a header name, comments and its first line left out."""
-    lines = [line for line in header.decode(errors="replace").splitlines() if line.strip() and line[0] != "#"]
-    return [line.split()[0] for line in lines[1:]]
+    return [os.path.join(os.path.dirname(header), segment.name) for segment in segments]  # noqa: PTH118, PTH120

@@ -3,36 +3,57 @@
 Conventions: arrays are ``(lead, sample)``, leads are in the order of `LEADS` whatever their order and spelling in the
 file, the unit is microvolt as int16 (PTB-XL's own resolution: 1000 steps per millivolt).
 
-The plain layout (one segment, format 16, one ``.dat``, checksums in the header), which all of PTB-XL has, is parsed
-here; any other WFDB layout is read by the `wfdb` package. Both verify the header's checksums.
+Every header is parsed by `ecgcls.data.wfdb_header`, so that one rule holds for all formats. The plain layout (one
+segment, format 16, one signal file), which all of PTB-XL has, is read in one go here; any other one, and what is long,
+block by block. Checksums in the header are verified.
 
 References
 ----------
 .. [1] WFDB header format, https://physionet.org/physiotools/wag/header-5.htm
 """
 
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ecgcls.data.regular_files import read_file
+from ecgcls.data.wfdb_header import Header, Scale
+from ecgcls.data.wfdb_record import (
+    Choose,
+    OpenRecord,
+    compare_checksums,
+    get_folder,
+    iter_microvolt,
+    load_header,
+    open_record,
+    read_header,
+    to_microvolt,
+)
+from ecgcls.data.wfdb_samples import check_size, list_files
 from ecgcls.errors import DataError
+
+__all__ = [
+    "LEADS",
+    "Record",
+    "iter_leads",
+    "read_header",
+    "read_leads",
+    "read_record",
+    "strip_extension",
+    "to_millivolt",
+]
 
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 """The twelve standard leads, in the order of every array in this project."""
 
-_MICROVOLT_PER_UNIT = {"uv": 1.0, "µv": 1.0, "mv": 1e3, "v": 1e6}
-_INT16_MISSING = -32768  # WFDB's mark of a missing sample in format 16
-
-_RECORD_LINE = re.compile(r"(\S+) (\d+) (\d+(?:\.\d+)?) (\d+)(?: .*)?")
-_GAIN = re.compile(r"(\d+(?:\.\d+)?)(?:\((-?\d+)\))?/(\S+)")  # gain(baseline)/units
-
-_Choose = Callable[[Sequence[str]], Sequence[int]]
+_PTBXL_CODING = (16, 1, 0)  # format, samples per frame, skew
+_PTBXL_SCALE = Scale(1000.0, 0.0, "mV", "")  # a sample is a microvolt
+_MISSING = -32768  # the mark of format 16
+_MAX_PLAIN_SAMPLES = 2**24  # what is read in one go
 
 
 class Record(NamedTuple):
@@ -43,6 +64,8 @@ class Record(NamedTuple):
     sampling_rate_hz: float
     has_checksums: bool
     """Whether the header carried checksums; if so, they have been verified."""
+    notes: tuple[str, ...] = ()
+    """What had to be assumed or changed, in plain language; empty if nothing was."""
 
 
 def to_millivolt(signal_uv: NDArray[np.int16]) -> NDArray[np.float32]:
@@ -84,159 +107,87 @@ def read_record(path: Path) -> Record:
     return read_leads(path, choose)
 
 
-def read_leads(path: Path, choose: _Choose) -> Record:
+def read_leads(path: Path, choose: Choose) -> Record:
     """Read some leads of one WFDB record, as `read_record`, and verify the checksums of all.
 
     `choose` gets the names of the leads in the file and returns which to read, counted from 0, in the order wanted; the
     units and samples of the others are not checked.
     """
-    try:
-        text = read_file(f"{path}.hea").decode()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}.hea: the header cannot be read ({error})") from error
-    if (header := _parse_plain(text)) is None:
-        return _read_with_wfdb(path, choose)
-    order = list(choose(header.names))
-    is_named_alike = header.dat_name == f"{path.name}.dat"  # as always in PTB-XL: this spares taking a path apart
-    dat_path = f"{path}.dat" if is_named_alike else str(path.parent / header.dat_name)
-    samples = _read_dat(dat_path, n_samples=header.n_samples, n_leads=len(header.names))
-    _compare_checksums(samples.sum(axis=1, dtype=np.int64).tolist(), header.checksums, path)
-    chosen = samples[order]  # (lead, sample)
-    names, scales = [header.names[number] for number in order], [header.scales[number] for number in order]
-    if {*scales} <= {_PTBXL_SCALE} and chosen.min(initial=0) != _INT16_MISSING:
-        return Record(chosen, header.sampling_rate_hz, has_checksums=True)
-    gains, baselines, units = zip(*scales, strict=True)
-    if 0 in gains:
-        raise DataError(f"{path}: a gain of 0 in the header: the signals are not calibrated")
-    physical = (chosen - np.array(baselines)[:, None]) / np.array(gains)[:, None]
-    physical[chosen == _INT16_MISSING] = np.nan
-    return Record(_to_microvolt(physical, names, units, path), header.sampling_rate_hz, has_checksums=True)
+    header = load_header(str(path))
+    if (plain := _read_plain(path, header, choose)) is not None:
+        return plain
+    record = open_record(path, header, choose)
+    signal_uv = np.empty((len(record.parts[0].order), record.n_samples), np.int16)
+    start = 0
+    for piece in _iter_pieces(record):
+        signal_uv[:, start : start + piece.shape[1]] = piece
+        start += piece.shape[1]
+    return _make(signal_uv, record)
 
 
-_Scale = tuple[float, float, str]  # gain, baseline, unit of a lead: its voltage is (sample - baseline) / gain
-_PTBXL_SCALE: _Scale = (1000, 0, "mV")  # a sample is a microvolt
+def iter_leads(path: Path, choose: Choose, *, block_s: float = 600.0) -> Iterator[Record]:
+    """Read as `read_leads`, but yield consecutive blocks of `block_s` seconds, the last one shorter.
+
+    The memory that it takes does not grow with the length of the recording.
+
+    Raises
+    ------
+    DataError
+        As `read_leads`; for a checksum, in place of the last block.
+    """
+    record = open_record(path, load_header(str(path)), choose)
+    n_block = max(1, round(min(block_s * record.sampling_rate_hz, record.n_samples)))
+    held: list[NDArray[np.int16]] = []
+    n_held = 0
+    for piece in _iter_pieces(record):
+        held.append(piece)
+        n_held += piece.shape[1]
+        if n_held > n_block:
+            joined = np.concatenate(held, axis=1)
+            n_whole = (n_held - 1) // n_block * n_block  # the last block waits for the checksums
+            for start in range(0, n_whole, n_block):
+                yield _make(joined[:, start : start + n_block], record)
+            held, n_held = [joined[:, n_whole:]], n_held - n_whole
+    yield _make(np.concatenate(held, axis=1), record)
 
 
-class _Header(NamedTuple):
-    """A header of the plain layout."""
-
-    dat_name: str
-    n_samples: int
-    sampling_rate_hz: float
-    names: tuple[str, ...]
-    scales: list[_Scale]
-    checksums: list[int]
+def _make(signal_uv: NDArray[np.int16], record: OpenRecord) -> Record:
+    return Record(signal_uv, record.sampling_rate_hz, record.has_checksums, record.notes)
 
 
-def _parse_plain(text: str) -> _Header | None:
-    """Parse a header; None if its layout is not the plain one."""
-    if "#" in text or text[:1].isspace():  # comments
-        text = "\n".join(line for line in text.splitlines() if line and line[0] != "#")
-    first_line, _, signal_lines = text.partition("\n")
-    record_line = _RECORD_LINE.fullmatch(first_line.rstrip("\r"))
-    if record_line is None:
+def _iter_pieces(record: OpenRecord) -> Iterator[NDArray[np.int16]]:
+    for part in record.parts:
+        yield from iter_microvolt(part)
+
+
+def _read_plain(path: Path, header: Header, choose: Choose) -> Record | None:
+    """Read a record like those of PTB-XL: microvolts in format 16, one file, checksums; None if it is another."""
+    file_names, codings, scales, _, checksums, block_sizes, names = header.columns
+    n_leads, n_samples = len(names), header.n_samples
+    if not n_leads or not n_samples or n_samples * n_leads > _MAX_PLAIN_SAMPLES:
         return None
-    # file, format, gain(baseline)/units, resolution, zero, initial value, checksum, block size, description
-    tokens = signal_lines.split()
-    if len(tokens) == 9 * int(record_line[2]):  # if not nine per line, formats will not match below
-        columns = [tokens[number::9] for number in range(9)]
-    else:  # descriptions of several words
-        fields = [line.split(maxsplit=8) for line in signal_lines.splitlines() if line]
-        if len(fields) != int(record_line[2]) or {*map(len, fields)} != {9}:
-            return None
-        columns = [*map(list, zip(*fields, strict=True))]
-    dat_names, formats, gains, _, zeros, _, checksums, block_sizes, names = columns
-    if {*formats} != {"16"} or {*block_sizes} != {"0"} or len({*dat_names}) > 1:
+    is_alike = file_names.count(file_names[0]) == codings.count(codings[0]) == scales.count(scales[0]) == n_leads
+    if not is_alike or any(block_sizes) or None in checksums or not any(checksums):
         return None
-    try:
-        scales, expected = [*map(_parse_scale, gains, zeros)], [*map(int, checksums)]
-    except ValueError:
+    if codings[0][:3] != _PTBXL_CODING or scales[0] != _PTBXL_SCALE:
         return None
-    stripped = tuple(map(str.strip, names))
-    return _Header(dat_names[0], int(record_line[4]), float(record_line[3]), stripped, scales, expected)
-
-
-@lru_cache
-def _parse_scale(gain: str, zero: str) -> _Scale:
-    """Parse ``1000.0(0)/mV``; without a baseline, the field `zero` is the baseline. ValueError if not of this form."""
-    found = _GAIN.fullmatch(gain)
-    if found is None:
-        raise ValueError(gain)
-    return float(found[1]), float(int(zero) if found[2] is None else found[2]), found[3]
-
-
-def read_file(path: str) -> bytes:
-    """Do as `Path.read_bytes`, a third faster: that dominates the time for tens of thousands of small files."""
-    with FileIO(path) as file:
-        return file.readall()
-
-
-def _read_dat(dat_path: str, *, n_samples: int, n_leads: int) -> NDArray[np.int16]:
-    """Read a format 16 file, little-endian int16 sample by sample, as ``(lead, sample)``."""
-    try:
-        data = read_file(dat_path)
-    except OSError as error:
-        raise DataError(f"{dat_path}: the signal file cannot be read ({error.strerror})") from error
-    if len(data) != 2 * n_samples * n_leads or not data:
-        raise DataError(
-            f"{dat_path}: truncated or damaged: the header announces {n_samples} samples of {n_leads} leads "
-            f"({2 * n_samples * n_leads} bytes), the file has {len(data)} bytes; fetch it again"
-        )
-    return np.ascontiguousarray(np.frombuffer(data, dtype="<i2").reshape(n_samples, n_leads).T)
-
-
-def _read_with_wfdb(path: Path, choose: _Choose) -> Record:
-    """Read any layout that the `wfdb` package supports."""
-    import wfdb  # takes a third of a second, and PTB-XL does not need it
-
-    try:
-        record = wfdb.rdrecord(str(path), physical=False, m2s=False)
-        segments = [record]
-        if isinstance(record, wfdb.MultiRecord):  # wfdb would compute the joined record's checksums itself
-            segments = [segment for segment in record.segments if segment is not None and segment.sig_len]
-            record = record.multi_to_single(physical=False)
-        checksums = [(segment.calc_checksum(), segment.checksum) for segment in segments if segment.checksum]
-        physical = record.dac()
-    except Exception as error:  # its parser raises errors of many types
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise DataError(f"{path}: not a WFDB record that wfdb can read ({reason})") from error
-    has_checksums = len(checksums) == len(segments) and not any(None in expected for _, expected in checksums)
-    for computed, expected in checksums:
-        if None not in expected:
-            _compare_checksums(computed, expected, path)
-    names = [name or "(no name)" for name in record.sig_name]
+    offset = codings[0].offset
     order = list(choose(names))
-    units = [record.units[number] for number in order]
-    signal_uv = _to_microvolt(physical.T[order], [names[number] for number in order], units, path)
-    return Record(signal_uv, float(record.fs), has_checksums)
 
+    def check(size: int) -> None:
+        if size != offset + 2 * n_leads * n_samples:
+            check_size(list_files(get_folder(path), header.signals, str(path))[0], n_samples)
 
-def _compare_checksums(computed: list[int], expected: list[int], path: Path) -> None:
-    if [sum_ % 65536 for sum_ in computed] != [sum_ % 65536 for sum_ in expected]:
-        raise DataError(
-            f"{path}: damaged: the samples' checksums are {[int(c) % 65536 for c in computed]}, "
-            f"the header says {[int(e) % 65536 for e in expected]}; fetch the record again"
-        )
-
-
-def _to_microvolt(
-    physical: NDArray[np.float64], names: Sequence[str], units: Sequence[str], path: Path
-) -> NDArray[np.int16]:
-    """Convert ``(lead, sample)`` physical values to int16 microvolts, rounded to the nearest."""
-    unknown = sorted({unit for unit in units if unit.lower() not in _MICROVOLT_PER_UNIT})
-    if unknown:
-        raise DataError(f"{path}: the leads' unit must be mV, uV or V, got {', '.join(unknown)}")
-    n_missing = np.isnan(physical).sum(axis=1)  # (lead,)
-    if n_missing.any():
-        leads = ", ".join(f"{name} ({count})" for name, count in zip(names, n_missing, strict=True) if count)
-        raise DataError(f"{path}: missing samples (NaN) in {leads}; repair the record or take its row out of the CSV")
-    microvolt = np.rint(physical * np.array([_MICROVOLT_PER_UNIT[unit.lower()] for unit in units])[:, None])
-    if np.abs(microvolt).max(initial=0) > 32767:
-        raise DataError(
-            f"{path}: a sample of {np.abs(microvolt).max() / 1000:.1f} mV; an ECG stays within 32.767 mV: "
-            "check the gain in the header"
-        )
-    return microvolt.astype(np.int16)
+    is_named_alike = file_names[0] == f"{path.name}.dat"  # as always in PTB-XL: this spares taking a path apart
+    dat_path = f"{path}.dat" if is_named_alike else f"{get_folder(path)}{file_names[0]}"
+    data = read_file(dat_path, "signal file", check)
+    samples = np.ascontiguousarray(np.frombuffer(data, "<i2", offset=offset).reshape(-1, n_leads).T)  # (lead, sample)
+    del data  # its memory is used again
+    compare_checksums(samples.sum(axis=1, dtype=np.int64).tolist(), checksums, str(path))
+    chosen = samples[order]
+    if chosen.min(initial=0) == _MISSING:
+        to_microvolt([*chosen[:, None, :]], [header.signals[number] for number in order], str(path))  # refuses
+    return Record(chosen, header.sampling_rate_hz, has_checksums=True)
 
 
 @lru_cache
@@ -245,11 +196,3 @@ def _find_order(names: tuple[str, ...]) -> list[int] | None:
     folded = [name.casefold() for name in names]
     wanted = [lead.casefold() for lead in LEADS]
     return [folded.index(lead) for lead in wanted] if sorted(folded) == sorted(wanted) else None
-
-
-def iter_leads(path: Path, choose: _Choose, *, block_s: float = 600.0) -> Iterator[Record]:
-    """Read as `read_leads`, in consecutive blocks."""
-    record = read_leads(path, choose)
-    n_block = max(round(block_s * record.sampling_rate_hz), 1)
-    for start in range(0, max(record.signal_uv.shape[1], 1), n_block):
-        yield record._replace(signal_uv=record.signal_uv[:, start : start + n_block])

@@ -16,6 +16,9 @@ class ModuleSettings(TypedDict, total=False):
     """The keys of the group ``data`` that every source shares: settings of `ecgcls.data.module.ECGDataModule`."""
 
     copies: Literal["error", "drop"]
+    bad_records: Literal["error", "drop"]
+    repairs: Literal["note", "refuse"]
+    duration_s: float | None
     store_dir: str | None
     batch_size: int
 
@@ -24,7 +27,8 @@ class Source(Protocol):
     """A data set: which records there are, what is known about them, and where their signals are.
 
     A source is made of settings alone: its constructor reads and writes nothing. What it reads raises `DataError` if it
-    is missing or malformed.
+    is missing or malformed. It may have a mapping ``known_duplicates`` from ecg_id to ecg_id: pairs of records that are
+    one ECG, the one to leave out and the one to keep (see `ecgcls.data.leakage.find_duplicates`).
     """
 
     @property
@@ -33,7 +37,7 @@ class Source(Protocol):
 
     @property
     def root(self) -> Path:
-        """The data set's folder."""
+        """The data set's folder; it may be known only once the records have been read."""
 
     @property
     def sampling_rate_hz(self) -> int:

@@ -4,11 +4,14 @@ A store is a folder ``signals_<rate>hz-<fingerprint>/`` with
 
 - ``signals.npy``: ``(record, lead, sample)`` int16, microvolt, leads in the order of `ecgcls.data.signals.LEADS`;
 - ``records.npz``: the ecg_ids, and the exact sum and sum of squares of every record and lead;
-- ``manifest.json``: what it was built from.
+- ``repairs.csv``: what was changed in a record, or is doubtful about it, one line each;
+- ``bad_records.csv``: the records that cannot be used, each with its reason;
+- ``manifest.json``: what it was built from, and the SHA-256 of all this.
 
 The fingerprint covers the name, size, modification and change time of every file in the records' folders, so that a
 changed, added or replaced file leads to another store, never to stale signals. A store is built under a lock in a
 temporary folder, which is then renamed: it exists as a whole or not at all, and all processes map the same pages.
+A process that opens a store reads it once and holds it against its SHA-256: a damaged one is built again.
 """
 
 import hashlib
@@ -16,34 +19,32 @@ import json
 import logging
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import nullcontext
-from dataclasses import dataclass
-from functools import partial
-from multiprocessing import get_context
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
-from tqdm import tqdm
 
+from ecgcls.data.reading import find_common_length
 from ecgcls.data.record_files import describe_folders
-from ecgcls.data.signals import LEADS, read_record, to_millivolt
+from ecgcls.data.signals import LEADS, to_millivolt
+from ecgcls.data.store_writer import CHUNK, Written, compute_energy, count_kinds, write_signals
 from ecgcls.errors import DataError
 from ecgcls.files import lock
 
 log = logging.getLogger(__name__)
 
-_LAYOUT_VERSION = 2
-_CHUNK = 128  # records read, then written, at a time
-_RECORDS_PER_PROCESS = 1000  # with fewer, another process costs more time than it saves
+_LAYOUT_VERSION = 3
+_LISTS = ("repairs", "bad_records")
+_VERIFIED: set[tuple[str, ...]] = set()  # what this process has verified
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,11 @@ class SignalStore:
     """``(record, lead)``: the exact sum of their squares."""
     manifest: dict[str, Any]
     """What the store was built from; ``content_sha256`` identifies the signals wherever they are stored."""
+    repairs: pd.DataFrame
+    """``ecg_id``, ``what`` was changed or is doubtful, and ``is_doubtful``: whether it is about scale or content."""
+    bad_records: pd.DataFrame
+    """``ecg_id``, ``file`` below the data set's folder, and ``reason``, of those that cannot be used."""
+    folder: Path
 
     @property
     def n_samples(self) -> int:
@@ -67,8 +73,9 @@ class SignalStore:
         return self.signals_uv.shape[2]
 
     def find_rows(self, ecg_ids: Iterable[int]) -> NDArray[np.int64]:
-        """Return the rows that hold these records."""
-        return pd.Series(np.arange(len(self.ecg_ids)), index=self.ecg_ids).loc[list(ecg_ids)].to_numpy()
+        """Return the rows that hold these records; KeyError for one that cannot be used."""
+        rows = pd.Series(np.arange(len(self.ecg_ids)), index=self.ecg_ids).drop(self.bad_records["ecg_id"])
+        return rows.loc[list(ecg_ids)].to_numpy()
 
     def read_mv(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the signals of these rows, ``(record, lead, sample)`` in mV, as `ecgcls.data.signals.to_millivolt`."""
@@ -87,161 +94,162 @@ class SignalStore:
 
     def find_flat_leads(self) -> dict[int, list[str]]:
         """Return the flat leads of each record that has one, by ecg_id."""
-        energy = _energy(self.sums_uv, self.squares_uv, self.n_samples)
+        energy = compute_energy(self.sums_uv, self.squares_uv, self.n_samples)
         return {
             int(self.ecg_ids[row]): [LEADS[lead] for lead in np.flatnonzero(energy[row] == 0)]
-            for row in np.flatnonzero((energy == 0).any(axis=1))
+            for row in np.flatnonzero((energy == 0).any(axis=1) & (energy != 0).any(axis=1))  # not those left empty
         }
 
 
 def open_store(
-    root: Path, filenames: pd.Series, *, sampling_rate_hz: int, store_dir: Path | None = None
+    root: Path,
+    filenames: pd.Series,
+    *,
+    sampling_rate_hz: int,
+    n_samples: int | None = None,
+    store_dir: Path | None = None,
 ) -> SignalStore:
     """Open the store of these records; build it first if there is none, or if the files have changed.
+
+    Records that cannot be used are listed in the store, and are no error here: see `ecgcls.data.usable`.
 
     Parameters
     ----------
     root, filenames
         The data set's folder, and each record's path below it without an extension, indexed by ecg_id.
     sampling_rate_hz
-        The sampling rate that the records must have.
+        To which all signals are brought.
+    n_samples
+        Samples of each lead; None: as most records have, see `ecgcls.data.reading.find_common_length`.
     store_dir
         Where stores are written; by default ``.ecgcls`` in `root`, or the user's cache folder if that is read-only.
 
     Raises
     ------
     DataError
-        If a record cannot be read, is damaged, lacks samples, is flat in all leads, or has another sampling rate or
-        length than expected; if there is no space; if the files change while they are read.
+        If there is no space; if the files change while they are read.
     """
-    fingerprint = _fingerprint(root, filenames, sampling_rate_hz)
     own = f"{root.resolve().name}-{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:12]}"
     folders = [store_dir / own] if store_dir else [root / ".ecgcls", user_cache_path("ecgcls") / own]
-    stem = f"signals_{sampling_rate_hz}hz"
-    name = f"{stem}-{fingerprint[:16]}"
-    for folder in folders:
-        if store := _load(folder / name, fingerprint):
-            return store
+    wanted = _Wanted(root, filenames, sampling_rate_hz)
+    store = wanted.find(folders)
+    if n_samples is not None and n_samples != (store.n_samples if store else wanted.measure()):
+        wanted = replace(wanted, n_samples=n_samples)
+        store = wanted.find(folders)
+    if store:
+        return store
     folder = _first_writable(folders)
-    with lock(folder / f"{stem}.lock", busy="Another process is building the signal store"):
-        if store := _load(folder / name, fingerprint):  # another process built it while this one waited
+    with lock(folder / f"{wanted.stem}.lock", busy="Another process is building the signal store"):
+        if store := wanted.find([folder]):  # another process built it while this one waited
             return store
-        for leftover in folder.glob(f"{stem}-*.building"):
+        for leftover in folder.glob(f"{wanted.stem}-*.building"):
             shutil.rmtree(leftover)  # of a process that was killed: this one has the lock
         try:
-            _build(folder / name, root, filenames, sampling_rate_hz, fingerprint)
+            _build(folder / wanted.name, wanted)
         except OSError as error:
             size_mb = len(filenames) * len(LEADS) * sampling_rate_hz * 10 * 2 / 1e6  # ten seconds of int16
             raise DataError(
                 f"{folder}: the signal store cannot be written ({error.strerror}); it takes {size_mb:,.0f} MB: make "
                 "room or set data.store_dir=PATH"
             ) from error
-        for outdated in folder.glob(f"{stem}-*"):
-            if outdated.name != name:
+        for outdated in folder.glob(f"{wanted.stem}-*"):
+            if outdated.name != wanted.name:
                 shutil.rmtree(outdated, ignore_errors=True)
-        store = _load(folder / name, fingerprint)
+        store = wanted.find([folder])
     if store is None:
-        raise DataError(f"{folder / name}: the signal store was written but cannot be read back")
+        raise DataError(f"{folder / wanted.name}: the signal store was written but cannot be read back")
     return store
 
 
-def _build(folder: Path, root: Path, filenames: pd.Series, sampling_rate_hz: int, fingerprint: str) -> None:
+@dataclass(frozen=True)
+class _Wanted:
+    """Which records are wanted, and in which form; `n_samples` is None for the length that most have."""
+
+    root: Path
+    filenames: pd.Series
+    sampling_rate_hz: int
+    n_samples: int | None = None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """As first computed: whether files have changed since is for `compute_fingerprint` to say."""
+        return self.compute_fingerprint()
+
+    def compute_fingerprint(self) -> str:
+        """Hash what is wanted, and the state of every file in the records' folders."""
+        content = hashlib.sha256(json.dumps([_LAYOUT_VERSION, self.sampling_rate_hz, self.n_samples]).encode())
+        content.update(json.dumps([self.filenames.index.tolist(), self.filenames.tolist()]).encode())
+        for text in describe_folders(self.root, self.filenames):
+            content.update(text.encode())
+        return content.hexdigest()
+
+    @property
+    def paths(self) -> list[Path]:
+        return [self.root / name for name in self.filenames]
+
+    @property
+    def stem(self) -> str:
+        return f"signals_{self.sampling_rate_hz}hz" + (f"_{self.n_samples}" if self.n_samples else "")
+
+    @property
+    def name(self) -> str:
+        return f"{self.stem}-{self.fingerprint[:16]}"
+
+    def measure(self) -> int:
+        """Return the number of samples that the records are to have."""
+        return self.n_samples or find_common_length(self.paths, sampling_rate_hz=self.sampling_rate_hz)
+
+    def find(self, folders: Iterable[Path]) -> SignalStore | None:
+        """Map the store of these records if one of the folders has it, undamaged."""
+        return next(filter(None, (_load(folder / self.name, self.fingerprint) for folder in folders)), None)
+
+
+def _build(folder: Path, wanted: _Wanted) -> None:
     """Read every record into a store that appears as a whole or not at all."""
     building = folder.with_name(f"{folder.name}.building")
     try:
         building.mkdir(parents=True)
-        log.info("Reading %d records from %s into %s", len(filenames), root, folder.parent)
-        content = _write_signals(building, [root / name for name in filenames], sampling_rate_hz)
-        ecg_ids = filenames.index.to_numpy(dtype=np.int64)
-        np.savez(building / "records.npz", ecg_ids=ecg_ids, sums_uv=content.sums_uv, squares_uv=content.squares_uv)
+        log.info("Reading %d records from %s into %s", len(wanted.filenames), wanted.root, folder.parent)
+        n_samples, rate_hz = wanted.measure(), wanted.sampling_rate_hz
+        written = write_signals(building / "signals.npy", wanted.paths, sampling_rate_hz=rate_hz, n_samples=n_samples)
+        ecg_ids = wanted.filenames.index.to_numpy(dtype=np.int64)
+        np.savez(building / "records.npz", ecg_ids=ecg_ids, sums_uv=written.sums_uv, squares_uv=written.squares_uv)
+        _write_lists(building, wanted, written)
         manifest = {
             "layout_version": _LAYOUT_VERSION,
-            "fingerprint": fingerprint,
-            "content_sha256": hashlib.sha256(content.sha256 + ecg_ids.tobytes()).hexdigest(),
-            "sampling_rate_hz": sampling_rate_hz,
+            "fingerprint": wanted.fingerprint,
+            "content_sha256": hashlib.sha256(written.sha256 + ecg_ids.tobytes()).hexdigest(),
+            "sampling_rate_hz": rate_hz,
             "lead_names": list(LEADS),
-            "n_without_checksum": content.n_without_checksum,
+            "n_without_checksum": written.n_without_checksum,
             "signals_file": _stamp(building / "signals.npy"),
+            "sha256": _hash_small_files(building),
         }
         (building / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
-        if _fingerprint(root, filenames, sampling_rate_hz) != fingerprint:
-            raise DataError(f"{root}: files changed while they were read; run the command again")
+        if wanted.compute_fingerprint() != wanted.fingerprint:
+            raise DataError(f"{wanted.root}: files changed while they were read; run the command again")
         if folder.exists():
             shutil.rmtree(folder)  # incomplete or damaged: else it would have been loaded
         building.rename(folder)
     finally:
         shutil.rmtree(building, ignore_errors=True)
-    if content.n_without_checksum:
-        log.warning("%d records carry no checksum: they could not be verified", content.n_without_checksum)
+    _VERIFIED.add(_key(folder, manifest))  # the bytes are those that were written
+    if written.n_without_checksum:
+        log.warning("%d records carry no checksum: they could not be verified", written.n_without_checksum)
+    if written.notes:
+        kinds = "; ".join(f"{count} x {what}" for what, count in count_kinds([note.what for note in written.notes]))
+        n_noted = len({note.row for note in written.notes})
+        log.warning("%d records repaired or noted: %s; all in %s", n_noted, kinds, folder / "repairs.csv")
 
 
-class _Content(NamedTuple):
-    """What is known about records that are in ``signals.npy``."""
-
-    sums_uv: NDArray[np.int64]
-    squares_uv: NDArray[np.int64]
-    n_without_checksum: int
-    sha256: bytes  # one for every `_CHUNK` records
-
-
-def _write_signals(folder: Path, paths: list[Path], sampling_rate_hz: int) -> _Content:
-    """Read every record and write ``signals.npy``."""
-    n_samples = read_record(paths[0]).signal_uv.shape[1]  # all others must have as many
-    shape = (len(paths), len(LEADS), n_samples)
-    with (folder / "signals.npy").open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, {"descr": "<i2", "fortran_order": False, "shape": shape})
-        n_header = file.tell()
-    starts = range(0, len(paths), _CHUNK)
-    chunks = [paths[start : start + _CHUNK] for start in starts]
-    offsets = [n_header + start * len(LEADS) * n_samples * 2 for start in starts]  # bytes
-    write_chunk = partial(_write_chunk, folder / "signals.npy", sampling_rate_hz, n_samples, paths[0])
-    n_processes = 1  # where processes cannot be forked
-    if sys.platform == "linux":
-        n_processes = min(len(os.sched_getaffinity(0)), 8, len(paths) // _RECORDS_PER_PROCESS)
-    with (
-        ProcessPoolExecutor(n_processes, get_context("fork")) if n_processes > 1 else nullcontext() as pool,
-        tqdm(total=len(paths), desc="Reading ECGs", unit=" records", disable=None) as progress,  # none in a log file
-    ):
-        written = []
-        for one in (pool.map if pool else map)(write_chunk, offsets, chunks):
-            written.append(one)
-            progress.update(len(one.sums_uv))
-    with (folder / "signals.npy").open("rb+") as file:
-        os.fsync(file.fileno())
-    sums_uv, squares_uv, n_without_checksum, sha256 = zip(*written, strict=True)
-    return _Content(np.concatenate(sums_uv), np.concatenate(squares_uv), sum(n_without_checksum), b"".join(sha256))
-
-
-def _write_chunk(
-    signals_path: Path, sampling_rate_hz: int, n_samples: int, first: Path, offset: int, paths: list[Path]
-) -> _Content:
-    """Read some records and write their signals into a file, starting at an offset in bytes."""
-    records = [read_record(path) for path in paths]
-    for path, (signal_uv, rate_hz, _) in zip(paths, records, strict=True):
-        if rate_hz != sampling_rate_hz:
-            raise DataError(f"{path}: sampled at {rate_hz:g} Hz, data.sampling_rate_hz asks for {sampling_rate_hz}")
-        if signal_uv.shape[1] != n_samples:
-            raise DataError(
-                f"{path}: {signal_uv.shape[1]} samples, {n_samples} expected as in {first}: all records must have one "
-                "length"
-            )
-    signals_uv = np.stack([record.signal_uv for record in records], dtype="<i2")
-    sums_uv = signals_uv.sum(axis=2, dtype=np.int64)
-    # Integers below 2**53 are exact in float64, which is faster in NumPy than int64.
-    squares_uv = np.einsum("rls,rls->rl", signals_uv, signals_uv, dtype=np.float64).astype(np.int64)
-    flat = (_energy(sums_uv, squares_uv, n_samples) == 0).all(axis=1)
-    if flat.any():
-        raise DataError(f"{paths[flat.argmax()]}: a flat line in all leads; take its row out of the CSV")
-    with signals_path.open("rb+") as file:
-        file.seek(offset)
-        file.write(signals_uv.data)
-    n_without_checksum = sum(not record.has_checksums for record in records)
-    return _Content(sums_uv, squares_uv, n_without_checksum, hashlib.sha256(signals_uv.data).digest())
-
-
-def _energy(sums_uv: NDArray[np.int64], squares_uv: NDArray[np.int64], n_samples: int) -> NDArray[np.int64]:
-    """Return the variance times `n_samples` squared, exactly: 0 where a lead is flat."""
-    return squares_uv * n_samples - sums_uv**2
+def _write_lists(folder: Path, wanted: _Wanted, written: Written) -> None:
+    """Write ``repairs.csv`` and ``bad_records.csv``."""
+    ecg_ids, files = wanted.filenames.index, wanted.filenames.tolist()
+    notes = [(ecg_ids[note.row], note.what, note.is_doubtful) for note in written.notes]
+    pd.DataFrame(notes, columns=["ecg_id", "what", "is_doubtful"]).to_csv(folder / "repairs.csv", index=False)
+    here = f"{wanted.root}{os.sep}"
+    bad = [(ecg_ids[row], files[row], reason.replace(here, "")) for row, reason in sorted(written.bad.items())]
+    pd.DataFrame(bad, columns=["ecg_id", "file", "reason"]).to_csv(folder / "bad_records.csv", index=False)
 
 
 def _load(folder: Path, fingerprint: str) -> SignalStore | None:
@@ -254,25 +262,48 @@ def _load(folder: Path, fingerprint: str) -> SignalStore | None:
         with np.load(folder / "records.npz") as records:
             arrays = {name: records[name] for name in ("ecg_ids", "sums_uv", "squares_uv")}
         signals_uv = np.asarray(np.load(folder / "signals.npy", mmap_mode="r"))  # still mapped, a plain ndarray
-        return SignalStore(signals_uv, manifest=manifest, **arrays)
+        repairs, bad_records = (pd.read_csv(folder / f"{name}.csv", keep_default_na=False) for name in _LISTS)
+        if (key := _key(folder, manifest)) not in _VERIFIED:
+            if _hash_content(signals_uv, arrays["ecg_ids"]) != manifest["content_sha256"]:
+                raise ValueError("other signals than were written")
+            if _hash_small_files(folder) != manifest["sha256"]:
+                raise ValueError("other tables than were written")
+            _VERIFIED.add(key)
+        return SignalStore(
+            signals_uv, manifest=manifest, repairs=repairs, bad_records=bad_records, folder=folder, **arrays
+        )
+    except FileNotFoundError as error:
+        log.debug("No signal store in %s (%s)", folder, error)
     except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
-        log.debug("No usable signal store in %s (%s)", folder, error)
-        return None
+        log.warning("%s: the signal store is damaged (%s): it is built again", folder, error)
+    return None
+
+
+def _key(folder: Path, manifest: dict[str, Any]) -> tuple[str, ...]:
+    """Return what tells a store from one that was put in its place."""
+    return str(folder.resolve()), json.dumps(manifest)
+
+
+def _hash_content(signals_uv: NDArray[np.int16], ecg_ids: NDArray[np.int64]) -> str:
+    """Hash all signals, chunk by chunk as they were written, and the ecg_ids."""
+
+    def hash_chunk(start: int) -> bytes:
+        return hashlib.sha256(signals_uv[start : start + CHUNK].data).digest()
+
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, 4)) as pool:  # hashing lets other threads run
+        digests = pool.map(hash_chunk, range(0, len(signals_uv), CHUNK))
+        return hashlib.sha256(b"".join(digests) + ecg_ids.tobytes()).hexdigest()
+
+
+def _hash_small_files(folder: Path) -> dict[str, str]:
+    names = ("records.npz", *(f"{name}.csv" for name in _LISTS))
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
 
 
 def _stamp(path: Path) -> list[int]:
     """Return a file's size and modification time (ns): a store that was modified is built again."""
     stat = path.stat()
     return [stat.st_size, stat.st_mtime_ns]
-
-
-def _fingerprint(root: Path, filenames: pd.Series, sampling_rate_hz: int) -> str:
-    """Hash which records are wanted, and the state of every file in their folders."""
-    content = hashlib.sha256(json.dumps([_LAYOUT_VERSION, sampling_rate_hz]).encode())
-    content.update(json.dumps([filenames.index.tolist(), filenames.tolist()]).encode())
-    for text in describe_folders(root, filenames):
-        content.update(text.encode())
-    return content.hexdigest()
 
 
 def _first_writable(folders: list[Path]) -> Path:

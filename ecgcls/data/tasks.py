@@ -10,6 +10,7 @@ References
    IEEE J. Biomed. Health Inform. 25 (2021) 1519-1528. doi:10.1109/JBHI.2020.3022989 (the same six tasks)
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -20,6 +21,8 @@ from numpy.typing import NDArray
 
 from ecgcls.errors import ConfigError, DataError
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Labels:
@@ -28,11 +31,18 @@ class Labels:
     y_true: NDArray[np.bool_]
     """``(record, class)``, multi-hot."""
     class_names: tuple[str, ...]
+    keeps_negatives: bool = False
+    """Whether a record without a label is a negative of every class, and no record without one."""
+    is_exclusive: bool = False
+    """Whether only records with exactly one label take part."""
 
     @property
     def has_label(self) -> NDArray[np.bool_]:
-        """Whether a record has any label, ``(record,)``."""
-        return self.y_true.sum(axis=1) > 0
+        """Whether a record takes part, ``(record,)``: it has a label, or counts as a negative of every class."""
+        n_labels = self.y_true.sum(axis=1)
+        if self.is_exclusive:
+            return n_labels == 1
+        return (n_labels > 0) | self.keeps_negatives
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +57,9 @@ class Task:
         What a class is: the statement itself, or the diagnostic subclass or superclass it belongs to.
     class_order
         Names of classes that come first, in this order; the others follow in the order of ``scp_statements.csv``. It
-        never adds or removes a class.
+        never adds or removes a class; names that the data set does not have are passed over, and told.
+    only
+        The classes to keep, in this order; none keeps all. ``only=[MI], unlabelled=negative`` is MI against the rest.
     k
         Keep only the `k` most frequent classes, most frequent first (ties in the order of ``scp_statements.csv``),
         counted over all records; None keeps all.
@@ -58,14 +70,22 @@ class Task:
         What to do with a class that has no positive (or no negative) record in the training set: ``error`` refuses,
         ``drop`` leaves the class out and names it. A record that had no other label stays, as a negative of every
         remaining class, so that all folds test the same records.
+    unlabelled
+        What to do with a record that has none of the classes: ``drop`` leaves it out, ``negative`` keeps it as a
+        negative of all, which a task of one class needs.
+    exclusive
+        Whether each record has exactly one class (softmax and cross-entropy). Records with several are left out.
     """
 
     statements: Literal["diagnostic", "form", "rhythm", "all"]
     classes: Literal["statement", "diagnostic_subclass", "diagnostic_class"] = "statement"
     class_order: Sequence[str] = ()
+    only: Sequence[str] = ()
     k: int | None = None
     min_likelihood: float = 0.0
     absent_classes: Literal["error", "drop"] = "error"
+    unlabelled: Literal["drop", "negative"] = "drop"
+    exclusive: bool = False
 
     def __post_init__(self) -> None:
         if self.classes != "statement" and self.statements != "diagnostic":
@@ -75,6 +95,14 @@ class Task:
             )
         if self.k is not None and self.k < 1:
             raise ConfigError(f"task.k must be at least 1, got {self.k}")
+        if self.k is not None and self.only:
+            raise ConfigError(
+                f"task.k={self.k} and task.only={[*self.only]}: expected one of them, which classes to keep"
+            )
+        if self.unlabelled not in ("drop", "negative"):
+            raise ConfigError(f"task.unlabelled must be drop or negative, got {self.unlabelled!r}")
+        if self.exclusive and self.unlabelled == "negative":
+            raise ConfigError("task.exclusive=true: each record has exactly one class, so none is unlabelled=negative")
         if not 0 <= self.min_likelihood <= 100:
             raise ConfigError(f"task.min_likelihood must be in [0, 100] percent, got {self.min_likelihood:g}")
 
@@ -86,15 +114,16 @@ class Task:
         DataError
             If a record has a statement that is not in the table.
         ConfigError
-            If `class_order` names a class that does not exist, or `k` exceeds their number.
+            If `only` names a class that does not exist, or `k` exceeds their number.
         """
         class_of = self.class_of_statement(statements)
         class_names = list(dict.fromkeys(class_of.values()))
         if unknown := [name for name in self.class_order if name not in class_names]:
-            raise ConfigError(
-                f"task.class_order: {', '.join(unknown)} is not a class of this task; it has {', '.join(class_names)}"
-            )
-        class_names = list(dict.fromkeys([*self.class_order, *class_names]))
+            log.warning("task.class_order: no statement of the data set is of class %s", ", ".join(unknown))
+        if unknown := [name for name in self.only if name not in class_names]:
+            theirs = ", ".join(class_names)
+            raise ConfigError(f"task.only: {', '.join(unknown)} is not a class of this task; it has {theirs}")
+        class_names = [*dict.fromkeys([*(name for name in self.class_order if name in class_names), *class_names])]
         column = {name: position for position, name in enumerate(class_names)}
         y_true = np.zeros((len(scp_codes), len(class_names)), dtype=np.bool_)
         known = set(statements.index)
@@ -106,12 +135,12 @@ class Task:
                     raise DataError(
                         f"scp_codes of ecg_id {ecg_id}: the statement {statement!r} is not in scp_statements.csv"
                     )
-        if self.k is None:
-            return Labels(y_true, tuple(class_names))
-        if self.k > len(class_names):
-            raise ConfigError(f"task.k must be in 1..{len(class_names)}, got {self.k}")
-        kept = np.argsort(-y_true.sum(axis=0), kind="stable")[: self.k]
-        return Labels(y_true[:, kept], tuple(class_names[position] for position in kept))
+        kept = [column[name] for name in dict.fromkeys(self.only)] or [*column.values()]
+        if self.k is not None:
+            if self.k > len(class_names):
+                raise ConfigError(f"task.k must be in 1..{len(class_names)}, got {self.k}")
+            kept = np.argsort(-y_true.sum(axis=0), kind="stable")[: self.k].tolist()
+        return self._keep(y_true[:, kept], [class_names[position] for position in kept])
 
     def label_as(self, class_names: Sequence[str], scp_codes: pd.Series, statements: pd.DataFrame) -> Labels:
         """Label records of another data set, as `label`, with the classes that a net was trained for.
@@ -121,12 +150,20 @@ class Task:
         ConfigError
             If the other data set's statements have no such class.
         """
-        labels = replace(self, k=None).label(scp_codes, statements)
+        labels = replace(self, k=None, only=(), class_order=(), exclusive=False).label(scp_codes, statements)
         unknown = [name for name in class_names if name not in labels.class_names]
         if unknown:
             raise ConfigError(f"scp_statements.csv has no class {', '.join(unknown)}, which the net was trained for")
         columns = [labels.class_names.index(name) for name in class_names]
-        return Labels(labels.y_true[:, columns], tuple(class_names))
+        return self._keep(labels.y_true[:, columns], class_names)
+
+    def _keep(self, y_true: NDArray[np.bool_], class_names: Sequence[str]) -> Labels:
+        labels = Labels(y_true, tuple(class_names), self.unlabelled == "negative", self.exclusive)
+        if self.exclusive and len(class_names) < 2:
+            raise ConfigError(f"task.exclusive=true needs two classes at least, got {', '.join(class_names)}")
+        if self.exclusive and (n_several := int((y_true.sum(axis=1) > 1).sum())):
+            log.warning("task.exclusive=true: left out %d records that have more than one class", n_several)
+        return labels
 
     def class_of_statement(self, statements: pd.DataFrame) -> Mapping[str, str]:
         """Return the class of each statement that counts."""

@@ -3,7 +3,8 @@ r"""Calibration: whether a class is true as often as its probability says.
 Of the records to which a model gives a class with probability 0.3, three in ten should have it.
 
 Conventions
-    - Arrays are `(record, class)`; `y_true` is 0 or 1, `y_prob` in [0, 1]. Each class is binned by itself.
+    - Arrays are `(record, class)`; `y_true` is 0 or 1, `y_prob` in [0, 1]. Each class is binned by itself, with the
+      records that are annotated for it (`y_true` is -1 or nan where one is not).
     - A curve is the mean probability of a bin against its share of positives, as in a reliability diagram [1]_; a
       perfectly calibrated class lies on the diagonal. Below it the probabilities are too high, above it too low [2]_.
       Some papers draw the middle of a bin instead of its mean probability, which is wrong by up to half a bin.
@@ -56,11 +57,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
-from scipy.special import expit, logit
+from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
 from ecgcls.errors import ConfigError
-from ecgcls.evaluation.checks import check_arrays
+from ecgcls.evaluation.checks import UNKNOWN, check_arrays, check_logits
+from ecgcls.evaluation.logits import to_logits
 from ecgcls.evaluation.metrics import OVERALL
 from ecgcls.evaluation.weighted import Array, cross_entropy
 
@@ -68,8 +70,7 @@ MIN_RECORDS = 10
 """Fewer records than this make no bin of their own."""
 Strategy = Literal["equal_mass", "equal_width"]
 _Z = 1.959963984540054  # of a standard normal variable, 95% lie within this
-_EPS = 1e-7  # of a probability before its logit; a float32 sigmoid rounds to 0 or 1 not far beyond
-_WIDEST = 40.0  # an offset of logits beyond this changes nothing more
+_WIDEST = 40.0  # a logit beyond this is a probability of 0 or 1
 
 
 def reliability_curve(
@@ -90,9 +91,10 @@ def reliability_curve(
     Returns
     -------
     pandas.DataFrame
-        One row per class and bin that holds a record: `class`, `bin` (from 0), `prob_low` and `prob_high` (equal mass:
-        the lowest and the highest probability in the bin; equal width: its borders), `mean_prob`, `share_positive`,
-        `share_low` and `share_high` (the 95% Wilson interval of the share), `n_records`, `n_positive`.
+        One row per class and bin that holds an annotated record: `class`, `bin` (from 0), `prob_low` and `prob_high`
+        (equal mass: the lowest and the highest probability in the bin; equal width: its borders), `mean_prob`,
+        `share_positive`, `share_low` and `share_high` (the 95% Wilson interval of the share), `n_records`,
+        `n_positive`.
 
     Examples
     --------
@@ -109,20 +111,28 @@ def reliability_curve(
     if strategy not in get_args(Strategy):
         raise ConfigError(f"strategy must be one of {', '.join(get_args(Strategy))}, got {strategy!r}")
     y_true, y_prob = check_arrays(y_true, y_prob, class_names)
-    n_bins = max(1, min(n_bins, len(y_true) // MIN_RECORDS))
     tables = {}
-    for column, name in enumerate(class_names):
-        order = np.argsort(y_prob[:, column], kind="stable")
-        truth, prob = y_true[order, column], y_prob[order, column]  # by rising probability
+    for name, labels, probs in zip(class_names, y_true.T, y_prob.T, strict=True):
+        known = np.flatnonzero(labels != UNKNOWN)
+        order = known[np.argsort(probs[known], kind="stable")]
+        truth, prob = labels[order], probs[order]  # by rising probability
+        n_at_most = max(1, min(n_bins, len(known) // MIN_RECORDS))
         if strategy == "equal_mass":
-            tables[name] = _tabulate(truth, prob, _cut_by_mass(prob, n_bins))
+            tables[name] = _tabulate(truth, prob, _cut_by_mass(prob, n_at_most))
         else:
-            tables[name] = _tabulate_by_width(truth, prob, n_bins)
+            tables[name] = _tabulate_by_width(truth, prob, n_at_most)
     return pd.concat(tables, names=["class"]).reset_index(level="class").reset_index(drop=True)
 
 
-def measure_calibration(y_true: ArrayLike, y_prob: ArrayLike, class_names: Sequence[str]) -> pd.DataFrame:
+def measure_calibration(
+    y_true: ArrayLike, y_prob: ArrayLike, class_names: Sequence[str], *, y_logit: ArrayLike | None = None
+) -> pd.DataFrame:
     """Measure how far probabilities are from frequencies, with the bins of `reliability_curve`.
+
+    Parameters
+    ----------
+    y_logit
+        The logits of `y_prob`, of which slope and intercept are then; None: they are computed from `y_prob`.
 
     Returns
     -------
@@ -131,15 +141,24 @@ def measure_calibration(y_true: ArrayLike, y_prob: ArrayLike, class_names: Seque
         ``resolution``, ``uncertainty``, ``within_bins``, ``slope``, ``intercept``, ``log_loss``.
     """
     y_true, y_prob = check_arrays(y_true, y_prob, class_names)
+    logits = to_logits(y_prob) if y_logit is None else check_logits(y_logit, y_prob, class_names)
     by_mass, by_width = (
         reliability_curve(y_true, y_prob, class_names, strategy=strategy).groupby("class")
         for strategy in get_args(Strategy)
     )
+    columns = [
+        "ece_width", "ece_mass", "brier", "reliability", "resolution", "uncertainty", "slope", "intercept", "log_loss"
+    ]  # fmt: skip
     rows = {}
-    for name, truth, prob in zip(class_names, y_true.T, y_prob.T, strict=True):
+    for column, name in enumerate(class_names):
+        known = y_true[:, column] != UNKNOWN
+        if not known.any():
+            rows[name] = dict.fromkeys(columns, np.nan)
+            continue
+        truth, prob = y_true[known, column], y_prob[known, column]
         mass, width = by_mass.get_group(name), by_width.get_group(name)
         prevalence, share = truth.mean(), mass["n_records"] / len(truth)
-        slope, intercept = _regress(truth == 1, to_logits(prob))
+        slope, intercept = _regress(truth == 1, logits[known, column])
         rows[name] = {
             "ece_width": _average_distance(width),
             "ece_mass": _average_distance(mass),
@@ -159,20 +178,18 @@ def measure_calibration(y_true: ArrayLike, y_prob: ArrayLike, class_names: Seque
 
 
 def regress_logistic(logits: Array, truth: NDArray, weights: Array | None = None) -> tuple[float, float]:
-    """Return slope and intercept of an unpenalized logistic regression."""
+    """Return slope and intercept of an unpenalized logistic regression; the logits may be of any size."""
+    center, spread = logits.mean(), logits.std() or 1.0
     model = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-10, max_iter=1000)
-    model.fit(logits[:, None], truth, sample_weight=weights)
-    return float(model.coef_[0, 0]), float(model.intercept_[0])
-
-
-def to_logits(y_prob: Array) -> Array:
-    """Return the logits of probabilities, which are kept 1e-7 away from 0 and 1."""
-    logits: Array = logit(np.clip(y_prob, _EPS, 1 - _EPS))
-    return logits
+    model.fit((logits[:, None] - center) / spread, truth, sample_weight=weights)
+    slope = float(model.coef_[0, 0] / spread)
+    return slope, float(model.intercept_[0] - slope * center)
 
 
 def _cut_by_mass(prob: Array, n_bins: int) -> NDArray[np.int64]:
     """Choose where bins of sorted probabilities begin and end: 0, ..., n_records."""
+    if not len(prob):
+        return np.zeros(1, dtype=np.int64)
     n_records = len(prob)
     ends = np.append(np.flatnonzero(np.diff(prob) > 0) + 1, n_records)  # where a run of equal probabilities ends
     cuts = [0]
@@ -197,14 +214,14 @@ def _tabulate(truth: NDArray[np.int8], prob: Array, cuts: NDArray[np.int64]) -> 
     """Describe the bins between the cuts of records sorted by probability; none of them is empty."""
     begins = cuts[:-1]
     n_records = np.diff(cuts)
-    n_positive = np.add.reduceat(truth.astype(np.int64), begins)
+    n_positive = np.add.reduceat(truth.astype(np.int64), begins) if len(begins) else n_records
     share_low, share_high = _wilson_interval(n_positive, n_records)
     return pd.DataFrame(
         {
             "bin": np.arange(len(begins)),
             "prob_low": prob[begins],
             "prob_high": prob[cuts[1:] - 1],
-            "mean_prob": np.add.reduceat(prob, begins) / n_records,
+            "mean_prob": np.add.reduceat(prob, begins) / n_records if len(begins) else prob,
             "share_positive": n_positive / n_records,
             "share_low": share_low,
             "share_high": share_high,
@@ -234,5 +251,5 @@ def _regress(truth: NDArray[np.bool_], logits: Array) -> tuple[float, float]:
     positive, negative = logits[truth], logits[~truth]
     overlaps = positive.min() <= negative.max() and negative.min() <= positive.max() and np.ptp(logits) > 0
     slope = regress_logistic(logits, truth)[0] if overlaps else np.nan
-    mean = truth.mean()
-    return slope, float(brentq(lambda offset: expit(logits + offset).mean() - mean, -_WIDEST, _WIDEST))
+    mean, low, high = truth.mean(), -_WIDEST - logits.max(), _WIDEST - logits.min()
+    return slope, float(brentq(lambda offset: expit(logits + offset).mean() - mean, low, high))

@@ -41,6 +41,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from ecgcls.errors import DataError
+from ecgcls.evaluation.checks import UNKNOWN
 from ecgcls.evaluation.intervals import count_support, resample
 from ecgcls.evaluation.metrics import METRICS, OVERALL
 from ecgcls.evaluation.predictions import Predictions
@@ -114,9 +115,11 @@ def check_same_records(a: Predictions, b: Predictions) -> None:
 
 
 def delong(
-    y_true: ArrayLike, y_prob_a: ArrayLike, y_prob_b: ArrayLike, patient_id: ArrayLike
+    y_true: ArrayLike, y_score_a: ArrayLike, y_score_b: ArrayLike, patient_id: ArrayLike
 ) -> tuple[float, float, float]:
     """Compare two ROC-AUCs on the same records, ``(record,)``; where each patient has one, this is DeLong's own test.
+
+    A score is whatever ranks the records: a probability, a logit.
 
     Returns
     -------
@@ -130,7 +133,7 @@ def delong(
     of_positive, of_negative = len(set(patients[truth])), len(set(patients[~truth]))
     if min(of_positive, of_negative) < 2:
         return float("nan"), float("nan"), float("nan")
-    components = [_place(truth, np.asarray(y_prob, dtype=float)) for y_prob in (y_prob_a, y_prob_b)]
+    components = [_place(truth, np.asarray(y_score, dtype=float)) for y_score in (y_score_a, y_score_b)]
     area = [placed[truth].mean() for placed in components]
     centered = (components[0] - area[0]) - (components[1] - area[1])  # (record,)
     n_patients = int(patients.max()) + 1
@@ -181,11 +184,15 @@ def _describe_difference(a: pd.DataFrame, b: pd.DataFrame, *, level: float) -> p
 def _add_tests(table: pd.DataFrame, a: Predictions, b: Predictions) -> None:
     """Add the p-values of DeLong's and McNemar's tests."""
     for column, name in enumerate(map(str, a.class_names)):
-        truth = a.y_true[:, column]
+        known = a.y_true[:, column] != UNKNOWN
+        truth, (score_a, score_b), (pred_a, pred_b) = (
+            a.y_true[known, column],
+            [each.y_score[known, column] for each in (a, b)],
+            [each.y_pred[known, column] for each in (a, b)],
+        )
         if 0 < truth.sum() < len(truth):
-            _, _, p = delong(truth, a.y_prob[:, column], b.y_prob[:, column], a.patient_id)
-            table.loc[(name, "roc_auc"), "delong_p"] = p
-            table.loc[(name, "f1"), "mcnemar_p"] = mcnemar(truth, a.y_pred[:, column], b.y_pred[:, column])
+            table.loc[(name, "roc_auc"), "delong_p"] = delong(truth, score_a, score_b, a.patient_id[known])[2]
+            table.loc[(name, "f1"), "mcnemar_p"] = mcnemar(truth, pred_a, pred_b)
 
 
 def _adjust_holm(p: pd.Series) -> pd.Series:
@@ -199,12 +206,12 @@ def _adjust_holm(p: pd.Series) -> pd.Series:
     return adjusted
 
 
-def _place(truth: NDArray[np.bool_], y_prob: NDArray[np.float64]) -> NDArray[np.float64]:
+def _place(truth: NDArray[np.bool_], y_score: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return each record's share of records of the other kind that it is correctly ranked against; ties count half."""
     placed = np.empty(len(truth))
-    everyone = stats.rankdata(y_prob)
+    everyone = stats.rankdata(y_score)
     for is_kind in (truth, ~truth):
         n_others = (~is_kind).sum()
-        placed[is_kind] = (everyone[is_kind] - stats.rankdata(y_prob[is_kind])) / n_others  # others below
+        placed[is_kind] = (everyone[is_kind] - stats.rankdata(y_score[is_kind])) / n_others  # others below
     placed[~truth] = 1 - placed[~truth]
     return placed

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from numpy.typing import ArrayLike
+from scipy.special import expit
 
 from ecgcls.errors import DataError
 from ecgcls.evaluation.predictions import THRESHOLD, Predictions
@@ -36,9 +37,13 @@ class Decisions:
     records_sha256: str
 
     def apply(self, uncalibrated: Predictions) -> Predictions:
-        """Recalibrate probabilities and decide."""
+        """Recalibrate probabilities (and logits where there are some), and decide."""
         names = uncalibrated.class_names
-        calibrated = replace(uncalibrated, y_prob=self.calibrator.apply(uncalibrated.y_prob, names))
+        if uncalibrated.y_logit is None:
+            calibrated = replace(uncalibrated, y_prob=self.calibrator.apply(uncalibrated.y_prob, names))
+        else:
+            y_logit = self.calibrator.apply_logits(uncalibrated.y_logit, names)
+            calibrated = replace(uncalibrated, y_prob=expit(y_logit), y_logit=y_logit)
         return calibrated.decide([self.thresholds[name] for name in names])
 
     def check_learned_on(self, records_sha256: str) -> None:
@@ -83,7 +88,7 @@ def learn_decisions(
     """Learn a calibrator, and thresholds of recalibrated probabilities, on the net's predictions of the validation set.
 
     A class with too few records for a threshold of its own is predicted where the net's own probability is at least
-    0.5: its threshold is that probability, recalibrated.
+    0.5: its threshold is that probability, recalibrated (0.5 itself where the classes exclude each other).
 
     Parameters
     ----------
@@ -97,12 +102,15 @@ def learn_decisions(
             f"{str(validation.split[row])!r}"
         )
     names = validation.class_names
-    calibrator = fit_calibrator(
-        validation.y_true, validation.y_prob, validation.patient_id, names, calibration, pos_weight=pos_weight
-    )
-    y_prob = calibrator.apply(validation.y_prob, names)
-    chosen, not_tuned = choose_thresholds(validation.y_true, y_prob, names, thresholds)
-    own = calibrator.apply([[THRESHOLD] * len(names)], names)[0].tolist()
+    arrays = validation.y_true, validation.y_prob, validation.patient_id
+    calibrator = fit_calibrator(*arrays, names, calibration, pos_weight=pos_weight, y_logit=validation.y_logit)
+    calibrated = calibrator.apply(validation.y_prob, names)
+    if validation.y_logit is not None:
+        calibrated = expit(calibrator.apply_logits(validation.y_logit, names))
+    chosen, not_tuned = choose_thresholds(validation.y_true, calibrated, names, thresholds)
+    own = [THRESHOLD] * len(names)
+    if not calibrator.is_exclusive:
+        own = calibrator.apply([own], names)[0].tolist()
     chosen |= {name: at for name, at in zip(names, own, strict=True) if name in not_tuned}
     return Decisions(
         calibrator, chosen, thresholds.describe(), not_tuned, len(validation), hash_records(validation.ecg_id)

@@ -34,6 +34,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from ecgcls.errors import DataError
+from ecgcls.evaluation.checks import UNKNOWN
 from ecgcls.evaluation.metrics import METRICS, OVERALL, Measured, measure
 from ecgcls.evaluation.predictions import Predictions
 from ecgcls.evaluation.settings import Bootstrap
@@ -51,14 +52,16 @@ def bootstrap(
     *,
     threshold: float | Sequence[float] = 0.5,
     y_pred: ArrayLike | None = None,
+    y_logit: ArrayLike | None = None,
     settings: Bootstrap = Bootstrap(),
 ) -> pd.DataFrame:
     """Return the interval of every metric, per class and over all classes.
 
     Parameters
     ----------
-    y_true, y_prob, y_pred
-        0 or 1, probabilities, and decisions; ``(record, class)``. Without decisions, the threshold makes them.
+    y_true, y_prob, y_pred, y_logit
+        0 or 1 (-1 or nan: not annotated), probabilities, decisions, and what ranks the records; ``(record, class)``.
+        Without decisions, the threshold makes them; without logits, the probabilities rank.
     patient_id
         ``(record,)``: whose records they are; two patients at least.
     threshold
@@ -72,7 +75,7 @@ def bootstrap(
         whether the class, or for a macro mean the rarest class in it, has enough positive and negative records;
         ``contains_value``.
     """
-    records = Records.check(y_true, y_prob, class_names, threshold=threshold, y_pred=y_pred)
+    records = Records.check(y_true, y_prob, class_names, threshold=threshold, y_pred=y_pred, y_logit=y_logit)
     patient_of = _number_patients(patient_id, len(records.y_true))
     generator = np.random.default_rng(settings.seed)
     drawn = _measure_patients(records, patient_of, _draw(patient_of, settings.n_resamples, generator))
@@ -86,8 +89,8 @@ def bootstrap(
     if settings.method == "bca":
         left_out = [*_stack(_measure_patients(records, patient_of, 1 - np.eye(patient_of.max() + 1)), names).to_numpy()]
     n_units = {
-        name: min(len(set(patient_of[truth])), len(set(patient_of[~truth])))
-        for name, truth in zip(names, records.y_true.T, strict=True)
+        name: min(len(set(patient_of[truth])), len(set(patient_of[negative])))
+        for name, truth, negative in zip(names, records.y_true.T, records.is_negative.T, strict=True)
     }
     n_units[OVERALL] = len(set(patient_of[records.y_true.any(axis=1)]))
     limits = [
@@ -97,7 +100,7 @@ def bootstrap(
         )
     ]
     low, high = np.array(limits).T
-    support = count_support(value.index, names, records.y_true)
+    support = count_support(value.index, names, np.where(records.is_known, records.y_true, UNKNOWN))
     return pd.DataFrame(
         {
             "value": value,
@@ -120,7 +123,8 @@ def resample(predictions: Predictions, settings: Bootstrap) -> pd.DataFrame:
         Indexed by ``class`` and ``metric``: the column ``value``, and one per resample, from 0.
     """
     names = predictions.class_names
-    records = Records.check(predictions.y_true, predictions.y_prob, names, y_pred=predictions.y_pred)
+    arrays = predictions.y_true, predictions.y_prob
+    records = Records.check(*arrays, names, y_pred=predictions.y_pred, y_logit=predictions.y_logit)
     patient_of = _number_patients(predictions.patient_id, len(predictions))
     counts = _draw(patient_of, settings.n_resamples, np.random.default_rng(settings.seed))
     table = _stack(_measure_patients(records, patient_of, counts), names)
@@ -137,8 +141,10 @@ def count_support(index: pd.Index, class_names: Sequence[str], y_true: NDArray) 
         ``n_positive``; and ``n_rarest``, the positive records, or the negative ones if those are fewer. A macro mean is
         as uncertain as the rarest class in it; pooled metrics rely on the positive records of all classes.
     """
-    n_positive = dict(zip(map(str, class_names), y_true.sum(axis=0).tolist(), strict=True))
-    rarest_of = {name: min(n, len(y_true) - n) for name, n in n_positive.items()}
+    n_positive, n_negative = (
+        dict(zip(map(str, class_names), (y_true == label).sum(axis=0).tolist(), strict=True)) for label in (1, 0)
+    )
+    rarest_of = {name: min(n, n_negative[name]) for name, n in n_positive.items()}
     rarest, total = min((n for n in rarest_of.values() if n > 0), default=0), sum(n_positive.values())
     rows = [
         (n_positive.get(name, total), rarest_of.get(name, rarest if METRICS[key].macro_of else total))
@@ -179,15 +185,15 @@ def _redraw_lost(
     measured: Measured, records: Records, patient_of: NDArray[np.intp], generator: np.random.Generator
 ) -> None:
     """Draw the patients again, class by class, in the resamples that lost the class; `measured` is changed."""
-    for column, truth in enumerate(records.y_true.T):
-        if truth.all() or not truth.any():
+    for column in range(records.y_true.shape[1]):
+        if not (records.y_true[:, column].any() and records.is_negative[:, column].any()):
             continue
         alone = records.take_class(column)
         for _ in range(_MAX_DRAWS):
             lost = np.flatnonzero(~measured.is_defined[column])
             if not len(lost):
                 break
-            again = measure(alone, _draw(patient_of, len(lost), generator)[patient_of])
+            again = measure(alone, _draw(patient_of, len(lost), generator)[patient_of], together=False)
             measured.is_defined[column, lost] = again.is_defined[0]
             for key, values in again.by_class.items():
                 measured.by_class[key][column, lost] = values[0]

@@ -5,9 +5,24 @@ is therefore kept, averaged and recalibrated as a logit, whose probability is on
 """
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import logit
 
 from ecgcls.evaluation.weighted import Array
+
+_EPS = 1e-7  # of a probability before its logit; a float32 sigmoid rounds to 0 or 1 not far beyond
+
+
+def to_logits(y_prob: Array) -> Array:
+    """Return the logits of probabilities, which are kept 1e-7 away from 0 and 1."""
+    logits: Array = logit(np.clip(y_prob, _EPS, 1 - _EPS))
+    return logits
+
+
+def cross_entropy_of_logits(y_true: NDArray, logits: Array) -> Array:
+    """Return the binary cross entropy of the probability of each logit, in nats; never rounded or clipped."""
+    entropy: Array = np.logaddexp(0.0, np.where(y_true == 1, -logits, logits))
+    return entropy
 
 
 def mean_of_probabilities(logits: ArrayLike, *, axis: int = 0) -> Array:

@@ -6,14 +6,20 @@ Task
     which metrics there are, in which order, and what they are called; a new row appears in all of them.
 
 Conventions
-    - Arrays are `(record, class)`; `y_true` is 0 or 1, `y_prob` in [0, 1], and `y_pred = y_prob >= threshold`.
-    - PR-AUC is average precision, :math:`AP = \sum_k (R_k - R_{k-1}) P_k` over the distinct probabilities in
+    - Arrays are `(record, class)`; `y_true` is 0 or 1, `y_prob` in [0, 1], and `y_pred = y_prob >= threshold`. Where
+      there are logits they rank the records, as probabilities near 1 round to the same number. A `y_true` of -1 or nan
+      is not annotated: the record takes no part in the numbers of that class (`n_unknown` counts it).
+    - PR-AUC is average precision, :math:`AP = \sum_k (R_k - R_{k-1}) P_k` over the distinct scores in
       falling order. It is not the trapezoid under the curve: precision does not vary linearly between two
       points, and the trapezoid is too optimistic [1]_. Its chance level is the prevalence, so it is informative for
       rare classes, whose ROC curves look good [2]_. ROC-AUC is the trapezoid under the ROC curve, where
       that is exact [3]_.
     - F1 is :math:`2 TP / (2 TP + FP + FN)`. `f1_macro` is the mean of the classes' F1s, not the F1 of the
       mean precision and recall [4]_; `f1_micro` comes from the counts of all classes together.
+    - `f1_max` is the highest F1 of a class over all thresholds. `fmax` is that of the benchmark on PTB-XL, from each
+      record's precision and recall at one threshold for all classes (`by_record`). The thresholds are chosen on the
+      records that are scored, so both are more than any threshold that is chosen beforehand would give; and a mean of
+      `f1_max` over many rare classes would lie below its own interval, as each resample chooses again.
     - A class without a positive or without a negative record is *undefined*: its pr_auc, roc_auc, f1 and mcc are nan,
       it is named in `Scores.undefined`, and the macro means are over the other classes. A class with positives of
       which none is predicted has an F1 of 0. A ratio whose denominator is 0 (precision where nothing is predicted) is
@@ -49,6 +55,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from ecgcls.evaluation.by_record import ByRecord
 from ecgcls.evaluation.checks import check_pos_weight, check_threshold
 from ecgcls.evaluation.predictions import Predictions
 from ecgcls.evaluation.weighted import Array, Records, Totals, Weighted, cross_entropy
@@ -73,6 +80,8 @@ class Metric:
         Over all classes, the metric is the mean of the metric with this key over the defined classes.
     pooled
         Over all classes, the metric is this function of the sums over all records and classes.
+    by_record
+        Over all classes, the metric is this function of the records with their weights, ``(record, resample)``.
     needs_both
         Whether the metric of a class without positive or without negative records is nan, whatever `by_class` returns.
     is_headline
@@ -84,6 +93,7 @@ class Metric:
     by_class: Callable[[Weighted], Array] | None = None
     macro_of: str | None = None
     pooled: Callable[[Totals], Array] | None = None
+    by_record: Callable[[ByRecord, Array], Array] | None = None
     higher_is_better: bool = True
     needs_both: bool = True
     is_headline: bool = False
@@ -109,6 +119,13 @@ def f1(totals: Totals) -> Array:
     return 2 * totals.tp / (2 * totals.tp + totals.fp + totals.fn)
 
 
+def f1_max(records: Weighted) -> Array:
+    """Return the highest F1 over all thresholds; a positive record is always the last one above the best of them."""
+    curve = records.curve
+    highest: Array = (2 * curve.tp / (curve.tp + curve.fp + records.n_positive)).max(axis=0, initial=0.0)
+    return highest
+
+
 def mcc(totals: Totals) -> Array:
     """Matthews correlation coefficient; 0 where all records are predicted alike, as in scikit-learn."""
     tp, fp, fn, tn = totals.tp, totals.fp, totals.fn, totals.tn
@@ -124,6 +141,8 @@ METRICS: dict[str, Metric] = {
         Metric(key="f1", label="F1", by_class=f1, is_headline=True),
         Metric(key="f1_macro", label="F1 macro", macro_of="f1", is_headline=True),
         Metric(key="f1_micro", label="F1 micro", pooled=f1),
+        Metric(key="f1_max", label="Maximal F1", by_class=f1_max),
+        Metric(key="fmax", label="Fmax", by_record=ByRecord.measure_fmax),
         Metric(key="mcc", label="MCC", by_class=mcc, macro_of="mcc"),
         Metric(key="sensitivity", label="Sensitivity", by_class=lambda c: c.tp / c.n_positive, needs_both=False),
         Metric(key="specificity", label="Specificity", by_class=lambda c: c.tn / c.n_negative, needs_both=False),
@@ -141,7 +160,7 @@ METRICS: dict[str, Metric] = {
 """The registry: every metric, by its key, in the order of the tables."""
 
 RANKING = ("pr_auc", "roc_auc")
-"""The metrics of the ranking alone: no threshold changes them."""
+"""The areas under curves: they come from the ranking alone, no threshold changes them."""
 
 
 def class_metrics(*, headline: bool = False) -> list[Metric]:
@@ -151,7 +170,8 @@ def class_metrics(*, headline: bool = False) -> list[Metric]:
 
 def overall_metrics(*, headline: bool = False) -> list[Metric]:
     """Select the metrics that have a value over all classes; or of these the headline ones."""
-    return [each for each in METRICS.values() if (each.macro_of or each.pooled) and (each.is_headline or not headline)]
+    found = [each for each in METRICS.values() if each.macro_of or each.pooled or each.by_record]
+    return [each for each in found if each.is_headline or not headline]
 
 
 def find_macro(key: str) -> Metric | None:
@@ -161,7 +181,7 @@ def find_macro(key: str) -> Metric | None:
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """Metrics of weighted records, by key: per class ``(class, resample)``, and pooled ``(resample,)``.
+    """Metrics of weighted records, by key: per class ``(class, resample)``, and pooled or by record ``(resample,)``.
 
     `is_defined`, ``(class, resample)``, is whether the class has positive and negative records.
     """
@@ -183,8 +203,11 @@ class Measured:
         return found
 
 
-def measure(records: Records, weights: Array | None = None) -> Measured:
-    """Measure records with their weights, ``(record, resample)``; None: once, as they are."""
+def measure(records: Records, weights: Array | None = None, *, together: bool = True) -> Measured:
+    """Measure records with their weights, ``(record, resample)``; None: once, as they are.
+
+    `together` is whether to measure all classes together, too.
+    """
     if weights is None:
         weights = np.ones((len(records.y_true), 1))
     sums = records.quantities @ weights  # (quantity, class, resample)
@@ -198,7 +221,10 @@ def measure(records: Records, weights: Array | None = None) -> Measured:
                 has_value = is_defined[column] | (not METRICS[key].needs_both)
                 values[column] = np.where(has_value, METRICS[key].by_class(one), np.nan)  # type: ignore[misc]
         totals = Totals(*sums.sum(axis=1))
-        pooled = {key: metric.pooled(totals) for key, metric in METRICS.items() if metric.pooled}
+        pooled = {key: metric.pooled(totals) for key, metric in METRICS.items() if metric.pooled and together}
+    for key, metric in METRICS.items():
+        if metric.by_record and together:
+            pooled[key] = metric.by_record(records.by_record, weights)
     return Measured(by_class, pooled, is_defined)
 
 
@@ -210,12 +236,13 @@ class Scores:
     ----------
     overall
         By key the `overall_metrics`, `loss` when a `pos_weight` was given, and the counts `n_records`, `n_classes`,
-        `n_defined_classes`, `n_positive` (positive labels over all classes) and `prevalence` (their share of all
-        labels).
+        `n_defined_classes`, `n_positive` (positive labels over all classes), `n_unknown` (labels that nobody annotated)
+        and `prevalence` (the positive labels' share of the annotated ones).
     by_class
-        One row per class: `n_positive`, `n_negative`, `prevalence`, the `class_metrics` by key, `tp`, `fp`, `fn`, `tn`.
+        One row per class: `n_positive`, `n_negative`, `n_unknown`, `prevalence`, the `class_metrics` by key, `tp`,
+        `fp`, `fn`, `tn`.
     undefined
-        For each undefined class its reason: 'no positive record' or 'no negative record'.
+        For each undefined class its reason: 'no positive record', 'no negative record' or 'no annotated record'.
     threshold
         A record is predicted positive where `y_prob >= threshold`: one for all classes, or one per class; None where
         the decisions were given.
@@ -250,6 +277,7 @@ def score(
     *,
     threshold: float | Sequence[float] = 0.5,
     y_pred: ArrayLike | None = None,
+    y_logit: ArrayLike | None = None,
     pos_weight: ArrayLike | None = None,
 ) -> Scores:
     r"""Score probabilities against labels.
@@ -257,11 +285,13 @@ def score(
     Parameters
     ----------
     y_true, y_prob
-        0 or 1, and probabilities; `(record, class)`.
+        0 or 1 (-1 or nan: not annotated, and left out of the class's numbers), and probabilities; `(record, class)`.
     threshold
         In [0, 1], one for all or one per class; a record is predicted positive where `y_prob >= threshold`.
     y_pred
         The decisions themselves, 0 or 1, `(record, class)`; `threshold` is then ignored.
+    y_logit
+        The logits of `y_prob`, which then rank the records, `(record, class)`.
     pos_weight
         One positive weight per class, or one for all. With it, `overall["loss"]` is the mean over all records
         and classes of :math:`-w_c y \log p - (1 - y) \log(1 - p)`, which is what
@@ -278,35 +308,37 @@ def score(
     >>> score([[1, 0], [0, 0]], [[0.9, 0.2], [0.1, 0.4]], ["NORM", "HYP"]).undefined
     {'HYP': 'no positive record'}
     """
-    records = Records.check(y_true, y_prob, class_names, threshold=threshold, y_pred=y_pred)
+    records = Records.check(y_true, y_prob, class_names, threshold=threshold, y_pred=y_pred, y_logit=y_logit)
     n_records, names = len(records.y_true), list(class_names)
     found = measure(records)
     tp, fp, fn, tn = records.quantities[:4].sum(axis=2).astype(int)  # (class,)
     columns = {
         "n_positive": tp + fn,
         "n_negative": fp + tn,
-        "prevalence": (tp + fn) / n_records,
+        "n_unknown": (~records.is_known).sum(axis=0),
+        "prevalence": (tp + fn) / np.where(records.is_known.any(axis=0), records.is_known.sum(axis=0), np.nan),
         **{key: values[:, 0] for key, values in found.by_class.items()},
         **{"tp": tp, "fp": fp, "fn": fn, "tn": tn},
     }
     overall = {key: values.item() for key, values in found.average().items()}
     if pos_weight is not None:
         weight = check_pos_weight(pos_weight, len(names))
-        overall["loss"] = float(cross_entropy(records.y_true, records.y_prob, weight).mean())
+        overall["loss"] = _average_loss(records, weight)
     overall |= {
         "n_records": n_records,
         "n_classes": len(names),
         "n_defined_classes": int(found.is_defined.sum()),
         "n_positive": int(records.y_true.sum()),
-        "prevalence": float(records.y_true.mean()),
+        "n_unknown": int((~records.is_known).sum()),
+        "prevalence": float(records.y_true.sum() / n_known) if (n_known := records.is_known.sum()) else np.nan,
     }
     thresholds = check_threshold(threshold, names)
     at = thresholds.item() if thresholds.ndim == 0 else dict(zip(map(str, names), thresholds.tolist(), strict=True))
     by_class = pd.DataFrame(columns, index=pd.Index(names, name="class"))
     undefined = {
-        str(name): "no negative record" if n_positive else "no positive record"
-        for name, n_positive in by_class["n_positive"].items()
-        if n_positive in (0, n_records)
+        str(name): "no negative record" if n_positive else "no positive record" if n_negative else "no annotated record"
+        for name, n_positive, n_negative in zip(names, tp + fn, fp + tn, strict=True)
+        if not (n_positive and n_negative)
     }
     return Scores(overall, by_class, undefined, None if y_pred is not None else at)
 
@@ -331,11 +363,17 @@ def score_predictions(
     """
     names = predictions.class_names
     decided = {"y_pred": predictions.y_pred} if threshold is None else {"threshold": threshold}
-    scores = score(predictions.y_true, predictions.y_prob, names, **decided)
+    scores = score(predictions.y_true, predictions.y_prob, names, y_logit=predictions.y_logit, **decided)
     if pos_weight is not None:
         trained, weight = uncalibrated or predictions, check_pos_weight(pos_weight, len(names))
-        scores.overall["loss"] = float(cross_entropy(trained.y_true, trained.y_prob, weight).mean())
+        scores.overall["loss"] = _average_loss(Records.check(trained.y_true, trained.y_prob, names), weight)
     return scores
+
+
+def _average_loss(records: Records, pos_weight: Array) -> float:
+    """Return the mean weighted cross entropy of all annotated labels."""
+    losses = cross_entropy(records.y_true, records.y_prob, pos_weight)[records.is_known]
+    return float(losses.mean()) if losses.size else np.nan
 
 
 def _drop_nan(values: Mapping[Any, float]) -> dict[str, float | None]:

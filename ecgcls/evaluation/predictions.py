@@ -1,9 +1,13 @@
 """Predictions: what a model predicts for records. Every reported number is computed from these rows alone.
 
-Arrays are `(record, class)`. `y_true` is 0 or 1, `y_prob` a probability in [0, 1], `y_pred` the decision (0 or 1) that
-was made from it; a record may have any number of positive classes. In a table, the columns `y_true_<CLASS>`,
-`y_prob_<CLASS>` and `y_pred_<CLASS>` carry the class names as they are ('LAFB/LPFB', 'ISC_'), all in class order. A
-table without `y_pred_` columns was decided at 0.5.
+Arrays are `(record, class)`. `y_true` is 0 or 1, or -1 where nobody annotated the class, `y_prob` a probability in
+[0, 1], `y_logit` its logit, `y_pred` the decision (0 or 1) that was made from the probability; a record may have any
+number of positive classes. Records are ranked by their logits: probabilities near 1 round to the same number (in
+float32 from a logit of 17 on). Where there are none, `y_prob` ranks.
+
+In a table, the columns `y_true_<CLASS>`, `y_prob_<CLASS>`, `y_logit_<CLASS>` and `y_pred_<CLASS>` carry the class names
+as they are ('LAFB/LPFB', 'ISC_'), all in class order. A table without `y_pred_` columns was decided at 0.5; an empty
+cell of `y_true_` is not annotated.
 """
 
 from __future__ import annotations
@@ -14,17 +18,25 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit
 
 from ecgcls.errors import ConfigError, DataError
-from ecgcls.evaluation.checks import check_arrays, check_whole_numbers, describe_difference
+from ecgcls.evaluation.checks import (
+    UNKNOWN,
+    check_arrays,
+    check_ids,
+    check_logits,
+    check_whole_numbers,
+    describe_difference,
+)
 
 SPLITS = ("val", "test")
 THRESHOLD = 0.5
 """A class is predicted where its probability is at least this, unless a run has thresholds of its own."""
 ID_COLUMNS = ("ecg_id", "patient_id", "strat_fold", "split")
-TRUE, PROB, PRED = "y_true_", "y_prob_", "y_pred_"
+TRUE, PROB, LOGIT, PRED = PREFIXES = "y_true_", "y_prob_", "y_logit_", "y_pred_"
 """What the columns of each class begin with."""
-_ARRAYS = (*ID_COLUMNS, "y_true", "y_prob", "y_pred")
+_OF_CLASSES = ("y_true", "y_prob", "y_pred", "y_logit")
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,14 +47,18 @@ class Predictions:
 
     Parameters
     ----------
-    ecg_id, patient_id, strat_fold
+    ecg_id, patient_id
+        Whole numbers, `(record,)`, kept as int64; or names such as JS00001, kept as text.
+    strat_fold
         Whole numbers, `(record,)`, kept as int64.
     split
         'val' or 'test' for each record. No ecg_id is twice in one split.
     y_true, y_prob
-        0 or 1, kept as int8, and probabilities, kept as float64; `(record, class)`.
+        0 or 1 (-1 or nan: not annotated), kept as int8, and probabilities, kept as float64; `(record, class)`.
     y_pred
         0 or 1, `(record, class)`, kept as int8. None: a class is predicted where its probability is at least 0.5.
+    y_logit
+        The logits of `y_prob`, `(record, class)`, kept as float64; None: the probabilities rank the records.
 
     Examples
     --------
@@ -54,17 +70,19 @@ class Predictions:
     [[1, 1], [0, 1]]
     """
 
-    ecg_id: NDArray[np.int64]
-    patient_id: NDArray[np.int64]
+    ecg_id: NDArray
+    patient_id: NDArray
     strat_fold: NDArray[np.int64]
     split: NDArray[np.str_]
     y_true: NDArray[np.int8]
     y_prob: NDArray[np.float64]
     class_names: tuple[str, ...]
     y_pred: NDArray[np.int8] = None  # type: ignore[assignment]  # None is replaced at once
+    y_logit: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
-        ids: dict[str, NDArray] = {name: check_whole_numbers(name, getattr(self, name)) for name in ID_COLUMNS[:3]}
+        ids: dict[str, NDArray] = {name: check_ids(name, getattr(self, name)) for name in ID_COLUMNS[:2]}
+        ids["strat_fold"] = check_whole_numbers("strat_fold", self.strat_fold)
         ids["split"] = np.asarray(self.split, dtype=np.str_)
         y_true, y_prob = check_arrays(self.y_true, self.y_prob, self.class_names, ecg_id=ids["ecg_id"])
         for name, array in ids.items():
@@ -74,12 +92,35 @@ class Predictions:
         y_pred = (y_prob >= THRESHOLD).astype(np.int8)
         if self.y_pred is not None:
             y_pred, _ = check_arrays(self.y_pred, y_prob, self.class_names, ecg_id=ids["ecg_id"], name="y_pred")
-        kept = {**ids, "y_true": y_true, "y_prob": y_prob, "class_names": tuple(self.class_names), "y_pred": y_pred}
+        y_logit = self.y_logit
+        if y_logit is not None:
+            y_logit = check_logits(y_logit, y_prob, self.class_names, ecg_id=ids["ecg_id"])
+        kept = {**ids, "y_true": y_true, "y_prob": y_prob, "y_pred": y_pred, "y_logit": y_logit}
+        kept["class_names"] = tuple(self.class_names)  # type: ignore[assignment]
         for name, value in kept.items():
             object.__setattr__(self, name, value)  # checked, and in its own type
 
     def __len__(self) -> int:
         return len(self.ecg_id)
+
+    @property
+    def y_score(self) -> NDArray[np.float64]:
+        """What ranks the records, `(record, class)`: their logits, or their probabilities where there are none."""
+        return self.y_prob if self.y_logit is None else self.y_logit
+
+    @property
+    def n_unknown(self) -> NDArray[np.int64]:
+        """How many records nobody has annotated, `(class,)`."""
+        counts: NDArray[np.int64] = (self.y_true == UNKNOWN).sum(axis=0)
+        return counts
+
+    def annotated(self, class_name: str) -> Predictions:
+        """Keep one class, and the records that are annotated for it; refuse to keep none."""
+        alone = self.take_classes([class_name])
+        rows = np.flatnonzero(alone.y_true[:, 0] != UNKNOWN)
+        if not len(rows):
+            raise DataError(f"no record is annotated for {class_name}")
+        return alone if len(rows) == len(self) else alone._take_rows(rows)
 
     def select(self, split: str) -> Predictions:
         """Keep the records of one split, 'val' or 'test'; refuse to keep none."""
@@ -92,7 +133,9 @@ class Predictions:
 
     def take(self, ecg_ids: ArrayLike) -> Predictions:
         """Keep these records in their present order, of both splits; refuse to keep none or an unknown one."""
-        wanted = np.unique(check_whole_numbers("ecg_ids", ecg_ids))
+        wanted = np.unique(check_ids("ecg_ids", ecg_ids))
+        if self.ecg_id.dtype.kind == "U":
+            wanted = wanted.astype(np.str_)
         unknown = wanted[~np.isin(wanted, self.ecg_id)]
         if len(unknown):
             first = ", ".join(map(str, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
@@ -106,7 +149,7 @@ class Predictions:
     def take_classes(self, class_names: Sequence[str]) -> Predictions:
         """Keep some of the classes, in the given order."""
         columns = [self.class_names.index(name) for name in class_names]
-        arrays = {name: getattr(self, name)[:, columns] for name in ("y_true", "y_prob", "y_pred")}
+        arrays = {name: array[:, columns] for name in _OF_CLASSES if (array := getattr(self, name)) is not None}
         return replace(self, **arrays, class_names=tuple(class_names))
 
     def decide(self, thresholds: ArrayLike) -> Predictions:
@@ -114,59 +157,73 @@ class Predictions:
         return replace(self, y_pred=(self.y_prob >= np.asarray(thresholds, dtype=float)).astype(np.int8))
 
     def to_table(self) -> pd.DataFrame:
-        """Return the columns `ecg_id, patient_id, strat_fold, split, y_true_<CLASS>..., y_prob_..., y_pred_...`."""
+        """Return a table of `ID_COLUMNS`, then the columns ``y_true_<CLASS>`` of all classes, and of the other arrays.
+
+        What is not annotated is missing in a column of pandas' Int8.
+        """
         ids = pd.DataFrame({name: getattr(self, name) for name in ID_COLUMNS})
-        blocks = ((TRUE, self.y_true), (PROB, self.y_prob), (PRED, self.y_pred))
-        tables = [pd.DataFrame(array, columns=[prefix + name for name in self.class_names]) for prefix, array in blocks]
+        tables = [
+            pd.DataFrame(array, columns=[prefix + name for name in self.class_names])
+            for prefix in PREFIXES
+            if (array := getattr(self, prefix[:-1])) is not None
+        ]
+        for name in tables[0].columns[self.n_unknown > 0]:
+            tables[0][name] = tables[0][name].astype("Int8").mask(tables[0][name] == UNKNOWN)
         return pd.concat([ids, *tables], axis=1)
 
     @classmethod
     def from_table(cls, table: pd.DataFrame) -> Predictions:
         """Build what `to_table` gave, from cells of numbers, or of text as in a CSV file.
 
-        Refuse missing and unknown columns, `y_true_`, `y_prob_` and `y_pred_` columns of different classes, and values
-        that `Predictions` refuses; messages count rows from 1.
+        Probabilities are computed from the logits where only those are there. Refuse missing and unknown columns,
+        `y_true_`, `y_prob_`, `y_logit_` and `y_pred_` columns of different classes, and values that `Predictions`
+        refuses; messages count rows from 1.
         """
         columns = [str(name) for name in table]
         if missing := [name for name in ID_COLUMNS if name not in columns]:
             raise DataError(f"column {missing[0]!r} is missing, got {', '.join(columns[:6])}, ...")
         if unknown := find_unknown(columns):
-            wanted = f"{', '.join(ID_COLUMNS)}, {TRUE}<CLASS>..., {PROB}<CLASS>..., {PRED}<CLASS>..."
+            wanted = ", ".join([*ID_COLUMNS, *(f"{prefix}<CLASS>..." for prefix in PREFIXES)])
             raise DataError(f"unknown column {unknown[0]!r}, expected {wanted}")
         classes = find_classes(columns)
         names = classes[TRUE]
-        if classes[PROB] != names:
-            raise _classes_differ(PROB, classes[PROB], names)
-        ids = {name: _read_numbers(table[name], "a whole number") for name in ID_COLUMNS[:3]}
+        for prefix in (PROB, LOGIT):
+            if classes[prefix] and classes[prefix] != names:
+                raise _classes_differ(prefix, classes[prefix], names)
+        ids = {name: table[name].to_numpy() for name in ID_COLUMNS[:2]}
+        ids["strat_fold"] = _read_numbers(table["strat_fold"], "a whole number")
         split = table["split"].to_numpy(dtype=np.str_)
-        y_true, y_prob, y_pred = (
-            np.column_stack([_read_numbers(table[prefix + name], wanted) for name in names])
+        allowed = {TRUE: "0 or 1", PROB: "in [0, 1]", LOGIT: "finite", PRED: "0 or 1"}
+        y_true, y_prob, y_logit, y_pred = (
+            np.column_stack([_read_numbers(table[prefix + name], allowed[prefix]) for name in names])
             if classes[prefix]
             else None
-            for prefix, wanted in ((TRUE, "0 or 1"), (PROB, "in [0, 1]"), (PRED, "0 or 1"))
+            for prefix in PREFIXES
         )
-        return cls(**ids, split=split, y_true=y_true, y_prob=y_prob, class_names=names, y_pred=y_pred)  # type: ignore[arg-type]
+        y_prob = expit(y_logit) if y_prob is None else y_prob
+        return cls(**ids, split=split, y_true=y_true, y_prob=y_prob, class_names=names, y_pred=y_pred, y_logit=y_logit)  # type: ignore[arg-type]
 
     def _take_rows(self, rows: NDArray[np.intp]) -> Predictions:
-        return replace(self, **{name: getattr(self, name)[rows] for name in _ARRAYS})
+        arrays = {name: getattr(self, name) for name in (*ID_COLUMNS, *_OF_CLASSES)}
+        return replace(self, **{name: array[rows] for name, array in arrays.items() if array is not None})
 
 
 def find_unknown(columns: Sequence[str]) -> list[str]:
     """Return the columns that no table of predictions has."""
-    return [name for name in columns if name not in ID_COLUMNS and not name.startswith((TRUE, PROB, PRED))]
+    return [name for name in columns if name not in ID_COLUMNS and not name.startswith(PREFIXES)]
 
 
 def find_classes(columns: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Return the classes of the `y_true_`, `y_prob_` and `y_pred_` columns, by prefix.
+    """Return the classes of the `y_true_`, `y_prob_`, `y_logit_` and `y_pred_` columns, by prefix.
 
-    Only `y_pred_` columns may be absent; those that are there have the classes of the `y_true_` columns, in any order.
+    `y_pred_` columns may be absent, and one of `y_prob_` and `y_logit_`; those that are there have the classes of the
+    `y_true_` columns, in any order.
     """
     found = {
-        prefix: tuple(name.removeprefix(prefix) for name in columns if name.startswith(prefix))
-        for prefix in (TRUE, PROB, PRED)
+        prefix: tuple(name.removeprefix(prefix) for name in columns if name.startswith(prefix)) for prefix in PREFIXES
     }
     for prefix, names in found.items():
-        if not names and prefix != PRED:
+        if not names and (prefix == TRUE or (prefix == PROB and not found[LOGIT])):
             raise DataError(f"there is no column {prefix}<CLASS>, got {', '.join(columns[:6])}")
         if names and set(names) != set(found[TRUE]):
             raise _classes_differ(prefix, names, found[TRUE])
@@ -193,7 +250,10 @@ def pool(parts: Sequence[Predictions]) -> Predictions:
         if part.class_names != class_names:
             difference = describe_difference(part.class_names, class_names)
             raise DataError(f"the classes of part {number} differ from those of part 0: {difference}")
-    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS}
+    names = [*ID_COLUMNS, *_OF_CLASSES]
+    if any(part.y_logit is None for part in parts):
+        names.remove("y_logit")  # all are ranked by the same thing
+    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
     ids, counts = np.unique(arrays["ecg_id"], return_counts=True)
     if (counts > 1).any():
         twice = ids[counts > 1][0]
@@ -225,11 +285,14 @@ def _check_splits(ecg_id: NDArray[np.int64], split: NDArray[np.str_]) -> None:
 
 
 def _read_numbers(column: pd.Series, wanted: str) -> NDArray[np.float64]:
-    """Read numbers, or text, of which none may be nan or infinite."""
+    """Read numbers, or text, of which none may be nan or infinite; what is missing in a column `TRUE` is `UNKNOWN`."""
     if pd.api.types.is_numeric_dtype(column):
-        numbers = column.to_numpy(dtype=np.float64)
+        numbers = column.to_numpy(dtype=np.float64, na_value=np.nan)
     else:
         numbers = np.array([_read_number(text) for text in column])  # exact, unlike some versions of pandas' own parser
+    if str(column.name).startswith(TRUE):
+        is_missing = column.isna() | column.astype(str).str.strip().str.lower().isin(["", "nan", "<na>"])
+        numbers = np.where(is_missing, UNKNOWN, numbers)
     wrong = ~np.isfinite(numbers)
     if wrong.any():
         row = int(wrong.argmax())

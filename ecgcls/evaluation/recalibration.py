@@ -13,6 +13,8 @@ Conventions
       negative) records, nothing is fitted: the class is only *unweighted*. A loss that weights positives w times leads
       to odds that are w times too high, so log w is subtracted from the logit [4]_. That needs no validation record,
       and moves all folds of a cross-validation nearly alike.
+    - Classes that exclude each other are recalibrated together, so that a record's probabilities still sum to 1
+      (`exclusive`).
 
 References
 ----------
@@ -39,10 +41,14 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.model_selection import GroupKFold
 
 from ecgcls.errors import DataError
-from ecgcls.evaluation.calibration import regress_logistic, to_logits
-from ecgcls.evaluation.checks import check_arrays
+from ecgcls.evaluation import exclusive
+from ecgcls.evaluation.calibration import regress_logistic
+from ecgcls.evaluation.checks import UNKNOWN, check_arrays, check_logits
+from ecgcls.evaluation.logits import cross_entropy_of_logits, to_logits
 from ecgcls.evaluation.settings import CalibrationRule
 from ecgcls.evaluation.weighted import Array, cross_entropy
+
+_LARGEST = 40.0  # the size of logits to which larger ones are scaled before a temperature is searched for
 
 
 @dataclass(frozen=True)
@@ -55,21 +61,36 @@ class Calibrator:
         The requested one, or the best one found.
     by_class
         For each class ``{"method": "platt", "slope": a, "intercept": b}`` (also of ``temperature``, whose slope is
-        1/T, and ``unweighted``), or ``{"method": "isotonic", "prob": [...], "calibrated": [...]}``.
+        1/T, and ``unweighted``), or ``{"method": "isotonic", "prob": [...], "calibrated": [...]}``, with ``logit`` in
+        place of ``prob`` where it was fitted on logits.
     log_loss
         By method its cross-validated log loss, where the best one was searched for.
+    is_exclusive
+        True where the classes exclude each other: the slope is of all log probabilities, and the intercepts are theirs.
     """
 
     method: str
     by_class: Mapping[str, Mapping[str, Any]]
     log_loss: Mapping[str, float] | None = None
+    is_exclusive: bool | None = None
 
     def apply(self, y_prob: ArrayLike, class_names: Sequence[str]) -> Array:
         """Recalibrate probabilities, ``(record, class)``; refuse a class that was not fitted."""
+        if self.is_exclusive and self.method != "none":
+            prob: Array = expit(self.apply_logits(to_logits(np.asarray(y_prob, dtype=float)), class_names))
+            return prob
         return self._apply(np.asarray(y_prob, dtype=float), class_names, _recalibrate)
 
     def apply_logits(self, logits: ArrayLike, class_names: Sequence[str]) -> Array:
         """Recalibrate logits, ``(record, class)``, to logits: as `apply`, but for logits of any size."""
+        if self.is_exclusive and self.method != "none":
+            if set(class_names) != set(self.by_class):
+                raise DataError(
+                    f"classes exclude each other: all of {', '.join(self.by_class)} are recalibrated together"
+                )
+            fitted = [self.by_class[name] for name in class_names]
+            offsets = np.array([one["intercept"] for one in fitted])
+            return exclusive.recalibrate(np.asarray(logits, dtype=float), fitted[0]["slope"], offsets)
         return self._apply(np.asarray(logits, dtype=float), class_names, _recalibrate_logits)
 
     def _apply(
@@ -99,18 +120,22 @@ def fit_calibrator(
     rule: CalibrationRule = CalibrationRule(),
     *,
     pos_weight: ArrayLike | None = None,
+    y_logit: ArrayLike | None = None,
 ) -> Calibrator:
     """Fit a calibrator.
 
     Parameters
     ----------
     y_true, y_prob
-        0 or 1, and probabilities; ``(record, class)``. Never of records that are tested.
+        0 or 1 (-1 or nan: not annotated, not fitted on), and probabilities; ``(record, class)``. Never of records that
+        are tested.
     patient_id
         ``(record,)``: whose records they are; they are kept together in the cross-validation for ``best``, without
         which fewer than `n_folds` patients are recalibrated by ``platt``.
     pos_weight
         ``(class,)``: how much more the loss weighed positive records; None: not at all.
+    y_logit
+        The logits of `y_prob`, of any size, which it is then fitted on.
 
     Examples
     --------
@@ -121,73 +146,109 @@ def fit_calibrator(
     """
     weights = np.broadcast_to(np.asarray(1.0 if pos_weight is None else pos_weight, dtype=float), len(class_names))
     y_true, y_prob = check_arrays(y_true, y_prob, class_names)
+    logits = to_logits(y_prob) if y_logit is None else check_logits(y_logit, y_prob, class_names)
+    if exclusive.are_exclusive(y_true, y_prob):
+        return _fit_exclusive(y_true, logits, class_names, rule)
     patients = np.asarray(patient_id)
     method: str = rule.method
     log_loss = None
     if method == "best" and len(np.unique(patients)) < rule.n_folds:
         method = "platt"
     elif method == "best":
-        log_loss = _cross_validate(y_true, y_prob, patients, class_names, rule, weights)
+        arrays = y_true, y_prob, None if y_logit is None else logits
+        log_loss = _cross_validate(arrays, patients, class_names, rule, weights)
         method = min(log_loss, key=log_loss.__getitem__)
-    by_class = {
-        str(name): _fit(y_true[:, column], y_prob[:, column], method, rule.min_positives, float(weights[column]))
-        for column, name in enumerate(class_names)
-    }
+    by_class = {}
+    for column, name in enumerate(class_names):
+        known = y_true[:, column] != UNKNOWN
+        truth, of_class = y_true[known, column], logits[known, column]
+        prob = y_prob[known, column] if y_logit is None else None
+        by_class[str(name)] = _fit(truth, of_class, prob, method, rule.min_positives, float(weights[column]))
     return Calibrator(method, by_class, log_loss)
 
 
-def _fit(truth: NDArray[np.int8], prob: Array, method: str, min_positives: int, weight: float) -> dict[str, Any]:
+def _fit_exclusive(y_true: NDArray, logits: Array, class_names: Sequence[str], rule: CalibrationRule) -> Calibrator:
+    method = rule.method if rule.method in ("none", "temperature") else "platt"
+    slope, offsets = 1.0, np.zeros(len(class_names))
+    if len(y_true) < rule.min_positives:
+        method = "none"
+    if method != "none":
+        slope, offsets = exclusive.fit(y_true, logits, has_offsets=method == "platt")
+    by_class = {
+        str(name): {"method": method, "slope": slope, "intercept": float(offset)}
+        for name, offset in zip(class_names, offsets, strict=True)
+    }
+    return Calibrator(method, by_class, is_exclusive=True)
+
+
+def _fit(
+    truth: NDArray[np.int8], logits: Array, prob: Array | None, method: str, min_positives: int, weight: float
+) -> dict[str, Any]:
+    """Fit one class; the probabilities are given where they, and not the logits, are what is known."""
     if method == "none":
         return {"method": "none", "slope": 1.0, "intercept": 0.0}
     n_pos = int(truth.sum())
     n_neg = len(truth) - n_pos
-    logits = to_logits(prob)
     unweighted = {"method": "unweighted", "slope": 1.0, "intercept": -float(np.log(weight))}
     if min(n_pos, n_neg) < min_positives or np.ptp(logits) == 0:
         return unweighted
     if method == "temperature":
+        scale = max(1.0, np.abs(logits).max() / _LARGEST)
         found = minimize_scalar(
-            lambda log_slope: cross_entropy(truth, expit(logits * np.exp(log_slope))).mean(), bounds=(-4, 4)
+            lambda log_slope: cross_entropy_of_logits(truth, logits / scale * np.exp(log_slope)).mean(), bounds=(-4, 4)
         )
-        return {"method": "temperature", "slope": float(np.exp(found.x)), "intercept": 0.0}
+        return {"method": "temperature", "slope": float(np.exp(found.x) / scale), "intercept": 0.0}
     if method == "platt":
         targets = np.where(truth == 1, (n_pos + 1) / (n_pos + 2), 1 / (n_neg + 2))
         twice = np.concatenate([logits, logits])  # each record as a positive and as a negative one, weighted
         labels = np.repeat([1, 0], len(logits))
         slope, intercept = regress_logistic(twice, labels, np.concatenate([targets, 1 - targets]))
         return {"method": "platt", "slope": slope, "intercept": intercept} if slope > 0 else unweighted
-    steps = IsotonicRegression(out_of_bounds="clip").fit(prob, truth)
+    steps = IsotonicRegression(out_of_bounds="clip").fit(logits if prob is None else prob, truth)
     least = 1 / (len(truth) + 2)  # never 0 or 1: no number of records proves that
     calibrated = np.clip(steps.y_thresholds_, least, 1 - least)
-    return {"method": "isotonic", "prob": steps.X_thresholds_.tolist(), "calibrated": calibrated.tolist()}
+    at = "logit" if prob is None else "prob"
+    return {"method": "isotonic", at: steps.X_thresholds_.tolist(), "calibrated": calibrated.tolist()}
 
 
 def _recalibrate(fitted: Mapping[str, Any], prob: Array) -> Array:
     if fitted["method"] == "none":
         return prob
-    if fitted["method"] == "isotonic":
+    if "prob" in fitted:
         return np.interp(prob, fitted["prob"], fitted["calibrated"])
-    recalibrated: Array = expit(fitted["slope"] * to_logits(prob) + fitted["intercept"])
+    recalibrated: Array = expit(_recalibrate_logits(fitted, to_logits(prob)))
     return recalibrated
 
 
 def _recalibrate_logits(fitted: Mapping[str, Any], logits: Array) -> Array:
-    if fitted["method"] == "isotonic":
+    if "prob" in fitted:
         return to_logits(_recalibrate(fitted, expit(logits)))
+    if fitted["method"] == "isotonic":
+        return to_logits(np.interp(logits, fitted["logit"], fitted["calibrated"]))
     recalibrated: Array = fitted["slope"] * logits + fitted["intercept"]
     return recalibrated
 
 
 def _cross_validate(
-    y_true: NDArray, y_prob: Array, patients: NDArray, class_names: Sequence[str], rule: CalibrationRule, weights: Array
+    arrays: tuple[NDArray, Array, Array | None],
+    patients: NDArray,
+    class_names: Sequence[str],
+    rule: CalibrationRule,
+    weights: Array,
 ) -> dict[str, float]:
-    """Return each method's log loss on patients that it was not fitted on."""
+    """Return each method's log loss on patients that it was not fitted on, from y_true, y_prob and y_logit or None."""
+    y_true, y_prob, y_logit = arrays
     methods = [name for name in get_args(get_type_hints(CalibrationRule)["method"]) if name != "best"]
     losses: dict[str, float] = dict.fromkeys(methods, 0.0)
+    known = y_true != UNKNOWN
     for kept, left_out in GroupKFold(rule.n_folds, shuffle=True, random_state=0).split(y_prob, groups=patients):
         fold = y_true[kept], y_prob[kept], patients[kept], class_names
+        kept_logits = None if y_logit is None else y_logit[kept]
         for method in methods:
-            fitted = fit_calibrator(*fold, replace(rule, method=method), pos_weight=weights)
-            held = fitted.apply(y_prob[left_out], class_names)
-            losses[method] += cross_entropy(y_true[left_out], held).mean() * len(left_out) / len(y_true)
+            fitted = fit_calibrator(*fold, replace(rule, method=method), pos_weight=weights, y_logit=kept_logits)
+            if y_logit is None:
+                held = cross_entropy(y_true[left_out], fitted.apply(y_prob[left_out], class_names))
+            else:
+                held = cross_entropy_of_logits(y_true[left_out], fitted.apply_logits(y_logit[left_out], class_names))
+            losses[method] += float(held[known[left_out]].sum() / max(known.sum(), 1))
     return losses

@@ -80,6 +80,9 @@ class CalibrationRule:
         _check(self, "calibration", min_positives=1, n_folds=2)
 
 
+_RULE_OF = {"sensitivity": "sensitivity", "specificity": "specificity", "cost_ratio": "cost", "fixed": "fixed"}
+
+
 @dataclass(frozen=True)
 class ThresholdRule:
     """How thresholds are chosen; see `thresholds`.
@@ -112,6 +115,17 @@ class ThresholdRule:
             raise ConfigError(f"thresholds.cost_ratio must be above 0, got {self.cost_ratio:g}")
         if not 0 <= self.fixed <= 1:
             raise ConfigError(f"thresholds.fixed must be in [0, 1], got {self.fixed:g}")
+
+    def refuse_unused(self, asked: Mapping[str, Any] | None = None) -> None:
+        """Refuse what was asked for another rule; without `asked`, what is not at its default."""
+        if asked is None:
+            asked = {each.name: each.default for each in fields(self) if getattr(self, each.name) != each.default}
+        for name, rule in _RULE_OF.items():
+            if asked.get(name) is not None and self.rule != rule:
+                raise ConfigError(
+                    f"thresholds.{name}={getattr(self, name):g} has no effect with thresholds.rule={self.rule}: "
+                    f"set thresholds.rule={rule}, too"
+                )
 
     def describe(self) -> dict[str, Any]:
         """Return the settings that the rule uses."""

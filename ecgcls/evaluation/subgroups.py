@@ -86,11 +86,11 @@ def format_worst(row: pd.Series, title: str) -> str:
 def _score_cell(predictions: Predictions, rows: np.ndarray, settings: Subgroups, intervals: Bootstrap) -> pd.DataFrame:
     y_true, patients = predictions.y_true[rows], predictions.patient_id[rows]
     n_patients = len(np.unique(patients))
-    n_positive = y_true.sum(axis=0)
+    n_positive, n_negative = (y_true == 1).sum(axis=0), (y_true == 0).sum(axis=0)
     size = {
         "n_records": len(rows),
         "n_patients": n_patients,
-        "n_classes": int(((n_positive > 0) & (n_positive < len(rows))).sum()),
+        "n_classes": int(((n_positive > 0) & (n_negative > 0)).sum()),
         "is_too_small": len(rows) < settings.min_records or n_patients < 2,
     }
     if size["is_too_small"]:
@@ -98,6 +98,6 @@ def _score_cell(predictions: Predictions, rows: np.ndarray, settings: Subgroups,
         index = pd.MultiIndex.from_product([[OVERALL], keys], names=["class", "metric"])
         empty = {"value": np.nan, "low": np.nan, "high": np.nan, "is_supported": False}
         return pd.DataFrame(empty, index=index).reset_index().assign(n_positive=int(n_positive.sum()), **size)
-    y_prob, y_pred = predictions.y_prob[rows], predictions.y_pred[rows]
-    found = bootstrap(y_true, y_prob, patients, predictions.class_names, y_pred=y_pred, settings=intervals)
+    more = {name: array[rows] for name in ("y_pred", "y_logit") if (array := getattr(predictions, name)) is not None}
+    found = bootstrap(y_true, predictions.y_prob[rows], patients, predictions.class_names, **more, settings=intervals)
     return found[["value", "low", "high", "n_positive", "is_supported"]].reset_index().assign(**size)

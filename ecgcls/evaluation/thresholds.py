@@ -2,7 +2,9 @@ r"""Thresholds: from which probability on a class is predicted, and how useful s
 
 Conventions
     - A class is predicted where ``y_prob >= threshold``. Thresholds are halfway between two observed
-      probabilities, so that rounding either changes nothing. Of equally good ones the highest is taken.
+      probabilities, so that rounding either changes nothing. Of equally good ones the highest is taken. They are
+      probabilities, not logits: records whose probabilities round to the same number, such as 1, are decided alike.
+    - Records that are not annotated for a class (a `y_true` of -1 or nan) take no part in its numbers.
     - *f1* maximizes F1; *youden* maximizes sensitivity + specificity - 1 [1]_; *sensitivity* takes the highest
       threshold that keeps a stated sensitivity, *specificity* the lowest that keeps a stated specificity; *cost*
       minimizes the false positives plus `cost_ratio` times the false negatives; *fixed* chooses nothing.
@@ -31,7 +33,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from ecgcls.errors import ConfigError
-from ecgcls.evaluation.checks import check_arrays
+from ecgcls.evaluation.checks import UNKNOWN, check_arrays
 from ecgcls.evaluation.settings import ThresholdRule
 
 _HUNDREDTHS = tuple((np.arange(1, 100) / 100).tolist())
@@ -63,13 +65,14 @@ def choose_thresholds(
     if rule.rule == "fixed":
         return thresholds, {}
     for column, name in enumerate(thresholds):
-        truth = y_true[:, column] == 1
+        known = y_true[:, column] != UNKNOWN
+        truth = y_true[known, column] == 1
         fewest = min(truth.sum(), (~truth).sum())
         if fewest < rule.min_positives:
             kind = "positive" if truth.sum() == fewest else "negative"
             not_tuned[name] = f"{fewest} {kind} records, fewer than {rule.min_positives}"
         else:
-            thresholds[name] = _choose(truth, y_prob[:, column], rule)
+            thresholds[name] = _choose(truth, y_prob[known, column], rule)
     return thresholds, not_tuned
 
 
@@ -121,11 +124,13 @@ def decision_curves(
     odds = at / (1 - at)
     tables = []
     for column, name in enumerate(class_names):
-        truth = y_true[:, column] == 1
-        is_treated = y_prob[:, column][:, None] >= at  # (record, threshold)
+        known = y_true[:, column] != UNKNOWN
+        truth = y_true[known, column] == 1
+        is_treated = y_prob[known, column][:, None] >= at  # (record, threshold)
         net = is_treated[truth].sum(axis=0) - odds * is_treated[~truth].sum(axis=0)
         treat_all = truth.sum() - odds * (~truth).sum()
-        values = {"net_benefit": net / len(truth), "treat_all": treat_all / len(truth), "treat_none": 0.0}
+        n_records = len(truth) or np.nan
+        values = {"net_benefit": net / n_records, "treat_all": treat_all / n_records, "treat_none": 0.0}
         tables.append(pd.DataFrame({"class": name, "threshold": at, **values}))
     return pd.concat(tables, ignore_index=True)
 

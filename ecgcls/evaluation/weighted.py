@@ -2,19 +2,21 @@
 
 A weight is how often a record counts: 1 for the records as they are; 0, 1, 2, ... in a resample that draws them with
 replacement. Weights are float64 ``(record, resample)``, so one pass measures many resamples, with the function that
-gives a metric's own value; sums of whole numbers are exact.
+gives a metric's own value; sums of whole numbers are exact. Of a class, only the records that are annotated for it
+count.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ecgcls.evaluation.checks import check_arrays, check_threshold
+from ecgcls.evaluation.by_record import ByRecord
+from ecgcls.evaluation.checks import check_arrays, check_logits, check_threshold
 
 Array = NDArray[np.float64]
 _EPS = float(np.finfo(np.float64).eps)
@@ -67,10 +69,10 @@ class Weighted(Totals):
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """The counts that ROC and PR curves are drawn from, at each probability of a positive record in falling order.
+    """The counts that ROC and PR curves are drawn from, at each score of a positive record in falling order.
 
-    ``(step, resample)`` each: `tp` and `fp` of the records with at least this probability, `new_tp` and `new_fp` of
-    those with exactly this one.
+    ``(step, resample)`` each: `tp` and `fp` of the records with at least this score, `new_tp` and `new_fp` of those
+    with exactly this one.
     """
 
     tp: Array
@@ -81,22 +83,23 @@ class Curve:
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
-    """The records of one class by falling probability; equal probabilities are one step.
+    """The annotated records of one class by falling score; equal scores are one step.
 
     Only steps with a positive record are kept: between them recall does not rise, so no area is added.
     """
 
-    order: NDArray[np.intp]  # (record,) by falling probability
+    order: NDArray[np.intp]  # (annotated record,) by falling score
     begins: NDArray[np.intp]  # (step,) its first position in `order`
     ends: NDArray[np.intp]  # (step,) the position past its last
     positives: NDArray[np.intp]  # the positive records of `order`
     last_positives: NDArray[np.intp]  # (step,) the position in `positives` of its last one
 
     @classmethod
-    def sort(cls, y_true: NDArray[np.bool_], y_prob: Array) -> Ranking:
+    def sort(cls, y_true: NDArray[np.bool_], y_score: Array, is_known: NDArray[np.bool_]) -> Ranking:
         """Sort records, ``(record,)``."""
-        order = np.argsort(-y_prob, kind="stable")
-        begins = np.append(0, np.flatnonzero(np.diff(y_prob[order])) + 1)
+        known = np.flatnonzero(is_known)
+        order = known[np.argsort(-y_score[known], kind="stable")]
+        begins = np.append(0, np.flatnonzero(np.diff(y_score[order])) + 1)
         ends = np.append(begins[1:], len(order))
         positions = np.flatnonzero(y_true[order])
         step_of = np.searchsorted(begins, positions, side="right") - 1
@@ -116,10 +119,15 @@ class Ranking:
 
 @dataclass(frozen=True, eq=False)
 class Records:
-    """Labels, probabilities and decisions, ``(record, class)``."""
+    """Labels, probabilities, what ranks the records, and decisions, ``(record, class)``.
+
+    A label that nobody annotated is neither `y_true` nor `is_negative`.
+    """
 
     y_true: NDArray[np.bool_]
+    is_negative: NDArray[np.bool_]
     y_prob: Array
+    y_score: Array
     y_pred: NDArray[np.bool_]
 
     @classmethod
@@ -131,28 +139,45 @@ class Records:
         *,
         threshold: float | Sequence[float] = 0.5,
         y_pred: ArrayLike | None = None,
+        y_logit: ArrayLike | None = None,
     ) -> Records:
-        """Check the arrays; without `y_pred`, a record is predicted positive where ``y_prob >= threshold``."""
+        """Check the arrays; without `y_pred`, a record is predicted positive where ``y_prob >= threshold``.
+
+        The logits rank the records; without them, the probabilities do.
+        """
         labels, y_prob = check_arrays(y_true, y_prob, class_names)
         predicted = y_prob >= check_threshold(threshold, class_names)
         if y_pred is not None:
             predicted = check_arrays(y_pred, y_prob, class_names, name="y_pred")[0] == 1
-        return cls(labels == 1, y_prob, predicted)
+        y_score = y_prob if y_logit is None else check_logits(y_logit, y_prob, class_names)
+        return cls(labels == 1, labels == 0, y_prob, y_score, predicted)
+
+    @property
+    def is_known(self) -> NDArray[np.bool_]:
+        """Whether the label was annotated."""
+        return self.y_true | self.is_negative
 
     def take_class(self, column: int) -> Records:
         """Keep one class."""
-        return Records(self.y_true[:, [column]], self.y_prob[:, [column]], self.y_pred[:, [column]])
+        return Records(**{each.name: getattr(self, each.name)[:, [column]] for each in fields(self)})
 
     @cached_property
     def rankings(self) -> list[Ranking]:
         """One per class."""
-        return [Ranking.sort(*columns) for columns in zip(self.y_true.T, self.y_prob.T, strict=True)]
+        return [
+            Ranking.sort(*of_class) for of_class in zip(self.y_true.T, self.y_score.T, self.is_known.T, strict=True)
+        ]
+
+    @cached_property
+    def by_record(self) -> ByRecord:
+        """The same records, each with all its classes."""
+        return ByRecord.sort(self.y_true, self.y_score, self.is_known)
 
     @cached_property
     def quantities(self) -> Array:
         """What `Totals` sums, ``(quantity, class, record)``."""
-        true, predicted = self.y_true.T, self.y_pred.T
-        squared_error = (self.y_prob - self.y_true).T ** 2
-        entropy = cross_entropy(self.y_true, self.y_prob).T
-        counts = true & predicted, ~true & predicted, true & ~predicted, ~true & ~predicted
+        true, negative, predicted = self.y_true.T, self.is_negative.T, self.y_pred.T
+        squared_error = np.where(self.is_known, (self.y_prob - self.y_true) ** 2, 0.0).T
+        entropy = np.where(self.is_known, cross_entropy(self.y_true, self.y_prob), 0.0).T
+        counts = true & predicted, negative & predicted, true & ~predicted, negative & ~predicted
         return np.stack([*counts, squared_error, entropy])

@@ -1,4 +1,7 @@
-"""Confusion matrices, one 2 x 2 matrix per class: rows are the actual class, columns the prediction."""
+"""Confusion matrices: rows are the actual class, columns the prediction.
+
+One 2 x 2 matrix per class, and one of all classes where they exclude each other.
+"""
 
 from collections.abc import Sequence
 
@@ -11,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from ecgcls.errors import ConfigError
+from ecgcls.evaluation.exclusive import summarize_confusions
 from ecgcls.evaluation.metrics import score
 from ecgcls.evaluation.predictions import Predictions
 from ecgcls.figures.style import choose_grid, finish_figure, new_figure
@@ -87,6 +91,34 @@ def draw_confusion_matrix(
     ]
     figure.supxlabel("   ".join(rates), fontsize=10)
     return finish_figure(figure, f"{class_name}\n{title}")
+
+
+def draw_confusions(counts: pd.DataFrame, *, title: str) -> Figure:
+    """Draw the matrix of classes that exclude each other, as `ecgcls.evaluation.exclusive.count_confusions` gives it.
+
+    Each cell gives the count, its color the percentage of its row.
+    """
+    n_classes = len(counts)
+    matrix = counts.to_numpy()
+    totals = matrix.sum(axis=1, keepdims=True)
+    shares = np.divide(matrix, totals, out=np.full(matrix.shape, np.nan), where=totals > 0)
+    side = 1.6 + 0.55 * n_classes
+    figure = new_figure(side + 1.2, side)
+    axes = figure.subplots()
+    axes.imshow(shares, cmap=colormaps["Blues"].with_extremes(bad="0.93"), vmin=0.0, vmax=1.0)
+    for (i, j), count in np.ndenumerate(matrix):
+        color = "white" if shares[i, j] > 0.55 else "black"
+        axes.text(j, i, str(count), ha="center", va="center", fontsize=8 if n_classes < 30 else 5, color=color)
+    names = [str(name) for name in counts.index]
+    axes.set_xticks(range(n_classes), names, rotation=90, fontsize=8, parse_math=False)
+    axes.set_yticks(range(n_classes), names, fontsize=8, parse_math=False)
+    axes.tick_params(length=0)
+    axes.set(xlabel="Predicted (the highest probability)", ylabel="Actual")
+    _add_share_bar(figure, axes, shrink=0.75)
+    scores = summarize_confusions(counts)
+    labels = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "kappa": "kappa"}
+    figure.supxlabel("   ".join(f"{label} {scores[key]:.3f}" for key, label in labels.items()), fontsize=10)
+    return finish_figure(figure, title)
 
 
 def _draw_matrix(axes: Axes, row: pd.Series, *, fontsize: float) -> None:

@@ -18,7 +18,7 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from ecgcls.errors import DataError
 from ecgcls.evaluation.calibration import reliability_curve
-from ecgcls.evaluation.metrics import Scores, score
+from ecgcls.evaluation.metrics import Scores, score_predictions
 from ecgcls.evaluation.predictions import Predictions
 from ecgcls.figures.style import DASHES, FEW_CLASSES, add_grid, finish_figure, new_figure, show_verbatim, style_class
 
@@ -58,12 +58,12 @@ def draw_pr_curves(predictions: Predictions, *, title: str) -> Figure:
     The curve is the step function whose area is the average precision. A class's prevalence, the precision of an
     uninformative model, is the faint dotted line of the same color.
     """
-    scores = score(predictions.y_true, predictions.y_prob, predictions.class_names)
+    scores = score_predictions(predictions)
     figure, axes = _new_curve_figure(len(predictions.class_names))
     handles: list[Line2D] = []
-    for number, name, row, style in _list_classes(scores, handles):
-        truth, prob = predictions.y_true[:, number], predictions.y_prob[:, number]
-        precision, recall, _ = precision_recall_curve(truth, prob, drop_intermediate=True)
+    for _, name, row, style in _list_classes(scores, handles):
+        known = predictions.annotated(name)
+        precision, recall, _ = precision_recall_curve(known.y_true[:, 0], known.y_score[:, 0], drop_intermediate=True)
         label = f"{name}  AP {row.pr_auc:.2f} (n+ = {row.n_positive:.0f})"
         faint = {"linestyle": ":", "linewidth": 0.9, "alpha": 0.5 * style["alpha"], "zorder": 1}
         axes.axhline(row.prevalence, color=style["color"], **faint)
@@ -78,11 +78,12 @@ def draw_pr_curves(predictions: Predictions, *, title: str) -> Figure:
 
 def draw_roc_curves(predictions: Predictions, *, title: str) -> Figure:
     """Draw a ROC curve for each class, and the diagonal of an uninformative model."""
-    scores = score(predictions.y_true, predictions.y_prob, predictions.class_names)
+    scores = score_predictions(predictions)
     figure, axes = _new_curve_figure(len(predictions.class_names))
     handles: list[Line2D] = []
-    for number, name, row, style in _list_classes(scores, handles):
-        fpr, tpr, _ = roc_curve(predictions.y_true[:, number], predictions.y_prob[:, number])
+    for _, name, row, style in _list_classes(scores, handles):
+        known = predictions.annotated(name)
+        fpr, tpr, _ = roc_curve(known.y_true[:, 0], known.y_score[:, 0])
         label = f"{name}  AUC {row.roc_auc:.2f} (n+ = {row.n_positive:.0f})"
         handles += axes.plot(fpr, tpr, label=label, **style)
     chance = axes.plot([0, 1], [0, 1], color="0.4", linestyle=":", linewidth=1.0, label="chance", zorder=1)
@@ -101,21 +102,21 @@ def draw_reliability_curves(predictions: Predictions, *, title: str) -> Figure:
     its scale is linear from 0 to 1 and logarithmic above.
     """
     names = predictions.class_names
-    scores = score(predictions.y_true, predictions.y_prob, names)
+    scores = score_predictions(predictions)
     bins = reliability_curve(predictions.y_true, predictions.y_prob, names)
     few = len(names) <= FEW_CLASSES
     figure, axes = _new_curve_figure(len(names), below=1.3)
     histogram = _add_lower_panel(figure, axes, height_inch=1.1)
     marker: dict[str, Any] = {"marker": "o", "markersize": 4.0 if few else 2.0}
     handles: list[Line2D] = []
-    for number, name, row, style in _list_classes(scores, handles):
+    for _, name, row, style in _list_classes(scores, handles):
         curve = bins[bins["class"] == name]
         label = f"{name}  (n+ = {row.n_positive:.0f})"
         handles += axes.plot(curve["mean_prob"], curve["share_positive"], label=label, **marker, **style)
         if few:
             faint = {"color": style["color"], "linewidth": 1.0, "alpha": 0.35, "zorder": 1}
             axes.vlines(curve["mean_prob"], curve["share_low"], curve["share_high"], **faint)
-        counts, _ = np.histogram(predictions.y_prob[:, number], _HISTOGRAM_EDGES)
+        counts, _ = np.histogram(predictions.annotated(name).y_prob, _HISTOGRAM_EDGES)
         style["linewidth"] *= 0.7
         histogram.stairs(counts, _HISTOGRAM_EDGES, baseline=None, **style)
     handles += axes.plot([0, 1], [0, 1], color="0.4", linestyle=":", label="perfect calibration", zorder=1)

@@ -2,17 +2,15 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from lightning_fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from omegaconf import OmegaConf
-from pytorch_lightning.callbacks import ModelCheckpoint, TQDMProgressBar
 from pytorch_lightning.loggers import Logger
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from torch import nn
 
 from ecgcls.command.processes import must_start_processes
 from ecgcls.config import RunConfig, check_run
@@ -23,14 +21,20 @@ from ecgcls.evaluation.settings import EvaluationSettings
 from ecgcls.identity import identify
 from ecgcls.jobs.parts import build_net, build_part
 from ecgcls.jobs.track import check_installed
+from ecgcls.jobs.trainer import build_trainer, list_monitors
 from ecgcls.runs.directory import RunDirectory
 from ecgcls.runs.info import RunInfo
 from ecgcls.runs.provenance import describe_provenance
 from ecgcls.training.baselines import MetadataBaseline
-from ecgcls.training.callbacks import EpochLog, EpochSeed, History
-from ecgcls.training.checkpoints import AtomicCheckpointIO
 from ecgcls.training.classifier import ECGClassifier
+from ecgcls.training.contract import check_net
 from ecgcls.training.fitters import BaselineFitter, Fitter, NetFitter
+from ecgcls.training.losses import make_exclusive
+from ecgcls.training.metrics import MacroAUROC, MacroAveragePrecision, MacroF1
+from ecgcls.training.monitor import check_monitor, refuse_unscorable
+from ecgcls.training.schedules import Schedule
+
+_N_STEPS = 1_000_000  # of a schedule that is built to see whether it can be; a shorter cycle is no fault
 
 
 @dataclass(frozen=True)
@@ -70,12 +74,15 @@ def build_job(
     shows neither.
     """
     check_run(config)
+    run.check_own()
     run.check_writable()
     identity = identify(config)
     if not config["overwrite"]:
         run.check_same_config(identity)
+    torch.set_num_threads(config["n_threads"])
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     evaluation: EvaluationSettings = build_part("evaluation", config["evaluation"])
+    evaluation.thresholds.refuse_unused()
     trackers = {name: build_part(f"logger.{name}", node) for name, node in config["logger"].items()}
     check_installed(trackers)
     title = ", ".join(part for part in (model, variant, f"fold {config['fold']}") if part)
@@ -141,11 +148,20 @@ def build_classifier(config: Mapping[str, Any], data: ECGDataModule) -> ECGClass
     """Build the untrained classifier of a configuration for data that are set up."""
     n_classes = len(data.class_names)
     net = build_net(config, n_leads=len(data.lead_names), n_samples=data.n_samples, n_classes=n_classes)
-    optimizer = build_part("optimizer", config["optimizer"])
+    check_net(net, n_leads=len(data.lead_names), n_samples=data.n_samples, n_classes=n_classes)
+    optimizer, schedule = build_part("optimizer", config["optimizer"]), _build_schedule(config)
     try:
-        optimizer(net.parameters())
+        made = optimizer(net.parameters())
     except (ValueError, TypeError) as error:
         raise ConfigError(f"optimizer: {error}") from error
+    try:
+        schedule.build(made, n_steps=_N_STEPS)
+    except Exception as error:
+        raise ConfigError(f"scheduler: {str(error) or type(error).__name__}") from error
+    metrics = {
+        name: build_part(f"metrics.{name}", node)(num_labels=n_classes) for name, node in config["metrics"].items()
+    }
+    _check_monitors(config, metrics, data)
     standardization = data.standardization
     return ECGClassifier(
         net,
@@ -153,50 +169,53 @@ def build_classifier(config: Mapping[str, Any], data: ECGDataModule) -> ECGClass
         mean_mv=standardization.mean_mv,
         sd_mv=standardization.sd_mv,
         standardized_on=standardization.records_sha256,
-        loss=build_part("loss", config["loss"])(data.pos_weight),
-        optimizer=optimizer,
-        scheduler=build_part("scheduler", config["scheduler"]),
-        metrics={
-            name: build_part(f"metrics.{name}", node)(num_labels=n_classes) for name, node in config["metrics"].items()
+        input_form={
+            "lead_names": list(data.lead_names),
+            "sampling_rate_hz": data.source.sampling_rate_hz,
+            "n_samples": data.n_samples,
         },
+        loss=_build_loss(config, data.pos_weight),
+        optimizer=optimizer,
+        scheduler=schedule,
+        metrics=metrics,
     )
 
 
-def build_trainer(config: Mapping[str, Any], folder: Path, *, title: str, shows_bar: bool) -> pl.Trainer:
-    """Build a trainer that keeps its checkpoints in a folder; what Lightning refuses is a `ConfigError`."""
-    nodes = dict(config["callbacks"])
-    if "checkpoint" not in nodes:
-        raise ConfigError(
-            "callbacks.checkpoint is missing: a run keeps its best epoch; see conf/callbacks/default.yaml"
-        )
-    place: dict[str, Any] = {
-        "dirpath": folder,
-        "save_on_train_epoch_end": True,  # the epoch is then complete: a resumed run begins with the next
-        "enable_version_counter": False,
-    }
-    best = build_part("callbacks.checkpoint", nodes.pop("checkpoint"))(filename="best", **place)
-    last = ModelCheckpoint(filename="last", **place)  # save_last=True would leave out the epochs that are no better
-    extra = [build_part(f"callbacks.{name}", node) for name, node in nodes.items()]
-    callbacks = [History(), EpochSeed(config["seed"]), *extra, best, last]
-    shows_progress = config["trainer"].get("enable_progress_bar", True)
-    if shows_progress:
-        callbacks.append(TQDMProgressBar(refresh_rate=20) if shows_bar else EpochLog(title))
-    make_trainer = build_part("trainer", config["trainer"])
-    try:
-        trainer: pl.Trainer = make_trainer(
-            callbacks=callbacks,
-            logger=False,  # built once the run directory belongs to this process
-            default_root_dir=folder,
-            enable_progress_bar=shows_progress and shows_bar,
-            use_distributed_sampler=False,  # the data module distributes the records, each once
-            plugins=[*(make_trainer.keywords.get("plugins") or ()), AtomicCheckpointIO(), *_find_slurm()],
-        )
-    except (MisconfigurationException, ValueError, TypeError) as error:
-        raise ConfigError(f"trainer: {error}") from error
-    return trainer
+def _build_loss(config: Mapping[str, Any], pos_weight: torch.Tensor) -> nn.Module:
+    """Build the loss; where classes exclude each other, the cross entropy that takes the place of a binary one."""
+    loss: nn.Module = build_part("loss", config["loss"])(pos_weight)
+    return (make_exclusive(loss) or loss) if config["task"].get("exclusive") else loss
 
 
-def _find_slurm() -> list[SLURMEnvironment]:
-    """Leave requeueing to SLURM: a run resumes from its last whole epoch, Lightning would from the middle of one."""
-    is_of_slurm = SLURMEnvironment.detect() and not TorchElasticEnvironment.detect()
-    return [SLURMEnvironment(auto_requeue=False)] if is_of_slurm else []
+def _build_schedule(config: Mapping[str, Any]) -> Schedule:
+    """Build the schedule; one that follows a metric follows that which chooses the best epoch, unless told another."""
+    node = dict(config["scheduler"])
+    interval, monitor = node.pop("interval", None), node.pop("monitor", None)
+    schedule = Schedule(build_part("scheduler", node), interval=interval)
+    if not schedule.follows_metric:
+        if monitor is not None:
+            raise ConfigError(f"scheduler.monitor={monitor}: {node['_target_']} follows no metric")
+        return schedule
+    if interval == "step":
+        raise ConfigError(f"scheduler.interval=step: {node['_target_']} follows a metric, which each epoch has once")
+    checkpoint = config["callbacks"]["checkpoint"]
+    if monitor is None and schedule.mode == checkpoint.get("mode", "min"):
+        monitor = checkpoint.get("monitor")
+    elif monitor is None:
+        if schedule.mode == "max":
+            raise ConfigError("scheduler.mode=max: which metric is to rise? Set scheduler.monitor=val/pr_auc")
+        monitor = "val/loss"
+    return replace(schedule, monitor=monitor)
+
+
+def _check_monitors(config: Mapping[str, Any], metrics: Mapping[str, Any], data: ECGDataModule) -> None:
+    """Refuse a metric that no epoch would have, or that would be nan in each of them, before anything is trained."""
+    monitors = list_monitors(config)
+    known = ["val/loss", *(f"val/{name}" for name in metrics), "train/loss"]
+    for key, monitor in monitors.items():
+        check_monitor(key, monitor, known)
+    chosen = metrics.get(str(monitors["callbacks.checkpoint.monitor"]).removeprefix("val/"))
+    y_val = data.cohort.y_true[data.cohort.find_part("val")]
+    is_scorable = ((y_val == 1).any(axis=0) & (y_val == 0).any(axis=0)).any()
+    if isinstance(chosen, MacroAveragePrecision | MacroAUROC | MacroF1) and not is_scorable:
+        refuse_unscorable(str(monitors["callbacks.checkpoint.monitor"]))

@@ -17,12 +17,12 @@ from ecgcls.evaluation.predictions import Predictions
 from ecgcls.evaluation.settings import Bootstrap
 from ecgcls.figures.forest import draw_differences
 from ecgcls.figures.style import save_figure
-from ecgcls.files import write_atomically, write_json
+from ecgcls.files import encode_csv, printable, write_atomically, write_json
 from ecgcls.identity import identify
 from ecgcls.jobs.results import nest
 from ecgcls.runs.configuration import Configuration, read_single
 from ecgcls.runs.directory import RunDirectory
-from ecgcls.runs.find import list_configurations, name_output, open_run
+from ecgcls.runs.find import LAST, find_last, list_configurations, name_output, open_run
 from ecgcls.runs.predictions_csv import read_predictions
 
 log = logging.getLogger(__name__)
@@ -85,6 +85,8 @@ class Comparison:
 def read_side(text: str, *, output_dir: Path) -> Side:
     """Read a run's folder, that of a configuration, or a predictions file; a folder may be given below `output_dir`."""
     path = next((one for one in (Path(text), output_dir / text) if one.exists()), None)
+    if path is None and text == LAST:
+        path = find_last(output_dir)
     if path is None:
         raise ConfigError(f"{text}: no such folder or file, and no {output_dir / text}")
     if path.is_file():
@@ -95,7 +97,9 @@ def read_side(text: str, *, output_dir: Path) -> Side:
     by_seed = _find_seeds(path)
     info = next(iter(by_seed.values())).info
     folds = sorted({info.fold for one in by_seed.values() for info in one.infos})
-    name = info.model + (f", fold {folds[0]}" if len(folds) == 1 else f", {len(folds)} folds")
+    n_folds = next(iter(by_seed.values())).n_folds
+    several = f"{len(folds)} folds" if len(folds) == n_folds else f"{len(folds)}/{n_folds} folds"
+    name = info.model + (f", fold {folds[0]}" if len(folds) == 1 else f", {several}")
     name += f", {len(by_seed)} seeds" if len(by_seed) > 1 else ""
     return Side(name, path, {seed: one.tested for seed, one in by_seed.items()}, by_seed)
 
@@ -127,10 +131,10 @@ def _compare_runs(a: Side, b: Side, *, level: float) -> pd.DataFrame:
 def write_comparison(comparison: Comparison, folder: Path) -> None:
     """Write ``comparison.csv``, ``over_runs.csv``, ``comparison.json`` and ``figures/forest.png``."""
     a, b, settings, over_runs = comparison.a, comparison.b, comparison.settings, comparison.over_runs
-    write_atomically(folder / "comparison.csv", comparison.by_class.to_csv().encode())
+    write_atomically(folder / "comparison.csv", encode_csv(comparison.by_class))
     (folder / "over_runs.csv").unlink(missing_ok=True)
     if len(over_runs):
-        write_atomically(folder / "over_runs.csv", over_runs.to_csv().encode())
+        write_atomically(folder / "over_runs.csv", encode_csv(over_runs))
     first = next(iter(a.tested.values()))
     write_json(
         folder / "comparison.json",
@@ -162,7 +166,7 @@ def format_comparison(comparison: Comparison) -> str:
         interval = "" if np.isnan(row["low"]) else f"[{row['low']:+.3f}, {row['high']:+.3f}]"
         rows.append(
             {
-                "": "macro" if name == OVERALL else name,
+                "": "macro" if name == OVERALL else printable(name),
                 "metric": labels[metric],
                 "a": f"{row['a']:.3f}",
                 "b": f"{row['b']:.3f}",

@@ -9,6 +9,7 @@ References
    ACM SIGKDD Explorations 12 (2010) 49-57. doi:10.1145/1882471.1882479 (why both are reported)
 """
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,10 +20,12 @@ from ecgcls.evaluation.folds import correct_folds
 from ecgcls.evaluation.metrics import METRICS, overall_metrics
 from ecgcls.figures.curves import draw_training_curves
 from ecgcls.figures.style import save_figure
-from ecgcls.files import write_atomically
+from ecgcls.files import encode_csv, write_atomically
 from ecgcls.jobs.results import nest, write_results
 from ecgcls.runs.configuration import Configuration, read_configuration
 from ecgcls.runs.predictions_csv import write_csv
+
+log = logging.getLogger(__name__)
 
 
 def cross_validate(folder: Path) -> Configuration:
@@ -30,6 +33,9 @@ def cross_validate(folder: Path) -> Configuration:
     one = read_configuration(folder)
     if not one.is_complete:
         return one
+    threads = {info.fold: info.n_threads for info in one.infos}
+    if len(set(threads.values())) > 1:
+        log.warning("%s: the folds were trained with different numbers of threads, %s by fold", folder, threads)
     cv = folder / "cv"
     over_folds = add_corrected_intervals(one)
     write_csv(one.tested, cv / "predictions.csv")
@@ -53,7 +59,7 @@ def cross_validate(folder: Path) -> Configuration:
             },
         },
     )
-    write_atomically(cv / "metrics_over_folds.csv", over_folds.to_csv().encode())
+    write_atomically(cv / "metrics_over_folds.csv", encode_csv(over_folds))
     folds = pd.Index([info.fold for info in one.infos], name="fold")
     by_fold = pd.DataFrame([scores.overall for scores in one.by_fold], index=folds)
     write_atomically(cv / "metrics_by_fold.csv", by_fold.to_csv().encode())
@@ -79,17 +85,15 @@ def add_corrected_intervals(one: Configuration) -> pd.DataFrame:
 
 
 def format_configurations(found: Sequence[Configuration]) -> str:
-    """Return one table with a line per configuration: pooled metrics, and mean ± sd over folds."""
+    """Return one table with a line per configuration: pooled metrics, and mean ± sd over the finished folds."""
     rows = []
     for one in found:
         name = f"{one.info.model} {one.info.variant}".strip()
         row = {"model": name, "parameters": f"{one.info.n_parameters:,}", "folds": f"{len(one.runs)}/{one.n_folds}"}
         for metric in overall_metrics(headline=True):
             key, label = metric.key, metric.label
-            row |= {f"{label} pooled": "", f"{label} folds": ""}
-            if one.is_complete:
-                mean, sd = one.over_folds.loc[("overall", key), ["mean", "sd"]].to_numpy(dtype=float)
-                row[f"{label} pooled"] = f"{one.scores.overall[key]:.3f}"
-                row[f"{label} folds"] = f"{mean:.3f}" + ("" if np.isnan(sd) else f" ± {sd:.3f}")
+            mean, sd = one.over_folds.loc[("overall", key), ["mean", "sd"]].to_numpy(dtype=float)
+            row[f"{label} pooled"] = f"{one.scores.overall[key]:.3f}"
+            row[f"{label} folds"] = f"{mean:.3f}" + ("" if np.isnan(sd) else f" ± {sd:.3f}")
         rows.append(row)
     return pd.DataFrame(rows).to_string(index=False)

@@ -12,7 +12,6 @@ The output folder holds
 """
 
 import logging
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, product
@@ -25,7 +24,8 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ecgcls.data.signals import read_record, to_millivolt
+from ecgcls.data.reading import read_repaired
+from ecgcls.data.signals import to_millivolt
 from ecgcls.data.source import split_settings
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.predictions import Predictions
@@ -43,13 +43,14 @@ from ecgcls.jobs.load import load_configuration
 from ecgcls.jobs.loaded import LoadedRun
 from ecgcls.jobs.parts import build_part
 from ecgcls.jobs.rescore import parse_records
+from ecgcls.jobs.trust import take_trusted
+from ecgcls.outputs import check_output, claim_folder
 from ecgcls.runs.configuration import Configuration
 from ecgcls.training.standardizer import Standardizer
 
 log = logging.getLogger(__name__)
 
 _BATCH_SIZE = 16  # records that are attributed together
-_OUTPUTS = ("records.csv", "by_lead.csv", "by_beat.csv", "scorecard.json", "interpret.json", "attributions", "figures")
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class ExplainSettings:
     seed: int = 0
     data_root: Path | None = None
     device: str = "cpu"
+    trust: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,8 @@ class _Subject:
 
     def make_query(self, examples: Sequence[Example]) -> Query:
         """Read the records of some examples, whose classes are to be explained."""
-        signals = [read_record(self.paths[example.ecg_id]).signal_uv for example in examples]
+        form = {"sampling_rate_hz": int(self.run.sampling_rate_hz), "n_samples": self.run.n_samples}
+        signals = [read_repaired(self.paths[example.ecg_id], **form).signal_uv for example in examples]
         standardizer = self.run.nets[0][0]
         assert isinstance(standardizer, Standardizer)
         return make_query(
@@ -101,6 +104,7 @@ def explain_run(one: Configuration, output: Path, settings: ExplainSettings) -> 
     Return the content of ``records.csv``, and in sentences why a method should not be believed.
     """
     settings = replace(settings, methods=choose_methods(settings.methods))
+    check_output(output, "interpret")
     explained = _open_subject(one, settings)
     run = explained.run
     class_names = run.class_names if settings.class_names is None else tuple(settings.class_names)
@@ -115,7 +119,7 @@ def explain_run(one: Configuration, output: Path, settings: ExplainSettings) -> 
         examples = list_examples(explained.test, thresholds=run.thresholds, class_names=settings.class_names)
     if not examples:
         raise DataError(f"{one.folder}: the test set has no record to show for {', '.join(class_names)}")
-    _clear(output)
+    claim = claim_folder(output, "interpret")
     table = _explain_examples(explained, examples, output, settings.methods)
     if settings.n_summary:
         _write_summaries(explained, _summarize(explained, class_names, settings), output)
@@ -133,12 +137,13 @@ def explain_run(one: Configuration, output: Path, settings: ExplainSettings) -> 
         "warnings": warnings,
     }
     write_json(output / "interpret.json", requested)
+    claim.seal()
     return table, warnings
 
 
 def _open_subject(one: Configuration, settings: ExplainSettings) -> _Subject:
     """Open a run with its test records, or those of them that the settings name."""
-    node, _ = split_settings(one.runs[0].read_config()["data"])
+    node, _ = split_settings(take_trusted(one.runs[0].read_config(), "data", trust=settings.trust))
     root = settings.data_root or Path(node["root"])
     source = build_part("data", {**node, "root": str(root)})
     filenames = source.read_records()["filename"]
@@ -146,13 +151,13 @@ def _open_subject(one: Configuration, settings: ExplainSettings) -> _Subject:
     changed = [name for name, digest in source.fingerprint().items() if trained_on[name] != digest]
     if changed:
         raise ConfigError(
-            f"{root / changed[0]} is not the table that {one.folder} was trained on; where the data set has moved, set "
-            "data.root=PATH"
+            f"{source.root / changed[0]} is not the table that {one.folder} was trained on; where the data set has "
+            "moved, set data.root=PATH"
         )
-    run = load_configuration(one, device=settings.device)
+    run = load_configuration(one, device=settings.device, trust=settings.trust)
     test = one.tested if settings.records is None else one.tested.take(parse_records(settings.records))
     of_methods = MethodSettings(seed=settings.seed, layer=settings.layer)
-    return _Subject(run, one.title, test, filenames.map(lambda name: root / name), of_methods)
+    return _Subject(run, one.title, test, filenames.map(lambda name: source.root / name), of_methods)
 
 
 def _explain_examples(
@@ -297,12 +302,3 @@ def _write_scorecard(
 
 def _write_table(table: pd.DataFrame, path: Path) -> None:
     write_atomically(path, table.to_csv(index=False).encode())
-
-
-def _clear(output: Path) -> None:
-    """Remove the results of an earlier call, and nothing else."""
-    for name in _OUTPUTS:
-        if (output / name).is_dir():
-            shutil.rmtree(output / name)
-        else:
-            (output / name).unlink(missing_ok=True)

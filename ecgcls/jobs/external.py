@@ -1,7 +1,7 @@
 """The nets of a run on another data set."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,11 +14,14 @@ from ecgcls.data.cohort import leave_out_missing
 from ecgcls.data.groupings import name_groups
 from ecgcls.data.ptbxl import PTBXL
 from ecgcls.data.store import open_store
+from ecgcls.data.store_writer import count_kinds
+from ecgcls.data.usable import find_unusable
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.predictions import Predictions
 from ecgcls.jobs.load import load_configuration
 from ecgcls.jobs.parts import build_part
 from ecgcls.jobs.rescore import Rescored, refuse_learning, simplify
+from ecgcls.jobs.trust import take_trusted
 from ecgcls.runs.configuration import Configuration
 from ecgcls.runs.directory import RunDirectory
 
@@ -33,9 +36,12 @@ def predict_data_set(
     root: Path,
     split: str,
     missing_records: Literal["error", "drop"],
+    bad_records: Literal["error", "drop"],
+    repairs: Literal["note", "refuse"],
     store_dir: Path | None,
     device: str,
     overrides: Mapping[str, Any],
+    trust: Sequence[str] = (),
 ) -> Rescored:
     """Predict another data set in PTB-XL's layout with the net of a run, or the mean of all folds' nets.
 
@@ -44,12 +50,14 @@ def predict_data_set(
     records that they were trained on.
     """
     refuse_learning(overrides, "on another data set")
-    net, config = load_configuration(one, device=device), one.runs[0].read_config()
-    source = PTBXL(root=root, sampling_rate_hz=config["data"]["sampling_rate_hz"], missing_records=missing_records)
+    net, config = load_configuration(one, device=device, trust=trust), one.runs[0].read_config()
+    rate_hz = take_trusted(config, "data", trust=trust)["sampling_rate_hz"]
+    source = PTBXL(root=root, sampling_rate_hz=rate_hz, missing_records=missing_records)
     every = source.read_records()
     database = leave_out_missing(source, every)
     known = (*net.class_names, *one.info.data["absent_classes"])
-    labels = build_part("task", config["task"]).label_as(known, database["scp_codes"], source.read_statements())
+    task = build_part("task", take_trusted(config, "task", trust=trust))
+    labels = task.label_as(known, database["scp_codes"], source.read_statements())
     is_labeled = labels.has_label
     y_true = labels.y_true[:, : len(net.class_names)]
     is_own = _is_own_data(one.runs[0], database, y_true)
@@ -60,7 +68,7 @@ def predict_data_set(
                 f"data.root: {root} holds the records that the nets were trained on, so their mean says nothing there; "
                 "without data.root, fold=all scores each record by the net that has not seen it"
             )
-        folds = build_part("folds", config["folds"])
+        folds = build_part("folds", take_trusted(config, "folds", trust=trust))
         is_scored &= folds.split(database["strat_fold"].to_numpy(), fold=one.info.fold) == split
         log.info("%s is the run's own data set: scoring the %d records of its %s part", root, is_scored.sum(), split)
     elif split != "test":
@@ -69,9 +77,19 @@ def predict_data_set(
         raise DataError(f"{root}: no record to score: none has a label in the run's task")
     if not is_labeled.all():
         log.info("Left out %d records without a label in the task", (~is_labeled).sum())
-    store = open_store(root, database["filename"], sampling_rate_hz=source.sampling_rate_hz, store_dir=store_dir)
-    if store.n_samples != net.n_samples:
-        raise DataError(f"{root}: {store.n_samples} samples per lead, the net takes {net.n_samples}")
+    store = open_store(
+        source.root,
+        database["filename"],
+        sampling_rate_hz=source.sampling_rate_hz,
+        n_samples=net.n_samples,
+        store_dir=store_dir,
+    )
+    left_out = find_unusable(
+        store, database, known_duplicates=source.known_duplicates, bad_records=bad_records, repairs=repairs
+    )
+    is_scored &= ~database.index.isin(list(left_out.ecg_ids))
+    if not is_scored.any():
+        raise DataError(f"{root}: no record to score: none that can be used has a label in the run's task")
     records = database[is_scored]
     rows = store.find_rows(records.index)
     n_batches = -(-len(rows) // _BATCH_SIZE)
@@ -85,7 +103,7 @@ def predict_data_set(
         y_prob=expit(np.concatenate([net.predict_windows(store.read_mv(batch)) for batch in batches])),
         class_names=net.class_names,
     )
-    which = f"fold {one.info.fold}" if one.is_single_run else f"mean of {len(one.runs)} folds"
+    which = f"fold {one.info.fold}" if one.is_single_run else f"mean of {one.folds}"
     return Rescored(
         predictions,
         f"{one.info.model}, {which}, on {root.resolve().name}",
@@ -96,6 +114,9 @@ def predict_data_set(
             "is_own_data_set": is_own,
             "n_without_label": int((~is_labeled).sum()),
             "n_missing_files": len(every) - len(database),
+            "n_bad_records": len(left_out.bad),
+            "n_duplicates_left_out": len(left_out.duplicates),
+            "repairs": dict(count_kinds(store.repairs["what"][store.repairs["ecg_id"].isin(records.index)])),
             "signals_sha256": store.manifest["content_sha256"],
         },
         one.evaluation.replace_with(overrides),

@@ -9,7 +9,7 @@ from ecgcls.data.folds import complete_strat_folds
 from ecgcls.data.source import Source, split_settings
 from ecgcls.figures.panels import draw_likelihoods
 from ecgcls.figures.style import save_figure
-from ecgcls.files import write_atomically, write_json
+from ecgcls.files import encode_csv, write_atomically, write_json
 from ecgcls.jobs.parts import build_part
 
 _N_SHOWN = 80  # rows of a table on the screen
@@ -27,8 +27,8 @@ def inspect_labels(*, data: Mapping[str, Any], task: Mapping[str, Any], folds: M
 def write_audit(audit: Audit, folder: Path, *, source: str) -> None:
     """Write the tables, ``audit.json`` and ``likelihoods.png``."""
     for name in ("statements", "by_fold", "by_part", "likelihoods", "rules"):
-        write_atomically(folder / f"{name}.csv", getattr(audit, name).to_csv().encode())
-    counts = {name: getattr(audit, name) for name in ("n_records", "n_labeled", "labels_sha256")}
+        write_atomically(folder / f"{name}.csv", encode_csv(getattr(audit, name)))
+    counts = {name: getattr(audit, name) for name in ("n_records", "n_labeled", "n_kept", "labels_sha256")}
     write_json(folder / "audit.json", {"data_root": source, **counts})
     save_figure(draw_likelihoods(audit.likelihoods), folder / "likelihoods.png")
 
@@ -46,5 +46,9 @@ def format_audit(audit: Audit) -> str:
         if len(table) > _N_SHOWN:
             lines.append(f"... and {len(table) - _N_SHOWN} more rows")
     counts = f"{audit.n_labeled:,} of {audit.n_records:,} records have a label in the task."
+    if audit.n_kept > audit.n_labeled:
+        counts += f" The other {audit.n_kept - audit.n_labeled:,} are kept as negatives (task.unlabelled=negative)."
+    elif audit.n_kept < audit.n_labeled:
+        counts += f" {audit.n_labeled - audit.n_kept:,} have several and are left out (task.exclusive=true)."
     lines += ["", *format_lost_kinds(audit), counts, f"Fingerprint of the labels: {audit.labels_sha256}"]
     return "\n".join(lines)

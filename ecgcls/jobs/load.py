@@ -1,27 +1,32 @@
 """A finished run as nets that are ready to predict: ``run = ecgcls.load_run(path)`` and ``run.predict(...)``.
 
 The net is rebuilt from the run's own saved configuration, its weights and its preprocessing come from ``best.ckpt``.
-The training data need not be there.
+The training data need not be there. The run may be anybody's: nothing in its folder is executed (`ecgcls.jobs.trust`).
 """
 
+import zipfile
 from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
-from ecgcls.errors import ConfigError
-from ecgcls.files import STANDARDIZED_ON
+from ecgcls.errors import ConfigError, DataError
+from ecgcls.files import CLASS_NAMES, INPUT_FORM, STANDARDIZED_ON
 from ecgcls.jobs.loaded import LoadedRun
 from ecgcls.jobs.parts import build_net
+from ecgcls.jobs.trust import check_names, take_trusted
 from ecgcls.runs.configuration import Configuration
 from ecgcls.runs.directory import RunDirectory
 from ecgcls.runs.find import open_configuration
+from ecgcls.runs.info import RunInfo
 from ecgcls.runs.leaks import check_standardizer
 from ecgcls.training.standardizer import Standardizer
 
 
-def load_run(path: str | Path, *, device: str = "cpu") -> LoadedRun:
+def load_run(path: str | Path, *, device: str = "cpu", trust: Sequence[str] = ()) -> LoadedRun:
     """Load a finished run, or all folds of a configuration, whose probabilities are then averaged.
 
     Parameters
@@ -30,16 +35,21 @@ def load_run(path: str | Path, *, device: str = "cpu") -> LoadedRun:
         A run's folder (``.../fold_0``), or the folder that holds ``fold_0``, ``fold_1``, ...
     device
         Where the nets compute: ``cpu``, ``cuda``, ...
+    trust
+        Packages besides ecgcls whose nets the run may use, as ``("mylab",)``: whatever it names in them is called.
 
     Raises
     ------
     ConfigError
-        If there is no finished run, the folds differ in what they take or predict, or there is no such device.
+        If there is no finished run, the folds differ in what they take or predict, there is no such device, or the net
+        is of a package that is not trusted.
+    DataError
+        If a file of the run is missing or damaged, or not the one that the run wrote.
     """
-    return load_configuration(open_configuration(Path(path)), device=device)
+    return load_configuration(open_configuration(Path(path)), device=device, trust=check_names(trust))
 
 
-def load_configuration(one: Configuration, *, device: str = "cpu") -> LoadedRun:
+def load_configuration(one: Configuration, *, device: str = "cpu", trust: Sequence[str] = ()) -> LoadedRun:
     """Load the nets of a run, or of all folds, as `load_run` does."""
     first = one.info.data
     for run, info in zip(one.runs, one.infos, strict=True):
@@ -50,7 +60,7 @@ def load_configuration(one: Configuration, *, device: str = "cpu") -> LoadedRun:
                     f"{one.runs[0].path.name}, {info.data[key]} in {run.path.name}"
                 )
     try:
-        nets = tuple(load_net(run).to(device) for run in one.runs)
+        nets = tuple(load_net(run, trust=trust).to(device) for run in one.runs)
     except (RuntimeError, AssertionError) as error:  # torch's ways to say that there is no such device
         raise ConfigError(f"device={device}: {str(error).splitlines()[0]}") from error
     return LoadedRun(
@@ -66,7 +76,7 @@ def load_configuration(one: Configuration, *, device: str = "cpu") -> LoadedRun:
     )
 
 
-def load_net(run: RunDirectory) -> nn.Sequential:
+def load_net(run: RunDirectory, *, trust: Sequence[str] = ()) -> nn.Sequential:
     """Rebuild the net of a run with the weights of its best epoch, the standardizer before it.
 
     It takes ``(batch, lead, sample)`` in mV, returns logits ``(batch, class)``, and is in evaluation mode without
@@ -80,18 +90,42 @@ def load_net(run: RunDirectory) -> nn.Sequential:
         )
     n_leads, n_samples, n_classes = len(info.data["lead_names"]), info.data["n_samples"], len(info.class_names)
     try:
-        net = build_net(run.read_config(), n_leads=n_leads, n_samples=n_samples, n_classes=n_classes)
+        model = {"model": take_trusted(run.read_config(), "model", trust=trust)}
+        net = build_net(model, n_leads=n_leads, n_samples=n_samples, n_classes=n_classes)
     except ConfigError as error:
         raise ConfigError(f"{run.path}: {error}") from error
     whole = nn.Sequential(OrderedDict(standardizer=Standardizer(torch.zeros(n_leads), torch.ones(n_leads)), net=net))
+    path = run.check_file("best.ckpt")
     try:
-        stored = torch.load(run.best_checkpoint, weights_only=True, map_location="cpu")
+        _check_archive(path)
+        stored = torch.load(path, weights_only=True, map_location="cpu")
         weights = stored["state_dict"]
         whole.load_state_dict({key: weights[key] for key in weights if key.startswith(("standardizer.", "net."))})
         fitted_on = stored[STANDARDIZED_ON]
+        _check_contract(stored, info)
+    except OSError:
+        raise
     except Exception as error:  # a damaged file raises whatever the unpickler stumbles over
+        why = " ".join(str(error).split())[:300] or type(error).__name__
         raise ConfigError(
-            f"{run.best_checkpoint}: cannot be loaded into this run's net ({str(error).splitlines()[0]})"
+            f"{path}: cannot be loaded into this run's net ({why}); retrain with overwrite=true"
         ) from error
     check_standardizer(fitted_on, info)
     return whole.eval().requires_grad_(False)
+
+
+def _check_archive(path: Path) -> None:
+    """Refuse a checkpoint that unpacks to more than it is: ``torch.save`` compresses nothing."""
+    with zipfile.ZipFile(path) as archive:
+        n_bytes = sum(entry.file_size for entry in archive.infolist())
+    if n_bytes > path.stat().st_size:
+        raise DataError(f"it unpacks to {n_bytes / 1e6:,.1f} MB, more than the file has")
+
+
+def _check_contract(stored: Mapping[str, Any], info: RunInfo) -> None:
+    """Hold what ``run.json`` says of classes and input against what the checkpoint was trained with."""
+    said = {"class_names": list(info.class_names)}
+    said |= {key: info.data[key] for key in ("lead_names", "sampling_rate_hz", "n_samples")}
+    for key, trained in {"class_names": stored[CLASS_NAMES], **stored[INPUT_FORM]}.items():
+        if said.get(key) != trained:
+            raise DataError(f"it was trained with {key} {trained}, run.json has {said.get(key)}")

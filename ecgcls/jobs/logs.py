@@ -15,6 +15,7 @@ _NOISE = (
     ".*LeafSpec.*",
     ".*treespec.*",
     ".*You called `self.log.*",
+    ".*You have overridden `on_before_batch_transfer`.*",  # the classifier looks at targets there
     ".*sync_dist=True.*",  # what is logged is the mean over the processes already
     ".*`srun` command is available.*",  # on a cluster's login node, or in a job of one process
 )

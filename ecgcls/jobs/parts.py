@@ -1,40 +1,68 @@
 """What of a configuration can be built without Lightning: a net, a task, fold tables."""
 
+from __future__ import annotations
+
 import contextlib
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from torch import nn
 
 from ecgcls.config import RunConfig
 from ecgcls.data.source import Source, split_settings
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.identity import identify
-from ecgcls.runs.directory import RunDirectory
+
+if TYPE_CHECKING:  # what fails early imports neither torch nor scikit-learn
+    from torch import nn
+
+    from ecgcls.runs.directory import RunDirectory
 
 
 def build_net(config: Mapping[str, Any], *, n_leads: int, n_samples: int, n_classes: int) -> nn.Module:
     """Build the untrained net of a configuration; one that refuses, or whose package is absent, is a `ConfigError`."""
     node = config["model"]
     try:
-        net: nn.Module = instantiate(node)(n_leads, n_samples, n_classes)
+        net: nn.Module = instantiate(node, _convert_="all")(n_leads, n_samples, n_classes)
     except Exception as error:
         cause = error.__cause__ or error
-        raise ConfigError(f"model: {node['_target_']} cannot be built: {cause}") from error
+        raise ConfigError(f"model: {node.get('_target_')} cannot be built: {' '.join(str(cause).split())}") from error
+    if config["task"].get("exclusive"):
+        from ecgcls.training.exclusive import make_exclusive
+
+        return make_exclusive(net)
     return net
 
 
 def build_part(key: str, node: Mapping[str, Any]) -> Any:
     """Build what a node names; its own refusal comes through as it is."""
     try:
-        return instantiate(node)
+        return instantiate(node, _convert_="all")  # lists and dicts as such
     except InstantiationException as error:
         cause = error.__cause__
         raise (
             cause if isinstance(cause, ConfigError | DataError) else ConfigError(f"{key}: {cause or error}")
         ) from error
+
+
+def check_data(config: Mapping[str, Any]) -> None:
+    """Refuse a task, a fold or a data set's tables that are not there, before torch and Lightning are imported.
+
+    Simulated data are written where they are missing.
+    """
+    folds, _ = build_part("folds", config["folds"]), build_part("task", config["task"])
+    if "fold" in config:
+        folds.check_fold(config["fold"])
+    source: Source = build_part("data", split_settings(config["data"])[0])
+    if source.is_synthetic:
+        return
+    try:
+        source.fingerprint()
+    except OSError:  # reading says it in words
+        source.prepare()
+        source.read_records()
+        source.read_statements()
 
 
 def check_repeated(run: RunDirectory, config: RunConfig) -> None:
@@ -46,3 +74,16 @@ def check_repeated(run: RunDirectory, config: RunConfig) -> None:
     source: Source = build_part("data", split_settings(config["data"])[0])
     with contextlib.suppress(OSError):
         run.check_same_data(source.fingerprint())
+
+
+def list_without_effect(run: RunDirectory, config: RunConfig) -> list[str]:
+    """Return what was asked for, and would show only in a training, of a run that is finished already."""
+    saved, keys = run.read_config(), []
+    if config["logger"].keys() - saved.get("logger", {}).keys():
+        keys.append(f"logger={','.join(config['logger'])}")
+    for name in ("enable_model_summary", "profiler"):
+        if (value := config["trainer"].get(name)) and value != saved["trainer"].get(name):
+            keys.append(f"trainer.{name}={str(value).lower()}")
+    if config["n_threads"] != run.read_info().n_threads:
+        keys.append(f"n_threads={config['n_threads']}")
+    return keys

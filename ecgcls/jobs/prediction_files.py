@@ -19,6 +19,7 @@ from typing import Any, TextIO
 import numpy as np
 import pandas as pd
 
+from ecgcls.files import defuse, printable
 from ecgcls.jobs.loaded import LoadedRun, Prediction
 
 MAX_SHOWN = 40
@@ -95,7 +96,7 @@ class PredictionFiles:
     def _append_row(self, name: str, row: dict[str, Any]) -> None:
         is_new = name not in self._open
         writer = csv.writer(self._get(name), lineterminator="\n")
-        writer.writerows([row.keys(), row.values()] if is_new else [row.values()])
+        writer.writerows([map(defuse, each) for each in ([row, row.values()] if is_new else [row.values()])])
 
     def _get(self, name: str) -> TextIO:
         """Return a file that is written line by line."""
@@ -135,21 +136,10 @@ class PredictionFiles:
         lines_path.unlink()
 
 
-def show_text(text: str) -> str:
-    """Spell out what a terminal would obey or could not print: names come from strangers' files.
-
-    Examples
-    --------
-    >>> show_text("caf\\udce9 \\x1b[31m")
-    'caf\\\\udce9 \\\\x1b[31m'
-    """
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
-
-
 def format_predictions(files: PredictionFiles, run: LoadedRun) -> str:
     """Return predictions as a table with a mark at each class that is predicted, and the repairs by frequency."""
     rows = [
-        {"record": show_text(record)}
+        {"record": printable(record)}
         | {name: f"{one.y_prob[name]:.3f}{'*' if one.y_pred[name] else ' '}" for name in run.class_names}
         for record, one in files.first.items()
     ]
@@ -168,4 +158,4 @@ def _count_repairs(files: PredictionFiles) -> Iterable[str]:
     for kind, count in files.repairs.most_common(20):
         # What differs in numbers alone is one kind; predictions.csv has each record's own.
         among = ", for example" if count > 1 and "#" in kind else ""
-        yield f"{count} record{'s' if count > 1 else ''}{among}: {show_text(files.examples[kind])}"
+        yield f"{count} record{'s' if count > 1 else ''}{among}: {printable(files.examples[kind])}"

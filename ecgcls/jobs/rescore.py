@@ -9,12 +9,13 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from ecgcls.errors import ConfigError
+from ecgcls.errors import ConfigError, DataError
+from ecgcls.evaluation.checks import check_ids
 from ecgcls.evaluation.decisions import Decisions, learn_decisions
 from ecgcls.evaluation.metrics import Scores
 from ecgcls.evaluation.predictions import Predictions, pool
 from ecgcls.evaluation.settings import EvaluationSettings
-from ecgcls.files import hash_records, name_file
+from ecgcls.files import hash_records, name_file, restore
 from ecgcls.jobs.results import write_confusion_matrices, write_results
 from ecgcls.runs.configuration import PARTS, Configuration
 from ecgcls.runs.directory import RunDirectory
@@ -32,7 +33,8 @@ class Rescored:
     """Predictions of one split, what they are (for a figure, and for ``metrics.json``), and how they are evaluated.
 
     `threshold` is one for all or one per class; None where the predictions carry the decisions themselves.
-    `uncalibrated` and `groups` (subgroups by ecg_id) are None where they are not known.
+    `uncalibrated` and `groups` (subgroups by ecg_id) are None where they are not known. `not_tuned` are the classes to
+    which the rule for thresholds was not applied, in any of the runs.
     """
 
     predictions: Predictions
@@ -42,8 +44,9 @@ class Rescored:
     threshold: float | list[float] | None = None
     uncalibrated: Predictions | None = None
     groups: pd.DataFrame | None = None
+    not_tuned: tuple[str, ...] = ()
 
-    def narrow(self, ecg_ids: Sequence[int]) -> "Rescored":
+    def narrow(self, ecg_ids: Sequence[int] | Sequence[str]) -> "Rescored":
         """Keep only these records; one that is not among the predictions is a `DataError`."""
         return replace(
             self,
@@ -61,6 +64,7 @@ def rescore(one: Configuration, *, split: str, overrides: Mapping[str, Any]) -> 
     calibration or threshold rule is learned on each run's own validation set.
     """
     settings = one.evaluation.replace_with(overrides)
+    settings.thresholds.refuse_unused(overrides.get("thresholds", {}))
     uncalibrated = one.pooled(split, is_calibrated=False)
     learned = [_decide(run, info, settings) for run, info in zip(one.runs, one.infos, strict=True)]
     predictions = [
@@ -74,9 +78,12 @@ def rescore(one: Configuration, *, split: str, overrides: Mapping[str, Any]) -> 
         source["decisions"] = learned[0].to_dict()
         threshold = simplify([learned[0].thresholds[name] for name in one.class_names])
     else:
-        source["left_out_classes"] = one.left_out_classes
+        source |= {"left_out_classes": one.left_out_classes, "n_folds": one.n_folds}
     title = f"{one.title}, {PARTS[split]}" + ("" if one.is_single_run else " pooled")
-    return Rescored(pool(predictions), title, source, settings, threshold, uncalibrated, one.groups)
+    not_tuned = [name for name in one.class_names if any(name in decisions.not_tuned for decisions in learned)]
+    return Rescored(
+        pool(predictions), title, source, settings, threshold, uncalibrated, one.groups, not_tuned=tuple(not_tuned)
+    )
 
 
 def _decide(run: RunDirectory, info: RunInfo, settings: EvaluationSettings) -> Decisions:
@@ -167,22 +174,29 @@ def write_rescored(rescored: Rescored, folder: Path) -> Scores:
     return scores
 
 
-def parse_records(text: str) -> list[int]:
-    """Read ecg_ids as typed, ``17,25,99``, or from a CSV file with a column ``ecg_id`` (or only one column)."""
-    items = text.strip().strip("[]").replace(",", " ").split()
-    if items and all(item.isdecimal() for item in items):
-        return list(dict.fromkeys(int(item) for item in items))
+def parse_records(text: str) -> list[int] | list[str]:
+    """Read ecg_ids as typed, ``17,25,99`` or ``JS00001,JS00002``, or from a CSV file.
+
+    The file has a column ``ecg_id``, or only one.
+    """
+    ids = text.strip().strip("[]").replace(",", " ").split()
+    where = "records"
+    if not ids or Path(text).is_file() or Path(text).suffix or len(Path(text).parts) > 1:
+        try:
+            table = pd.read_csv(text, dtype=str, keep_default_na=False)
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"records must be ecg_ids, as in 17,25,99, or a CSV file with a column ecg_id, got {text!r} "
+                f"({str(error).splitlines()[0]})"
+            ) from error
+        column = "ecg_id" if "ecg_id" in table else table.columns[0] if table.shape[1] == 1 else None
+        if column is None:
+            raise ConfigError(f"records: {text} has no column ecg_id, got {', '.join(map(str, table.columns))}")
+        if table.empty:
+            raise ConfigError(f"records: {text} has no record below the header")
+        ids, where = [restore(each) for each in table[column]], f"records: {text}: {column}"
     try:
-        table = pd.read_csv(text)
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"records must be ecg_ids, as in 17,25,99, or a CSV file with a column ecg_id, got {text!r} "
-            f"({str(error).splitlines()[0]})"
-        ) from error
-    column = "ecg_id" if "ecg_id" in table else table.columns[0] if table.shape[1] == 1 else None
-    if column is None:
-        raise ConfigError(f"records: {text} has no column ecg_id, got {', '.join(map(str, table.columns))}")
-    numbers = pd.to_numeric(table[column], errors="coerce")
-    if numbers.isna().any() or (numbers % 1 != 0).any() or table.empty:
-        raise ConfigError(f"records: {text} must have a whole number in each row of {column}")
-    return list(dict.fromkeys(numbers.astype(int).tolist()))
+        found: dict[Any, None] = dict.fromkeys(check_ids(where, ids).tolist())
+    except DataError as error:
+        raise ConfigError(str(error)) from None
+    return list(found)

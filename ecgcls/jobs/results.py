@@ -5,7 +5,7 @@ They are computed from predictions alone, so a run can be scored again without a
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +14,35 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from ecgcls.evaluation.calibration import measure_calibration, reliability_curve
-from ecgcls.evaluation.checks import check_threshold
+from ecgcls.evaluation.checks import UNKNOWN, check_threshold
+from ecgcls.evaluation.exclusive import are_exclusive, count_confusions, summarize_confusions
 from ecgcls.evaluation.intervals import bootstrap
-from ecgcls.evaluation.metrics import OVERALL, RANKING, Scores, class_metrics, find_macro, score_predictions
+from ecgcls.evaluation.metrics import METRICS, OVERALL, RANKING, Scores, class_metrics, find_macro, score_predictions
 from ecgcls.evaluation.predictions import SPLITS, Predictions
 from ecgcls.evaluation.settings import Bootstrap, EvaluationSettings
 from ecgcls.evaluation.subgroups import find_worst, format_worst, score_subgroups
 from ecgcls.evaluation.thresholds import decision_curves, restate_predictive_values
-from ecgcls.figures.confusion import draw_confusion_matrices, draw_confusion_matrix
+from ecgcls.figures.confusion import draw_confusion_matrices, draw_confusion_matrix, draw_confusions
 from ecgcls.figures.curves import draw_pr_curves, draw_reliability_curves, draw_roc_curves
 from ecgcls.figures.forest import draw_subgroups
 from ecgcls.figures.panels import draw_calibration, draw_decision_curves
 from ecgcls.figures.style import save_figure
-from ecgcls.files import name_files, write_atomically, write_json
+from ecgcls.files import encode_csv, name_files, printable, restore, write_atomically, write_json
 
 log = logging.getLogger(__name__)
+
+_OPTIONAL = (
+    "intervals.csv", "subgroups.csv", "confusion_matrix.csv", "figures/calibration.png", "figures/subgroups.png",
+    "figures/confusion_matrix.png",
+)  # fmt: skip
+_RATES_OF = {
+    "youden": ("sensitivity", "specificity"),
+    "sensitivity": ("sensitivity", "precision"),
+    "specificity": ("specificity", "precision"),
+    "cost": ("sensitivity", "precision"),
+    "fixed": ("sensitivity", "precision"),
+}
+"""What a table shows beside F1, by the rule for thresholds."""
 
 
 def write_results(
@@ -50,7 +64,8 @@ def write_results(
     ----------
     folder
         Gets ``metrics.json`` and ``metrics_by_class.csv`` with every split, and ``intervals.csv``, ``reliability.csv``,
-        ``calibration.csv``, ``decision_curves.csv``, ``subgroups.csv`` and ``figures/`` of the split `draw`.
+        ``calibration.csv``, ``decision_curves.csv``, ``subgroups.csv`` and ``figures/`` of the split `draw`; where the
+        classes exclude each other, ``confusion_matrix.csv`` of all of them.
     predictions, uncalibrated
         Of one or both splits; the same before recalibration, or None where there was none.
     settings
@@ -77,20 +92,23 @@ def write_results(
         for split in SPLITS
         if split in predictions.split
     }
-    write_json(folder / "metrics.json", {name: found.to_dict() for name, found in scores.items()} | dict(more or {}))
+    for optional in _OPTIONAL:
+        (folder / optional).unlink(missing_ok=True)
+    written = {name: found.to_dict() for name, found in scores.items()}
+    if are_exclusive(drawn.y_true, drawn.y_prob):
+        written[draw]["exclusive"] = _write_confusions(folder, drawn, title=title)
+    write_json(folder / "metrics.json", written | dict(more or {}))
     stated = settings.prevalence_by_class(predictions.class_names)
     by_class = pd.concat(
         {name: _add_restated(found, stated) for name, found in scores.items()}, names=["split", "class"]
     )
-    write_atomically(folder / "metrics_by_class.csv", by_class.to_csv().encode())
-    for optional in ("intervals.csv", "subgroups.csv", "figures/calibration.png", "figures/subgroups.png"):
-        (folder / optional).unlink(missing_ok=True)
+    write_atomically(folder / "metrics_by_class.csv", encode_csv(by_class))
     _write_intervals(folder / "intervals.csv", drawn, settings.intervals)
     if groups is not None and len(groups.columns):
         _write_subgroups(folder, drawn, groups, settings=settings, title=title)
     _write_calibration(folder, drawn, None if uncalibrated is None else uncalibrated.select(draw), title=title)
     curves = decision_curves(drawn.y_true, drawn.y_prob, drawn.class_names)
-    write_atomically(folder / "decision_curves.csv", curves.to_csv(index=False).encode())
+    write_atomically(folder / "decision_curves.csv", encode_csv(curves, index=False))
     for name, figure in (
         ("pr_curves", draw_pr_curves(drawn, title=title)),
         ("roc_curves", draw_roc_curves(drawn, title=title)),
@@ -99,18 +117,22 @@ def write_results(
         ("confusion_matrices", draw_confusion_matrices(drawn, threshold=threshold, title=title)),
     ):
         save_figure(figure, folder / "figures" / f"{name}.png")
-    if undefined := [f"{name} ({why})" for name, why in scores[draw].undefined.items()]:
+    if undefined := [f"{printable(name)} ({why})" for name, why in scores[draw].undefined.items()]:
         log.warning("Not scored in %s: %s", draw, ", ".join(undefined))
+    _warn_of_unknown(drawn)
+    _warn_of_ties(drawn)
     return scores[draw]
 
 
-def tabulate(folder: Path, split: str) -> pd.DataFrame:
+def tabulate(folder: Path, split: str, *, rule: str = "f1", not_tuned: Collection[str] = ()) -> pd.DataFrame:
     """Return the scores of the split that was drawn: one row per class, then the macro average.
 
-    The intervals are beside PR-AUC and ROC-AUC, those of classes with too few records marked by ``!``.
+    The intervals are beside PR-AUC and ROC-AUC, those of classes with too few records marked by ``!``. With a rule for
+    thresholds other than f1 there are the rates that it is about, and classes that it was not applied to are marked by
+    ``*``. The attribute ``fmax`` of the table is Fmax as text.
     """
     scores = json.loads((folder / "metrics.json").read_text())[split]
-    shown = class_metrics(headline=True)
+    shown = [*class_metrics(headline=True), *(METRICS[key] for key in _RATES_OF.get(rule, ()))]
     columns = {"n_positive": "positives"} | {metric.key: metric.label for metric in shown}
     table = pd.DataFrame(scores["by_class"]).T[list(columns)].rename(columns=columns)
     macros = [find_macro(metric.key) for metric in shown]
@@ -118,20 +140,28 @@ def tabulate(folder: Path, split: str) -> pd.DataFrame:
     table.loc["macro"] = [overall["n_positive"], *(overall[macro.key if macro else None] for macro in macros)]
     table = table.astype(float).astype({"positives": int})
     intervals = read_intervals(folder)
+    table.attrs["fmax"] = "" if overall["fmax"] is None else f"{overall['fmax']:.3f}"
     if intervals is not None:
         for metric in reversed(RANKING):
             of_metric = intervals.xs(metric, level="metric").rename(index={OVERALL: "macro"})
             texts = [_format_interval(of_metric.loc[name]) for name in table.index]
             label = f"{100 * float(of_metric['level'].iloc[0]):g}%"
             table.insert(list(table.columns).index(columns[metric]) + 1, label, texts, allow_duplicates=True)
-    return table
+        table.attrs["fmax"] += f" {_format_interval(intervals.xs('fmax', level='metric').T[OVERALL])}"
+    return table.rename(index=lambda name: printable(name) + (" *" if name in not_tuned else ""))
 
 
 def format_table(table: pd.DataFrame) -> str:
     """Return a table of scores as text, and what its marks mean."""
-    text = table.to_string(float_format="{:.3f}".format)
-    is_marked = "!\n" in f"{text}\n" or " ! " in text
-    return f"{text}\n! too few positive or negative records for a reliable interval" if is_marked else text
+    text = table.to_string(float_format="{:.3f}".format, na_rep="")
+    lines = [text]
+    if fmax := table.attrs.get("fmax", "").strip():
+        lines.append(f"{METRICS['fmax'].label}, at the best threshold for all classes: {fmax}")
+    if "!\n" in f"{text}\n" or " ! " in text:
+        lines.append("! too few positive or negative records for a reliable interval")
+    if any(str(name).endswith(" *") for name in table.index):
+        lines.append("* too few validation records for a threshold of its own: it is decided as by the net's own 0.5")
+    return "\n".join(lines)
 
 
 def read_intervals(folder: Path) -> pd.DataFrame | None:
@@ -139,7 +169,8 @@ def read_intervals(folder: Path) -> pd.DataFrame | None:
     path = folder / "intervals.csv"
     if not path.is_file():
         return None
-    return pd.read_csv(path, keep_default_na=False, na_values=[""], index_col=["class", "metric"])
+    table = pd.read_csv(path, keep_default_na=False, na_values=[""], converters={"class": restore})
+    return table.set_index(["class", "metric"])
 
 
 def nest(table: pd.DataFrame) -> dict[str, Any]:
@@ -164,16 +195,51 @@ def _add_restated(scores: Scores, stated: Mapping[str, float]) -> pd.DataFrame:
     return table.assign(stated_prevalence=at, precision_at_stated=ppv, npv_at_stated=npv)
 
 
+def _write_confusions(folder: Path, predictions: Predictions, *, title: str) -> dict[str, float]:
+    """Write which class is taken for which, and return accuracy, balanced accuracy and kappa."""
+    counts = count_confusions(predictions)
+    write_atomically(folder / "confusion_matrix.csv", encode_csv(counts))
+    save_figure(draw_confusions(counts, title=title), folder / "figures" / "confusion_matrix.png")
+    return {name: value for name, value in summarize_confusions(counts).items() if value == value}
+
+
+def _warn_of_unknown(predictions: Predictions) -> None:
+    """Say how many labels were left out because nobody annotated them."""
+    counts = dict(zip(predictions.class_names, predictions.n_unknown.tolist(), strict=True))
+    if found := [f"{printable(name)} {count}" for name, count in counts.items() if count]:
+        n_records = len(predictions)
+        log.warning("Not annotated, left out of their class's numbers: %s of %d records", ", ".join(found), n_records)
+
+
+def _warn_of_ties(predictions: Predictions) -> None:
+    """Name the classes whose records are all ranked alike, or half of them because their probability rounded to 1."""
+    found = []
+    for name, truth, score in zip(predictions.class_names, predictions.y_true.T, predictions.y_score.T, strict=True):
+        known = score[truth != UNKNOWN]
+        is_rounded = predictions.y_logit is None and 2 * (known == 1).sum() >= len(known)
+        if len(known) > 1 and (np.ptp(known) == 0 or is_rounded):
+            found.append(printable(name))
+    if found:
+        log.warning(
+            "Nothing ranks the records of %s: the probabilities of all are the same number, or of half of them 1. A "
+            "constant baseline is so by design; of a net, keep the logits (columns y_logit_<CLASS>, values=logits)",
+            ", ".join(found),
+        )
+
+
 def _write_calibration(folder: Path, after: Predictions, before: Predictions | None, *, title: str) -> None:
     """Write how far probabilities are from frequencies, before recalibration and after."""
     stages = {"after": after} if before is None else {"before": before, "after": after}
     names = after.class_names
     curves = {stage: reliability_curve(each.y_true, each.y_prob, names) for stage, each in stages.items()}
     reliability = pd.concat(curves, names=["recalibration"]).reset_index("recalibration").reset_index(drop=True)
-    write_atomically(folder / "reliability.csv", reliability.to_csv(index=False).encode())
-    measured = {stage: measure_calibration(each.y_true, each.y_prob, names) for stage, each in stages.items()}
+    write_atomically(folder / "reliability.csv", encode_csv(reliability, index=False))
+    measured = {
+        stage: measure_calibration(each.y_true, each.y_prob, names, y_logit=each.y_logit)
+        for stage, each in stages.items()
+    }
     table = pd.concat(measured, names=["recalibration", "class"])
-    write_atomically(folder / "calibration.csv", table.to_csv().encode())
+    write_atomically(folder / "calibration.csv", encode_csv(table))
     if before is not None:
         save_figure(draw_calibration(before, after, title=title), folder / "figures" / "calibration.png")
 
@@ -184,7 +250,7 @@ def _write_subgroups(
     """Score each subgroup, name the worst one, and draw them."""
     log.info("Subgroups: %s", ", ".join(map(str, groups.columns)))
     table = score_subgroups(predictions, groups, settings=settings.subgroups, intervals=settings.intervals)
-    write_atomically(folder / "subgroups.csv", table.to_csv(index=False).encode())
+    write_atomically(folder / "subgroups.csv", encode_csv(table, index=False))
     worst = find_worst(table)
     if worst is not None:
         log.info("Worst subgroup: %s", format_worst(worst, str(worst["grouping"])))
@@ -199,11 +265,12 @@ def _write_intervals(path: Path, predictions: Predictions, settings: Bootstrap) 
         return
     log.info("Intervals from %d resamples of %d patients", settings.n_resamples, n_patients)
     arrays = predictions.y_true, predictions.y_prob, predictions.patient_id
-    table = bootstrap(*arrays, predictions.class_names, y_pred=predictions.y_pred, settings=settings)
+    decided, y_logit = predictions.y_pred, predictions.y_logit
+    table = bootstrap(*arrays, predictions.class_names, y_pred=decided, y_logit=y_logit, settings=settings)
     outside = table.index[~table["contains_value"] & table["value"].notna()]
     if len(outside):
         log.warning("Intervals that do not contain their own value: %s", ", ".join(map(" ".join, outside)))
-    write_atomically(path, table.assign(**settings.describe()).to_csv().encode())
+    write_atomically(path, encode_csv(table.assign(**settings.describe())))
 
 
 def write_confusion_matrices(

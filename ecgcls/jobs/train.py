@@ -4,11 +4,12 @@ import contextlib
 import logging
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from logging.handlers import MemoryHandler
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,11 +17,14 @@ from pytorch_lightning.loggers.logger import DummyLogger
 
 from ecgcls.command.interruption import was_told_to_stop
 from ecgcls.command.processes import count_started, read_rank, run_processes
+from ecgcls.data.cohort import Cohort
 from ecgcls.data.groupings import name_groups
+from ecgcls.errors import DataError
 from ecgcls.evaluation.decisions import learn_decisions
 from ecgcls.evaluation.predictions import Predictions
 from ecgcls.figures.curves import draw_training_curves
 from ecgcls.figures.style import save_figure
+from ecgcls.files import write_atomically
 from ecgcls.jobs.build import Job
 from ecgcls.jobs.logs import errors_only, write_log
 from ecgcls.jobs.results import write_results
@@ -47,22 +51,29 @@ def train(job: Job, early: MemoryHandler) -> None:
             _take_part(job)
         return
     run = job.run
+    made = [path for path in (run.path, *run.path.absolute().parents) if not path.exists()]
     with run.locked():
-        if run.is_finished and not job.overwrite:
+        if not job.overwrite and run.is_finished:
             return  # another process has finished it meanwhile
-        ongoing = _Ongoing(run, _start(job))
+        ongoing = _Ongoing(run, _start(job), made=made)
         with write_log(early, run.path / "run.log"), ongoing.recorded():
             loggers = open_trackers(job.trackers, ongoing.info, run.path, output_dir=job.output_dir)
             for logger in loggers:
                 where = {"experiment": job.info.experiment, "run_dir": str(run.path)}
                 logger.log_hyperparams({**job.identity, **where})
             job.fitter.attach(loggers)
-            with ongoing.timed("fit"):
-                history = job.fitter.fit(job.data, run.path, resume=True)
-            run.write_history(history)
+            if job.fitter.is_trained(run.path):
+                log.info("%s: trained already; what is missing is to predict and to score", run.path)
+                history = run.read_history()
+                ongoing.update(stages_s={"fit": 0.0, **ongoing.info.stages_s})
+            else:
+                with ongoing.timed("fit"):
+                    history = job.fitter.fit(job.data, run.path, resume=True)
+                run.write_info(ongoing.info)  # with the time that it took
+                run.write_history(history)
             with ongoing.timed("test"):
                 predicted = job.fitter.predict(job.data, run.path)
-            run.write_predictions(tabulate(predicted, job), is_calibrated=False)
+            run.write_predictions(tabulate(predicted, job.data.cohort), is_calibrated=False)
             ongoing.update(n_epochs=len(history), n_parameters=job.fitter.n_parameters, **job.fitter.describe(run.path))
             check_standardizer(ongoing.info.standardized_on, ongoing.info)
             with ongoing.timed("score"):
@@ -72,19 +83,21 @@ def train(job: Job, early: MemoryHandler) -> None:
             log_results(loggers, run.read_metrics(), parts=parts, figures=shown, step=job.fitter.n_steps)
 
 
-def tabulate(predicted: Predicted, job: Job) -> Predictions:
+def tabulate(predicted: Predicted, cohort: Cohort) -> Predictions:
     """Put part, rows of the cohort and probabilities together, one row per record."""
-    cohort = job.data.cohort
-    rows = np.concatenate([rows for rows, _ in predicted.values()])
+    parts = list(predicted.values())
+    rows = np.concatenate([part.rows for part in parts])
     records = cohort.records.iloc[rows]
+    logits = [part.y_logit for part in parts if part.y_logit is not None]
     return Predictions(
         ecg_id=records.index.to_numpy(),
         patient_id=records["patient_id"].to_numpy(),
         strat_fold=records["strat_fold"].to_numpy(),
-        split=np.concatenate([np.full(len(rows), part) for part, (rows, _) in predicted.items()]),
+        split=np.concatenate([np.full(len(part.rows), name) for name, part in predicted.items()]),
         y_true=cohort.y_true[rows],
-        y_prob=np.concatenate([y_prob for _, y_prob in predicted.values()]),
+        y_prob=np.concatenate([part.y_prob for part in parts]),
         class_names=cohort.class_names,
+        y_logit=np.concatenate(logits) if logits else None,
     )
 
 
@@ -93,14 +106,24 @@ def _start(job: Job) -> RunInfo:
     run = job.run
     if job.overwrite and run.path.exists():
         run.clear()
-    for left_over in run.path.rglob(".*.tmp"):  # of a process that was killed while it wrote
-        left_over.unlink()
+    run.remove_leftovers()
     run.check_same_data(job.info.data["fingerprint"])
     earlier = run.read_info() if run.is_begun else replace(job.info, n_starts=0)
+    if run.is_begun and earlier.n_threads != job.info.n_threads:
+        log.warning(
+            "%s: resumed with n_threads=%d, begun with %d: the last digits differ from those of a run that was not",
+            run.path,
+            job.info.n_threads,
+            earlier.n_threads,
+        )
     run.write_config(job.config_yaml)
+    for name, table in (("repairs.csv", job.data.noted), ("left_out.csv", job.data.left_out)):
+        if len(table):
+            write_atomically(run.path / name, table.to_csv(index=False).encode())
     info = replace(
         job.info,
         started=earlier.started or _now(),
+        stages_s={**earlier.stages_s, **job.info.stages_s},
         tracking_id=earlier.tracking_id or uuid.uuid4().hex,
         n_starts=earlier.n_starts + 1,
         n_processes=count_started(),
@@ -112,7 +135,8 @@ def _start(job: Job) -> RunInfo:
 def _take_part(job: Job) -> None:
     """Do this process's share of a net that several processes train; the first one writes."""
     job.fitter.attach([DummyLogger() for _ in job.trackers])
-    job.fitter.fit(job.data, job.run.path, resume=not job.overwrite)
+    if job.overwrite or not job.fitter.is_trained(job.run.path):
+        job.fitter.fit(job.data, job.run.path, resume=not job.overwrite)
     job.fitter.predict(job.data, job.run.path)
 
 
@@ -157,6 +181,7 @@ class _Ongoing:
 
     run: RunDirectory
     info: RunInfo
+    made: Sequence[Path] = ()  # the folders that this start has made, the run's own first
 
     def update(self, **changes: object) -> None:
         """Note more about the run."""
@@ -178,9 +203,24 @@ class _Ongoing:
             is_stop = isinstance(error, KeyboardInterrupt | SystemExit)  # SystemExit: SLURM's time is up
             reason = "SIGTERM" if was_told_to_stop() else f"{type(error).__name__}: {error}".strip(": ")
             with contextlib.suppress(OSError):  # a full disk, which the error under way reports
+                if self._is_void(error):
+                    self._remove()
+                    raise
                 self.run.write_info(replace(self.info, status="interrupted" if is_stop else "failed", error=reason))
             raise
         self.run.write_info(replace(self.info, status="finished", error=None, finished=_now()))
+
+    def _is_void(self, error: BaseException) -> bool:
+        """Whether an error leaves nothing to go on with, nor a training that diverged to be told of."""
+        is_fault = isinstance(error, Exception) and not isinstance(error, DataError)
+        return is_fault and not any((self.run.path / name).exists() for name in ("last.ckpt", "history.csv"))
+
+    def _remove(self) -> None:
+        """Leave no folder that would be listed as a run."""
+        self.run.clear()
+        self.run.path.with_name(f".{self.run.path.name}.lock").unlink(missing_ok=True)
+        for folder in self.made:
+            folder.rmdir()  # one that has become somebody else's too is not empty
 
 
 def _now() -> str:

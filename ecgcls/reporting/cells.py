@@ -12,6 +12,7 @@ from ecgcls.errors import DataError
 from ecgcls.evaluation.metrics import OVERALL, RANKING
 from ecgcls.evaluation.subgroups import find_worst, format_worst, score_subgroups
 from ecgcls.jobs.parts import build_part
+from ecgcls.jobs.trust import take_trusted
 from ecgcls.runs.configuration import Configuration
 
 Groupings = list[tuple[str, list[dict[str, Any]]]]
@@ -60,7 +61,9 @@ def _read_groups(one: Configuration, root: Path | None) -> tuple[pd.DataFrame, s
     none = "The data set has none of the columns that define subgroups."
     if root is None:
         return one.groups, none
-    source: Source = build_part("data", split_settings(one.runs[0].read_config()["data"])[0] | {"root": str(root)})
+    source: Source = build_part(
+        "data", split_settings(take_trusted(one.runs[0].read_config(), "data"))[0] | {"root": str(root)}
+    )
     try:
         if source.fingerprint() == _tables(one):
             return name_groups(source.read_records()), none

@@ -42,8 +42,12 @@ class Curves:
     n_bins_off: int  # whose 95% interval does not hold their mean probability
 
 
-def trace_curves(y_true: NDArray[np.int8], y_prob: NDArray[np.float64], *, n_points: int) -> Curves:
-    """Trace the curves of one class, at most `n_points` each; labels and probabilities are ``(record,)``.
+def trace_curves(
+    y_true: NDArray[np.int8], y_prob: NDArray[np.float64], y_score: NDArray[np.float64] | None = None, *, n_points: int
+) -> Curves:
+    """Trace the curves of one class, at most `n_points` each; all arrays are ``(record,)``.
+
+    `y_score` ranks the records; without it, the probabilities do.
 
     Examples
     --------
@@ -53,9 +57,10 @@ def trace_curves(y_true: NDArray[np.int8], y_prob: NDArray[np.float64], *, n_poi
     >>> round(found.precision_at_sensitivity, 2), found.sensitivity_at_specificity
     (0.67, 0.5)
     """
-    precision, recall, _ = precision_recall_curve(y_true, y_prob, drop_intermediate=True)
+    y_score = y_prob if y_score is None else y_score
+    precision, recall, _ = precision_recall_curve(y_true, y_score, drop_intermediate=True)
     precision[-1] = precision[-2]  # scikit-learn ends at a precision of 1, which no threshold has
-    fpr, tpr, _ = roc_curve(y_true, y_prob)
+    fpr, tpr, _ = roc_curve(y_true, y_score)
     bins = reliability_curve(y_true[:, None], y_prob[:, None], ["class"])
     is_off = (bins["mean_prob"] < bins["share_low"]) | (bins["mean_prob"] > bins["share_high"])
     return Curves(
@@ -98,7 +103,7 @@ def trace_all(configurations: Sequence[Configuration], class_names: Sequence[str
     n_points = min(_MAX_POINTS, max(_MIN_POINTS, _ALL_POINTS // max(1, len(defined))))
     traced = {}
     for name, number in defined:
-        pooled = configurations[number].tested
-        column = pooled.class_names.index(name)
-        traced[name, number] = trace_curves(pooled.y_true[:, column], pooled.y_prob[:, column], n_points=n_points)
+        known = configurations[number].tested.annotated(name)
+        arrays = known.y_true[:, 0], known.y_prob[:, 0], known.y_score[:, 0]
+        traced[name, number] = trace_curves(*arrays, n_points=n_points)
     return traced

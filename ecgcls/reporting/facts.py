@@ -55,7 +55,8 @@ def find_intervals(one: Configuration) -> dict[str, tuple[float, float, bool] | 
     if len(np.unique(tested.patient_id)) < 2:
         return dict.fromkeys(list_leaderboard())
     settings, records = one.evaluation.intervals, (tested.y_true, tested.y_prob, tested.patient_id)
-    table = bootstrap(*records, tested.class_names, y_pred=tested.y_pred, settings=settings)
+    decided, y_logit = tested.y_pred, tested.y_logit
+    table = bootstrap(*records, tested.class_names, y_pred=decided, y_logit=y_logit, settings=settings)
     low, high, is_supported = (table[name].to_dict() for name in ("low", "high", "is_supported"))
     keys = {key: (OVERALL, key) for key in list_leaderboard()}
     return {key: (low[row], high[row], is_supported[row]) for key, row in keys.items()}
@@ -90,7 +91,9 @@ def describe_calibration(configurations: Sequence[Configuration]) -> list[dict[s
     for one in configurations:
         stages = {"before": one.pooled("test", is_calibrated=False), "after": one.tested}
         for stage, each in stages.items():
-            measured: Any = measure_calibration(each.y_true, each.y_prob, each.class_names).to_dict(orient="index")
+            arrays = each.y_true, each.y_prob
+            found = measure_calibration(*arrays, each.class_names, y_logit=each.y_logit)
+            measured: Any = found.to_dict(orient="index")
             lines.append({"name": one.name, "stage": stage, **measured[OVERALL]})
     return lines
 

@@ -16,7 +16,7 @@ from plotly.offline import get_plotlyjs
 
 from ecgcls import __version__
 from ecgcls.evaluation.metrics import METRICS
-from ecgcls.files import write_atomically
+from ecgcls.files import name_file, write_atomically
 from ecgcls.identity import flatten
 from ecgcls.reporting import charts, facts
 from ecgcls.reporting.cells import score_cells
@@ -34,13 +34,17 @@ _HERE = Path(__file__).parent
 def write_report(experiment_dir: Path, *, output: Path, data_root: Path | None = None) -> Path:
     """Write the report of all runs of an experiment, and a model card and a checklist for each configuration.
 
+    These two go into the configuration's folder or, where that is read-only, beside the page.
+
     The table of the data set at `data_root` says which subgroups there are; None: as the runs recorded them.
     """
     experiment, environment = collect(experiment_dir), facts.open_templates()
     content = _collect_content(experiment, data_root=data_root)
     for saved, line, one in zip(content["saved"], content["board"], experiment.configurations, strict=True):
         worst = content["worst"].get(one.name, "")
-        cards = _write_cards(one, intervals=line["intervals"], worst=worst, limits=content["limits"])
+        is_writable = os.access(one.folder, os.W_OK)  # what only reads a run works where its folder is read-only
+        folder = one.folder if is_writable else output.with_name(f"{output.stem}_cards") / name_file(one.name)
+        cards = _write_cards(one, folder, intervals=line["intervals"], worst=worst, limits=content["limits"])
         saved["cards"] = [(path.name, os.path.relpath(path, output.parent)) for path in cards]
     template = environment.get_template("report.html.jinja")
     n_bytes = len(template.render(**content, galleries=[]).encode())
@@ -50,9 +54,14 @@ def write_report(experiment_dir: Path, *, output: Path, data_root: Path | None =
 
 
 def _write_cards(
-    one: Configuration, *, intervals: Mapping[str, tuple[float, float, bool] | None], worst: str, limits: Sequence[str]
+    one: Configuration,
+    folder: Path,
+    *,
+    intervals: Mapping[str, tuple[float, float, bool] | None],
+    worst: str,
+    limits: Sequence[str],
 ) -> list[Path]:
-    """Write the model card and the checklist of a configuration into its folder; what its runs cannot answer is open.
+    """Write the model card and the checklist of a configuration into a folder; what its runs cannot answer is open.
 
     `intervals` are by metric of the leaderboard, `worst` names the worst subgroup, `limits` are sentences.
     """
@@ -72,7 +81,7 @@ def _write_cards(
         "worst": worst,
         "limit_sentences": limits,
     }
-    paths = [one.folder / "model_card.md", one.folder / "tripod_ai.md"]
+    paths = [folder / "model_card.md", folder / "tripod_ai.md"]
     for path in paths:
         write_atomically(path, environment.get_template(f"{path.name}.jinja").render(content).encode())
     return paths

@@ -53,7 +53,7 @@ class Configuration:
     @property
     def is_complete(self) -> bool:
         """Whether every fold is finished."""
-        return len(self.runs) == self.n_folds
+        return 0 < len(self.runs) == self.n_folds
 
     @cached_property
     def infos(self) -> tuple[RunInfo, ...]:
@@ -80,7 +80,14 @@ class Configuration:
         """The configuration's name in the title of a figure."""
         if self.is_single_run:
             return self.info.title
-        return f"{self.info.model}, {len(self.runs)} fold{'s' * (len(self.runs) > 1)}{self.info.simulated}"
+        return f"{self.info.model}, {self.folds}{self.info.simulated}"
+
+    @property
+    def folds(self) -> str:
+        """How many folds every number is of, in words; of how many in all, if some are missing."""
+        if self.is_complete:
+            return f"{self.n_folds} fold{'s' * (self.n_folds > 1)}"
+        return f"{len(self.runs)}/{self.n_folds} folds"
 
     @property
     def missing(self) -> str:

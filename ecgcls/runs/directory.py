@@ -7,6 +7,9 @@
 - ``best.ckpt``, ``last.ckpt``: the epoch with the best validation score, and the one to resume from;
 - ``predictions.csv``: validation and test predictions of each record, recalibrated, with the decisions at the run's
   thresholds; ``predictions_uncalibrated.csv``: the best net's own probabilities;
+- ``repairs.csv``, ``left_out.csv``, where there is anything to list: what was changed in a record or is doubtful about
+  it, and which records cannot be used or repeat another;
+- ``manifest.json``: the SHA-256 of the files that a finished run's results come from; see `ecgcls.runs.manifest`;
 - ``groups.csv``: the subgroups that each of these records belongs to;
 - ``metrics.json``, ``metrics_by_class.csv``, ``history.csv``, ``figures/``: computed from predictions and epochs;
 - ``run.log``.
@@ -14,28 +17,40 @@
 The ``<variant>`` says what differs from the defaults; there is no such folder where nothing does.
 """
 
-import hashlib
-import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 from filelock import FileLock, Timeout
+from pandas.api.types import is_numeric_dtype
 
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.predictions import Predictions
-from ecgcls.files import write_atomically, write_json
-from ecgcls.identity import identify
+from ecgcls.files import check_regular, format_json, remove_leftovers, write_atomically
+from ecgcls.identity import flatten, identify
+from ecgcls.runs import manifest
 from ecgcls.runs.info import NAME, RunInfo
 from ecgcls.runs.predictions_csv import read_csv, write_csv
+from ecgcls.runs.saved import Node, check_types, damaged, read_json, read_yaml
 
 _CONFIG = ".hydra/config.yaml"
+_OWN_FILES = (
+    NAME, manifest.NAME, "best.ckpt", "last.ckpt", "baseline.json", "predictions.csv", "predictions_uncalibrated.csv",
+    "groups.csv", "history.csv", "metrics.json", "metrics_by_class.csv", "intervals.csv", "reliability.csv",
+    "calibration.csv", "decision_curves.csv", "subgroups.csv", "model_card.md", "tripod_ai.md", "run.log",
+)  # fmt: skip
+_OWN_FOLDERS = (".hydra", "figures", "log", "tensorboard", "wandb", "evaluate", "interpret", "predict", "compare")
+_CONFIG_TYPES: dict[str, Any] = {
+    "experiment": str, "fold": int, "seed": int, "folds": {"test": list}, "task": dict, "model": dict,
+    "data": {"_target_": str, "root": str, "sampling_rate_hz": int}, "optimizer": dict, "loss": dict, "trainer": dict,
+}  # fmt: skip
+_MAX_BYTES = {_CONFIG: 500_000, NAME: 20_000_000, "best.ckpt": 20_000_000_000}
+_MAX_TABLE_BYTES = 4_000_000_000
 
 
 @dataclass(frozen=True)
@@ -61,28 +76,52 @@ class RunDirectory:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the run ended and its results are all there."""
+        """Whether the run ended; that it says so and one of its files is missing is a `DataError`."""
         return self.is_begun and self.read_info().is_finished
 
     def read_info(self) -> RunInfo:
-        """Return ``run.json``; a damaged one is a `DataError`, a missing one a `FileNotFoundError`."""
-        path = self.path / NAME
-        try:
-            return RunInfo.from_dict(json.loads(path.read_text()))
-        except (ValueError, TypeError, KeyError) as error:
-            raise _damaged(path, error) from error
+        """Return ``run.json``, of a finished run only if its files are there; a damaged one is a `DataError`."""
+        path = self.check_file(NAME, missing_ok=True)
+        info = RunInfo.from_dict(read_json(path, max_bytes=_MAX_BYTES[NAME]), where=str(path))
+        if info.is_finished:
+            manifest.check_present(self.path)
+        return info
 
     def write_info(self, info: RunInfo) -> None:
-        """Replace ``run.json``."""
-        write_json(self.path / NAME, info.to_dict())
+        """Replace ``run.json``; of a finished run the manifest comes first, any other has none."""
+        content = format_json(info.to_dict())
+        if info.is_finished:
+            manifest.write_manifest(self.path, run_json=content)
+        else:
+            (self.path / manifest.NAME).unlink(missing_ok=True)
+        write_atomically(self.path / NAME, content)
 
-    def read_config(self) -> dict[str, Any]:
-        """Return the run's own resolved configuration."""
-        path = self.path / _CONFIG
+    def seal(self) -> None:
+        """List the files as they are in the manifest."""
+        manifest.write_manifest(self.path, run_json=(self.path / NAME).read_bytes())
+
+    def check_file(self, name: str, *, missing_ok: bool = False) -> Path:
+        """Return the path of a file of the run; refuse one that is no file, too large, or not as the run left it."""
+        path = self.path / name
         try:
-            config: dict[str, Any] = yaml.safe_load(path.read_text())
+            check_regular(path, max_bytes=_MAX_BYTES.get(name, _MAX_TABLE_BYTES))
+            manifest.check_same(self.path, name)
         except FileNotFoundError as error:
-            raise DataError(f"{path}: this file of the run is missing; move the folder elsewhere") from error
+            if not missing_ok:
+                raise DataError(f"{path}: this file of the run is missing; retrain with overwrite=true") from error
+        return path
+
+    def read_config(self) -> Node:
+        """Return the run's own resolved configuration, as data; a damaged one is a `DataError`.
+
+        It was resolved when it was saved: one with an interpolation, ``${...}``, is refused.
+        """
+        path = self.check_file(_CONFIG)
+        config = read_yaml(path, max_bytes=_MAX_BYTES[_CONFIG])
+        for key, value in flatten(config):
+            if "${" in str(value):
+                raise damaged(path, f"{key}: a saved configuration has no interpolation, got {value!r}")
+        check_types(config, _CONFIG_TYPES, where=str(path))
         return config
 
     def write_config(self, text: str) -> None:
@@ -91,28 +130,28 @@ class RunDirectory:
 
     def hash_predictions(self) -> str:
         """Return the SHA-256 of ``predictions.csv``."""
-        return hashlib.sha256((self.path / "predictions.csv").read_bytes()).hexdigest()
+        return manifest.hash_file(self.check_file("predictions.csv"))
 
     def read_predictions(self, split: str | None = None, *, is_calibrated: bool = True) -> Predictions:
         """Return the run's predictions of its ``val`` or ``test`` part, or of both; or those before recalibration."""
-        predictions = read_csv(self._predictions(is_calibrated))
+        predictions = read_csv(self.check_file(self._predictions(is_calibrated)))
         return predictions if split is None else predictions.select(split)
 
     def write_predictions(self, predictions: Predictions, *, is_calibrated: bool = True) -> None:
         """Replace the predictions of both parts."""
-        write_csv(predictions, self._predictions(is_calibrated))
+        write_csv(predictions, self.path / self._predictions(is_calibrated))
 
-    def _predictions(self, is_calibrated: bool) -> Path:
-        return self.path / ("predictions.csv" if is_calibrated else "predictions_uncalibrated.csv")
+    def _predictions(self, is_calibrated: bool) -> str:
+        return "predictions.csv" if is_calibrated else "predictions_uncalibrated.csv"
 
     def read_groups(self) -> pd.DataFrame:
         """Return the subgroups of the predicted records: by ecg_id, a column of text per grouping."""
-        path = self.path / "groups.csv"
+        path = self.check_file("groups.csv")
         try:
             groups = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
             return groups.set_index(groups.pop("ecg_id").astype(int))
-        except (OSError, ValueError, KeyError) as error:
-            raise _damaged(path, error) from error
+        except (ValueError, KeyError) as error:
+            raise damaged(path, error) from error
 
     def write_groups(self, groups: pd.DataFrame) -> None:
         """Replace the subgroups of the predicted records."""
@@ -120,24 +159,22 @@ class RunDirectory:
 
     def read_history(self) -> pd.DataFrame:
         """Return losses and metrics, one row per epoch."""
-        path = self.path / "history.csv"
+        path = self.check_file("history.csv")
         try:
-            return pd.read_csv(path)
-        except (OSError, ValueError) as error:
-            raise _damaged(path, error) from error
+            history = pd.read_csv(path)
+            if "epoch" not in history or not all(is_numeric_dtype(history[name]) for name in history):
+                raise DataError("expected a column epoch, and numbers in every column")
+            return history
+        except ValueError as error:
+            raise damaged(path, error) from error
 
     def write_history(self, history: pd.DataFrame) -> None:
         """Replace the table of epochs."""
         write_atomically(self.path / "history.csv", history.to_csv(index=False).encode())
 
-    def read_metrics(self) -> dict[str, Any]:
+    def read_metrics(self) -> Node:
         """Return ``metrics.json``."""
-        path = self.path / "metrics.json"
-        try:
-            metrics: dict[str, Any] = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
-            raise _damaged(path, error) from error
-        return metrics
+        return read_json(self.check_file("metrics.json"), max_bytes=_MAX_TABLE_BYTES)
 
     def check_same_config(self, identity: Mapping[str, Any]) -> None:
         """Refuse a folder that was made for another configuration; `identity` is from `ecgcls.identity.identify`."""
@@ -186,21 +223,40 @@ class RunDirectory:
             with FileLock(lock, timeout=0):
                 yield
         except Timeout:
-            process = self.read_info().process if self.is_begun else {}
+            process = {}
+            with suppress(DataError):  # the other process may be replacing a damaged one
+                process = self.read_info().process
             raise ConfigError(
                 f"{self.path}: another process is training this run (process {process.get('pid', '?')} on "
                 f"{process.get('host', '?')} holds {lock}); wait for it, or choose another experiment=NAME"
             ) from None
 
     def clear(self) -> None:
-        """Remove everything in the folder."""
-        for entry in self.path.iterdir():
-            if entry.is_dir():
+        """Remove the run's own files and folders; whatever else is in the folder stays."""
+        self.check_own()
+        entries = {self.path / name for name in (*_OWN_FILES, *_OWN_FOLDERS)} | {*self.path.glob("*.ckpt")}
+        for entry in entries:
+            if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
             else:
-                entry.unlink()
+                entry.unlink(missing_ok=True)
+        self.remove_leftovers()
 
+    def remove_leftovers(self) -> None:
+        """Remove what a process that was killed while it wrote has left."""
+        for folder in (self.path, self.path / ".hydra", self.path / "figures"):
+            remove_leftovers(folder)
 
-def _damaged(path: Path, error: Exception) -> DataError:
-    what = "missing" if isinstance(error, FileNotFoundError) else f"damaged ({error})"
-    return DataError(f"{path}: {what}; retrain with overwrite=true")
+    def check_own(self) -> None:
+        """Refuse a folder that a run must not write into: a symbolic link, or what is no run's and not empty."""
+        if self.path.is_symlink():
+            raise ConfigError(
+                f"{self.path} is a symbolic link to {self.path.resolve()}: a run is not written, nor emptied, through "
+                "one; name the folder itself, or choose another experiment=NAME"
+            )
+        known = {*_OWN_FILES, *_OWN_FOLDERS}
+        foreign = [path.name for path in self.path.iterdir() if path.name not in known] if self.path.is_dir() else []
+        if foreign and not self.is_begun and not (self.path / _CONFIG).is_file():
+            raise ConfigError(
+                f"{self.path} is not the folder of a run, and not empty ({sorted(foreign)[0]} is in it): name another"
+            )

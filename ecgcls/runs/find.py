@@ -1,44 +1,145 @@
 """Finding runs: from what a command line names to the runs themselves."""
 
+import contextlib
 import hashlib
+import logging
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from ecgcls.config import RunConfig
-from ecgcls.errors import ConfigError
+from ecgcls.errors import ConfigError, DataError
 from ecgcls.identity import suggest
 from ecgcls.runs.configuration import Configuration, read_configuration, read_single
 from ecgcls.runs.directory import RunDirectory
 from ecgcls.runs.info import NAME
 
+log = logging.getLogger(__name__)
 
-def place_run(config: RunConfig, *, model: str, variant: str) -> Path:
-    """Return the folder of a run, whether it is there or not."""
-    return config["output_dir"] / config["experiment"] / model / variant / f"fold_{config['fold']}"
+LAST = "last"
+"""In place of a run's folder: the newest finished run."""
+_EXPERIMENT = "default"  # of conf/config.yaml
 
 
 def choose_configuration(
     *,
     output_dir: Path,
-    experiment: str,
+    experiment: str | None,
     model: str | None,
-    fold: int | Literal["all"],
+    fold: int | Literal["all"] | None,
     variant: str | None,
     run_dir: Path | None,
+    run: str | None = None,
     is_single_run: bool = False,
 ) -> Configuration:
-    """Open what a command's settings name: one finished run or, with ``fold=all``, all folds of a configuration.
+    """Open what a command's settings name: one finished run or, with ``fold=all``, the finished folds together.
 
-    Without `model` or `variant` it must be the only one, or that of the defaults. `run_dir` is the folder itself, of a
-    run or (unless `is_single_run`) of a configuration. Anything but finished runs is a `ConfigError`.
+    Without `experiment` it is ``default``, without `model` or `variant` the only one or that of the defaults, without
+    `fold` 0. `run` is a folder, of a run or (unless `is_single_run`) of a configuration, or ``last``: the newest
+    finished run of those that the other settings name. `run_dir` is a folder too. Anything but finished runs is a
+    `ConfigError`.
     """
-    if run_dir is not None:
-        if not run_dir.is_dir():
-            raise ConfigError(f"run_dir: there is no folder {run_dir}")
-        return read_single(open_run(run_dir)) if is_single_run else open_configuration(run_dir)
-    folder = _find_configuration(find_experiment(output_dir, experiment), model=model, variant=variant, fold=fold)
-    return open_configuration(folder if fold == "all" else folder / f"fold_{fold}")
+    folder = _choose_folder(
+        output_dir=output_dir, experiment=experiment, model=model, fold=fold, variant=variant, run_dir=run_dir, run=run
+    )
+    return read_single(open_run(folder)) if is_single_run else open_configuration(folder)
+
+
+def choose_unfinished(
+    *,
+    output_dir: Path,
+    experiment: str | None,
+    model: str | None,
+    fold: int | Literal["all"] | None,
+    variant: str | None,
+    run_dir: Path | None,
+    run: str | None = None,
+) -> RunDirectory:
+    """Open a run that was stopped and has a whole epoch, named as for `choose_configuration`; else a `ConfigError`."""
+    if fold == "all" or run == LAST:
+        asked = f"run={LAST}" if run == LAST else "fold=all"
+        raise ConfigError(f"unfinished=true scores one run that was stopped, got {asked}")
+    folder = _choose_folder(
+        output_dir=output_dir, experiment=experiment, model=model, fold=fold, variant=variant, run_dir=run_dir, run=run
+    )
+    stopped = RunDirectory(folder)
+    if not stopped.is_begun:
+        raise ConfigError(f"{folder}: not the folder of a run; a run's folder is called fold_<k> and has a {NAME}")
+    if stopped.is_finished:
+        raise ConfigError(f"{folder}: this run is finished: leave out unfinished=true")
+    if not stopped.best_checkpoint.is_file():
+        raise ConfigError(f"{folder}: no epoch of this run is finished, so there is nothing to score")
+    return stopped
+
+
+def _choose_folder(
+    *,
+    output_dir: Path,
+    experiment: str | None,
+    model: str | None,
+    fold: int | Literal["all"] | None,
+    variant: str | None,
+    run_dir: Path | None,
+    run: str | None,
+) -> Path:
+    """Return the folder of the run, or with ``fold=all`` of the configuration, that a command's settings name."""
+    if run is not None and run_dir is not None:
+        raise ConfigError("run and run_dir: expected one of them, which run")
+    named = {"experiment": experiment, "model": model, "variant": variant}
+    if run == LAST:
+        found = find_last(output_dir, **named, fold=None if fold == "all" else fold)
+        return found.parent if fold == "all" else found
+    key, path = ("run", Path(run)) if run is not None else ("run_dir", run_dir)
+    if path is not None:
+        return _check_folder(key, path, fold=fold, named=named)
+    fold = 0 if fold is None else fold
+    found = _find_configuration(
+        find_experiment(output_dir, experiment or _EXPERIMENT), model=model, variant=variant, fold=fold
+    )
+    return found if fold == "all" else found / f"fold_{fold}"
+
+
+def find_last(
+    output_dir: Path,
+    *,
+    experiment: str | None = None,
+    model: str | None = None,
+    variant: str | None = None,
+    fold: int | None = None,
+) -> Path:
+    """Return the folder of the finished run that ended last, among those that these name; None is any."""
+    folder = output_dir if experiment is None else find_experiment(output_dir, experiment)
+    named = {"model": model, "variant": variant, "fold": fold}
+    ended: list[tuple[str, Path]] = []
+    for path in folder.rglob(f"fold_*/{NAME}"):
+        with contextlib.suppress(DataError):  # a damaged one is not the newest finished one
+            info = RunDirectory(path.parent).read_info()
+            if info.is_finished and all(value in (None, getattr(info, name)) for name, value in named.items()):
+                ended.append((info.finished or "", path.parent))
+    if not ended:
+        asked = ", ".join(f"{name}={value}" for name, value in named.items() if value is not None)
+        raise ConfigError(f"run={LAST}: no finished run in {folder}{f' with {asked}' if asked else ''}")
+    last = max(ended)[1]
+    log.info("run=%s: %s", LAST, last)
+    return last
+
+
+def _check_folder(key: str, path: Path, *, fold: int | Literal["all"] | None, named: Mapping[str, str | None]) -> Path:
+    """Return the folder of the run or configuration that a path names, or refuse what contradicts it."""
+    if not path.is_dir():
+        raise ConfigError(f"{key}: there is no folder {path}{_list_beside(path)}")
+    for name, value in named.items():
+        if value is not None:
+            raise ConfigError(
+                f"{name}={value} has no effect with {key}: the folder says which run; leave out one of them"
+            )
+    if RunDirectory(path).is_begun:
+        if fold is not None and path.resolve().name != f"fold_{fold}":
+            raise ConfigError(
+                f"{key}: {path} is one fold, and fold={fold} another; fold=all goes with its parent folder"
+            )
+        return path
+    return path if fold in (None, "all") else path / f"fold_{fold}"
 
 
 def _find_configuration(folder: Path, *, model: str | None, variant: str | None, fold: int | Literal["all"]) -> Path:
@@ -55,20 +156,48 @@ def _find_configuration(folder: Path, *, model: str | None, variant: str | None,
     found = {
         place.relative_to(folder / model): place for place, folds in of_model.items() if fold == "all" or fold in folds
     }
-    names = [str(name) for name in found if name != Path()]
     if not found:
         folds = sorted({each for folds in of_model.values() for each in folds})
         there = ", ".join(f"fold_{each}" for each in folds)
         raise ConfigError(f"{folder / model}: no run of fold={fold}; the folds here: {there}")
     if variant is not None:
-        if Path(variant) not in found:
-            raise ConfigError(f"{folder / model}: no run of variant={variant!r}{suggest(variant, names)}")
-        return found[Path(variant)]
+        return _choose_variant(folder / model, variant, found, fold=fold)
     if Path() in found or len(found) == 1:
         return found.get(Path(), next(iter(found.values())))
     raise ConfigError(
-        f"{folder / model} has {len(found)} variants: choose one with variant=NAME, one of {' or '.join(names)}"
+        f"{folder / model} has {len(found)} variants: choose one with variant=NAME",
+        choices=_list_variants(found, fold=fold),
     )
+
+
+def _choose_variant(folder: Path, variant: str, found: Mapping[Path, Path], *, fold: int | Literal["all"]) -> Path:
+    """Return the folder of a variant, which is given as it is listed, or as a folder that was pasted."""
+    if Path(variant) in found:
+        return found[Path(variant)]
+    pasted = Path(variant).parent if re.fullmatch(r"fold_\d+", Path(variant).name) else Path(variant)
+    places = [path.resolve() for path in (pasted, folder / pasted, folder.parent / pasted, folder.parents[1] / pasted)]
+    for place in found.values():
+        if place.resolve() in places:
+            return place
+    names = [str(name) for name in found if name != Path()]
+    near = suggest(variant, names)
+    if near.startswith("; did you mean"):
+        raise ConfigError(f"{folder}: no run of variant={variant!r}{near}")
+    raise ConfigError(
+        f"{folder}: no run of variant={variant!r}; there are {len(found)}", choices=_list_variants(found, fold=fold)
+    )
+
+
+def _list_variants(found: Mapping[Path, Path], *, fold: int | Literal["all"]) -> list[str]:
+    """Return the variants with what became of them, the finished ones first, the failed ones last."""
+    described = []
+    for name, place in found.items():
+        one = read_configuration(place)
+        has_fold = any(fold in ("all", info.fold) for info in one.infos)
+        state = one.state if fold == "all" else one.unfinished.get(fold, "")
+        is_failed = "failed" in state and not has_fold
+        described.append((not has_fold, is_failed, str(name) if name != Path() else "(the defaults)", state))
+    return [f"{name} ({state})" if state else name for *_, name, state in sorted(described)]
 
 
 def find_experiment(output_dir: Path, experiment: str) -> Path:
@@ -81,20 +210,22 @@ def find_experiment(output_dir: Path, experiment: str) -> Path:
 
 
 def open_configuration(path: Path) -> Configuration:
-    """Open the folder of a finished run, or of a configuration whose folds are all finished; else a `ConfigError`."""
+    """Open the folder of a finished run, or of a configuration, whose finished folds count; else a `ConfigError`."""
     if RunDirectory(path).is_begun or path not in _list_folds(path):
         return read_single(open_run(path))
     configuration = read_configuration(path)
     if not configuration.runs:
-        raise ConfigError(f"{path}: no finished fold here")
+        raise ConfigError(f"{path}: no finished fold here ({configuration.state})")
     if not configuration.is_complete:
-        raise ConfigError(f"{path}: {configuration.missing}; fold=all needs all of them")
+        log.warning("%s: %s; what follows is of the finished ones", path, configuration.missing)
     return configuration
 
 
 def open_run(path: Path) -> RunDirectory:
     """Open the folder of a finished run; anything else is a `ConfigError`."""
     run = RunDirectory(path)
+    if not path.is_dir():
+        raise ConfigError(f"{path}: no such folder{_list_beside(path)}")
     if not run.is_begun:
         folds = _list_folds(path).get(path)
         inner = f"; did you mean {path}/fold_{folds[0]}?" if folds else ""
@@ -103,6 +234,12 @@ def open_run(path: Path) -> RunDirectory:
     if (status := run.read_info().status) != "finished":
         raise ConfigError(f"{path}: this run is {status}, not finished; the command that began it resumes it")
     return run
+
+
+def _list_beside(path: Path) -> str:
+    """Return the folds that are there in place of one that was never trained."""
+    folds = _list_folds(path.parent).get(path.parent) if path.parent.is_dir() else None
+    return f"; the folds there: {', '.join(f'fold_{fold}' for fold in folds)}" if folds else ""
 
 
 def list_configurations(folder: Path) -> list[Configuration]:

@@ -4,13 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal
+from datetime import datetime
+from typing import Any, Literal, get_type_hints
 
-from ecgcls.errors import DataError
+from ecgcls.errors import ConfigError
 from ecgcls.evaluation.decisions import Decisions
-from ecgcls.evaluation.settings import EvaluationSettings
+from ecgcls.evaluation.settings import Bootstrap, CalibrationRule, EvaluationSettings, Subgroups, ThresholdRule
+from ecgcls.runs.saved import Node, check_types, damaged
 
 NAME = "run.json"
+
+_PART = {"n_records": int, "n_patients": int, "records_sha256": str, "n_positive": dict[str, int]}
+_INNER: dict[str, Any] = {  # of the keys that are nodes themselves; one that is missing is found when it is needed
+    "data": {
+        "root": str, "class_names": list[str], "lead_names": list[str], "sampling_rate_hz": int | float,
+        "n_samples": int, "n_records": int, "n_without_label": int, "n_missing_files": int, "n_copies_left_out": int,
+        "n_records_with_a_flat_lead": int, "absent_classes": list[str], "labels_sha256": str,
+        "fingerprint": dict[str, str], "parts": {"train": _PART, "val": _PART, "test": _PART},
+    },
+    "decisions": {
+        "calibrator": {"method": str, "by_class": dict[str, dict[str, str | float | list[float]]]},
+        "threshold_rule": {"rule": str}, "not_tuned": dict[str, str],
+        "learned_on": {"n_records": int, "records_sha256": str},
+    },
+    "git": {"commit": str, "modified": bool},
+    "machine": {"platform": str, "n_cpus": int | None},
+    "leakage": {"patients": dict, "waveforms": dict, "standardizer": dict, "calibrator_and_thresholds": dict,
+                "official_test_fold": dict[str, int] | None},
+    "evaluation": {
+        "intervals": get_type_hints(Bootstrap), "calibration": get_type_hints(CalibrationRule),
+        "thresholds": get_type_hints(ThresholdRule), "subgroups": get_type_hints(Subgroups),
+        "prevalence": float | dict[str, float] | None,
+    },
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +65,7 @@ class RunInfo:
     tracking_id
         What it is known by in an experiment tracker.
     n_processes, n_threads
-        Processes that trained together, and threads of each.
+        Processes that trained together, and threads of each; the threads of the last start.
     command, process, machine, versions, git
         Where the result comes from; see `ecgcls.runs.provenance`.
     data
@@ -95,13 +121,33 @@ class RunInfo:
     stages_s: dict[str, float] = field(default_factory=dict)
 
     @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> RunInfo:
-        """Build what `to_dict` returned; an unknown key is a `DataError`."""
-        unknown = [key for key in stored if key not in {each.name for each in fields(cls)}]
-        if unknown:
-            raise DataError(f"unknown key {unknown[0]!r}")
-        evaluation = EvaluationSettings().replace_with(stored.get("evaluation", {}))
-        return cls(**{**stored, "evaluation": evaluation})
+    def from_dict(cls, stored: Mapping[str, Any], *, where: str = NAME) -> RunInfo:
+        """Build what `to_dict` returned; an unknown key, or a value of another type, is a `DataError`."""
+        hints = get_type_hints(cls)
+        if unknown := [key for key in stored if key not in hints]:
+            raise damaged(where, f"unknown key {unknown[0]!r}")
+        if "status" not in stored:
+            raise damaged(where, "'status' is missing")
+        check_types(stored, hints | {"evaluation": {}}, where=where)
+        check_types(stored, {key: inner for key, inner in _INNER.items() if stored.get(key) is not None}, where=where)
+        data = stored.get("data", {})
+        for key in ("started", "finished"):
+            try:
+                datetime.fromisoformat(stored.get(key) or "2026-01-01")
+            except ValueError as error:
+                raise damaged(where, f"{key}: {error}") from error
+        for key in ("class_names", "lead_names"):
+            if key in data and not 0 < len(data[key]) == len({*data[key]}):
+                raise damaged(where, f"data.{key} must be different names, got {data[key]}")
+        for key in ("sampling_rate_hz", "n_samples"):
+            if key in data and not data[key] > 0:
+                raise damaged(where, f"data.{key} must be above 0, got {data[key]}")
+        try:
+            evaluation = EvaluationSettings().replace_with(stored.get("evaluation", {}))
+        except (ConfigError, TypeError, ValueError) as error:
+            raise damaged(where, f"evaluation: {error}") from error
+        absent = {key: Node({}, where) for key in ("data", "decisions", "stages_s", "machine")}
+        return cls(**{**absent, **stored, "evaluation": evaluation})
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain numbers and text for `json.dump`."""
@@ -134,5 +180,13 @@ class RunInfo:
         return fingerprint
 
     def read_decisions(self) -> Decisions:
-        """Return the run's own calibrator and thresholds."""
-        return Decisions.from_dict(self.decisions, self.thresholds)
+        """Return the run's own calibrator and thresholds; that they are not there for each class is a `DataError`."""
+        where = getattr(self.data, "where", NAME)
+        if absent := [name for name in self.class_names if name not in self.thresholds]:
+            raise damaged(where, f"no threshold of {absent[0]}")
+        try:
+            decisions = Decisions.from_dict(self.decisions, self.thresholds)
+            decisions.calibrator.apply([[0.5] * len(self.class_names)], self.class_names)
+        except (KeyError, TypeError, ValueError) as error:
+            raise damaged(where, f"decisions: {error}") from error
+        return decisions

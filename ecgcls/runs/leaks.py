@@ -6,6 +6,7 @@ its records), and each evaluation on PTB-XL's official test fold is written into
 """
 
 import csv
+import errno
 import hashlib
 import json
 import logging
@@ -18,6 +19,7 @@ from filelock import FileLock
 
 from ecgcls.data.leakage import MIN_CORRELATION
 from ecgcls.errors import DataError
+from ecgcls.evaluation.predictions import Predictions
 from ecgcls.identity import identify
 from ecgcls.runs.directory import RunDirectory
 from ecgcls.runs.info import RunInfo
@@ -60,8 +62,12 @@ def describe_checks(info: RunInfo, *, learned_on: str) -> dict[str, Any]:
     }
 
 
-def log_official_test(run: RunDirectory, info: RunInfo, *, output_dir: Path, command: str) -> dict[str, int] | None:
+def log_official_test(
+    run: RunDirectory, info: RunInfo, *, output_dir: Path, command: str, tested: Predictions | None = None
+) -> dict[str, int] | None:
     """Write into the log in `output_dir` that a run's test predictions of the official test fold were scored.
+
+    `tested` are these predictions; None: those that the run has stored.
 
     Returns
     -------
@@ -69,7 +75,8 @@ def log_official_test(run: RunDirectory, info: RunInfo, *, output_dir: Path, com
         ``n_records`` of the official test fold, and how often it was scored before and by how many configurations; None
         where none of its records is scored, or the ECGs are simulated.
     """
-    n_records = int((run.read_predictions("test").strat_fold == OFFICIAL_TEST_FOLD).sum())
+    tested = run.read_predictions("test") if tested is None else tested
+    n_records = int((tested.strat_fold == OFFICIAL_TEST_FOLD).sum())
     if not n_records or info.synthetic:
         return None
     database = info.data["fingerprint"].get("ptbxl_database.csv", "")
@@ -84,15 +91,21 @@ def log_official_test(run: RunDirectory, info: RunInfo, *, output_dir: Path, com
         "database_sha256": database,
     }
     path = output_dir / LOG_NAME
-    output_dir.mkdir(parents=True, exist_ok=True)
-    with FileLock(output_dir / f".{LOG_NAME}.lock"):
+    try:
+        output_dir.mkdir(parents=True, exist_ok=True)
+        with FileLock(output_dir / f".{LOG_NAME}.lock"):
+            before = read_log(output_dir)
+            with path.open("a", newline="") as file:
+                writer = csv.DictWriter(file, _COLUMNS)
+                if not file.tell():
+                    writer.writeheader()
+                writer.writerow(entry)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        log.warning("%s: cannot be written (%s), so this look at the official test fold is not kept", path, error)
         before = read_log(output_dir)
-        before = before[before["database_sha256"] == database]
-        with path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, _COLUMNS)
-            if not file.tell():
-                writer.writeheader()
-            writer.writerow(entry)
+    before = before[before["database_sha256"] == database]
     n_before, n_configurations = len(before), int(before["config_sha256"].nunique())
     log.info(
         "Scoring %d records of the official test fold; it has been scored %d time%s before, by %d configuration%s (%s)",
@@ -106,4 +119,8 @@ def read_log(output_dir: Path) -> pd.DataFrame:
     path = output_dir / LOG_NAME
     if not path.is_file():
         return pd.DataFrame(columns=list(_COLUMNS))
-    return pd.read_csv(path, dtype={"config_sha256": str, "database_sha256": str}, keep_default_na=False)
+    try:
+        table = pd.read_csv(path, dtype={"config_sha256": str, "database_sha256": str}, keep_default_na=False)
+        return table[list(_COLUMNS)]
+    except (ValueError, KeyError) as error:
+        raise DataError(f"{path}: damaged ({str(error).splitlines()[0]}); restore it, or move it elsewhere") from error

@@ -1,8 +1,9 @@
 """Files of predictions: a run's own `predictions.csv`, and what other programs wrote.
 
 `read_csv` reads a run's own file and accepts no other; `read_predictions` and `read_arrays` read what any other program
-wrote, and report what they assumed. Probabilities are written with the fewest digits that give the same float64 back,
-so any float32 or float64 value survives the file exactly.
+wrote, and report what they assumed. Probabilities and logits are written with the fewest digits that give the same
+float64 back, so any float32 or float64 value survives the file exactly. A name that a spreadsheet would take for a
+formula has a ``'`` in front, which is taken away again.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from ecgcls.errors import ConfigError, DataError
-from ecgcls.evaluation.checks import check_arrays, check_whole_numbers
-from ecgcls.evaluation.predictions import ID_COLUMNS, PRED, PROB, TRUE, Predictions, find_classes, find_unknown
-from ecgcls.files import write_atomically
+from ecgcls.evaluation.checks import check_arrays, check_ids, check_logits
+from ecgcls.evaluation.predictions import ID_COLUMNS, PREFIXES, TRUE, Predictions, find_classes, find_unknown
+from ecgcls.files import encode_csv, restore, write_atomically
 
 
 def write_csv(predictions: Predictions, path: Path) -> None:
     """Write `Predictions.to_table`; equal predictions give equal bytes, the file appears whole or not at all."""
-    write_atomically(path, predictions.to_table().to_csv(index=False, lineterminator="\n").encode())
+    write_atomically(path, encode_csv(predictions.to_table(), index=False))
 
 
 def read_csv(path: Path) -> Predictions:
@@ -37,9 +38,10 @@ def read_csv(path: Path) -> Predictions:
 
 
 def read_predictions(path: Path) -> tuple[Predictions, list[str]]:
-    """Read any program's predictions: a CSV file that needs only the columns `y_true_<CLASS>` and `y_prob_<CLASS>`.
+    """Read any program's predictions: a CSV file that needs only `y_true_<CLASS>` and `y_prob_<CLASS>` or `y_logit_`.
 
-    Columns may be in any order; the classes keep that of the `y_true_` columns.
+    Columns may be in any order; the classes keep that of the `y_true_` columns. An empty cell of `y_true_<CLASS>`, -1
+    or nan is not annotated.
 
     Returns
     -------
@@ -65,7 +67,7 @@ def read_predictions(path: Path) -> tuple[Predictions, list[str]]:
             assumptions.append(f"column {name} is missing: {sentence}")
     try:
         classes = find_classes([*rows])
-        of_classes = [prefix + name for prefix in (TRUE, PROB, PRED) for name in classes[TRUE] if prefix + name in rows]
+        of_classes = [prefix + name for prefix in PREFIXES for name in classes[TRUE] if prefix + name in rows]
         return Predictions.from_table(rows[[*ID_COLUMNS, *of_classes]]), assumptions
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
@@ -84,13 +86,14 @@ def read_arrays(
     Parameters
     ----------
     y_true_path, y_prob_path
-        Arrays `(record, class)` of 0 or 1 and of probabilities in [0, 1]; an array `(record,)` is one class.
+        Arrays `(record, class)` of 0 or 1 (-1 or nan: not annotated) and of probabilities in [0, 1]; an array
+        `(record,)` is one class.
     class_names
         One name per column.
     patient_id_path
-        Whose record each row is, whole numbers ``(record,)``; None: each is a patient of its own.
+        Whose record each row is, whole numbers or names ``(record,)``; None: each is a patient of its own.
     values
-        What `y_prob_path` holds; logits, or any scores that rank the records, go through the sigmoid.
+        What `y_prob_path` holds; logits, or any scores, are kept and rank the records, their sigmoid is `y_prob`.
 
     Returns
     -------
@@ -102,8 +105,9 @@ def read_arrays(
         raise DataError(
             f"y_true and y_prob differ in shape: {y_true.shape} {y_true_path}, {y_prob.shape} {y_prob_path}"
         )
-    if values == "logits" and np.isfinite(y_prob).all():
-        y_prob = expit(y_prob.astype(np.float64))
+    y_logit = None
+    if values == "logits" and y_prob.dtype.kind in "biuf":
+        y_logit, y_prob = y_prob.astype(np.float64), expit(y_prob.astype(np.float64))
     n_records, n_classes = y_true.shape
     names = tuple(class_names or ())
     if isinstance(class_names, str) or len(names) != n_classes or not all(names):
@@ -112,16 +116,19 @@ def read_arrays(
             f"got {class_names!r}"
         )
     try:
-        y_true, y_prob = check_arrays(y_true, y_prob, names)  # names records by their row, there is no ecg_id
+        if y_logit is not None:
+            check_logits(y_logit, expit(y_logit), names)  # names records by their row, there is no ecg_id
+        y_true, y_prob = check_arrays(y_true, y_prob, names)
     except DataError as error:
         raise DataError(f"{y_true_path}, {y_prob_path}: {error}") from None
     numbers = np.arange(1, n_records + 1)
     patients = numbers
     if patient_id_path is not None:
-        patients = check_whole_numbers(f"{patient_id_path}", _load_array(patient_id_path)[:, 0])
+        patients = check_ids(f"{patient_id_path}", _load_array(patient_id_path)[:, 0])
         if len(patients) != n_records:
             raise DataError(f"{patient_id_path}: expected {n_records} rows like {y_true_path}, got {len(patients)}")
-    predictions = Predictions(numbers, patients, 0 * numbers, np.full(n_records, "test"), y_true, y_prob, names)
+    split = np.full(n_records, "test")
+    predictions = Predictions(numbers, patients, 0 * numbers, split, y_true, y_prob, names, y_logit=y_logit)
     alone = "arrays have no patient_id: each record counts as a patient of its own"
     return predictions, [
         f"arrays have no ecg_id: the records are numbered 1 to {n_records} in the order of the rows",
@@ -148,7 +155,10 @@ def _read_cells(path: Path) -> pd.DataFrame:
         raise DataError(f"{path}: column {twice[0]!r} is more than once in the header")
     if rows.empty:
         raise DataError(f"{path}: there is no record below the header")
-    return rows.set_axis(header, axis="columns")
+    rows = rows.set_axis(header, axis="columns")
+    for name in rows.columns.intersection([*ID_COLUMNS[:2]]):
+        rows[name] = rows[name].map(restore)
+    return rows
 
 
 def _load_array(path: Path) -> NDArray:

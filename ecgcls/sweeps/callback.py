@@ -1,7 +1,7 @@
 """Hydra's callback around a sweep: what happens before its jobs start and after they end.
 
-Everything that the jobs share is in the sweep's folder, ``outputs/.sweeps/<time>/``: ``plan.json`` has the number of
-threads of each job, ``jobs/<number>.json`` how it ended.
+Everything that the jobs share is in the sweep's folder, ``outputs/.sweeps/<time>/``: ``plan.json`` says how many run at
+a time, ``jobs/<number>.json`` how each ended.
 """
 
 import json
@@ -17,11 +17,12 @@ from typing import Any
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, flag_override
+from omegaconf import DictConfig, OmegaConf, flag_override
 
 from ecgcls.command.refusal import explain
-from ecgcls.command.start import check_sweep_folder
-from ecgcls.errors import ConfigError
+from ecgcls.command.start import check_sweep_folder, resolve
+from ecgcls.config import check_group
+from ecgcls.errors import ConfigError, DataError
 from ecgcls.sweeps.plan import make_plan
 from ecgcls.sweeps.reports import Report, is_search, list_reports
 
@@ -40,11 +41,11 @@ class Sweep(Callback):
         return {}
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Choose how many jobs run side by side, with how many threads."""
+        """Choose how many jobs run side by side."""
         try:
             _check(config)
-        except ConfigError as error:  # Hydra would only log it
-            print(f"error: {error}", file=sys.stderr)
+        except (ConfigError, DataError) as error:  # Hydra would only log it
+            print(f"error: {explain(error)}", file=sys.stderr)
             raise SystemExit(1) from error
         if is_search(config.hydra):
             import optuna
@@ -85,13 +86,8 @@ class Sweep(Callback):
 def _check(config: DictConfig) -> None:
     """Refuse what a sweep cannot do."""
     check_sweep_folder(config.hydra.overrides.hydra, is_sweep=True)
-    for override in OverridesParser.create().parse_overrides(list(config.hydra.overrides.task)):
-        key = override.get_key_element()  # a list of folds would mean to the sweeper of a search: find the best fold
-        if is_search(config.hydra) and override.is_sweep_override() and key in ("fold", "seed"):
-            raise ConfigError(
-                f"{key}: a search is over settings and would pick the luckiest {key}; give one {key} here, and sweep "
-                "the best settings afterwards"
-            )
+    if is_search(config.hydra):
+        _check_search(config)
     launcher = config.hydra.launcher
     address = launcher.ray.init.get("address") if launcher._target_.endswith("RayLauncher") else None
     host, _, port = (address or "").rpartition(":")
@@ -100,6 +96,25 @@ def _check(config: DictConfig) -> None:
             socket.create_connection((host, int(port)), timeout=10).close()
         except OSError as error:  # Ray would wait for minutes
             raise ConfigError(f"hydra.launcher.ray.init.address={address}: no answer ({error})") from error
+
+
+def _check_search(config: DictConfig) -> None:
+    """Refuse a search over folds or seeds, and one whose every trial would fail for want of its data."""
+    overrides = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
+    swept = [override.get_key_element() for override in overrides if override.is_sweep_override()]
+    for key in ("fold", "seed"):
+        if key in swept:  # a list of folds would mean to the sweeper: find the best fold
+            raise ConfigError(
+                f"{key}: a search is over settings and would pick the luckiest {key}; give one {key} here, and sweep "
+                "the best settings afterwards"
+            )
+    if not any(key.partition(".")[0] in ("data", "task", "folds") for key in [*swept, *config.hydra.sweeper.params]):
+        from ecgcls.jobs.parts import check_data
+
+        plain = resolve(OmegaConf.masked_copy(config, ["data", "task", "folds", "fold"]))
+        for group in ("data", "task", "folds"):
+            check_group(group, plain[group])
+        check_data(plain)
 
 
 def _divide_machine(config: DictConfig) -> None:
@@ -118,20 +133,17 @@ def _divide_machine(config: DictConfig) -> None:
         n_at_a_time, n_gpus = n_at_a_time or 1, 0
     if searches:  # trials after the first few learn from those that are done
         n_at_a_time = n_at_a_time or min(n_cores, sweeper.n_jobs)
-    n_jobs, given = sweeper.n_trials if searches else _count_jobs(config), os.environ.get("OMP_NUM_THREADS", "")
-    n_threads = int(given) if given.isdigit() else None
-    plan = make_plan(n_jobs, n_cores=n_cores, n_gpus=n_gpus, n_at_a_time=n_at_a_time, n_threads=n_threads)
+    n_jobs = sweeper.n_trials if searches else _count_jobs(config)
+    plan = make_plan(n_jobs, n_cores=n_cores, n_threads=config.n_threads, n_gpus=n_gpus, n_at_a_time=n_at_a_time)
     with flag_override(config, ["readonly", "struct"], [False, False]):
         launcher.n_jobs = plan.n_at_a_time
         if searches:
             sweeper.n_jobs = plan.n_at_a_time
-        else:
-            sweeper.max_batch_size = sweeper.max_batch_size or plan.n_first  # the next batch waits for this one
     folder = Path(config.hydra.sweep.dir)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "plan.json").write_text(json.dumps(asdict(plan)))
+    (folder / "plan.json").write_text(json.dumps(asdict(plan) | {"process": os.getpid()}))
     if plan.n_at_a_time > 1:
-        log.info("%d jobs, %d at a time", len(plan.threads), plan.n_at_a_time)
+        log.info("%d jobs, %d at a time", plan.n_jobs, plan.n_at_a_time)
 
 
 def _summarize(config: DictConfig, reports: list[Report]) -> str:

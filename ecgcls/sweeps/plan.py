@@ -1,4 +1,4 @@
-"""How the jobs of a sweep share a machine: how many at a time, with how many threads, on which GPU."""
+"""How the jobs of a sweep share a machine: how many at a time, on which GPU."""
 
 import contextlib
 import itertools
@@ -9,60 +9,43 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from ecgcls.command.processes import end_with
+
 _CLAIMS: list[FileLock] = []  # on a GPU, held until this process ends
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How many jobs run side by side, the threads of each, and the GPUs that they share.
+    """How many jobs run side by side, and the GPUs that they share."""
 
-    All jobs but the last few have the same number of threads; the remainder share all cores, and start only when the
-    others are done.
-    """
-
+    n_jobs: int
     n_at_a_time: int
-    threads: tuple[int, ...]
     n_gpus: int = 0
-
-    @property
-    def n_first(self) -> int:
-        """The jobs before the remainder; all of them if there is none."""
-        n_jobs = len(self.threads)
-        return n_jobs - n_jobs % self.n_at_a_time if n_jobs > self.n_at_a_time else n_jobs
 
 
 def make_plan(
-    n_jobs: int, *, n_cores: int, n_gpus: int = 0, n_at_a_time: int | None = None, n_threads: int | None = None
+    n_jobs: int, *, n_cores: int, n_threads: int = 1, n_gpus: int = 0, n_at_a_time: int | None = None
 ) -> Plan:
     """Divide a machine so that no more threads than cores are busy, unless the user asks for more jobs.
 
-    One thread per job gets more done than all threads on one job at a time: the steps of a small net are too short to
-    be split well. A GPU has one job at a time. `n_at_a_time` and `n_threads` are the user's own choices.
+    A job's `n_threads` are its own and do not depend on its place here: a sum in other parts rounds otherwise, and fold
+    0 would not be the same alone and among five. A GPU has one job at a time. `n_at_a_time` is the user's own choice.
     """
     if n_at_a_time is None:
-        n_at_a_time = min(n_gpus or n_cores, n_cores)
-    n_at_a_time = max(1, min(n_at_a_time, n_jobs))
-    n_left = n_jobs % n_at_a_time
-    side_by_side = [n_at_a_time] * (n_jobs - n_left) + [n_left] * n_left
-    threads = [max(1, min(n_cores // n, n_threads or n_cores)) for n in side_by_side]
-    return Plan(n_at_a_time, tuple(threads), n_gpus)
+        n_side_by_side = max(1, n_cores // n_threads)
+        n_at_a_time = min(n_gpus or n_side_by_side, n_side_by_side)
+    return Plan(n_jobs, max(1, min(n_at_a_time, n_jobs)), n_gpus)
 
 
-def take_share(sweep_folder: Path, job: int) -> None:
-    """Use no more of the machine than the sweep's plan gives this job, if there is a plan."""
+def join_sweep(sweep_folder: Path) -> None:
+    """End with the sweep, and use one GPU where its plan has several jobs share them; do nothing without a plan."""
     path = sweep_folder / "plan.json"
-    if path.is_file():
-        plan = json.loads(path.read_text())
-        if plan["n_gpus"] and plan["n_at_a_time"] > 1:
-            claim_gpu(sweep_folder, plan["n_gpus"])
-        n_threads = plan["threads"][job]
-    elif "SLURM_CPUS_PER_TASK" in os.environ:  # SLURM may let a job see all cores
-        n_threads = int(os.environ["SLURM_CPUS_PER_TASK"])
-    else:  # a launcher that divides the machine itself
+    if not path.is_file():  # a launcher that divides the machine itself
         return
-    import torch  # once its GPU is claimed
-
-    torch.set_num_threads(n_threads)
+    plan = json.loads(path.read_text())
+    end_with(plan["process"])
+    if plan["n_gpus"] and plan["n_at_a_time"] > 1:
+        claim_gpu(sweep_folder, plan["n_gpus"])
 
 
 def claim_gpu(folder: Path, n_gpus: int) -> None:

@@ -21,9 +21,10 @@ from hydra.types import RunMode
 
 from ecgcls.command.processes import read_rank
 from ecgcls.command.refusal import explain, is_expected
+from ecgcls.command.screen import guard_screen
 from ecgcls.command.start import is_sweep
 from ecgcls.errors import ConfigError
-from ecgcls.sweeps.plan import take_share
+from ecgcls.sweeps.plan import join_sweep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,11 @@ def report_job(job: Callable[[], tuple[Path, float]]) -> float | None:
     """Run a job; in a sweep report how it ended, and let a failure not stop the others. Return its objective."""
     if not is_sweep():
         return job()[1]
+    with guard_screen():  # in a process of its own
+        return _report(job)
+
+
+def _report(job: Callable[[], tuple[Path, float]]) -> float | None:
     hydra = HydraConfig.get()
     try:
         os.chdir(hydra.runtime.cwd)  # another machine's process may be elsewhere
@@ -63,7 +69,7 @@ def report_job(job: Callable[[], tuple[Path, float]]) -> float | None:
             "started; start it in one that all machines share"
         ) from error
     folder, number, overrides = Path(hydra.sweep.dir), hydra.job.num, list(hydra.overrides.task)
-    take_share(folder, number)
+    join_sweep(folder)
     try:
         run, objective = job()
         report = Report(number=number, overrides=overrides, status="finished", run=str(run), objective=objective)

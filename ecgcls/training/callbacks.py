@@ -2,11 +2,13 @@
 
 import logging
 import time
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import Checkpoint, EarlyStopping
 
 log = logging.getLogger(__name__)
 
@@ -36,15 +38,26 @@ class History(pl.Callback):
 
     def __init__(self) -> None:
         self._epochs: list[dict[str, float]] = []
+        self._is_validated = False
 
     @property
     def table(self) -> pd.DataFrame:
         """One row per epoch: ``epoch``, ``train/loss``, ``val/loss``, ``val/pr_auc``, ..."""
         return pd.DataFrame(self._epochs)
 
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Wait for this epoch's validation."""
+        self._is_validated = False
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Note that the validation metrics are this epoch's."""
+        self._is_validated = True
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Remember this epoch; Lightning saves checkpoints after this."""
+        """Remember this epoch; Lightning saves checkpoints after this. What was not measured is left out."""
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        if not self._is_validated:
+            metrics = {name: value for name, value in metrics.items() if not name.startswith("val/")}
         self._epochs.append({"epoch": trainer.current_epoch, **metrics})
 
     def state_dict(self) -> dict[str, Any]:
@@ -56,20 +69,34 @@ class History(pl.Callback):
         self._epochs = list(state_dict["epochs"])
 
 
-class EpochLog(pl.Callback):
-    """Logs a line per epoch that begins with `title`: for jobs side by side and files, where a bar is of no use."""
+class LastEpoch(Checkpoint):
+    """Writes ``last.ckpt`` at the end of every epoch, then logs a line that begins with `title`.
 
-    def __init__(self, title: str) -> None:
+    To Lightning it is a checkpoint, and the last of them: whoever reads the line of an epoch finds that epoch on disk.
+    Without a title there is no line, as beside a bar.
+    """
+
+    def __init__(self, folder: Path, *, title: str = "") -> None:
+        self._path = folder / "last.ckpt"
         self._title = title
         self._start_s = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Train nothing more where the last epoch was the one that early stopping had stopped at."""
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, EarlyStopping) and 0 < callback.stopped_epoch == trainer.current_epoch - 1:
+                trainer.should_stop = True
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
         self._start_s = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log the losses, the validation PR-AUC and the time of this epoch."""
+        """Save the epoch; log its losses, the validation PR-AUC and the time that it took."""
         seconds = time.perf_counter() - self._start_s
+        trainer.save_checkpoint(self._path)
+        if not self._title:
+            return
         found = {name: float(value) for name, value in trainer.callback_metrics.items()}
         shown = ", ".join(f"{name} {found[name]:.3f}" for name in found if name in _SHOWN)
         epoch = trainer.current_epoch + 1

@@ -1,13 +1,18 @@
 """Checkpoints that are whole or not there."""
 
 import io
+import logging
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric.plugins.io import TorchCheckpointIO
 
-from ecgcls.files import write_atomically
+from ecgcls.files import STANDARDIZED_ON, write_atomically
+
+log = logging.getLogger(__name__)
+
+_KEYS = ("epoch", "global_step", "state_dict", "callbacks", STANDARDIZED_ON)
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -22,3 +27,19 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         content = io.BytesIO()
         torch.save(checkpoint, content)
         write_atomically(Path(path), content.getvalue())
+
+
+def read_checkpoint(path: Path) -> dict[str, Any] | None:
+    """Return a checkpoint that is there and whole; of one that is damaged a warning says so."""
+    if not path.is_file():
+        return None
+    try:
+        stored: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+        absent = [key for key in _KEYS if key not in stored]
+    except Exception as error:  # a damaged file raises whatever the unpickler stumbles over
+        log.warning("%s: damaged (%s)", path, (str(error) or type(error).__name__).splitlines()[0])
+        return None
+    if absent:
+        log.warning("%s: damaged (it has no %s)", path, absent[0])
+        return None
+    return stored

@@ -1,21 +1,27 @@
 """The LightningModule: a net, its preprocessing, its loss, its optimizer and its metrics."""
 
-from collections.abc import Callable, Iterable, Sequence
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import Metric, MetricCollection
 
 from ecgcls.errors import ConfigError
-from ecgcls.files import STANDARDIZED_ON
+from ecgcls.files import CLASS_NAMES, INPUT_FORM, STANDARDIZED_ON
+from ecgcls.training.finite import check_losses, check_validation, seem_probabilities
 from ecgcls.training.gathering import average
+from ecgcls.training.losses import is_known
+from ecgcls.training.metrics import UNKNOWN, as_double, spread_logits, takes_unknown
+from ecgcls.training.schedules import Schedule, describe_schedule
 from ecgcls.training.standardizer import Standardizer
 
-_CLASS_NAMES = "ecgcls_class_names"  # key in a checkpoint
+log = logging.getLogger(__name__)
+
+_N_UNCHECKED = 50  # batches; asking a GPU after every one whether its loss is finite would keep it waiting
 
 
 class ECGClassifier(pl.LightningModule):
@@ -35,11 +41,15 @@ class ECGClassifier(pl.LightningModule):
     standardized_on
         `ecgcls.files.hash_records` of the records that these were computed from; stored in every checkpoint.
     loss
-        Takes logits and targets ``(batch, class)``.
+        Takes logits and targets ``(batch, class)``. Targets that are not known (negative or nan) reach it only if it
+        has an attribute `masks_unknown` that is true.
     optimizer, scheduler
-        Make the optimizer from the net's parameters, and from it the scheduler, which steps once per epoch.
+        Make the optimizer from the net's parameters, and from it the scheduler.
     metrics
-        By the name they are logged under (``pr_auc``); each takes probabilities and targets.
+        By the name they are logged under (``pr_auc``); each takes probabilities (see `ecgcls.training.metrics`) and
+        targets.
+    input_form
+        ``lead_names``, ``sampling_rate_hz`` and ``n_samples`` of what the net takes; stored in every checkpoint.
     """
 
     def __init__(
@@ -52,80 +62,134 @@ class ECGClassifier(pl.LightningModule):
         standardized_on: str,
         loss: nn.Module,
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
-        scheduler: Callable[[Optimizer], LRScheduler],
+        scheduler: Schedule,
         metrics: dict[str, Metric],
+        input_form: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.net = net
         self.class_names = tuple(class_names)
         self.standardized_on = standardized_on
+        self.input_form = dict(input_form or {})
         self.standardizer = Standardizer(mean_mv, sd_mv)
         self.loss = loss
         self._make_optimizer = optimizer
-        self._make_scheduler = scheduler
+        self.schedule = scheduler
         self.val_metrics = MetricCollection(dict(metrics), compute_groups=False, prefix="val/")
-        self._losses: list[Tensor] = []  # of an epoch's batches, each times its number of records
-        self._n_trained = 0
+        self.n_batches_trained = 0
+        """How many batches this process has trained on, in all epochs."""
+        self._losses: dict[int, Tensor] = {}  # of an epoch's batches
+        self._n_known: dict[int, Tensor] = {}  # targets of each of them
         self._kept: list[tuple[Tensor, Tensor]] = []  # logits and targets of the validation batches
+        self._n_unknown = 0  # targets of the first epoch
+        self._is_told = False  # that the net seems to return probabilities
 
     def forward(self, signal_mv: Tensor) -> Tensor:
         """Turn ``(batch, lead, sample)`` in mV into logits ``(batch, class)``."""
         logits: Tensor = self.net(self.standardizer(signal_mv))
         return logits
 
+    def on_before_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
+        """Refuse targets that are not known where the loss or a metric would take them for negatives; count them."""
+        n_unknown = int((~is_known(batch["target"])).sum())
+        if n_unknown and not getattr(self.loss, "masks_unknown", False):
+            raise ConfigError(
+                f"loss: {type(self.loss).__name__} does not say that it leaves out targets that nobody has annotated, "
+                "which these data have: set its attribute masks_unknown, or choose loss=weighted_bce"
+            )
+        if n_unknown:
+            for name, metric in self.val_metrics.items(keep_base=True):
+                if not takes_unknown(metric):
+                    raise ConfigError(
+                        f"metrics.{name.removeprefix('val/')}: the data have targets that nobody has annotated; set "
+                        f"metrics.{name.removeprefix('val/')}.ignore_index={UNKNOWN}, or leave the metric out"
+                    )
+        if self.trainer.training and self.current_epoch == 0:
+            self._n_unknown += n_unknown
+        return batch
+
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Return the loss of a batch; the epoch's mean is logged once, with the last batch."""
-        loss: Tensor = self.loss(self(batch["signal"]), batch["target"])
-        self._losses.append(loss.detach() * len(batch["target"]))
-        self._n_trained += len(batch["target"])
-        if self.trainer.is_last_batch:
-            mean = torch.stack(self._losses).sum() / self._n_trained
-            self.log("train/loss", average(mean, self._n_trained), on_step=False, on_epoch=True)
+        loss = self._measure(self(batch["signal"]), batch["target"])
+        if batch_idx in self._losses:  # an optimizer that evaluates a batch several times, such as LBFGS
+            return loss
+        self._losses[batch_idx] = loss.detach()
+        self._n_known[batch_idx] = is_known(batch["target"]).sum()
+        is_last = self.trainer.is_last_batch
+        if is_last or loss.device.type == "cpu" or (batch_idx + 1) % _N_UNCHECKED == 0:
+            check_losses(self._losses, epoch=self.current_epoch)
+        if is_last:
+            losses, weights = (torch.stack(list(each.values())) for each in (self._losses, self._n_known))
+            mean = (losses * weights).sum() / weights.sum()
+            self.log("train/loss", average(mean, weights.sum()), on_step=False, on_epoch=True)
         return loss
 
     def on_train_epoch_start(self) -> None:
         """Begin a new mean."""
         self._losses.clear()
-        self._n_trained = 0
+        self._n_known.clear()
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Count."""
+        self.n_batches_trained += 1
+
+    def on_train_epoch_end(self) -> None:
+        """Let a scheduler that follows a metric take its step, before the epoch's checkpoint is written."""
+        if self._n_unknown:
+            log.warning("%d targets of the training part are not annotated and take no part", self._n_unknown)
+            self._n_unknown = 0
+        if self.schedule.follows_metric and self.schedule.monitor in self.trainer.callback_metrics:
+            scheduler: Any = self.lr_schedulers()
+            scheduler.step(self.trainer.callback_metrics[self.schedule.monitor])
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Keep the logits of a batch of the validation set."""
-        self._kept.append((self(batch["signal"]), batch["target"]))
+        self._kept.append((self(batch["signal"]).float(), batch["target"]))
 
     def on_validation_epoch_end(self) -> None:
         """Log the loss and the metrics of the validation set, each computed once over all of its records."""
+        batches = [batch for batch, _ in self._kept]
         logits, target = (torch.cat(tensors) for tensors in zip(*self._kept, strict=True))
         self._kept.clear()
-        loss = average(self.loss(logits, target), len(target))
-        self.log("val/loss", loss, prog_bar=True, batch_size=len(target))
-        self.val_metrics.update(logits.sigmoid(), target.int())
+        known = is_known(target)
+        own = self._measure(logits, target)
+        check_validation(batches, own, epoch=self.current_epoch)
+        if not self._is_told and seem_probabilities(logits):
+            self._is_told = True
+            log.warning("model: what the net returns seems to be probabilities; the loss takes logits: no sigmoid")
+        self.log("val/loss", average(own, known.sum()), prog_bar=True, batch_size=len(target))
+        labels = torch.where(known, target, float(UNKNOWN)).int()
+        shown = as_double(logits).sigmoid().to(logits.device), spread_logits(logits).to(logits.device)
         for name, metric in self.val_metrics.items():
+            metric.update(shown[getattr(metric, "ranks", False)], labels)
             self.log(name, metric, prog_bar=name.endswith("/pr_auc"))
 
     def predict_step(self, batch: dict[str, Tensor], batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
-        """Return row numbers ``(batch,)`` and probabilities ``(batch, class)``."""
-        return {"record": batch["record"], "y_prob": self(batch["signal"]).sigmoid()}
+        """Return row numbers ``(batch,)`` and logits ``(batch, class)``."""
+        return {"record": batch["record"], "logits": self(batch["signal"])}
 
     def configure_optimizers(self) -> Any:
-        """Build the optimizer and its scheduler, which steps with an epoch's last batch.
-
-        Lightning steps an epoch's scheduler only after the epoch's checkpoint is written, and a resumed run would
-        then lack one step.
-        """
+        """Build the optimizer and its scheduler."""
         optimizer = self._make_optimizer(self.net.parameters())
-        scheduler = self._make_scheduler(optimizer)
-        _ = self.trainer.estimated_stepping_batches  # makes Lightning count the batches
+        n_steps = int(self.trainer.estimated_stepping_batches)  # makes Lightning count the batches
+        scheduler = self.schedule.build(optimizer, n_steps=n_steps)
         n_batches = int(self.trainer.num_training_batches)
-        return [optimizer], [{"scheduler": scheduler, "interval": "step", "frequency": n_batches}]
+        return [optimizer], [describe_schedule(self.schedule, scheduler, n_batches=n_batches)]
+
+    def _measure(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Compute the loss in float32, whatever the precision of the net."""
+        loss: Tensor = self.loss(logits.float(), target.float())
+        return loss
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Write the class list, and on which records the standardizer was fitted, into the checkpoint."""
-        checkpoint[_CLASS_NAMES] = list(self.class_names)
+        """Write the class list, what the standardizer was fitted on and what the net takes into the checkpoint."""
+        checkpoint[CLASS_NAMES] = list(self.class_names)
         checkpoint[STANDARDIZED_ON] = self.standardized_on
+        checkpoint[INPUT_FORM] = self.input_form
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of another class list."""
-        stored = checkpoint.get(_CLASS_NAMES)
+        stored = checkpoint.get(CLASS_NAMES)
         if stored != list(self.class_names):
             raise ConfigError(
                 f"the checkpoint was trained for the classes {stored}, this run has {list(self.class_names)}: "

@@ -11,8 +11,9 @@ import pandas as pd
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
+from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import Logger
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from scipy.special import expit
 
 from ecgcls.data.module import ECGDataModule
 from ecgcls.errors import ConfigError, DataError
@@ -20,13 +21,31 @@ from ecgcls.evaluation.metrics import score
 from ecgcls.files import STANDARDIZED_ON, hash_records, write_json
 from ecgcls.training.baselines import MetadataBaseline
 from ecgcls.training.callbacks import History
+from ecgcls.training.checkpoints import read_checkpoint
 from ecgcls.training.classifier import ECGClassifier
+from ecgcls.training.finite import CURE
 from ecgcls.training.gathering import gather_rows, leave_group
+from ecgcls.training.monitor import check_scores
 
 log = logging.getLogger(__name__)
 
-Predicted = dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]
-"""By part the rows of the cohort ``(record,)`` and their probabilities ``(record, class)``."""
+_SMALL_BATCH = "Expected more than 1 value per channel"  # PyTorch's words for batch normalization of one record
+
+
+@dataclass(frozen=True, eq=False)
+class PredictedPart:
+    """What is predicted for the records of one part."""
+
+    rows: NDArray[np.int64]
+    """``(record,)``, of the cohort."""
+    y_prob: NDArray[np.float64]
+    """``(record, class)``"""
+    y_logit: NDArray[np.float64] | None = None
+    """``(record, class)``, the logits of these probabilities, which tie where logits do not; None: of a baseline."""
+
+
+Predicted = dict[str, PredictedPart]
+"""By part what is predicted."""
 
 
 @dataclass
@@ -36,6 +55,7 @@ class NetFitter:
     classifier: ECGClassifier
     trainer: pl.Trainer
     kind: Literal["net"] = "net"
+    _n_steps: int = 0  # of a training that had ended before
 
     @property
     def n_parameters(self) -> int:
@@ -45,48 +65,77 @@ class NetFitter:
     @property
     def n_steps(self) -> int:
         """Steps of the optimizer so far."""
-        return self.trainer.global_step
+        return max(self.trainer.global_step, self._n_steps)
 
     def attach(self, loggers: Sequence[Logger]) -> None:
         """Have every epoch logged by these."""
         self.trainer.loggers = list(loggers)
 
+    def is_trained(self, folder: Path) -> bool:
+        """Whether a training in the folder has ended, and what predicting needs of it is whole."""
+        last = read_checkpoint(folder / "last.ckpt") if (folder / "history.csv").is_file() else None
+        if last is None or read_checkpoint(folder / "best.ckpt") is None:
+            return False
+        self._n_steps = last["global_step"]
+        return True
+
     def fit(self, data: ECGDataModule, folder: Path, *, resume: bool) -> pd.DataFrame:
         """Train, from the last epoch in the folder where `resume`; return losses and metrics, one row per epoch.
 
-        What only Lightning finds wrong, or a training without an epoch worth keeping, is a `ConfigError`.
+        What only Lightning or PyTorch find wrong before the first step, or a training without an epoch worth keeping,
+        is a `ConfigError`; a loss that is not finite a `DataError`.
         """
-        last = folder / "last.ckpt"
-        checkpoint = str(last) if resume and last.is_file() else None
+        last, best = folder / "last.ckpt", folder / "best.ckpt"
+        checkpoint = str(last) if resume and _can_resume(last, best) else None
         if checkpoint:
             log.info("Resuming from %s", checkpoint)
         try:
             self.trainer.fit(self.classifier, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-        except MisconfigurationException as error:
-            raise ConfigError(f"trainer: {error}") from error
         except SystemExit as stopped:  # what Lightning makes of a Ctrl-C
             raise KeyboardInterrupt from stopped
+        except Exception as error:
+            raise self._explain(error) from error
         if self.trainer.interrupted:
             raise KeyboardInterrupt
-        if not (folder / "best.ckpt").is_file():
-            raise ConfigError(f"{folder}: training saved no best.ckpt; does callbacks.checkpoint.monitor exist?")
         callbacks: list[pl.Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
-        history = next(callback for callback in callbacks if isinstance(callback, History))
-        return history.table.copy()  # predicting restores the callbacks of the best epoch
+        history = next(callback for callback in callbacks if isinstance(callback, History)).table
+        monitor = next(callback.monitor for callback in callbacks if isinstance(callback, ModelCheckpoint))
+        check_scores(history, str(monitor))
+        if not best.is_file():
+            raise ConfigError(f"{folder}: no epoch was a candidate for best.ckpt; see callbacks.checkpoint")
+        return history.copy()  # predicting restores the callbacks of the best epoch
+
+    def _explain(self, error: Exception) -> Exception:
+        """Put an error that ends the training into words, if it is about what was asked for."""
+        if isinstance(error, ConfigError | DataError | OSError):
+            return error
+        text = str(error).strip().splitlines()
+        cause = text[0] if text else type(error).__name__
+        if _SMALL_BATCH in cause:
+            return ConfigError("data.batch_size: the net normalizes over a batch, which needs two records at least")
+        if self.classifier.n_batches_trained and not isinstance(error, torch.OutOfMemoryError):
+            return error
+        return ConfigError(f"training cannot start with these settings: {type(error).__name__}: {cause}")
 
     def predict(self, data: ECGDataModule, folder: Path) -> Predicted:
         """Predict validation and test set with the best epoch; each process gets all rows."""
         best = str(folder / "best.ckpt")
         batches: Any = self.trainer.predict(self.classifier, datamodule=data, ckpt_path=best, weights_only=True)
-        predicted = {}
-        for part, of_part in zip(("val", "test"), batches, strict=True):
-            rows, y_prob = gather_rows(
+        predicted: Predicted = {}
+        parts: tuple[Literal["val", "test"], ...] = ("val", "test")
+        for part, of_part in zip(parts, batches, strict=True):
+            rows, logits = gather_rows(
                 torch.cat([batch["record"] for batch in of_part]).cpu(),
-                torch.cat([batch["y_prob"] for batch in of_part]).float().cpu(),
+                torch.cat([batch["logits"].cpu() for batch in of_part]).double(),
             )
-            if not np.isfinite(y_prob).all():
-                raise DataError("the net's probabilities are not finite: training diverged; try a smaller optimizer.lr")
-            predicted[part] = (rows, y_prob)
+            if not np.isfinite(logits).all():
+                raise DataError(f"the net's logits of the {part} set are not finite: training diverged; {CURE}")
+            if not np.array_equal(rows, data.cohort.find_part(part)):
+                n_expected = len(data.cohort.find_part(part))
+                raise DataError(
+                    f"{len(rows)} predictions of the {part} set, expected one of each of {n_expected} records"
+                )
+            predicted[part] = PredictedPart(rows, expit(logits), logits)
         leave_group()
         return predicted
 
@@ -117,6 +166,10 @@ class BaselineFitter:
     def attach(self, loggers: Sequence[Logger]) -> None:
         """Log nothing: there are no epochs."""
 
+    def is_trained(self, folder: Path) -> bool:
+        """Whether this object need not fit again: never, for it is done in a moment."""
+        return False
+
     def fit(self, data: ECGDataModule, folder: Path, *, resume: bool) -> pd.DataFrame:
         """Fit; the history has one epoch."""
         rows = data.cohort.find_part("train")
@@ -130,8 +183,12 @@ class BaselineFitter:
 
     def predict(self, data: ECGDataModule, folder: Path) -> Predicted:
         """Predict from the table."""
-        rows = {part: data.cohort.find_part(part) for part in ("val", "test")}
-        return {part: (own, self.baseline.predict(data.cohort.records.iloc[own])) for part, own in rows.items()}
+        predicted: Predicted = {}
+        parts: tuple[Literal["val", "test"], ...] = ("val", "test")
+        for part in parts:
+            rows = data.cohort.find_part(part)
+            predicted[part] = PredictedPart(rows, self.baseline.predict(data.cohort.records.iloc[rows]))
+        return predicted
 
     def describe(self, folder: Path) -> dict[str, Any]:
         """Return the records that the baseline was fitted on; it has one epoch and an unweighted loss."""
@@ -145,3 +202,15 @@ class BaselineFitter:
 
 Fitter = NetFitter | BaselineFitter
 """Fits the training set of a data module, keeps what it fitted in a folder, and predicts from there."""
+
+
+def _can_resume(last: Path, best: Path) -> bool:
+    """Whether both checkpoints are whole; of two that are not, nothing is left for the training that starts anew."""
+    if not last.is_file():
+        return False
+    if read_checkpoint(last) is not None and read_checkpoint(best) is not None:
+        return True
+    log.warning("%s cannot be resumed from: the training starts anew", last.parent)
+    for path in (last, best):
+        path.unlink(missing_ok=True)
+    return False

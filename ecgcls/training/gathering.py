@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import torch
 import torch.distributed
 from numpy.typing import NDArray
 from torch import Tensor
@@ -23,11 +24,11 @@ def gather_rows(rows: Tensor, values: Tensor) -> tuple[NDArray[Any], NDArray[Any
     return all_rows[order], all_values[order]
 
 
-def average(mean: Tensor, n_records: int) -> Tensor:
-    """Return the mean over the records of all processes, from the scalar mean over the `n_records` of this one."""
+def average(mean: Tensor, weight: Tensor | int) -> Tensor:
+    """Return the mean over all processes, from the scalar mean of this one and the weight that it has."""
     if not _are_several():
         return mean
-    weighted = torch.stack([mean * n_records, torch.full_like(mean, n_records)])
+    weighted = torch.stack([mean * weight, torch.as_tensor(weight).to(mean)])
     torch.distributed.all_reduce(weighted)
     return weighted[0] / weighted[1]
 

@@ -2,10 +2,12 @@
 
 import functools
 import json
+import logging
 import multiprocessing
 import os
 import re
 import signal
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -85,6 +87,18 @@ def kill_at(name):
     at_event(name, functools.partial(os.kill, os.getpid(), signal.SIGKILL))
 
 
+def kill_after_line(epoch):
+    """Kill the process of a command as soon as the line of an epoch is on the screen."""
+    handle = logging.StreamHandler.emit
+
+    def emit(self, record):
+        handle(self, record)
+        if f"epoch {epoch} of" in record.getMessage():
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    logging.StreamHandler.emit = emit
+
+
 def pause(reached):
     """Wait for a signal in the middle of the second epoch."""
 
@@ -136,6 +150,33 @@ def test_a_run_killed_again_and_again_ends_as_one_that_was_not(work, whole):
     assert_same(run, whole)
 
 
+def test_the_epoch_whose_line_was_read_is_on_disk_and_can_be_scored(work):
+    arguments = (*QUICK, "trainer.max_epochs=4", "experiment=read")
+    killed = ecgcls(work, *arguments, before=functools.partial(kill_after_line, 2))
+    assert killed.returncode == -signal.SIGKILL
+    assert "epoch 2 of 4" in killed.stderr
+    scored = succeed(work, "experiment=read", "unfinished=true", "intervals.n_resamples=2", command="evaluate")
+    assert re.search(r"test, unfinished: epoch [12] of 4 \(", scored.stdout)
+    done = succeed(work, *arguments)
+    assert re.findall(r"epoch (\d) of 4", done.stderr) == ["3", "4"]
+    idle = succeed(work, *arguments, "logger=none", "trainer.enable_model_summary=true", "n_threads=2")
+    assert "trainer.enable_model_summary=true, n_threads=2: no effect on a finished run" in idle.stdout
+
+
+@pytest.mark.slow
+def test_a_fold_has_the_same_predictions_alone_and_anywhere_in_a_sweep(work):
+    arguments = (*QUICK, "evaluation.intervals.n_resamples=2", "evaluation.subgroups.n_resamples=2")
+    succeed(work, "experiment=alone", "fold=0", *arguments)
+    succeed(work, "-m", "experiment=first", "fold=0,1,2", *arguments)
+    succeed(work, "-m", "experiment=last", "fold=2,1,0", *arguments)
+    for file in ("predictions.csv", "history.csv"):
+        alone, first, last = (
+            next((work / "outputs" / experiment).rglob(f"fold_0/{file}")).read_bytes()
+            for experiment in ("alone", "first", "last")
+        )
+        assert alone == first == last
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("event", EVENTS)
 def test_a_run_killed_at_an_event_ends_as_one_that_was_not(work, whole, event):
@@ -159,3 +200,29 @@ def test_sigterm_asks_for_another_try_and_a_second_process_learns_who_trains(wor
     assert json.loads((run / "run.json").read_text())["status"] == "interrupted"
     assert torch.load(run / "last.ckpt", weights_only=True)["epoch"] == 0
     assert_same(finish(work, "sigterm")[0], whole)
+
+
+@pytest.mark.slow
+def test_the_processes_of_a_sweep_end_with_it(work):
+    arguments = ("-m", "fold=0,1", "hydra.launcher.n_jobs=2", "experiment=orphans", *QUICK, "trainer.max_epochs=2000")
+    with Started(work, *arguments, "trainer.enable_progress_bar=false") as started:
+        assert wait_until(lambda: len(list(work.glob("outputs/orphans/**/last.ckpt"))) == 2)
+        children = [path for path in Path("/proc").glob("[0-9]*/stat") if read_stat(path)[1:2] == [str(started.pid)]]
+        os.kill(started.pid, signal.SIGKILL)
+    assert len(children) >= 2
+    assert wait_until(lambda: all(read_stat(path)[:1] in ([], ["Z"]) for path in children))
+
+
+def read_stat(path):
+    """Return state, parent and more of a process; nothing if it has ended."""
+    try:
+        return path.read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def wait_until(holds):
+    until = time.monotonic() + 60
+    while not (held := holds()) and time.monotonic() < until:
+        time.sleep(0.2)
+    return held

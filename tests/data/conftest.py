@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ecgcls.data import store
+from ecgcls.data import store_writer
 from tests.data.five_records import ECG_IDS, FILENAMES, N_SAMPLES
 
 
@@ -12,8 +12,8 @@ from tests.data.five_records import ECG_IDS, FILENAMES, N_SAMPLES
 def reads(monkeypatch) -> list[Path]:
     """The records that have been read from their WFDB files."""
     paths: list[Path] = []
-    read_record = store.read_record
-    monkeypatch.setattr(store, "read_record", lambda path: paths.append(path) or read_record(path))
+    read = store_writer.read_repaired
+    monkeypatch.setattr(store_writer, "read_repaired", lambda path, **how: paths.append(path) or read(path, **how))
     return paths
 
 

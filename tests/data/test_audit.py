@@ -34,7 +34,9 @@ def audit(**task):
 
 def test_an_audit_worked_by_hand():
     found = audit()
-    assert (found.n_records, found.n_labeled) == (4, 3)
+    assert (found.n_records, found.n_labeled, found.n_kept) == (4, 3, 3)
+    assert (audit(unlabelled="negative").n_labeled, audit(unlabelled="negative").n_kept) == (3, 4)
+    assert audit(unlabelled="negative").labels_sha256 != found.labels_sha256
     assert found.statements.loc["IMI", ["class", "n_records", "n_at_35", "n_at_50"]].tolist() == ["IMI", 2, 1, 1]
     assert found.statements.loc["SR", "class"] == ""  # occurs, but does not count
     assert found.by_fold.loc[3].to_dict() == {"NORM": 1, "IMI": 1, "records": 2, "labeled": 1}

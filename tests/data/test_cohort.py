@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ecgcls.data.cohort import Cohort, select_cohort
+from ecgcls.data.cohort import Cohort, log_left_out, read_tables, select_cohort
 from ecgcls.data.folds import FoldTable
 from ecgcls.data.ptbxl import PTBXL
 from ecgcls.data.tasks import Task
@@ -54,7 +54,10 @@ def write(tmp_path):
 
 def select(root: Path, *, missing_records="error", **changed) -> Cohort:
     arguments = {"task": Task(statements="diagnostic"), "folds": FoldTable(val=[[9]], test=[[10]]), "fold": 0}
-    return select_cohort(PTBXL(root=root, missing_records=missing_records), **(arguments | changed))
+    arguments |= changed
+    cohort = select_cohort(read_tables(PTBXL(root=root, missing_records=missing_records)), **arguments)
+    log_left_out(cohort, fold=arguments["fold"])
+    return cohort
 
 
 # --- which records
@@ -69,8 +72,10 @@ def test_a_cohort_worked_by_hand(write, caplog):
     assert cohort.class_names == ("A", "B") and cohort.absent_classes == ()
     assert cohort.y_true.astype(int).tolist() == [[1, 0], [1, 1], [0, 1], [1, 0], [0, 1], [0, 1], [1, 1]]
     assert [cohort.find_part(part).tolist() for part in ("train", "val", "test")] == [[0, 1, 2], [3, 4], [5, 6]]
-    assert cohort.n_without_label == 2 and cohort.n_missing_files == 0
-    assert cohort.filenames.to_dict() == {ecg_id: f"records100/{ecg_id:05d}_lr" for ecg_id in range(1, 10)}
+    assert cohort.n_without_label == 2
+    assert cohort.records["filename"].to_dict() == {
+        ecg_id: f"records100/{ecg_id:05d}_lr" for ecg_id in cohort.records.index
+    }
     assert "Left out 2 records without a label in the task" in caplog.text
     assert not [record for record in caplog.records if record.levelname == "WARNING"]
 
@@ -83,7 +88,6 @@ def test_the_description_is_strict_json(write):
     assert json.loads(json.dumps(description, allow_nan=False)) == {
         "n_records": 7,
         "n_without_label": 2,
-        "n_missing_files": 0,
         "class_names": ["A", "B"],
         "absent_classes": [],
         "parts": {
@@ -148,11 +152,13 @@ def test_missing_files_are_refused_with_their_count(write):
 
 
 def test_missing_files_are_dropped_and_counted(write, caplog):
-    cohort = select(remove_two(write()), missing_records="drop")
+    root = remove_two(write())
+    cohort = select(root, missing_records="drop")
     assert cohort.records.index.tolist() == [1, 2, 3, 5, 6, 8]
-    assert cohort.filenames.index.tolist() == [1, 2, 3, 4, 5, 6, 8]
-    assert cohort.n_missing_files == 2 and cohort.n_without_label == 1
-    assert cohort.describe()["n_missing_files"] == 2
+    assert cohort.n_without_label == 1
+    tables = read_tables(PTBXL(root=root, missing_records="drop"))
+    assert tables.database.index.tolist() == [1, 2, 3, 4, 5, 6, 8]
+    assert tables.n_missing_files == 2
     assert "Left out 2 of 9 records: their signal file is missing" in caplog.text
 
 

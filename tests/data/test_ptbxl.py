@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ecgcls.data.ptbxl import PTBXL
+from ecgcls.data.ptbxl import KNOWN_DUPLICATES, PTBXL
 from ecgcls.errors import DataError
 
 HEADER = "ecg_id,patient_id,scp_codes,strat_fold,filename_lr,filename_hr"
@@ -55,6 +55,45 @@ def test_a_filename_of_digits_stays_text(tmp_path):
     ]
 
 
+def test_filenames_as_people_write_them(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    for path in ("records100/3", "elsewhere/5"):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{path}.hea").touch()
+    names = [r"records100\1", "records100/2.hea", "/records100/3.dat", "./records100/4", f"{tmp_path}/elsewhere/5"]
+    rows = [f"{number},7,{{}},1,{name},b" for number, name in enumerate(names)]
+    found = PTBXL(root=write_database(tmp_path, rows)).read_records()["filename"].tolist()
+    assert found == [*(f"records100/{number}" for number in range(1, 5)), f"{tmp_path}/elsewhere/5"]
+
+
+@pytest.mark.parametrize("folder", ["ptb-xl-1.0.3", "physionet.org/files/ptb-xl/1.0.3"])
+def test_the_data_set_below_the_root_is_found_and_told(tmp_path, caplog, folder):
+    caplog.set_level("INFO")
+    (tmp_path / folder).mkdir(parents=True)
+    write_database(tmp_path / folder, ROWS)
+    source = PTBXL(root=tmp_path)
+    assert len(source.read_records()) == 3 and source.root == tmp_path / folder
+    assert f"the data set is in {tmp_path / folder}" in caplog.text
+    (tmp_path / "other").mkdir()
+    write_database(tmp_path / "other", ROWS)
+    with pytest.raises(DataError, match=r"data\.root=.*: 2 data sets are below it \(.*other.*name one"):
+        PTBXL(root=tmp_path).read_records()
+
+
+def test_the_folder_of_the_records_is_not_that_of_the_data_set(tmp_path):
+    write_database(tmp_path, ROWS)
+    (tmp_path / "records100" / "00000").mkdir(parents=True)
+    for folder in ("records100", "records100/00000"):
+        with pytest.raises(DataError, match=rf"is a folder of its records; pass data\.root={tmp_path}$"):
+            PTBXL(root=tmp_path / folder).read_records()
+
+
+def test_the_known_duplicates_are_those_between_1_0_1_and_1_0_3():
+    left_out, kept = set(KNOWN_DUPLICATES), set(KNOWN_DUPLICATES.values())
+    assert len(left_out) == 21_837 - 21_799 and not left_out & kept
+    assert KNOWN_DUPLICATES[145] == 463
+
+
 def test_without_strat_fold(tmp_path):
     rows = ["1,7.0,{},a,b"]
     table = PTBXL(root=write_database(tmp_path, rows, HEADER.replace("strat_fold,", ""))).read_records()
@@ -89,6 +128,14 @@ def test_a_missing_database(tmp_path):
         PTBXL(root=tmp_path).read_records()
 
 
+def test_near_names_of_a_missing_column_are_suggested(tmp_path):
+    write_database(tmp_path, ROWS, HEADER.replace("ecg_id", "ECG_ID").replace("filename_lr", "file_name_lr"))
+    with pytest.raises(
+        DataError, match=r"missing; found .*; is it 'ECG_ID' for ecg_id, 'file_name_lr' for filename_lr\?"
+    ):
+        PTBXL(root=tmp_path).read_records()
+
+
 @pytest.mark.parametrize("column", ["ecg_id", "patient_id", "scp_codes", "filename_lr"])
 def test_a_missing_column(tmp_path, column):
     write_database(tmp_path, ROWS, HEADER.replace(column, "other"))
@@ -109,8 +156,14 @@ def test_only_the_column_of_the_sampling_rate_must_be_there(tmp_path):
         ("31,abc,{},1,a,b", r"patient_id must be a whole number, got 'abc' in line 4"),
         ("31,15709.5,{},1,a,b", r"patient_id must be a whole number, got .*15709\.5.* in line 4"),
         ("31,,{},1,a,b", r"patient_id must be a whole number, got .*nan.* in line 4"),
-        ("31,inf,{},1,a,b", r"patient_id must be a whole number, got .*inf.* in line 4"),
-        ("x,7,{},1,a,b", r"ecg_id must be a whole number, got 'x' in line 4"),
+        ("31,inf,{},1,a,b", r"patient_id must be a whole number from 0 to 2\*\*53 - 1, got .*inf.* in line 4"),
+        ("x,7,{},1,a,b", r"ecg_id must be a whole number, got 'x' in line 4; PTB-XL's layout has numbers: number the"),
+        ("1e30,7,{},1,a,b", r"ecg_id must be a whole number from 0 to 2\*\*53 - 1, got '1e30' in line 4"),
+        (
+            "31,9007199254740993,{},1,a,b",
+            r"patient_id must be .* from 0 to 2\*\*53 - 1, got '9007199254740993'",
+        ),
+        ("31,-1,{},1,a,b", r"patient_id must be .* from 0 to 2\*\*53 - 1, got '-1' in line 4"),
         (",7,{},1,a,b", r"ecg_id must be a whole number, got .*nan.* in line 4"),
         ("31,7,{},,a,b", r"strat_fold must be a whole number, got .*nan.* in line 4"),
         ("31,7,{},2.5,a,b", r"strat_fold must be a whole number, got .*2\.5.* in line 4"),
@@ -141,7 +194,11 @@ def test_a_malformed_row_is_named(tmp_path, capsys, row, match):
     ("content", "match"),
     [
         (b"", "not a readable CSV file"),
-        (b"\xff\xfe\x00\x01", "not a readable CSV file"),
+        (b"\xff\xfe\x00\x01", "not a readable CSV file: not in UTF-8"),
+        (
+            HEADER.replace(",", ";").encode() + b"\n1;2;{};3;a;b\n",
+            "the column .* missing; .* by ';', expected commas",
+        ),
         (HEADER.encode() + b"\n1,2,{},3,a,b\n1,2,3,4,5,6,7,8,9\n", "not a readable CSV file"),
         (HEADER.encode() + b"\n", "no rows"),
         (b"<html>404 Not Found</html>\n", "the column ecg_id, patient_id, scp_codes, filename_lr is missing"),

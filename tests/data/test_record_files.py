@@ -125,11 +125,13 @@ def test_ptbxls_own_table_is_a_list(synthetic_root, rate_hz, column):
     assert found == [synthetic_root / name for name in expected]
 
 
-def test_segments_of_a_record_are_not_listed_as_records(tmp_path, write_record):
+def test_segments_of_a_record_are_not_listed_as_records(tmp_path, write_record, monkeypatch):
     rng = np.random.default_rng(0)
     halves = [rng.integers(-500, 500, size=(500, 12)) for _ in range(2)]
     for name, half in zip(("s1", "s2"), halves, strict=True):
         write_record(tmp_path / name, half)
     (tmp_path / "whole.hea").write_text("whole/2 12 100 1000\ns1 500\ns2 500\n")
     assert find_recordings(str(tmp_path), sampling_rate_hz=100) == [tmp_path / "whole"]
+    monkeypatch.chdir(tmp_path)
+    assert find_recordings(".", sampling_rate_hz=100) == [Path("whole")]
     np.testing.assert_array_equal(read_record(tmp_path / "whole").signal_uv, np.concatenate(halves).T)

@@ -152,14 +152,6 @@ def test_one_signal_file_per_lead(tmp_path, samples, fmt):
     assert np.array_equal(read_record(tmp_path / "r").signal_uv, samples.T)
 
 
-def test_a_signal_file_in_a_folder_below(tmp_path, samples, write_record):
-    (tmp_path / "below").mkdir()
-    write_record(tmp_path / "below" / "r", samples)
-    header = (tmp_path / "below" / "r.hea").read_text()
-    (tmp_path / "r.hea").write_text(header.replace("r.dat", "below/r.dat"))
-    assert np.array_equal(read_record(tmp_path / "r").signal_uv, samples.T)
-
-
 @pytest.mark.parametrize("fmt", ["16", "24"])
 def test_missing_checksums_are_reported(tmp_path, samples, write_record, fmt):
     path = write_record(tmp_path / "r", samples, fmt=[fmt] * 12)
@@ -179,18 +171,9 @@ def test_leads_without_a_name_are_refused(tmp_path, samples, write_record, fmt):
 def test_a_header_without_a_length(tmp_path, samples, write_record):
     path = write_record(tmp_path / "r", samples)
     edit_header(path, "r 12 100 50\n", "r 12 100\n")
-    assert np.array_equal(read_record(path).signal_uv, samples.T)
-
-
-def test_segments_are_joined_and_each_is_verified(tmp_path, samples, write_record):
-    write_record(tmp_path / "a", samples)
-    write_record(tmp_path / "b", samples[::-1])
-    (tmp_path / "r.hea").write_text("r/2 12 100 100\na 50\nb 50\n")
-    record = read_record(tmp_path / "r")
-    assert np.array_equal(record.signal_uv, np.concatenate([samples, samples[::-1]]).T) and record.has_checksums
-    flip_bit(tmp_path / "b.dat")
-    with pytest.raises(DataError, match="damaged: the samples' checksums are"):
-        read_record(tmp_path / "r")
+    record = read_record(path)
+    assert np.array_equal(record.signal_uv, samples.T) and record.has_checksums
+    assert record.notes == ("no length in the header: 50 samples by the size of the file",)
 
 
 # --- errors
@@ -237,7 +220,7 @@ def test_wrong_length_of_the_signal_file_gives_both_in_bytes(tmp_path, samples, 
 def test_truncated_signal_file_of_another_format(tmp_path, samples, write_record):
     path = write_record(tmp_path / "r", samples, fmt=["24"] * 12)
     (tmp_path / "r.dat").write_bytes((tmp_path / "r.dat").read_bytes()[:-30])
-    with pytest.raises(DataError, match=r"r: not a WFDB record that wfdb can read"):
+    with pytest.raises(DataError, match=r"r\.dat: truncated .* \(1800 bytes\), the file has 1770 bytes"):
         read_record(path)
 
 
@@ -310,13 +293,6 @@ def test_one_microvolt_beyond_the_largest_is_refused(tmp_path, samples, write_re
         read_record(path)
 
 
-def test_a_gain_of_zero_is_refused(tmp_path, samples, write_record):
-    path = write_record(tmp_path / "r", samples)
-    edit_header(path, " 1000.0(0)/mV ", " 0(0)/mV ")
-    with pytest.raises(DataError, match="r: a gain of 0 in the header"):
-        read_record(path)
-
-
 @pytest.mark.parametrize(
     "header",
     [
@@ -329,7 +305,7 @@ def test_a_gain_of_zero_is_refused(tmp_path, samples, write_record):
 )
 def test_a_file_that_is_not_a_header_is_refused(tmp_path, header):
     (tmp_path / "r.hea").write_bytes(header)
-    with pytest.raises(DataError, match=r"r(\.hea)?: (the header cannot be read|not a WFDB record)") as caught:
+    with pytest.raises(DataError, match=r"r(\.hea)?: (the header|not a WFDB header)") as caught:
         read_record(tmp_path / "r")
     assert "\n" not in str(caught.value)
 

@@ -1,6 +1,5 @@
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -9,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ecgcls.data import store
+from ecgcls.data import store, store_writer
 from ecgcls.errors import DataError
 from tests.data.five_records import (
     ECG_IDS,
@@ -25,72 +24,73 @@ from tests.data.five_records import (
 # --- errors
 
 
-def remove_signal(root: Path, **_) -> None:
-    (root / f"{FILENAMES[20]}.dat").unlink()
+def test_records_that_cannot_be_used_are_listed_and_the_others_kept(root, signals_uv, write_record, monkeypatch):
+    write_record(root / FILENAMES[3], 0 * signals_uv[1].T + np.arange(12))
+    (root / f"{FILENAMES[11]}.dat").unlink()
+    write_record(root / FILENAMES[5], signals_uv[4].T[:-1])
+    damage_sample(root)
+    opened = open_100hz(root)
+    assert opened.bad_records.to_numpy().tolist() == [
+        [3, FILENAMES[3], "a flat line in all leads"],
+        [11, FILENAMES[11], f"{FILENAMES[11]}.dat: the signal file cannot be read (No such file or directory)"],
+        [20, FILENAMES[20], opened.bad_records["reason"][2]],
+        [5, FILENAMES[5], "too short: 1.19 s, data.duration_s takes 1.2 s"],
+    ]
+    assert opened.bad_records["reason"][2].startswith(f"{FILENAMES[20]}: damaged: the samples' checksums")
+    assert np.array_equal(opened.signals_uv[0], signals_uv[0]) and not opened.signals_uv[1:].any()
+    assert opened.find_flat_leads() == {}
+    with pytest.raises(KeyError):
+        opened.find_rows([7, 3])
 
 
-def change_rate(root: Path, signal_uv: np.ndarray, write: Callable) -> None:
-    write(root / FILENAMES[20], signal_uv.T, fs=250)
+def test_an_unexpected_exception_is_the_reason_of_one_record(root, signals_uv, monkeypatch):
+    read = store_writer.read_repaired
 
+    def read_badly(path: Path, **how):
+        return read(path, **how) if path.name != "00011_lr" else [][0]
 
-def shorten(root: Path, signal_uv: np.ndarray, write: Callable) -> None:
-    write(root / FILENAMES[20], signal_uv.T[:-1])
-
-
-def flatten(root: Path, signal_uv: np.ndarray, write: Callable) -> None:
-    write(root / FILENAMES[20], 0 * signal_uv.T + np.arange(12))
-
-
-@pytest.mark.parametrize(
-    ("spoil", "match"),
-    [
-        (damage_sample, r"00020_lr: damaged: the samples' checksums"),
-        (remove_signal, r"00020_lr\.dat: the signal file cannot be read"),
-        (change_rate, r"00020_lr: sampled at 250 Hz, data\.sampling_rate_hz asks for 100"),
-        (shorten, r"00020_lr: 119 samples, 120 expected as in .*records100/00007_lr"),
-        (flatten, r"00020_lr: a flat line in all leads"),
-    ],
-)
-def test_a_record_that_is_refused_leaves_nothing_behind(root, signals_uv, write_record, spoil, match):
-    spoil(root, signal_uv=signals_uv[3], write=write_record)
-    with pytest.raises(DataError, match=match):
-        open_100hz(root)
-    assert stores(root / ".ecgcls") == []
+    monkeypatch.setattr(store_writer, "read_repaired", read_badly)
+    opened = open_100hz(root)
+    assert opened.bad_records.to_numpy().tolist() == [[11, FILENAMES[11], "IndexError: list index out of range"]]
+    assert np.array_equal(opened.signals_uv[[0, 1, 3, 4]], signals_uv[[0, 1, 3, 4]])
 
 
 def test_several_processes_write_the_same_store(root, signals_uv, reads, monkeypatch, tmp_path):
     alone = open_100hz(root)
     n_reads = len(reads)
-    monkeypatch.setattr(store, "_CHUNK", 2)
-    monkeypatch.setattr(store, "_RECORDS_PER_PROCESS", 2)
+    for module in (store, store_writer):
+        monkeypatch.setattr(module, "CHUNK", 2)
+    monkeypatch.setattr(store_writer, "_RECORDS_PER_PROCESS", 2)
     together = open_100hz(root, store_dir=tmp_path / "other")
     if len(os.sched_getaffinity(0)) > 1:
-        assert len(reads) == n_reads + 1  # all but the first were read by other processes
+        assert len(reads) == n_reads  # by other processes
     assert np.array_equal(together.signals_uv, signals_uv)
     assert np.array_equal(together.sums_uv, alone.sums_uv) and np.array_equal(together.squares_uv, alone.squares_uv)
     damage_sample(root)
-    with pytest.raises(DataError, match=r"00020_lr: damaged: the samples' checksums"):
-        open_100hz(root)
-    assert len(stores(root / ".ecgcls")) == 1  # the previous one
+    assert open_100hz(root).bad_records["ecg_id"].tolist() == [20]
 
 
-def test_a_record_that_is_refused_leaves_the_previous_store(root, tmp_path, reads):
-    open_100hz(root)
-    kept = shutil.copytree(root, tmp_path / "kept")
-    damage_sample(root)
-    with pytest.raises(DataError, match="damaged"):
-        open_100hz(root)
-    assert stores(root / ".ecgcls") == stores(kept / ".ecgcls")
+@pytest.mark.parametrize("file", ["signals.npy", "records.npz", "bad_records.csv"])
+def test_flipped_bits_are_found_when_another_process_opens_a_store(root, signals_uv, caplog, monkeypatch, file):
+    folder = open_100hz(root).folder
+    content, stat = bytearray((folder / file).read_bytes()), (folder / file).stat()
+    content[-7] ^= 16
+    (folder / file).write_bytes(content)
+    os.utime(folder / file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    monkeypatch.setattr(store, "_VERIFIED", set())  # as in another process
+    opened = open_100hz(root)
+    assert f"{folder}: the signal store is damaged" in caplog.text and "built again" in caplog.text
+    assert np.array_equal(opened.signals_uv, signals_uv) and opened.bad_records.empty
 
 
 def test_files_that_change_while_they_are_read_are_refused(root, monkeypatch):
-    read_record = store.read_record
+    read = store_writer.read_repaired
 
-    def read_and_touch(path: Path):
+    def read_and_touch(path: Path, **how):
         os.utime(root / f"{FILENAMES[7]}.hea", ns=(0, 10**18))
-        return read_record(path)
+        return read(path, **how)
 
-    monkeypatch.setattr(store, "read_record", read_and_touch)
+    monkeypatch.setattr(store_writer, "read_repaired", read_and_touch)
     with pytest.raises(DataError, match=r"ecgs: files changed while they were read; run the command again"):
         open_100hz(root)
     assert stores(root / ".ecgcls") == []
@@ -103,25 +103,25 @@ import json, logging, resource, sys
 from pathlib import Path
 import pandas as pd
 from ecgcls import files
-from ecgcls.data import store
+from ecgcls.data import store, store_writer
 
 root, filenames, stop_at_first, max_bytes = json.loads(sys.argv[1])
-n_read, read_record = 0, store.read_record
+n_read, read_repaired = 0, store_writer.read_repaired
 
-def read(path):
+def read(path, **how):
     global n_read
     n_read += 1
     if n_read == 1 and stop_at_first:
         print("reading", flush=True)
         sys.stdin.readline()
-    return read_record(path)
+    return read_repaired(path, **how)
 
 class Report(logging.Handler):
     def emit(self, record):
         if record.getMessage().startswith("Another process is building the signal store; waiting for it"):
             print("waiting", flush=True)
 
-store.read_record = read
+store_writer.read_repaired = read
 files.log.setLevel(logging.INFO)
 files.log.addHandler(Report())
 if max_bytes:

@@ -1,6 +1,7 @@
 import ast
 import csv
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -208,7 +209,46 @@ def test_k_above_the_number_of_classes(statements, scp_codes):
         Task(statements="diagnostic", k=4).label(scp_codes, statements)
 
 
-def test_class_order_must_name_classes_of_the_task(statements, scp_codes):
-    task = Task(statements="diagnostic", class_order=["A", "R", "Q"])  # R is a rhythm, Q nothing
-    with pytest.raises(ConfigError, match=r"task\.class_order: R, Q is not a class of this task; it has A, B, C"):
-        task.label(scp_codes, statements)
+def test_classes_that_the_data_set_does_not_have_need_not_be_there(statements, scp_codes, caplog):
+    task = Task(statements="diagnostic", class_order=["R", "C", "Q"])  # R is a rhythm, Q nothing
+    assert task.label(scp_codes, statements).class_names == ("C", "A", "B")
+    assert "task.class_order: no statement of the data set is of class R, Q" in caplog.text
+    with pytest.raises(ConfigError, match=r"task\.only: Q is not a class of this task; it has A, B, C"):
+        Task(statements="diagnostic", only=["Q", "A"]).label(scp_codes, statements)
+
+
+def test_one_class_against_the_rest(statements, scp_codes):
+    rest = {"statements": "diagnostic", "only": ["C"], "unlabelled": "negative"}
+    labels = Task(**rest).label(scp_codes, statements)
+    assert (labels.class_names, labels.y_true.ravel().tolist()) == (("C",), [True, True, False, False, False])
+    assert labels.has_label.all()
+    assert (
+        replace(Task(**rest), unlabelled="drop").label(scp_codes, statements).has_label.tolist()
+        == [True] * 2 + [False] * 3
+    )
+    again = Task(**rest).label_as(["C"], scp_codes, statements)
+    assert again.has_label.all() and again.y_true.tolist() == labels.y_true.tolist()
+    ordered = Task(statements="diagnostic", only=["C", "A"]).label(scp_codes, statements)
+    assert ordered.class_names == ("C", "A") and ordered.y_true[0].tolist() == [True, True]
+
+
+def test_an_exclusive_task_takes_records_with_one_class(statements, scp_codes, caplog):
+    labels = Task(statements="diagnostic", exclusive=True).label(scp_codes, statements)
+    assert labels.y_true.sum(axis=1).tolist() == [2, 1, 1, 0, 0]
+    assert labels.has_label.tolist() == [False, True, True, False, False]
+    assert "task.exclusive=true: left out 1 records that have more than one class" in caplog.text
+    with pytest.raises(ConfigError, match=r"task\.exclusive=true needs two classes at least, got R"):
+        Task(statements="rhythm", exclusive=True).label(scp_codes, statements)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"unlabelled": "keep"}, r"task\.unlabelled must be drop or negative, got 'keep'"),
+        ({"k": 1, "only": ["A"]}, r"task\.k=1 and task\.only=\['A'\]: expected one of them"),
+        ({"exclusive": True, "unlabelled": "negative"}, "each record has exactly one class, so none is unlabelled"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        Task(statements="diagnostic", **settings)

@@ -219,7 +219,7 @@ def test_all_of_ptbxl_is_scored_in_seconds():
         ([[0, 1], [1, 1]], [[0.5, 0.5]], r"y_true and y_prob differ in shape: \(2, 2\) and \(1, 2\)"),
         (np.zeros((0, 2)), np.zeros((0, 2)), r"at least one record and one class, got shape \(0, 2\)"),
         ([[0, 2]], [[0.5, 0.5]], "y_true of class 'B' in row 0 must be 0 or 1, got 2"),
-        ([[0, np.nan]], [[0.5, 0.5]], "y_true of class 'B' in row 0 must be 0 or 1, got nan"),
+        ([[0, -2]], [[0.5, 0.5]], "y_true of class 'B' in row 0 must be 0 or 1, got -2; not annotated is -1, nan"),
         ([[0, 1]], [[np.inf, 0.5]], "y_prob of class 'A' in row 0 must be finite, got inf"),
         ([[0, 1]], [[-3.2, 0.5]], r"y_prob of class 'A' in row 0 must be in \[0, 1\], got -3.2: apply the sigmoid"),
     ],

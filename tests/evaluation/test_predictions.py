@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ecgcls.errors import ConfigError, DataError
-from ecgcls.evaluation.predictions import Predictions, pool
+from ecgcls.evaluation.predictions import PREFIXES, Predictions, pool
 from tests.predictions import assert_same, make
 
 
@@ -68,7 +68,19 @@ def test_pool_refuses_nothing():
     ("changed", "message"),
     [
         ({"patient_id": [1, 2]}, r"patient_id must have shape \(3,\) like y_true, got \(2,\)"),
-        ({"ecg_id": ["a", "b", "c"]}, "ecg_id must hold whole numbers, got <U1"),
+        ({"ecg_id": ["a", "", "c"]}, "ecg_id in row 2 must be a whole number or a name, got ''"),
+        (
+            {"ecg_id": [1.0, 1e30, 2.0]},
+            r"ecg_id must hold whole numbers, got 1e\+30 \(float64 merges numbers of this size",
+        ),
+        ({"ecg_id": [1.0, 2.0**53, 2.0]}, r"ecg_id must hold whole numbers, got 9007199254740992\.0 \(float64 merges"),
+        ({"patient_id": ["1", "1e30", "2"]}, "patient_id in row 2 must be a whole number or a name, got '1e30'"),
+        ({"y_logit": [[0.0, np.inf]] * 3}, "y_logit of class 'MI' in ecg_id 3 must be finite, got inf"),
+        (
+            {"y_logit": [[50.0, 50.0]] * 3},
+            "y_prob of class 'NORM' in ecg_id 3 must be the sigmoid of its y_logit, got 0",
+        ),
+        ({"y_logit": [[50.0]] * 3}, r"y_logit must hold numbers of shape \(3, 2\), got float64 \(3, 1\)"),
         ({"ecg_id": [1, 2, np.nan]}, "ecg_id must hold whole numbers, got nan"),
         ({"y_prob": [[0.1, np.nan]] * 3}, "y_prob of class 'MI' in ecg_id 3 must be finite, got nan"),
         ({"class_names": ("MI", "MI")}, "class_names must all be different, got twice: MI"),
@@ -89,7 +101,7 @@ def test_a_record_of_both_splits_is_taken_from_both():
     ("ecg_ids", "message"),
     [
         ([], "no ecg_id is wanted, expected at least one"),
-        (["1"], "ecg_ids must hold whole numbers, got <U1"),
+        (["JS1"], "1 of the 1 wanted ecg_ids are not among the 3 predictions: JS1"),
         ([1.5], "ecg_ids must hold whole numbers, got 1.5"),
         (range(1, 20), r"16 of the 19 wanted ecg_ids .* 3 predictions: 4, 5, 6, 7, 8, \.\.\.$"),
     ],
@@ -97,6 +109,40 @@ def test_a_record_of_both_splits_is_taken_from_both():
 def test_records_that_cannot_be_taken_are_refused(ecg_ids, message):
     with pytest.raises(DataError, match=message):
         make().take(list(ecg_ids))
+
+
+def test_ids_are_kept_as_they_were_typed():
+    def ids(*ecg_id):
+        return make(ecg_id).ecg_id.tolist()
+
+    assert ids("7", "12", "-3") == [7, 12, -3] and ids("7.0", "12", "3") == [7, 12, 3]
+    for kept in (("JS00001", "12", "3"), ("007", "12", "7"), ("12345678901234567890", "12345678901234567891", "1")):
+        assert ids(*kept) == list(kept)
+    assert ids(2**53 + 1, 2**53 + 2, 1) == ids(str(2**53 + 1), str(2**53 + 2), "1") == [2**53 + 1, 2**53 + 2, 1]
+    named = make(("JS3", "JS1", "2"), patient_id=("p1", "p1", "p2"))
+    assert named.take(["JS1", "2"]).ecg_id.tolist() == ["JS1", "2"] and named.take([2]).patient_id.tolist() == ["p2"]
+    assert pool([named, make((4, 5), ("test", "val"))]).ecg_id.tolist() == ["2", "4", "5", "JS1", "JS3"]
+    assert_same(Predictions.from_table(named.to_table()), named)
+
+
+def test_logits_and_labels_that_nobody_annotated_travel_with_the_records():
+    y_logit = np.array([[40.0, -3.0], [60.0, 0.1], [50.0, 2.0]])
+    labels = [[1, -1], [np.nan, 0], [0, 1]]
+    predictions = make(y_true=labels, y_logit=y_logit, y_prob=1 / (1 + np.exp(-y_logit)))
+    assert predictions.y_true.tolist() == [[1, -1], [-1, 0], [0, 1]] and predictions.n_unknown.tolist() == [1, 1]
+    assert predictions.select("test").y_score.tolist() == y_logit[1:].tolist()
+    assert predictions.annotated("MI").y_logit.tolist() == [[0.1], [2.0]]
+    assert predictions.take([3]).take_classes(["MI"]).y_logit.tolist() == [[-3.0]]
+    table = predictions.to_table()
+    assert [*table][4:] == [f"{prefix}{name}" for prefix in PREFIXES for name in ("NORM", "MI")]
+    assert table["y_true_MI"].isna().tolist() == [True, False, False]
+    for written in (table, table.astype(str), table.drop(columns=["y_prob_NORM", "y_prob_MI"])):
+        assert_same(Predictions.from_table(written), predictions)
+    halves = [predictions.take([3]), predictions.take([1, 2])]
+    assert pool(halves).y_logit.tolist() == y_logit[[1, 2, 0]].tolist()
+    assert pool([halves[0], make((1, 2), ("test",) * 2)]).y_logit is None
+    with pytest.raises(DataError, match="no record is annotated for MI"):
+        halves[0].annotated("MI")
 
 
 def test_records_are_taken_in_the_order_of_the_table():

@@ -56,3 +56,29 @@ def test_the_prevalence_of_each_class():
     assert OTHER.prevalence_by_class(names) == {"MI": 0.02, "NORM": 0.4}
     with pytest.raises(ConfigError, match="prevalence: there is no class MI, expected one of NORM, HYP"):
         OTHER.prevalence_by_class(("NORM", "HYP"))
+
+
+@pytest.mark.parametrize(
+    ("rule", "asked", "message"),
+    [
+        (
+            {"fixed": 0.3},
+            None,
+            "fixed=0.3 has no effect with thresholds.rule=f1: set thresholds.rule=fixed, too",
+        ),
+        (
+            {"rule": "youden", "cost_ratio": 2.0},
+            None,
+            r"thresholds\.cost_ratio=2 .* set thresholds.rule=cost, too",
+        ),
+        ({}, {"sensitivity": 0.9}, "thresholds.sensitivity=0.9 has no effect"),  # asked for, if only as the default
+    ],
+)
+def test_a_threshold_setting_of_another_rule_is_refused(rule, asked, message):
+    with pytest.raises(ConfigError, match=message):
+        ThresholdRule(**rule).refuse_unused(asked)
+
+
+def test_a_threshold_setting_of_its_own_rule_is_taken():
+    ThresholdRule(rule="fixed", fixed=0.3, min_positives=3).refuse_unused()
+    ThresholdRule(rule="cost", sensitivity=0.8).refuse_unused({"cost_ratio": 2.0, "rule": "cost", "sensitivity": None})

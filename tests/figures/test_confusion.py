@@ -1,10 +1,11 @@
 import numpy as np
+import pandas as pd
 import pytest
 import sklearn.metrics
 
 from ecgcls.errors import ConfigError
 from ecgcls.evaluation.predictions import Predictions
-from ecgcls.figures.confusion import draw_confusion_matrices, draw_confusion_matrix
+from ecgcls.figures.confusion import draw_confusion_matrices, draw_confusion_matrix, draw_confusions
 from tests.figures.examples import cell_texts, make
 
 
@@ -98,3 +99,15 @@ def test_thresholds_per_class_are_shown_per_class():
         assert cell_texts(figure.axes[number]) == cell_texts(alone)
         assert figure.axes[number].get_title() == f"C{number}_\n(threshold {threshold:.3g})"
     assert figure.get_supxlabel() == "Predicted (positive: probability at least the threshold)"
+
+
+def test_the_matrix_of_exclusive_classes_shows_its_counts_and_agreement():
+    counts = pd.DataFrame(
+        [[8, 2, 0], [1, 3, 0], [0, 0, 0]], index=["NORM", "$MI$", "CD"], columns=["NORM", "$MI$", "CD"]
+    )
+    figure = draw_confusions(counts, title="t")
+    axes = figure.axes[0]
+    assert [text.get_text() for text in axes.texts] == ["8", "2", "0", "1", "3", "0", "0", "0", "0"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["NORM", "$MI$", "CD"]
+    # 11 of 14 are right; by chance (10 * 9 + 4 * 5) / 14^2 would be
+    assert figure.get_supxlabel() == "accuracy 0.786   balanced accuracy 0.775   kappa 0.512"

@@ -24,7 +24,7 @@ from tests.in_process import configure, fit
         ("evaluation.intervals.level=2", r"intervals\.level must be between 0 and 1, got 2"),
         ("evaluation.prevalence=0", r"prevalence of all classes must be between 0 and 1, got 0"),
         ("~callbacks.checkpoint", r"callbacks\.checkpoint is missing"),
-        ("+trainer.fast_dev_run=-1", r"trainer: .*fast_dev_run"),
+        ("+trainer.fast_dev_run=-1", r"trainer\.fast_dev_run=-1: it keeps no epoch"),
     ],
 )
 def test_a_value_out_of_its_range_is_refused_before_the_data_are_looked_for(tmp_path, override, match):
@@ -60,6 +60,24 @@ def test_a_prevalence_of_an_unknown_class_is_refused(synthetic_root, tmp_path):
 def test_a_value_that_the_optimizer_refuses_leaves_nothing(synthetic_root, tmp_path):
     with pytest.raises(ConfigError, match=r"optimizer: .*-1"):
         fit(tmp_path / "fold_0", synthetic_root, "optimizer.lr=-1")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("override", "match"),
+    [
+        (
+            "callbacks.checkpoint.monitor=val/pr_auk",
+            r"checkpoint\.monitor: no metric val/pr_auk; did you mean val/pr_auc",
+        ),
+        ("~metrics.pr_auc", r"callbacks\.checkpoint\.monitor: no metric val/pr_auc; did you mean val/roc_auc"),
+        ("scheduler=plateau", r"scheduler\.monitor: no metric val/x"),
+    ],
+)
+def test_a_metric_that_no_epoch_has_is_refused_before_training(synthetic_root, tmp_path, override, match):
+    more = ("scheduler.monitor=val/x",) if "plateau" in override else ()
+    with pytest.raises(ConfigError, match=match):
+        fit(tmp_path / "fold_0", synthetic_root, override, *more)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -69,6 +69,22 @@ def test_an_unfinished_fold_writes_no_summary(tmp_path):
     assert not (tmp_path / "cv").exists()
 
 
+@pytest.mark.parametrize("folds", [(0,), (0, 2)])
+def test_fewer_than_all_folds_give_numbers_that_are_marked(tmp_path, folds):
+    for fold in folds:
+        write_fold(tmp_path, fold)
+    one = cross_validate(tmp_path)
+    tested = [run.read_predictions("test") for run in one.runs]
+    y_true, y_prob = (np.concatenate([getattr(fold, name) for fold in tested]) for name in ("y_true", "y_prob"))
+    by_fold = [average_precision_score(fold.y_true, fold.y_prob) for fold in tested]
+    pooled = f"{average_precision_score(y_true, y_prob):.3f}"
+    spread = f" ± {np.std(by_fold, ddof=1):.3f}" if len(folds) > 1 else ""
+    line = format_configurations([one]).splitlines()[1]
+    assert f" {len(folds)}/3 " in line
+    assert f" {pooled} " in line and f" {np.mean(by_fold):.3f}{spread} " in line
+    assert one.title == f"cnn1d, {len(folds)}/3 folds"
+
+
 def test_a_record_tested_twice_is_an_error_that_names_it(tmp_path):
     write_fold(tmp_path, 0)
     write_fold(tmp_path, 1)

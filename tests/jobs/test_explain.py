@@ -11,6 +11,7 @@ from ecgcls.data.signals import LEADS, read_record
 from ecgcls.errors import ConfigError
 from ecgcls.jobs.explain import ExplainSettings, explain_run
 from ecgcls.jobs.load import load_run
+from ecgcls.outputs import claimed
 from ecgcls.runs.find import open_configuration
 
 REQUESTED = ExplainSettings(
@@ -88,7 +89,10 @@ def test_summaries_and_scorecard_are_written(explained):
 
 def test_chosen_records_replace_what_was_there(one, synthetic_root, tmp_path):
     ecg_id = int(one.tested.ecg_id[0])
-    (tmp_path / "figures" / "old").mkdir(parents=True)
+    with claimed(tmp_path, "interpret"):
+        (tmp_path / "figures" / "old").mkdir(parents=True)
+        (tmp_path / "figures" / "old" / "a.png").touch()
+    (tmp_path / "figures" / "mine.png").touch()
     (tmp_path / "kept.txt").touch()
     settings = ExplainSettings(
         methods=["saliency"],
@@ -102,6 +106,7 @@ def test_chosen_records_replace_what_was_there(one, synthetic_root, tmp_path):
     assert table[["ecg_id", "class", "method"]].to_numpy().tolist() == [[ecg_id, "MI", "saliency"]]
     assert not (tmp_path / "figures" / "old").exists()
     assert (tmp_path / "kept.txt").exists()
+    assert (tmp_path / "figures" / "mine.png").exists()
     assert not (tmp_path / "scorecard.json").exists()
     assert warnings == []
 

@@ -3,9 +3,11 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+import wfdb
 
+from ecgcls.data.signals import LEADS
 from ecgcls.data.synthetic import write_synthetic
-from ecgcls.errors import ConfigError
+from ecgcls.errors import ConfigError, DataError
 from ecgcls.jobs.external import predict_data_set
 from ecgcls.jobs.rescore import rescore
 from ecgcls.runs.find import open_configuration
@@ -37,12 +39,14 @@ def predict(tmp_path_factory):
     """Predict a data set; its signal store is kept for the next test."""
     store_dir = tmp_path_factory.mktemp("store")
 
-    def predict(one, root, *, split="test", overrides=None):
+    def predict(one, root, *, split="test", overrides=None, bad_records="error"):
         return predict_data_set(
             one,
             root=root,
             split=split,
             missing_records="error",
+            bad_records=bad_records,
+            repairs="note",
             store_dir=store_dir,
             device="cpu",
             overrides=overrides or {},
@@ -80,6 +84,27 @@ def test_all_labeled_records_of_another_data_set_are_scored(predict, configurati
     np.testing.assert_allclose(together.y_prob, mean, rtol=1e-6)
     is_normal = ["'NORM'" in database.loc[ecg_id, "scp_codes"] for ecg_id in together.ecg_id]
     assert together.y_true[:, together.class_names.index("NORM")].tolist() == is_normal  # labels by hand
+
+
+def test_records_in_another_form_are_predicted_as_they_would_be_in_the_runs(
+    predict, one, another, tmp_path, write_record
+):
+    root = shutil.copytree(another, tmp_path / "ecgs", ignore=shutil.ignore_patterns(".ecgcls"))
+    for header in root.rglob("*.hea"):
+        path = header.with_suffix("")
+        samples = wfdb.rdrecord(str(path), physical=False).d_signal
+        write_record(
+            path, np.concatenate([samples, samples[:300]]), sig_name=[f"MDC_ECG_LEAD_{lead}" for lead in LEADS]
+        )
+    cut = root / "records100/00000/00007_lr.dat"
+    cut.write_bytes(cut.read_bytes()[:-100])
+    with pytest.raises(DataError, match=r"^1 of 50 records cannot be used \(ecg_id 7: .*data\.bad_records=drop$"):
+        predict(one, root)
+    found, plain = predict(one, root, bad_records="drop"), predict(one, another).predictions
+    assert found.source["n_bad_records"] == 1
+    assert found.source["repairs"] == {"cut to the first 10 s": len(found.predictions)}
+    expected = pd.DataFrame(plain.y_prob, index=plain.ecg_id)
+    np.testing.assert_allclose(found.predictions.y_prob, expected.loc[found.predictions.ecg_id], rtol=1e-5)
 
 
 def test_nets_are_never_averaged_over_their_own_training_records(predict, configuration, elsewhere):

@@ -157,9 +157,10 @@ def test_the_rebuilt_net_is_the_trained_one(configuration):
 def test_stored_thresholds_decide(copied, signals_mv):
     info = copied.read_info()
     (copied.path / "run.json").unlink()
-    copied.write_info(replace(info, thresholds={"NORM": 0.0, "MI": 1.0}))
+    thresholds = {"NORM": 0.0, "MI": 1.0, "STTC": 0.5, "CD": 0.5, "HYP": 0.5}
+    copied.write_info(replace(info, thresholds=thresholds))
     run = load_run(copied.path)
-    assert run.thresholds == {"NORM": 0.0, "MI": 1.0, "STTC": 0.5, "CD": 0.5, "HYP": 0.5}
+    assert run.thresholds == thresholds
     found = run.predict(signals_mv[0], **FORM)
     assert (found.y_pred["NORM"], found.y_pred["MI"]) == (True, False)
 
@@ -167,6 +168,9 @@ def test_stored_thresholds_decide(copied, signals_mv):
 def test_a_checkpoint_of_another_net_is_refused(copied):
     copied.best_checkpoint.unlink()
     copied.best_checkpoint.write_bytes(b"no checkpoint")
+    with pytest.raises(DataError, match=r"best\.ckpt: not the file that the run wrote"):
+        load_run(copied.path)
+    copied.seal()
     with pytest.raises(ConfigError, match=r"best\.ckpt: cannot be loaded into this run's net"):
         load_run(copied.path)
 
@@ -174,6 +178,9 @@ def test_a_checkpoint_of_another_net_is_refused(copied):
 def test_a_checkpoint_of_another_fold_is_refused(configuration, copied):
     copied.best_checkpoint.unlink()
     copied.best_checkpoint.symlink_to(configuration / "fold_1" / "best.ckpt")
+    with pytest.raises(DataError, match=r"best\.ckpt: not the file that the run wrote"):
+        load_run(copied.path)
+    copied.seal()
     with pytest.raises(ValueError, match="leak: the standardizer was fitted on other records"):
         load_run(copied.path)
 

@@ -118,6 +118,7 @@ def test_records_are_read_as_typed(tmp_path):
     only.write_text("id\n12\n")
     assert parse_records("17,25, 99,17") == [17, 25, 99]
     assert parse_records("[4]") == [4]
+    assert parse_records("JS00001,017") == ["JS00001", "017"]
     assert parse_records(str(table)) == [7, 3]
     assert parse_records(str(only)) == [12]
 
@@ -127,7 +128,7 @@ def test_records_are_read_as_typed(tmp_path):
     [
         (None, "must be ecg_ids, as in 17,25,99, or a CSV file"),
         ("a,b\n1,2\n", "has no column ecg_id, got a, b"),
-        ("ecg_id\n1.5\n", "must have a whole number in each row of ecg_id"),
+        ("ecg_id\n1.5\n", r"list\.csv: ecg_id in row 1 must be a whole number or a name, got '1\.5'"),
     ],
 )
 def test_records_that_cannot_be_read_are_reported(tmp_path, content, message):

@@ -9,7 +9,7 @@ from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.calibration import reliability_curve
 from ecgcls.evaluation.predictions import Predictions
 from ecgcls.evaluation.settings import Bootstrap, EvaluationSettings
-from ecgcls.jobs.results import write_confusion_matrices, write_results
+from ecgcls.jobs.results import format_table, tabulate, write_confusion_matrices, write_results
 
 CLASSES = ("NORM", "LAFB/LPFB", "LAFB:LPFB")
 QUICK = EvaluationSettings(intervals=Bootstrap(n_resamples=20))
@@ -81,3 +81,32 @@ def test_intervals_are_written_unless_there_is_one_patient(tmp_path, caplog):
     write_results(tmp_path, predict(n_records=1), title="t", settings=settings)
     assert not (tmp_path / "intervals.csv").exists()
     assert "all records are of one patient" in caplog.text
+
+
+@pytest.mark.filterwarnings("ignore:Glyph")
+def test_unknown_labels_ties_and_odd_names_are_told_once_and_written_safely(tmp_path, caplog):
+    names = ("=cmd()", "MI\x1b[2J", "flat", "sure")
+    rng = np.random.default_rng(0)
+    y_true = rng.integers(0, 2, size=(60, 4))
+    y_prob = rng.random((60, 4))
+    y_true[:7, 0], y_prob[:, 2], y_prob[::2, 3] = -1, 0.3, 1.0
+    ids = np.arange(60)
+    predictions = Predictions(ids, ids, ids, ["test"] * 60, y_true, y_prob, names)
+    write_results(tmp_path, predictions, title="t", settings=QUICK)
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert told == [
+        "Not annotated, left out of their class's numbers: =cmd() 7 of 60 records",
+        "Nothing ranks the records of flat, sure: the probabilities of all are the same number, or of half of them 1. "
+        "A constant baseline is so by design; of a net, keep the logits (columns y_logit_<CLASS>, values=logits)",
+    ]
+    for name in ("metrics_by_class", "intervals", "reliability", "calibration", "decision_curves"):
+        text = (tmp_path / f"{name}.csv").read_text()
+        assert "'=cmd()" in text and ",=cmd()" not in text and "\n=cmd()" not in text
+    table = tabulate(tmp_path, "test", rule="sensitivity", not_tuned=["flat"])
+    assert [*table.index] == ["=cmd()", r"MI\x1b[2J", "flat *", "sure", "macro"]
+    metrics = json.loads((tmp_path / "metrics.json").read_text())["test"]["by_class"]
+    assert table.loc["=cmd()", "Precision"] == metrics["=cmd()"]["precision"] and metrics["=cmd()"]["n_unknown"] == 7
+    text = format_table(table)
+    assert "Sensitivity" in text and "* too few validation records for a threshold of its own" in text
+    assert "Fmax, at the best threshold for all classes: 0." in text
+    assert not {"Sensitivity", "Precision"} & {*tabulate(tmp_path, "test").columns}

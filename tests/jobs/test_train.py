@@ -230,7 +230,7 @@ def test_the_log_of_the_time_before_the_folder_is_kept(run):
     assert n_without_label > 0  # otherwise nothing would have been logged of them
     before, _, after = (run.path / "run.log").read_text().partition(f"Left out {n_without_label} records without")
     assert after, before
-    assert "Reading 80 records" in after  # the signals, also before the folder is made
+    assert "Reading 80 records" in before  # the signals, also before the folder is made
     assert re.search(r"Intervals from 50 resamples", after)
 
 
@@ -318,15 +318,3 @@ def test_diverged_training_is_an_error_not_a_result(data_root, tmp_path):
     assert info.status == "failed"
     assert "diverged" in info.error
     assert not (run.path / "predictions.csv").exists()
-
-
-@pytest.mark.parametrize(
-    ("override", "match"),
-    [
-        ("callbacks.checkpoint.monitor=val/pr_auk", r"trainer: .*val/pr_auk"),
-        ("~metrics.pr_auc", r"trainer: .*val/pr_auc"),
-    ],
-)
-def test_what_lightning_finds_wrong_in_training_is_a_config_error(data_root, tmp_path, override, match):
-    with pytest.raises(ConfigError, match=match):
-        fit(tmp_path / "fold_0", data_root, override, "trainer.max_epochs=1")

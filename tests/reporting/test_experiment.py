@@ -13,6 +13,7 @@ from ecgcls.jobs.cross_validate import cross_validate
 from ecgcls.reporting.cells import score_cells
 from ecgcls.reporting.experiment import collect
 from ecgcls.reporting.facts import compare_versions, describe_data, list_limits, summarize_configuration
+from ecgcls.runs.directory import RunDirectory
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +57,7 @@ def test_what_cannot_be_compared_is_reported(found, tmp_path, write_configuratio
     assert collect(folder).differences == []
     for path in (*folder.glob("cnn2d/fold_*/predictions.csv"), *folder.glob("cnn2d/fold_*/run.json")):
         path.write_text(path.read_text().replace("_NORM", "_AFIB").replace('"NORM"', '"AFIB"'))
+        RunDirectory(path.parent).seal()
     assert collect(folder).differences[0] == "cnn2d has other classes: AFIB, LAFB/LPFB, <b>&\"HYP'."
 
 
@@ -70,10 +72,12 @@ def test_other_labels_of_the_same_records_are_reported(tmp_path, write_configura
         table[list(table)[:4] + [name for part in (4, 7) for name in list(table)[part : part + 3][::-1]]].to_csv(
             each, index=False
         )
+        RunDirectory(each.parent).seal()
     assert collect(folder).differences == []
     table = pd.read_csv(path)
     table.loc[0, "y_true_NORM"] = 1 - table.loc[0, "y_true_NORM"]
     table.to_csv(path, index=False)
+    RunDirectory(path.parent).seal()
     found = collect(folder)
     other = next(one.name for one in found.configurations if one is not found.widest)
     assert found.differences[0] == f"{other} was tested against other labels of the same records."
@@ -89,7 +93,7 @@ def test_a_folder_that_only_looks_like_a_fold_is_an_error(tmp_path, write_config
 def test_a_finished_run_without_its_configuration_is_an_error(tmp_path, write_configuration):
     folder = write_configuration(tmp_path / "demo", "cnn1d")
     (folder / "fold_1" / ".hydra" / "config.yaml").unlink()
-    with pytest.raises(DataError, match=r"fold_1/\.hydra/config\.yaml: this file of the run is missing"):
+    with pytest.raises(DataError, match=r"fold_1/\.hydra/config\.yaml: missing, though the run is finished"):
         collect(tmp_path / "demo")
 
 
@@ -102,7 +106,7 @@ def test_configurations_that_describe_themselves_alike_have_two_names(tmp_path, 
 def test_a_run_without_its_epochs_is_an_error(tmp_path, write_configuration):
     folder = write_configuration(tmp_path / "demo", "cnn1d")
     (folder / "fold_1" / "history.csv").unlink()
-    with pytest.raises(DataError, match=r"fold_1/history\.csv: missing"):
+    with pytest.raises(DataError, match=r"fold_1/history\.csv: missing, though the run is finished"):
         _ = collect(tmp_path / "demo").configurations[0].histories
 
 

@@ -109,8 +109,87 @@ def test_a_file_that_is_missing_is_named(tmp_path, read, name):
     assert "\n" not in str(missing.value)
 
 
-def test_a_folder_is_cleared_of_everything(run):
-    (run.path / "figures").mkdir()
-    (run.path / "figures" / "a.png").touch()
+def test_a_run_is_cleared_of_what_is_its_own(run):
+    for name in ("figures/a.png", "log/version_0/metrics.csv", "best.ckpt", "best-v1.ckpt", ".run.json.12.tmp"):
+        (run.path / name).parent.mkdir(parents=True, exist_ok=True)
+        (run.path / name).touch()
+    (run.path / "notes.txt").write_text("mine")
+    (run.path / "mine").mkdir()
+    (run.path / "run.json").write_text('{"status": "fini')  # a truncated one is no dead end
     run.clear()
-    assert list(run.path.iterdir()) == []
+    assert sorted(path.name for path in run.path.iterdir()) == ["mine", "notes.txt"]
+
+
+def test_a_link_or_a_folder_of_something_else_is_not_emptied(run, tmp_path):
+    link, home = RunDirectory(tmp_path / "link"), RunDirectory(tmp_path / "home")
+    link.path.symlink_to(run.path)
+    home.path.mkdir()
+    (home.path / "thesis.tex").write_text("mine")
+    before = sorted(run.path.rglob("*"))
+    with pytest.raises(ConfigError, match=r"link is a symbolic link to .*fold_0: a run is not written, nor emptied"):
+        link.clear()
+    with pytest.raises(ConfigError, match=r"home is not the folder of a run, and not empty \(thesis\.tex is in it\)"):
+        home.clear()
+    assert sorted(run.path.rglob("*")) == before
+    assert (home.path / "thesis.tex").exists()
+
+
+def test_leftovers_of_a_killed_process_are_known_by_their_name(run):
+    own, foreign = run.path / ".run.json.123.tmp", [run.path / ".notes.tmp", run.path / "mine" / ".a.1.tmp"]
+    (run.path / "mine").mkdir()
+    for path in (own, *foreign):
+        path.touch()
+    run.remove_leftovers()
+    assert [path.exists() for path in (own, *foreign)] == [False, True, True]
+
+
+def test_a_finished_run_is_whole(run):
+    ids = np.arange(4)
+    split = np.array(["val", "val", "test", "test"])
+    predictions = Predictions(ids, ids, ids, split, ids[:, None] % 2, ids[:, None] / 10, ("MI",))
+    run.write_predictions(predictions)
+    run.seal()
+    assert run.is_finished
+    path = run.path / "predictions.csv"
+    path.write_bytes(path.read_bytes().replace(b"0.3", b"0.4"))
+    with pytest.raises(
+        DataError, match=r"predictions\.csv: not the file that the run wrote \(SHA-256 .*changed, or of"
+    ):
+        run.read_predictions()
+    path.unlink()
+    with pytest.raises(DataError, match=r"predictions\.csv: missing, though the run is finished; overwrite=true"):
+        _ = run.is_finished
+    run.write_predictions(predictions)
+    (run.path / "manifest.json").unlink()
+    with pytest.raises(DataError, match=r"no manifest\.json, .* an earlier version .*retrain with overwrite=true"):
+        _ = run.is_finished
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"sha256": {}}', '{"sha256": {"../x": "0"}}', '{"sha256": 3}', "{}"])
+def test_a_damaged_manifest_is_named(run, content):
+    (run.path / "manifest.json").write_text(content)
+    with pytest.raises(DataError, match=r"manifest\.json: damaged"):
+        _ = run.is_finished
+
+
+def test_a_run_that_is_not_finished_has_no_manifest(run):
+    run.write_info(RunInfo(status="running"))
+    assert not (run.path / "manifest.json").exists()
+    run.write_config(yaml.safe_dump(CONFIG | {"fold": 3}))
+    assert run.read_config()["fold"] == 3
+
+
+@pytest.mark.parametrize(
+    ("changed", "match"),
+    [
+        ({"folds": 3}, "folds must be a mapping, got 3"),
+        ({"folds": {"test": "all"}}, r"folds\.test: "),
+        ({"fold": "0"}, "fold: "),
+        ({"model": {"width": "${oc.env:HOME}"}}, r"model\.width: a saved configuration has no interpolation"),
+    ],
+)
+def test_a_tampered_configuration_is_named(run, changed, match):
+    run.write_config(yaml.safe_dump(CONFIG | changed))
+    run.seal()
+    with pytest.raises(DataError, match=rf"config\.yaml: damaged \({match}"):
+        run.read_config()

@@ -5,10 +5,12 @@ import yaml
 
 from ecgcls.errors import ConfigError
 from ecgcls.runs.directory import RunDirectory
-from ecgcls.runs.find import choose_configuration, list_configurations, name_output, open_run, place_run
+from ecgcls.runs.find import choose_configuration, list_configurations, name_output, open_run
 from ecgcls.runs.info import RunInfo
+from ecgcls.runs.place import place_run
 
 CHOICE = {"experiment": "e", "model": "cnn1d", "fold": 0, "variant": None, "run_dir": None}
+NOTHING = dict.fromkeys(CHOICE)
 
 
 @pytest.fixture
@@ -28,8 +30,8 @@ def outputs(tmp_path):
 
 def write_run(folder, *, status="finished", n_folds=5):
     run = RunDirectory(folder)
-    run.write_info(RunInfo(status=status, fold=int(folder.name.removeprefix("fold_"))))
     run.write_config(yaml.safe_dump({"folds": {"test": [[1]] * n_folds}}))
+    run.write_info(RunInfo(status=status, fold=int(folder.name.removeprefix("fold_"))))
 
 
 def test_a_run_is_placed_under_experiment_model_variant_and_fold():
@@ -51,7 +53,7 @@ def test_a_run_is_found_by_what_names_it(outputs, choice, place):
     found = choose_configuration(output_dir=outputs, **(CHOICE | choice))
     assert found.folder == found.runs[0].path == outputs / place
     assert found.is_single_run
-    again = choose_configuration(output_dir=Path("nowhere"), **(CHOICE | {"run_dir": outputs / place}))
+    again = choose_configuration(output_dir=Path("nowhere"), **(NOTHING | {"run_dir": outputs / place}))
     assert again.runs == found.runs
 
 
@@ -61,7 +63,8 @@ def test_all_folds_are_found_together(outputs):
     assert [run.path.name for run in found.runs] == ["fold_0", "fold_1"]
     assert not found.is_single_run
     place = outputs / "other/cnn2d/optimizer.lr=0.1"
-    assert choose_configuration(output_dir=outputs, **(CHOICE | {"run_dir": place})).runs == found.runs
+    assert choose_configuration(output_dir=outputs, **(NOTHING | {"run_dir": place})).runs == found.runs
+    assert choose_configuration(output_dir=outputs, **(NOTHING | {"run": str(place), "fold": 1})).runs == found.runs[1:]
 
 
 @pytest.mark.parametrize(
@@ -74,8 +77,10 @@ def test_all_folds_are_found_together(outputs):
         ({"variant": "seed=2"}, "no run of variant='seed=2'; did you mean seed=1"),
         ({"model": "cnn2d"}, "this run is running, not finished"),
         ({"model": "cnn2d", "fold": "all"}, "no finished fold here"),
-        ({"variant": "seed=1", "fold": "all"}, r"2 of 5 folds finished, fold=1,2,4 missing; fold=all needs"),
         ({"run_dir": Path("nowhere")}, "run_dir: there is no folder nowhere"),
+        ({"run_dir": Path(), "run": "last"}, "run and run_dir: expected one of them"),
+        ({"run": "."}, "experiment=e has no effect with run: the folder says which run"),
+        ({"run": "last", "fold": 4}, "run=last: no finished run in .*e with model=cnn1d, fold=4"),
     ],
 )
 def test_a_run_that_cannot_be_found_is_reported(outputs, choice, message):
@@ -86,8 +91,43 @@ def test_a_run_that_cannot_be_found_is_reported(outputs, choice, message):
 def test_two_variants_are_never_guessed(outputs):
     RunDirectory(outputs / "e/cnn1d/fold_0").clear()
     write_run(outputs / "e/cnn1d/seed=2/fold_0")
-    with pytest.raises(ConfigError, match="has 2 variants: choose one with variant=NAME, one of seed=1 or seed=2"):
+    write_run(outputs / "e/cnn1d/a_failed_one/fold_0", status="failed")
+    with pytest.raises(ConfigError, match=r"has 3 variants: choose one with variant=NAME$") as refused:
         choose_configuration(output_dir=outputs, **CHOICE)
+    assert refused.value.choices == ("seed=1", "seed=2", "a_failed_one (failed)")
+
+
+@pytest.mark.parametrize("pasted", ["e/cnn1d/seed=1", "e/cnn1d/seed=1/fold_0", "cnn1d/seed=1/"])
+def test_a_folder_pasted_as_a_variant_is_that_variant(outputs, monkeypatch, pasted):
+    for text in (pasted, str(outputs / "e/cnn1d/seed=1")):
+        found = choose_configuration(output_dir=outputs, **(CHOICE | {"variant": text}))
+        assert found.folder == outputs / "e/cnn1d/seed=1/fold_0"
+
+
+def test_the_last_run_is_the_finished_one_that_ended_last(outputs):
+    order = ["other/cnn2d/optimizer.lr=0.1/fold_0", "e/cnn1d/seed=1/fold_3", "e/cnn1d/fold_0", "e/cnn1d/seed=1/fold_0"]
+    for hour, place in enumerate(order):
+        run = RunDirectory(outputs / place)
+        _, model, *variant, fold = place.split("/")
+        info = {"model": model, "variant": "".join(variant), "fold": int(fold[-1])}
+        run.write_info(RunInfo(status="finished", finished=f"2026-01-01T{hour:02}:00:00+00:00", **info))
+    last = NOTHING | {"run": "last"}
+    for named, place in [
+        ({}, order[3]),
+        ({"fold": 3}, order[1]),
+        ({"model": "cnn2d"}, order[0]),
+        ({"experiment": "e", "variant": ""}, order[2]),
+    ]:
+        assert choose_configuration(output_dir=outputs, **(last | named)).folder == outputs / place
+    folds = choose_configuration(output_dir=outputs, **(last | {"fold": "all"})).runs
+    assert [run.path.name for run in folds] == ["fold_0", "fold_3"]
+
+
+def test_the_finished_folds_are_opened_and_the_missing_ones_are_told(outputs, caplog):
+    found = choose_configuration(output_dir=outputs, **(CHOICE | {"variant": "seed=1", "fold": "all"}))
+    assert [run.path.name for run in found.runs] == ["fold_0", "fold_3"]
+    assert found.folds == "2/5 folds"
+    assert "2 of 5 folds finished, fold=1,2,4 missing" in caplog.text
 
 
 def test_another_folder_than_a_runs_is_reported(outputs):
@@ -95,9 +135,13 @@ def test_another_folder_than_a_runs_is_reported(outputs):
         open_run(outputs / "e/cnn1d/seed=1")
     with pytest.raises(ConfigError, match=r"a run's folder is called fold_<k> and has a run\.json"):
         open_run(outputs)
-    where = CHOICE | {"run_dir": outputs / "e/cnn1d/seed=1", "is_single_run": True}
+    where = NOTHING | {"run_dir": outputs / "e/cnn1d/seed=1", "is_single_run": True}
     with pytest.raises(ConfigError, match=r"not the folder of a run; did you mean .*seed=1/fold_0\?"):
         choose_configuration(output_dir=outputs, **where)
+    with pytest.raises(ConfigError, match=r"fold_1: no such folder; the folds there: fold_0, fold_3"):
+        open_run(outputs / "e/cnn1d/seed=1/fold_1")
+    with pytest.raises(ConfigError, match=r"fold_0 is one fold, and fold=1 another"):
+        choose_configuration(output_dir=outputs, **(NOTHING | {"run": str(outputs / "e/cnn1d/fold_0"), "fold": 1}))
 
 
 def test_every_configuration_of_an_experiment_is_listed(outputs):

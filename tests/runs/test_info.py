@@ -70,6 +70,14 @@ def test_every_field_is_documented():
         ('{"fold": 3}', "status"),
         ('{"status": "finished", "evaluation": {"interval": {}}}', "interval: no such setting"),
         ('{"status": "finished", "evaluation": {"intervals": {"level": 2}}}', r"intervals\.level must be between 0"),
+        ('{"status": "finished", "evaluation": {"intervals": {"seed": "a"}}}', r"evaluation\.intervals\.seed: "),
+        ('{"status": "finished", "thresholds": {"MI": "0.5"}}', "thresholds: "),
+        ('{"status": "done"}', "status: "),
+        ('{"status": "finished", "started": "yesterday"}', "started: Invalid isoformat"),
+        ('{"status": "finished", "data": {"class_names": ["MI", "MI"]}}', r"data\.class_names must be different names"),
+        ('{"status": "finished", "data": {"n_samples": 0}}', r"data\.n_samples must be above 0, got 0"),
+        ('{"status": "finished", "data": {"parts": {"val": {"n_records": "7"}}}}', r"data\.parts\.val\.n_records: "),
+        ('{"status": "finished", "stages_s": {"fit": NaN}}', "a number must be finite"),
     ],
 )
 def test_a_damaged_run_json_is_named(tmp_path, text, match):

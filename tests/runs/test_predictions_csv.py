@@ -87,8 +87,8 @@ def test_a_file_with_a_byte_order_mark_is_read(csv_path):
             {"y_prob_NORM": ["0", "1", "-0.5"]},
             r"y_prob of class 'NORM' in ecg_id 2 must be in \[0, 1\], got -0.5",
         ),
-        ({"ecg_id": ["1", "x", "3"]}, r"ecg_id in row 2 must be a whole number, got 'x'"),
-        ({"patient_id": ["1", "2.5", "3"]}, r"patient_id must hold whole numbers, got 2.5"),
+        ({"ecg_id": ["1", "", "3"]}, r"ecg_id in row 2 must be a whole number or a name, got ''"),
+        ({"patient_id": ["1", "2.5", "3"]}, r"patient_id in row 2 must be a whole number or a name, got '2.5'"),
         ({"split": ["val", "train", "test"]}, r"split must be 'val' or 'test', got 'train' for ecg_id 1"),
         ({"split": ["val", "test", ""]}, r"split must be 'val' or 'test', got '' for ecg_id 2"),
         ({"ecg_id": ["1", "2", "2"]}, r"ecg_id 2 is more than once in split 'test', expected once"),
@@ -179,7 +179,7 @@ def test_a_whole_file_needs_no_assumption(tmp_path):
         ("y_true_MI,note\n1,3.2\n", "there is no column y_prob_<CLASS>"),
         ("y_true_MI,y_prob_MI,y_prob_MI\n1,0,0\n", "column 'y_prob_MI' is more than once in the header"),
         ("y_true_MI,y_prob_MI\n", "there is no record below the header"),
-        ("ecg_id,y_true_MI,y_prob_MI\nA01,1,0.5\n", "ecg_id in row 1 must be a whole number, got 'A01'"),
+        ("ecg_id,y_true_MI,y_prob_MI\nnan,1,0.5\n", "ecg_id in row 1 must be a whole number or a name, got 'nan'"),
         ("ecg_id,y_true_MI,y_prob_MI\n4,1,0.5\n4,1,0.5\n", "ecg_id 4 is more than once in split 'test'"),
         ("split,y_true_MI,y_prob_MI\ntrain,1,0.5\n", "split must be 'val' or 'test', got 'train'"),
         ("y_true_MI,y_prob_MI\n2,0.5\n", "must be 0 or 1"),
@@ -302,6 +302,7 @@ def test_logits_and_patients_of_other_projects_are_read(tmp_path):
     paths = tmp_path / "t.npy", tmp_path / "p.npy", ["NORM", "MI"]
     predictions, assumptions = read_arrays(*paths, patient_id_path=tmp_path / "who.npy", values="logits")
     np.testing.assert_allclose(predictions.y_prob, 1 / (1 + np.exp(-logits)))
+    np.testing.assert_array_equal(predictions.y_logit, logits)
     assert predictions.patient_id.tolist() == (np.arange(40) // 2).tolist()
     assert not any("patient" in sentence for sentence in assumptions)
     with pytest.raises(DataError, match="apply the sigmoid to logits first"):
@@ -309,3 +310,38 @@ def test_logits_and_patients_of_other_projects_are_read(tmp_path):
     np.save(tmp_path / "who.npy", np.arange(39))
     with pytest.raises(DataError, match=r"who\.npy: expected 40 rows like .*t\.npy, got 39"):
         read_arrays(*paths, patient_id_path=tmp_path / "who.npy", values="logits")
+    np.save(tmp_path / "p.npy", np.where(np.arange(40)[:, None] == 3, np.inf, logits))
+    with pytest.raises(DataError, match=r"p\.npy: y_logit of class 'NORM' in row 3 must be finite, got inf"):
+        read_arrays(*paths, values="logits")
+    np.save(tmp_path / "p.npy", logits + 50)  # probabilities of 1
+    np.save(tmp_path / "t.npy", np.where(np.arange(40)[:, None] < 9, np.nan, y_true))
+    predictions, _ = read_arrays(*paths, values="logits")
+    np.testing.assert_array_equal(predictions.y_score, logits + 50)
+    assert predictions.n_unknown.tolist() == [9, 9]
+
+
+def test_logits_unknown_labels_and_names_survive_a_file(tmp_path):
+    y_logit = np.array([[41.123456789012345, -3.0], [60.0, 0.1], [50.0, 1e-300]])
+    names = {"ecg_id": ("=JS2", "007", "'@x"), "patient_id": ("p1", "p1", "p2")}
+    y_prob = 1 / (1 + np.exp(-y_logit))
+    predictions = make(**names, y_true=[[1, -1], [np.nan, 0], [0, 1]], y_prob=y_prob, y_logit=y_logit)
+    write_csv(predictions, tmp_path / "p.csv")
+    header, first, *_ = (tmp_path / "p.csv").read_text().splitlines()
+    assert header.endswith("y_prob_NORM,y_prob_MI,y_logit_NORM,y_logit_MI,y_pred_NORM,y_pred_MI")
+    assert first.startswith("'=JS2,p1,9,val,1,,1.0,") and "41.123456789012344,-3.0" in first
+    assert_same(read_csv(tmp_path / "p.csv"), predictions)
+    change(tmp_path / "p.csv", y_logit_MI=["-3.0", "inf", "0"])
+    with pytest.raises(DataError, match=r"p\.csv: y_logit_MI in row 2 must be finite, got 'inf'"):
+        read_csv(tmp_path / "p.csv")
+    change(tmp_path / "p.csv", y_logit_MI=["-3.0", "3.0", "0"])
+    with pytest.raises(DataError, match="of class 'MI' in ecg_id 007 must be the sigmoid of its y_logit, got"):
+        read_csv(tmp_path / "p.csv")
+
+
+def test_a_file_of_logits_alone_is_read(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text("ecg_id,y_true_A,y_logit_A\nJS00001,1,55\nJS00002,0,45\nJS00003,nan,0\n")
+    found, assumptions = read_predictions(path)
+    assert found.ecg_id.tolist() == found.patient_id.tolist() == ["JS00001", "JS00002", "JS00003"]
+    assert found.y_logit.tolist() == [[55.0], [45.0], [0.0]] and found.y_prob[2] == 0.5
+    assert found.y_true.tolist() == [[1], [0], [-1]] and len(assumptions) == 3

@@ -52,6 +52,15 @@ def test_a_search_does_not_look_for_the_luckiest_fold(work):
     assert not (work / "outputs" / "lucky").exists()
 
 
+def test_a_search_without_its_data_ends_at_once(tmp_path):
+    pytest.importorskip("optuna")
+    done = ecgcls(tmp_path, "-m", "+preset=search", "data.root=nowhere")
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("error: data.root: there is no folder nowhere")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.slow
 def test_a_search_ends_with_its_best_configuration_by_the_validation_set(work):
     pytest.importorskip("optuna")

@@ -44,11 +44,13 @@ def test_the_validation_and_the_test_part_are_predicted(fitted):
     _, job, _ = fitted
     predicted = job.fitter.predict(job.data, job.run.path)
     assert list(predicted) == ["val", "test"]
-    for part, (rows, y_prob) in predicted.items():
-        np.testing.assert_array_equal(rows, job.data.cohort.find_part(part))
-        assert y_prob.shape == (len(rows), len(job.data.class_names))
-        assert ((y_prob >= 0) & (y_prob <= 1)).all()
-        assert y_prob.dtype.kind == "f"
+    for part, found in predicted.items():
+        np.testing.assert_array_equal(found.rows, job.data.cohort.find_part(part))
+        assert found.y_prob.shape == (len(found.rows), len(job.data.class_names))
+        assert ((found.y_prob >= 0) & (found.y_prob <= 1)).all()
+        assert found.y_prob.dtype == np.float64
+        if job.fitter.kind == "net":
+            np.testing.assert_allclose(1 / (1 + np.exp(-found.y_logit)), found.y_prob, rtol=1e-12)
 
 
 def test_what_it_learned_from_is_described(fitted):

@@ -2,8 +2,10 @@ import math
 
 import pytest
 import torch
+from torch.nn import functional
 
-from ecgcls.training.losses import BCE, WeightedBCE
+from ecgcls.training.exclusive import against_the_rest
+from ecgcls.training.losses import BCE, CrossEntropy, WeightedBCE, make_exclusive
 
 
 def test_weighted_bce_by_hand():
@@ -20,5 +22,37 @@ def test_weighted_bce_caps_the_weights():
 
 def test_bce_weighs_nothing():
     logits, target = torch.randn(8, 3), torch.randint(0, 2, (8, 3)).float()
-    expected = torch.nn.functional.binary_cross_entropy_with_logits(logits, target)
+    expected = functional.binary_cross_entropy_with_logits(logits, target)
     torch.testing.assert_close(BCE(torch.tensor([4.0, 9.0, 0.1]))(logits, target), expected)
+
+
+@pytest.mark.parametrize("unknown", [-1.0, float("nan")])
+def test_a_target_that_nobody_has_annotated_takes_no_part(unknown):
+    logits = torch.tensor([[0.0, 5.0], [math.log(3), -2.0]], requires_grad=True)
+    target = torch.tensor([[1.0, unknown], [0.0, unknown]])
+    loss = WeightedBCE(torch.tensor([4.0, 9.0]))(logits, target)
+    loss.backward()
+    assert loss.item() == pytest.approx((4 * math.log(2) + math.log(4)) / 2, rel=1e-6)  # of the first class alone
+    assert logits.grad[:, 1].tolist() == [0.0, 0.0]
+    assert WeightedBCE(torch.ones(2))(logits, torch.full((2, 2), unknown)).item() == 0.0
+
+
+def test_exclusive_classes_have_the_cross_entropy_of_the_scores():
+    torch.manual_seed(0)
+    scores, classes, weight = torch.randn(6, 3) * 5, torch.tensor([0, 2, 1, 1, 0, 2]), torch.tensor([1.0, 2.0, 0.5])
+    logits, target = against_the_rest(scores), functional.one_hot(classes, 3).float()
+    expected = functional.cross_entropy(scores, classes, weight=weight)
+    torch.testing.assert_close(CrossEntropy(weight)(logits, target), expected)
+    target[3] = -1  # nobody knows this record's class
+    known = [0, 1, 2, 4, 5]
+    expected = functional.cross_entropy(scores[known], classes[known], weight=weight)
+    torch.testing.assert_close(CrossEntropy(weight)(logits, target), expected)
+
+
+def test_the_weighted_loss_of_exclusive_classes_weighs_all_classes_the_same():
+    n_records = torch.tensor([60.0, 30.0, 10.0])  # negatives over positives: 40/60, 70/30, 90/10
+    pos_weight = (100 - n_records) / n_records
+    weight = make_exclusive(WeightedBCE(pos_weight)).class_weight
+    assert (weight * n_records).tolist() == pytest.approx([(weight * n_records)[0].item()] * 3)
+    assert make_exclusive(BCE(pos_weight)).class_weight.tolist() == [1.0, 1.0, 1.0]
+    assert make_exclusive(torch.nn.BCEWithLogitsLoss()) is None

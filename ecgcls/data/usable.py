@@ -1,0 +1,96 @@
+"""Which records of a data set can be used: those that are bad or repeat another are left out, told and counted.
+
+A record is bad if the signal store could not read it or, with ``repairs=refuse``, if its scale or content is doubtful.
+Which records repeat another is for `ecgcls.data.leakage.find_duplicates` to say.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import pandas as pd
+
+from ecgcls.data.leakage import find_duplicates
+from ecgcls.data.store import SignalStore
+from ecgcls.errors import DataError
+
+log = logging.getLogger(__name__)
+
+_N_SHOWN = 3  # records in an error
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Records that are left out, by ecg_id."""
+
+    bad: Mapping[int, str] = field(default_factory=dict)
+    """Why each cannot be used."""
+    duplicates: Mapping[int, int] = field(default_factory=dict)
+    """Which record each repeats."""
+
+    @property
+    def ecg_ids(self) -> set[int]:
+        """All of them."""
+        return {*self.bad, *self.duplicates}
+
+
+def find_unusable(
+    store: SignalStore,
+    records: pd.DataFrame,
+    *,
+    known_duplicates: Mapping[int, int],
+    bad_records: Literal["error", "drop"],
+    repairs: Literal["note", "refuse"],
+) -> LeftOut:
+    """Find which records are to be left out.
+
+    Parameters
+    ----------
+    records
+        Of a source, those that are in the store.
+    known_duplicates
+        Pairs that the source knows: the record to leave out, and the one to keep.
+    bad_records
+        ``error`` refuses bad records, ``drop`` leaves them out.
+    repairs
+        ``refuse`` makes a record bad that the store calls doubtful, ``note`` does not.
+
+    Raises
+    ------
+    DataError
+        If a record is bad and `bad_records` is ``error``, or if all are.
+    """
+    bad = dict(zip(store.bad_records["ecg_id"].tolist(), store.bad_records["reason"].tolist(), strict=True))
+    doubtful = store.repairs[store.repairs["is_doubtful"]]
+    if repairs == "refuse":
+        bad |= doubtful.groupby("ecg_id", sort=False)["what"].agg("; ".join).to_dict()
+    if bad:
+        _refuse_or_tell(bad, store, len(records), bad_records, has_refused=repairs == "refuse" and len(doubtful) > 0)
+    duplicates = find_duplicates(
+        store,
+        records.drop(list(bad)),
+        known_duplicates,
+        sampling_rate_hz=store.manifest["sampling_rate_hz"],
+    )
+    if duplicates:
+        pairs = [f"{left_out} ({kept})" for left_out, kept in list(duplicates.items())[:_N_SHOWN]]
+        text = "Left out %d records that repeat another, such as ecg_id %s"
+        log.warning(text, len(duplicates), ", ".join(pairs))
+    return LeftOut(bad, duplicates)
+
+
+def _refuse_or_tell(
+    bad: Mapping[int, str], store: SignalStore, n_records: int, bad_records: str, *, has_refused: bool
+) -> None:
+    lists = str(store.folder / "bad_records.csv")
+    if has_refused:
+        lists += " and repairs.csv beside it (is_doubtful), whose records data.repairs=refuse refuses"
+    shown = "; ".join(f"ecg_id {ecg_id}: {reason}" for ecg_id, reason in list(bad.items())[:_N_SHOWN])
+    more = f"; and {len(bad) - _N_SHOWN} more" if len(bad) > _N_SHOWN else ""
+    what = f"{len(bad)} of {n_records} records cannot be used ({shown}{more}); all are in {lists}"
+    if len(bad) == n_records:
+        raise DataError(what)
+    if bad_records == "error":
+        raise DataError(f"{what}. Repair them, or leave them out with data.bad_records=drop")
+    log.warning("Left out: %s", what)

@@ -1,0 +1,321 @@
+"""A WFDB record, of one piece or of segments: which of its signals are where, and their voltage, block by block."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecgcls.data.regular_files import read_file
+from ecgcls.data.wfdb_header import MAX_HEADER_BYTES, Header, Signal, describe_gains, parse_header
+from ecgcls.data.wfdb_samples import MISSING, SignalFile, check_size, iter_blocks, list_files, measure_frames
+from ecgcls.errors import DataError
+
+Choose = Callable[[Sequence[str]], Sequence[int]]
+"""Gets the names of a file's signals, returns which to read, counted from 0, in the order wanted."""
+
+_MICROVOLT = {"nv": 1e-3, "uv": 1.0, "\u03bcv": 1.0, "mv": 1e3, "v": 1e6} | {
+    f"{unit}{plural}": factor
+    for unit, factor in {"nanovolt": 1e-3, "microvolt": 1.0, "millivolt": 1e3, "volt": 1e6}.items()
+    for plural in ("", "s")
+}  # by case-folded unit: that makes both micro signs (U+00B5, U+03BC) the second one
+_BLOCK_SAMPLES = 2**20  # read at a time
+_TOO_LARGE = 32767.5  # microvolts: beyond int16 when rounded (32767.5 itself rounds to 32768)
+
+
+class Part(NamedTuple):
+    """A part of a record: all of it, or a segment."""
+
+    path: str
+    header: Header
+    signals: tuple[Signal, ...]
+    """All that the header describes."""
+    n_samples: int
+    files: list[SignalFile]
+    order: list[int]
+    """The chosen signals, by their numbers in the header."""
+
+    @property
+    def chosen(self) -> list[Signal]:
+        """The signals that were asked for, in the order wanted."""
+        return [self.signals[number] for number in self.order]
+
+    @property
+    def skew(self) -> int:
+        """The latest of the chosen signals."""
+        return max([signal.coding.skew for signal in self.chosen], default=0)
+
+
+class OpenRecord(NamedTuple):
+    """A record whose files have been found to be as long as its header says."""
+
+    parts: list[Part]
+    n_samples: int
+    sampling_rate_hz: float
+    has_checksums: bool
+    notes: tuple[str, ...]
+
+
+def load_header(path: str) -> Header:
+    """Parse the header of a record given by its path without ``.hea``; for segments, without their signals."""
+    name = f"{path}.hea"
+
+    def check(size: int) -> None:
+        if size > MAX_HEADER_BYTES:
+            raise DataError(f"{name}: not a WFDB header: {size} bytes, expected at most {MAX_HEADER_BYTES}")
+
+    return parse_header(read_file(name, "header", check), name)
+
+
+def read_header(path: Path) -> Header:
+    """Read the header of a WFDB record, given by its path without an extension, but no sample.
+
+    Returns
+    -------
+    Header
+        With the signals of the layout or of the first segment where the record has segments, with the number of samples
+        by the files' size where the header does not say it, and with notes on all gains.
+
+    Raises
+    ------
+    DataError
+        If it is not a header, or a file that it needs is missing.
+    """
+    header = _add_signals(load_header(str(path)), path)
+    if not header.n_samples:
+        n_samples = _measure(list_files(get_folder(path), header.signals, str(path)), str(path))
+        header = header._replace(n_samples=n_samples, notes=(*header.notes, _describe_length(n_samples)))
+    return header._replace(notes=(*header.notes, *describe_gains(list(header.signals))))
+
+
+def list_named_files(path: Path) -> list[str]:
+    """Return the names of the files that a record's header names: its signal files, or its segments' headers."""
+    header = load_header(str(path))
+    named = {*header.columns[0]} | {f"{segment.name}.hea" for segment in header.segments}
+    return sorted(named - {"~", "~.hea"})
+
+
+def open_record(path: Path, header: Header, choose: Choose) -> OpenRecord:
+    """Find the signals of a loaded header that `choose` wants, and compare the size of every file with its header.
+
+    Raises
+    ------
+    DataError
+        If a file is missing, or is not as long as its header says; if a chosen signal has no voltage, or is not there
+        throughout the record.
+    """
+    whole = _add_signals(header, path) if header.segments else header
+    if not whole.signal_names:
+        raise DataError(f"{path}: the header announces no signals")
+    order = list(choose(whole.signal_names))
+    if header.segments:
+        parts = _open_segments(path, whole, order)
+    else:
+        parts = [_open_part(str(path), get_folder(path), header, order)]
+    notes = [*header.notes, *_describe(parts)]
+    n_samples = sum(part.n_samples for part in parts)
+    if skew := parts[-1].skew:
+        n_samples -= skew
+        if n_samples <= 0:
+            raise DataError(f"{path}: signals late by {skew} samples in a record of {skew + n_samples}: none is left")
+        late = ", ".join(f"{each.name} by {each.coding.skew}" for each in parts[-1].chosen if each.coding.skew)
+        notes.append(f"cut to {n_samples} samples, in which all leads are there: the file has {late} samples late")
+    has_checksums = all(None not in list_checksums(part.signals) for part in parts)
+    return OpenRecord(parts, n_samples, header.sampling_rate_hz, has_checksums, tuple(dict.fromkeys(notes)))
+
+
+def get_folder(path: Path) -> str:
+    """Return the folder of a record, with a separator at its end where it has one."""
+    text = str(path)
+    return text[: len(text) - len(path.name)]
+
+
+def _add_signals(header: Header, path: Path) -> Header:
+    """Fill in the signals of a record of segments from its layout, or else from its first segment."""
+    if not header.segments:
+        return header
+    first = next((segment for segment in header.segments if segment.name != "~"), None)
+    if first is None:
+        raise DataError(f"{path}: no segment but gaps")
+    return header._replace(columns=load_header(f"{get_folder(path)}{first.name}").columns)
+
+
+def _measure(files: list[SignalFile], path: str) -> int:
+    """Return the number of frames by the files' size."""
+    if not files:
+        raise DataError(f"{path}: the header names no signal file")
+    return min(measure_frames(file) for file in files)
+
+
+def _describe_length(n_samples: int) -> str:
+    return f"no length in the header: {n_samples} samples by the size of the file"
+
+
+def _open_part(path: str, folder: str, header: Header, order: list[int]) -> Part:
+    signals = header.signals
+    files = list_files(folder, signals, path)
+    if not files:
+        raise DataError(f"{path}: the header names no signal file")
+    n_samples = header.n_samples or _measure(files, path)
+    for file in files:
+        check_size(file, n_samples)
+    part = Part(path, header, signals, n_samples, files, order)
+    for signal in part.chosen:
+        if signal.coding.format == 0:
+            raise DataError(f"{path}: missing samples: no signal file has {signal.name}")
+        if signal.scale.unit.casefold() not in _MICROVOLT:
+            units = {each.scale.unit for each in part.chosen if each.scale.unit.casefold() not in _MICROVOLT}
+            raise DataError(f"{path}: the leads' unit must be mV, uV or V, got {', '.join(sorted(units))}")
+    return part
+
+
+def _open_segments(path: Path, whole: Header, order: list[int]) -> list[Part]:
+    """Open the segments, all of which must have the chosen signals."""
+    names = [whole.signal_names[number] for number in order]
+    seen: set[str] = set()
+    parts: list[Part] = []
+    start = 0
+    for segment in whole.segments:
+        rate_hz = whole.sampling_rate_hz
+        where = f"from {start / rate_hz:g} to {(start + segment.n_samples) / rate_hz:g} s"
+        if not segment.n_samples:
+            continue  # the layout
+        if segment.name == "~":
+            raise DataError(f"{path}: missing samples: a gap {where}; take out a part without gaps")
+        if segment.name in seen:
+            raise DataError(f"{path}: the segment {segment.name} is named twice")
+        seen.add(segment.name)
+        folder = get_folder(path)
+        header = load_header(f"{folder}{segment.name}")
+        if header.segments or header.n_samples not in (0, segment.n_samples):
+            raise DataError(
+                f"{path}: the segment {segment.name} must have {segment.n_samples} samples and no segments, "
+                f"its header says {header.n_samples} samples, {len(header.segments)} segments"
+            )
+        if header.sampling_rate_hz != rate_hz and not header.notes:  # a note: it does not say
+            raise DataError(f"{path}: {rate_hz:g} Hz, its segment {segment.name} {header.sampling_rate_hz:g} Hz")
+        found = order
+        if header.signal_names != whole.signal_names:
+            lost = [name for name in names if header.signal_names.count(name) != 1]
+            if lost:
+                raise DataError(f"{path}: missing samples: no {', '.join(lost)} {where} (segment {segment.name})")
+            found = [header.signal_names.index(name) for name in names]
+        header = header._replace(n_samples=segment.n_samples)
+        parts.append(_open_part(f"{folder}{segment.name}", folder, header, found))
+        start += segment.n_samples
+    if not parts:
+        raise DataError(f"{path}: the segments have no samples")
+    if any(part.skew for part in parts) and len(parts) > 1:
+        raise DataError(f"{path}: missing samples: signals that come late (a skew) in a record of segments")
+    return parts
+
+
+def _describe(parts: list[Part]) -> list[str]:
+    """Return the notes on what had to be assumed for the chosen signals, or changed."""
+    notes = []
+    for part in parts:
+        notes += describe_gains(part.chosen)
+        if not part.header.n_samples:
+            notes.append(_describe_length(part.n_samples))
+        checksums = [signal.checksum for signal in part.signals]
+        if not any(checksums) and None not in checksums:
+            notes.append("the checksums in the header are all 0: taken as not given")
+        for n in sorted({signal.coding.samples_per_frame for signal in part.chosen} - {1}):
+            names = [signal.name for signal in part.chosen if signal.coding.samples_per_frame == n]
+            rate_hz = part.header.sampling_rate_hz
+            notes.append(f"{', '.join(names)}: averaged from {n * rate_hz:g} to {rate_hz:g} Hz, the header's own rate")
+    return notes
+
+
+# --- samples
+
+
+def list_checksums(signals: Sequence[Signal]) -> list[int | None]:
+    """Return the checksums that a header gives; when all are 0, its writer did not compute them."""
+    given = [signal.checksum for signal in signals if signal.coding.format]
+    return given if any(given) else [None] * len(given)
+
+
+def compare_checksums(computed: Sequence[int], expected: Sequence[int | None], path: str) -> None:
+    """Raise DataError unless the sums of the signals' samples are those expected, modulo 65536, where there are any."""
+    if any([e is not None and (c - e) % 65536 for c, e in zip(computed, expected, strict=True)]):  # a list is faster
+        says = [e if e is None else e % 65536 for e in expected]
+        raise DataError(
+            f"{path}: damaged: the samples' checksums are {[c % 65536 for c in computed]}, "
+            f"the header says {says}; fetch the record again"
+        )
+
+
+def iter_microvolt(part: Part) -> Iterator[NDArray[np.int16]]:
+    """Yield the chosen signals of a part, ``(lead, sample)`` in microvolt, and verify the checksums of all at the end.
+
+    Checksums are those of the samples as stored, before those of a frame are averaged and late signals moved.
+    """
+    sums: dict[int, int] = {}
+    skews = [signal.coding.skew for signal in part.chosen]
+    held: list[NDArray[np.integer]] = []
+    n_read = n_given = 0
+    for rows in _iter_rows(part):
+        for number, samples in rows.items():
+            sums[number] = sums.get(number, 0) + int(samples.sum(dtype=np.int64))
+            n_new = samples.shape[1]
+        n_read += n_new
+        chosen = [rows[number] for number in part.order]
+        if held:
+            chosen = [np.concatenate(pair, axis=1) for pair in zip(held, chosen, strict=True)]
+        n = max(0, n_read - part.skew - n_given)  # frames that all the chosen signals have now
+        ready = [samples[:, skew : skew + n] for samples, skew in zip(chosen, skews, strict=True)]
+        if n:
+            yield to_microvolt(ready, part.chosen, part.path) if ready else np.empty((0, n), np.int16)
+        held = [samples[:, n:] for samples in chosen] if part.skew else []
+        n_given += n
+    compare_checksums([sums[number] for number in sorted(sums)], list_checksums(part.signals), part.path)
+
+
+def _iter_rows(part: Part) -> Iterator[dict[int, NDArray[np.integer]]]:
+    """Yield the samples of all signals, by number, as ``(sample of the frame, frame)``, some frames at a time."""
+    block = max(1, _BLOCK_SAMPLES // sum(file.width for file in part.files))
+    for blocks in zip(*[iter_blocks(file, part.n_samples, block) for file in part.files], strict=True):
+        found: dict[int, NDArray[np.integer]] = {}
+        for file, samples in zip(part.files, blocks, strict=True):
+            rows = np.ascontiguousarray(samples.T)
+            first = 0
+            for number, signal in zip(file.numbers, file.signals, strict=True):
+                found[number] = rows[first : first + signal.coding.samples_per_frame]
+                first += signal.coding.samples_per_frame
+        yield found
+
+
+def to_microvolt(rows: Sequence[NDArray[np.integer]], signals: Sequence[Signal], path: str) -> NDArray[np.int16]:
+    """Convert the samples of some signals, each ``(sample of the frame, frame)``, to int16 ``(lead, sample)``.
+
+    Raises
+    ------
+    DataError
+        If a sample is missing, or exceeds the range of int16 microvolts.
+    """
+    signal_uv = np.empty((len(rows), rows[0].shape[1]), np.int16)
+    lost: dict[str, int] = {}
+    largest = 0.0
+    for row, samples, signal in zip(signal_uv, rows, signals, strict=True):
+        missing = MISSING[signal.coding.format]
+        if samples.min() == missing:  # always the lowest that there is
+            lost[signal.name] = int((samples == missing).any(axis=0).sum())
+            continue
+        gain, baseline, unit, _ = signal.scale
+        with np.errstate(over="ignore"):  # infinite is too large
+            microvolt = np.subtract(samples, baseline, dtype=np.float64)
+            microvolt /= gain
+            microvolt *= _MICROVOLT[unit.casefold()]
+        largest = max(largest, float(microvolt.max()), -float(microvolt.min()))
+        if largest < _TOO_LARGE:
+            np.rint(microvolt[0] if len(microvolt) == 1 else microvolt.mean(axis=0), out=row, casting="unsafe")
+    if lost:
+        leads = ", ".join(f"{name} ({count})" for name, count in lost.items())
+        raise DataError(f"{path}: missing samples (NaN) in {leads}; repair the record or take its row out of the CSV")
+    if largest >= _TOO_LARGE:
+        raise DataError(
+            f"{path}: a sample of {largest / 1000:.1f} mV; an ECG stays within 32.767 mV: check the gain in the header"
+        )
+    return signal_uv

@@ -1,0 +1,79 @@
+"""A run that was stopped, scored as it is: by the best of the epochs that it has, and marked as unfinished."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from scipy.special import expit
+from torch import nn
+
+from ecgcls.data.groupings import name_groups
+from ecgcls.data.module import ECGDataModule
+from ecgcls.errors import DataError
+from ecgcls.evaluation.decisions import learn_decisions
+from ecgcls.jobs.build import build_data
+from ecgcls.jobs.load import load_net
+from ecgcls.jobs.rescore import Rescored, simplify
+from ecgcls.jobs.train import tabulate
+from ecgcls.runs.configuration import PARTS
+from ecgcls.runs.directory import RunDirectory
+from ecgcls.runs.leaks import log_official_test
+from ecgcls.training.checkpoints import read_checkpoint
+from ecgcls.training.fitters import PredictedPart
+
+
+def score_unfinished(
+    run: RunDirectory, *, split: str, overrides: Mapping[str, Any], device: str, output_dir: Path
+) -> Rescored:
+    """Predict a run's validation and test set with its best epoch so far, and decide as the run would.
+
+    Nothing in the run's own files changes. `overrides` is what differs from the run's settings of the evaluation.
+    """
+    info, config = run.read_info(), run.read_config()
+    best, last = read_checkpoint(run.best_checkpoint), read_checkpoint(run.last_checkpoint)
+    if best is None:
+        raise DataError(f"{run.path}: no whole best.ckpt to score; the command that began this run starts it again")
+    torch.set_num_threads(info.n_threads)
+    net = load_net(run).to(device)
+    data = build_data(config)
+    data.prepare_data()
+    data.setup()
+    run.check_same_data(data.describe()["fingerprint"])
+    parts: tuple[Literal["val", "test"], ...] = ("val", "test")
+    uncalibrated = tabulate({part: _predict(net, data, part, device=device) for part in parts}, data.cohort)
+    settings = info.evaluation.replace_with(overrides)
+    pos_weight = best["state_dict"].get("loss.pos_weight")
+    decisions = learn_decisions(
+        uncalibrated.select("val"),
+        calibration=settings.calibration,
+        thresholds=settings.thresholds,
+        pos_weight=None if pos_weight is None else pos_weight.double().tolist(),
+    )
+    n_trained = (last or best)["epoch"] + 1
+    unfinished = {"epoch": best["epoch"] + 1, "n_trained": n_trained, "n_epochs": config["trainer"]["max_epochs"]}
+    if split == "test":
+        tested = uncalibrated.select("test")
+        log_official_test(run, info, output_dir=output_dir, command="evaluate unfinished", tested=tested)
+    return Rescored(
+        decisions.apply(uncalibrated.select(split)),
+        f"{info.title}, {PARTS[split]}, unfinished: epoch {unfinished['epoch']} of {unfinished['n_epochs']}",
+        {"runs": [{"path": str(run.path)}], "split": split, "unfinished": unfinished, "decisions": decisions.to_dict()},
+        settings,
+        simplify([decisions.thresholds[name] for name in uncalibrated.class_names]),
+        uncalibrated=uncalibrated.select(split),
+        groups=name_groups(data.cohort.records),
+        not_tuned=tuple(decisions.not_tuned),
+    )
+
+
+def _predict(net: nn.Module, data: ECGDataModule, part: Literal["val", "test"], *, device: str) -> PredictedPart:
+    """Predict the records of one part."""
+    loader = data.val_dataloader() if part == "val" else data.test_dataloader()
+    with torch.inference_mode():
+        logits = [net(batch["signal"].to(device)).double().cpu() for batch in loader]
+    y_logit = torch.cat(logits).numpy()
+    if not np.isfinite(y_logit).all():
+        raise DataError(f"the net's logits of the {part} set are not finite: training diverged")
+    return PredictedPart(data.cohort.find_part(part), expit(y_logit), y_logit)
