@@ -4,25 +4,21 @@ Every check has a bound that real ECGs keep with room to spare; the numbers in b
 records of PTB-XL. What a recording has in one second is the median over its seconds (those that are constant in all
 leads left out), so that a short artifact decides nothing.
 
-=========== ============================================================================= ======================
-check       noted if                                                                      real ECGs
-=========== ============================================================================= ======================
-too small   no lead's peak-to-peak value in one second reaches 0.3 mV (volts?)            at least 0.53 mV
-too large   the median lead's peak-to-peak value in one second exceeds 4.5 mV (gain?)     at most 4.0 mV
-normalized  two thirds of the leads have mean 0 and standard deviation 1 (to 0.01 mV), or all leads the same standard
-            deviation or range (to 5 %: 34 % at least), or all values together mean 0 and standard deviation 1 (to
-            0.001 mV), or they span exactly 0 to 1 or -1 to 1 (to 0.0005 mV)
-limb leads  III - (II - I), aVR + (I + II) / 2, aVL - (I - III) / 2 or aVF - (II + III) / 2 has in one second a root
-            mean square above 0.02 mV and above 10 % of that of the limb leads [1]_ (0.6 microvolt; but four records
-            with a pacemaker, whose spikes do contradict one another)
-copies      two leads differ by less than 0.002 mV (root mean square; no record)
-constant    a lead keeps one value for a second or longer (0.84 s; but three records), or throughout
-saturated   a lead's largest or smallest value is there in a quarter of its half seconds, at least five (in a fifth),
-            or in 2 % of its samples (1.8 %), and three times as often as the value next to it; the former only at a
-            resolution of 0.006 mV or finer
-calibration two thirds of the leads rise at once by 1 mV (to 20 %), stay there for 0.1 s (in the median, to 0.3
-            mV) and fall again within 1 s (no record)
-=========== ============================================================================= ======================
+- *too small*: no lead's peak-to-peak value in one second reaches 0.3 mV (at least 0.53 mV): volts?
+- *too large*: the median lead's peak-to-peak value in one second exceeds 4.5 mV (at most 4.0 mV): a gain?
+- *normalized*: two thirds of the leads have mean 0 and standard deviation 1 (to 0.01 mV), or all leads have the same
+  standard deviation or range (to 5 %; they differ by 34 % at least), or all values together have mean 0 and standard
+  deviation 1 (to 0.001 mV), or they span exactly 0 to 1 or -1 to 1 (to 0.0005 mV).
+- *limb leads*: the two sides of III = II - I, aVR = -(I + II) / 2, aVL = (I - III) / 2, aVF = (II + III) / 2 or
+  aVR + aVL + aVF = 0 differ in one second by a root mean square above 0.02 mV and above 10 % of that of the limb leads
+  [1]_ (0.0006 mV, but for six records; four are noted, for a pacemaker's spikes that do contradict one another).
+- *copies*: two leads differ by less than 0.002 mV, root mean square (none).
+- *constant*: a lead keeps one value for a second or longer (0.84 s, but for three records), or throughout.
+- *saturated*: a lead's largest or smallest value is there in a quarter of its half seconds, at least five (in a fifth),
+  or in 2 % of its samples (1.8 %), and three times as often as the value next to it; the former only at a resolution of
+  0.006 mV or finer.
+- *calibration*: two thirds of the leads rise at once by 1 mV (to 20 %), stay there for 0.1 s (in the median, to 0.3 mV)
+  and fall again within 1 s (none).
 
 Nothing can be told of what keeps to all this: a reversal of electrodes (the leads obey the same relations), a gain that
 is wrong by less, a lead that is inverted with all others.
