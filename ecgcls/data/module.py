@@ -95,8 +95,8 @@ class ECGDataModule(pl.LightningDataModule):
         super().__init__()
         if batch_size < 1:
             raise ConfigError(f"data.batch_size must be at least 1, got {batch_size}")
-        if duration_s is not None and not 0.5 <= duration_s <= 3600:
-            raise ConfigError(f"data.duration_s must be 0.5 to 3600 s, or null, got {duration_s}")
+        if duration_s is not None and not 0.5 <= duration_s <= 600:
+            raise ConfigError(f"data.duration_s must be 0.5 to 600 s, or null, got {duration_s}")
         self.source, self.task, self.folds, self.fold = source, task, folds, fold
         self.copies, self.bad_records, self.repairs, self.duration_s = copies, bad_records, repairs, duration_s
         self.store_dir = Path(store_dir) if store_dir else None

@@ -70,7 +70,7 @@ def test_the_duration_is_what_is_asked_for(synthetic_root, tmp_path):
     assert data.n_samples == 400 and data.store.repairs["what"].unique().tolist() == ["cut to the first 4 s"]
     first = read_truth(synthetic_root)[0]["path"]
     np.testing.assert_allclose(data.store.read_mv(np.array([0]))[0], read_mv(first)[:, :400], rtol=1e-6)
-    with pytest.raises(ConfigError, match=r"data\.duration_s must be 0\.5 to 3600 s, or null, got 0"):
+    with pytest.raises(ConfigError, match=r"data\.duration_s must be 0\.5 to 600 s, or null, got 0"):
         make(synthetic_root, tmp_path, duration_s=0)
 
 
