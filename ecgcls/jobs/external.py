@@ -95,13 +95,15 @@ def predict_data_set(
     rows = store.find_rows(records.index)
     n_batches = -(-len(rows) // _BATCH_SIZE)
     batches = tqdm(np.array_split(rows, n_batches), desc="Predicting", unit=" batches", disable=None)
+    logits = np.concatenate([net.predict_windows(store.read_mv(batch)) for batch in batches])
     predictions = Predictions(
         ecg_id=records.index.to_numpy(),
         patient_id=records["patient_id"].to_numpy(),
         strat_fold=records["strat_fold"].to_numpy() if "strat_fold" in records else np.zeros(len(records), dtype=int),
         split=np.full(len(records), split),
         y_true=y_true[is_scored],
-        y_prob=expit(np.concatenate([net.predict_windows(store.read_mv(batch)) for batch in batches])),
+        y_prob=expit(logits),
+        y_logit=logits,
         class_names=net.class_names,
     )
     which = f"fold {one.info.fold}" if one.is_single_run else f"mean of {one.folds}"
