@@ -90,8 +90,9 @@ def load_net(run: RunDirectory, *, trust: Sequence[str] = ()) -> nn.Sequential:
         )
     n_leads, n_samples, n_classes = len(info.data["lead_names"]), info.data["n_samples"], len(info.class_names)
     try:
-        model = {"model": take_trusted(run.read_config(), "model", trust=trust)}
-        net = build_net(model, n_leads=n_leads, n_samples=n_samples, n_classes=n_classes)
+        config = run.read_config()
+        groups = {group: take_trusted(config, group, trust=trust) for group in ("model", "task")}
+        net = build_net(groups, n_leads=n_leads, n_samples=n_samples, n_classes=n_classes)
     except ConfigError as error:
         raise ConfigError(f"{run.path}: {error}") from error
     whole = nn.Sequential(OrderedDict(standardizer=Standardizer(torch.zeros(n_leads), torch.ones(n_leads)), net=net))
