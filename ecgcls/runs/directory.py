@@ -46,7 +46,8 @@ _OWN_FILES = (
     "run.log",
 )  # fmt: skip
 _OWN_FOLDERS = (
-    ".hydra", "figures", "log", "tensorboard", "wandb", "evaluate", "interpret", "interpret_input", "predict", "compare",
+    ".hydra", "figures", "log", "tensorboard", "wandb", "evaluate", "interpret", "interpret_input", "predict",
+    "compare",
 )  # fmt: skip
 _CONFIG_TYPES: dict[str, Any] = {
     "experiment": str, "fold": int, "seed": int, "folds": {"test": list}, "task": dict, "model": dict,
