@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgcls.data.recordings import Recording, prepare, read_recording
+from ecgcls.data.recordings import Recording, iter_recording, prepare
 from ecgcls.data.signals import LEADS, read_leads
 from ecgcls.errors import DataError
 
@@ -47,20 +47,20 @@ def read_repaired(path: Path, *, sampling_rate_hz: int, n_samples: int) -> Readi
     """
     if plain := _read_plain(path, sampling_rate_hz, n_samples):
         return plain
-    recording = read_recording(path)
+    recording = next(iter_recording(path))  # ten minutes at most
     n_resampled = _count_samples(recording, sampling_rate_hz)
     if n_resampled < n_samples:
         found_s, needed_s = n_resampled / sampling_rate_hz, n_samples / sampling_rate_hz
         raise DataError(f"too short: {found_s:g} s, data.duration_s takes {needed_s:g} s")
     prepared = prepare(recording, lead_names=LEADS, sampling_rate_hz=sampling_rate_hz, n_samples=n_samples)
-    repairs = [note for note in prepared.repairs if not note.startswith("cut into ")]  # of which only one is kept
+    # The store looks itself at the scale and content of what it keeps, which is one window.
+    repairs = [note for note in prepared.repairs if note not in prepared.doubts and not note.startswith("cut into ")]
     if n_resampled > n_samples:
         repairs.append(f"cut to the first {n_samples / sampling_rate_hz:g} s")
     signal_uv = np.rint(prepared.windows_mv[0] * np.float32(1e3))
     if (largest := np.abs(signal_uv).max()) > np.iinfo(np.int16).max:
         raise DataError(f"a sample of {largest / 1e3:.1f} mV after resampling; an ECG stays within 32.767 mV")
-    record = read_leads(path, lambda names: [k for k, name in enumerate(names) if name in recording.lead_names])
-    return Reading(signal_uv.astype(np.int16), tuple(repairs), record.has_checksums)
+    return Reading(signal_uv.astype(np.int16), tuple(repairs), recording.has_checksums)
 
 
 class _OtherLeads(Exception):
@@ -77,7 +77,7 @@ def _read_plain(path: Path, sampling_rate_hz: int, n_samples: int) -> Reading | 
         return None  # what is wrong, if anything, is told when it is read as any other
     if (record.sampling_rate_hz, record.signal_uv.shape[1]) != (sampling_rate_hz, n_samples):
         return None
-    return Reading(record.signal_uv, tuple(getattr(record, "notes", ())), record.has_checksums)
+    return Reading(record.signal_uv, record.notes, record.has_checksums)
 
 
 def _choose_plain(names: Sequence[str]) -> Sequence[int]:
@@ -102,7 +102,7 @@ def find_common_length(paths: Sequence[Path], *, sampling_rate_hz: int) -> int:
 def _measure(path: Path, sampling_rate_hz: int) -> int:
     """Return how many samples a record has at a sampling rate, 0 if it cannot be read."""
     try:
-        return _count_samples(read_recording(path), sampling_rate_hz)
+        return _count_samples(next(iter_recording(path)), sampling_rate_hz)
     except Exception:  # whatever is wrong with it is told when it is read
         return 0
 

@@ -56,6 +56,8 @@ class Recording:
     """Names of further signals in the file that were not read."""
     notes: tuple[str, ...] = ()
     """What had to be assumed to read it, in words."""
+    has_checksums: bool = False
+    """Whether the file carried checksums, which have been verified."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +113,8 @@ def _name_leads(record: Record, names: Sequence[str]) -> Recording:
         sampling_rate_hz=record.sampling_rate_hz,
         lead_names=tuple(name for name, known in zip(names, standard, strict=True) if known),
         left_out=tuple(name for name, known in zip(names, standard, strict=True) if not known),
-        notes=tuple(getattr(record, "notes", ())),
+        notes=record.notes,
+        has_checksums=record.has_checksums,
     )
 
 

@@ -41,10 +41,14 @@ from ecgcls.runs.saved import Node, check_types, damaged, read_json, read_yaml
 _CONFIG = ".hydra/config.yaml"
 _OWN_FILES = (
     NAME, manifest.NAME, "best.ckpt", "last.ckpt", "baseline.json", "predictions.csv", "predictions_uncalibrated.csv",
-    "groups.csv", "history.csv", "metrics.json", "metrics_by_class.csv", "intervals.csv", "reliability.csv",
-    "calibration.csv", "decision_curves.csv", "subgroups.csv", "model_card.md", "tripod_ai.md", "run.log",
+    "groups.csv", "repairs.csv", "left_out.csv", "history.csv", "metrics.json", "metrics_by_class.csv", "intervals.csv",
+    "reliability.csv", "calibration.csv", "decision_curves.csv", "subgroups.csv", "model_card.md", "tripod_ai.md",
+    "run.log",
 )  # fmt: skip
-_OWN_FOLDERS = (".hydra", "figures", "log", "tensorboard", "wandb", "evaluate", "interpret", "predict", "compare")
+_OWN_FOLDERS = (
+    ".hydra", "figures", "log", "tensorboard", "wandb", "evaluate", "interpret", "interpret_input", "predict",
+    "compare",
+)  # fmt: skip
 _CONFIG_TYPES: dict[str, Any] = {
     "experiment": str, "fold": int, "seed": int, "folds": {"test": list}, "task": dict, "model": dict,
     "data": {"_target_": str, "root": str, "sampling_rate_hz": int}, "optimizer": dict, "loss": dict, "trainer": dict,
