@@ -49,7 +49,9 @@ def check_arrays(
     _refuse(~good, name, labels, f"0 or 1, got {{}}{hint}", class_names, ecg_id)
     _refuse(~np.isfinite(probabilities), "y_prob", probabilities, "finite, got {}", class_names, ecg_id)
     outside = (probabilities < 0) | (probabilities > 1)
-    wanted = "in [0, 1], got {}: apply the sigmoid to logits first, or name them y_logit_<CLASS> (values=logits)"
+    wanted = (
+        "in [0, 1], got {}: apply the sigmoid to logits first, or say values=logits (of a CSV file: y_logit_<CLASS>)"
+    )
     _refuse(outside, "y_prob", probabilities, wanted, class_names, ecg_id)
     return labels.astype(np.int8), probabilities
 

@@ -126,6 +126,8 @@ def read_predictions_files(
     """
     refuse_learning(overrides, "on predictions files")
     if predictions is not None:
+        if values == "logits":
+            raise ConfigError("values=logits is for y_prob=FILE.npy; in a CSV file, name the columns y_logit_<CLASS>")
         path = predictions
         read, assumptions = read_predictions(path)
         read = read.select(split)

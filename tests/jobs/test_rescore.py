@@ -105,6 +105,8 @@ def test_predictions_from_elsewhere_are_read_with_what_was_assumed(tmp_path, cap
     np.save(tmp_path / "t.npy", [[1, 0], [0, 1]])
     arrays = {"y_true": tmp_path / "t.npy", "y_prob": tmp_path / "t.npy"}
     assert read(**arrays, class_names="MI, CD")[0].predictions.class_names == ("MI", "CD")
+    with pytest.raises(ConfigError, match=r"values=logits is for .*; in a CSV file, name the columns y_logit_<CLASS>"):
+        read(predictions=path, values="logits")
     with pytest.raises(ConfigError, match="class_names is missing: y_true, y_prob and class_names go together"):
         read(**arrays)
     with pytest.raises(ConfigError, match="thresholds are learned on a run's validation set, not on predictions files"):
