@@ -180,7 +180,7 @@ class WebMirror:
 
     def _receive(self, response: urllib3.BaseHTTPResponse, url: str, max_bytes: int) -> bytes:
         """Read an answer, at most this much of it; it was asked for uncompressed."""
-        encoding = response.headers.get("Content-Encoding", "identity")
+        encoding = response.headers.get("Content-Encoding", "identity").lower()
         if encoding != "identity":
             raise _Refused(f"{url}: the server compresses it ({encoding[:40]}), which it was asked not to do")
         start, content = time.monotonic(), bytearray()
