@@ -4,12 +4,12 @@ from pathlib import Path
 
 from ecgcls.command.start import read_choice, run_command
 from ecgcls.config import Group
-from ecgcls.outputs import check_output, claimed
 
 
 def labels(*, data: Group, task: Group, folds: Group, output_dir: Path, output: Path | None) -> None:
     """Audit the labels that the settings ask for, write the tables and print them."""
     from ecgcls.jobs.inspect_labels import format_audit, inspect_labels, write_audit
+    from ecgcls.outputs import check_output, claimed
 
     folder = output or output_dir / "labels" / read_choice("task")
     check_output(folder, "labels")

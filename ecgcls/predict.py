@@ -7,7 +7,6 @@ from typing import Unpack
 from ecgcls.command.start import run_command
 from ecgcls.config import RunChoice, Text
 from ecgcls.errors import ConfigError, DataError
-from ecgcls.outputs import check_output, claimed
 
 _FAILED = 2  # exit code if some records could not be used
 
@@ -33,6 +32,7 @@ def predict(
     from ecgcls.jobs.apply import MAX_SHOWN, format_predictions, predict_files, write_predictions
     from ecgcls.jobs.load import load_configuration
     from ecgcls.jobs.trust import split_names
+    from ecgcls.outputs import check_output, claimed
 
     run = load_configuration(one, device=device, trust=split_names(trust))
     paths = find_recordings(input, sampling_rate_hz=run.sampling_rate_hz)
