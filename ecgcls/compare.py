@@ -5,7 +5,6 @@ from pathlib import Path
 from ecgcls.command.start import run_command
 from ecgcls.config import Text
 from ecgcls.errors import ConfigError
-from ecgcls.outputs import check_output, claimed
 
 
 def compare(
@@ -25,6 +24,7 @@ def compare(
         raise ConfigError(f"{name}=PATH is missing: a run's folder, that of a configuration, or a predictions file")
 
     from ecgcls.jobs.compare import compare_sides, format_comparison, read_side, write_comparison
+    from ecgcls.outputs import check_output, claimed
 
     if output is not None:
         check_output(output, "compare")

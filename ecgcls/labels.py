@@ -4,7 +4,6 @@ from pathlib import Path
 
 from ecgcls.command.start import read_choice, run_command
 from ecgcls.config import Group
-from ecgcls.outputs import check_output, claimed
 
 
 def labels(*, data: Group, task: Group, folds: Group, output_dir: Path, output: Path | None) -> None:
@@ -13,6 +12,7 @@ def labels(*, data: Group, task: Group, folds: Group, output_dir: Path, output: 
 
     check_data({"data": data, "task": task, "folds": folds})
     from ecgcls.jobs.inspect_labels import format_audit, inspect_labels, write_audit
+    from ecgcls.outputs import check_output, claimed
 
     folder = output or output_dir / "labels" / read_choice("task")
     check_output(folder, "labels")

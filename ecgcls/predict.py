@@ -8,7 +8,6 @@ from ecgcls.command.start import run_command
 from ecgcls.config import RunChoice, Text
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.files import printable
-from ecgcls.outputs import check_output, claimed
 
 _FAILED = 2  # exit code if some records could not be used
 
@@ -42,6 +41,7 @@ def predict(
     from ecgcls.jobs.load import load_configuration
     from ecgcls.jobs.prediction_files import PredictionFiles, format_predictions
     from ecgcls.jobs.trust import split_names
+    from ecgcls.outputs import check_output, claimed
 
     run = load_configuration(one, device=device, trust=split_names(trust))
     folder = output or one.folder / "predict" / name_output(input)

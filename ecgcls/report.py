@@ -4,11 +4,11 @@ from pathlib import Path
 
 from ecgcls.command.start import run_command
 from ecgcls.config import DataPlace, Text
-from ecgcls.outputs import check_output_file
 
 
 def report(*, experiment: Text, output_dir: Path, data: DataPlace, output: Path | None) -> None:
     """Write the page that the settings ask for."""
+    from ecgcls.outputs import check_output_file
     from ecgcls.runs.find import find_experiment
 
     folder = find_experiment(output_dir, experiment)
