@@ -24,7 +24,7 @@ def build_net(config: Mapping[str, Any], *, n_leads: int, n_samples: int, n_clas
     except Exception as error:
         cause = error.__cause__ or error
         raise ConfigError(f"model: {node['_target_']} cannot be built: {cause}") from error
-    return make_exclusive(net) if config["task"].get("exclusive") else net
+    return make_exclusive(net) if config.get("task", {}).get("exclusive") else net
 
 
 def build_part(key: str, node: Mapping[str, Any]) -> Any:
