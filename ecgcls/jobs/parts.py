@@ -13,7 +13,6 @@ from ecgcls.data.source import Source, split_settings
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.identity import identify
 from ecgcls.runs.directory import RunDirectory
-from ecgcls.training.exclusive import make_exclusive
 
 
 def build_net(config: Mapping[str, Any], *, n_leads: int, n_samples: int, n_classes: int) -> nn.Module:
@@ -24,7 +23,11 @@ def build_net(config: Mapping[str, Any], *, n_leads: int, n_samples: int, n_clas
     except Exception as error:
         cause = error.__cause__ or error
         raise ConfigError(f"model: {node['_target_']} cannot be built: {cause}") from error
-    return make_exclusive(net) if config.get("task", {}).get("exclusive") else net
+    if config.get("task", {}).get("exclusive"):
+        from ecgcls.training.exclusive import make_exclusive  # with torch, which what fails early does without
+
+        return make_exclusive(net)
+    return net
 
 
 def build_part(key: str, node: Mapping[str, Any]) -> Any:
