@@ -4,6 +4,7 @@ import contextlib
 import functools
 import json
 import logging
+import shutil
 from dataclasses import replace
 
 import pandas as pd
@@ -70,8 +71,20 @@ def _read_rate(checkpoint):
     return torch.load(checkpoint, weights_only=True)["optimizer_states"][0]["param_groups"][0]["lr"]
 
 
-def test_a_training_that_only_lacks_its_scores_trains_nothing(synthetic_root, tmp_path, monkeypatch):
-    run = fit(tmp_path / "fold_0", synthetic_root, *SETTINGS, "trainer.max_epochs=1")
+@pytest.fixture(scope="module")
+def finished(synthetic_root, tmp_path_factory):
+    """A run of one epoch."""
+    return fit(tmp_path_factory.mktemp("finished") / "fold_0", synthetic_root, *SETTINGS, "trainer.max_epochs=1")
+
+
+@pytest.fixture
+def run(finished, tmp_path):
+    """The finished run, to be changed."""
+    shutil.copytree(finished.path, tmp_path / "fold_0")
+    return RunDirectory(tmp_path / "fold_0")
+
+
+def test_a_training_that_only_lacks_its_scores_trains_nothing(run, synthetic_root, monkeypatch):
     before = (run.path / "predictions.csv").read_bytes()
     seconds = run.read_info().stages_s["fit"]
     run.write_info(_change(run, status="running"))
@@ -84,9 +97,8 @@ def test_a_training_that_only_lacks_its_scores_trains_nothing(synthetic_root, tm
     assert run.read_info().stages_s["fit"] == seconds
 
 
-@pytest.mark.parametrize("name", ["last.ckpt", "best.ckpt"])
-def test_a_damaged_checkpoint_is_told_and_the_training_starts_anew(synthetic_root, tmp_path, caplog, name):
-    run = fit(tmp_path / "fold_0", synthetic_root, *SETTINGS, "trainer.max_epochs=1")
+@pytest.mark.parametrize("name", ["last.ckpt", pytest.param("best.ckpt", marks=pytest.mark.slow)])
+def test_a_damaged_checkpoint_is_told_and_the_training_starts_anew(run, synthetic_root, caplog, name):
     before = (run.path / "predictions.csv").read_bytes()
     (run.path / name).write_bytes((run.path / name).read_bytes()[:-2000])
     run.write_info(_change(run, status="running"))
