@@ -54,17 +54,23 @@ def stop(folder, root, *settings):
     "schedule",
     [("scheduler=onecycle",), ("scheduler=plateau", "scheduler.patience=0", "scheduler.mode=min", "optimizer.lr=0.05")],
 )
-def test_a_schedule_goes_on_where_it_was(synthetic_root, tmp_path, schedule):
+def test_a_schedule_and_the_best_epoch_go_on_where_they_were_in_a_folder_that_was_moved(
+    synthetic_root, tmp_path, schedule
+):
     config = configure(synthetic_root, *SETTINGS, *schedule, "trainer.max_epochs=4")
     histories, rates = {}, {}
-    for name, is_stopped in (("whole", False), ("stopped", True), ("stopped", False)):
+    for name, is_stopped in (("whole", False), ("stopped", True), ("moved", False)):
+        if name == "moved":
+            (tmp_path / "stopped").rename(tmp_path / name)
         job = build_job(config, RunDirectory(tmp_path / name), model="cnn1d")
         job.fitter.trainer.callbacks += [StopInThirdEpoch()] * is_stopped
         with pytest.raises(Stopped) if is_stopped else contextlib.nullcontext():
             histories[name] = job.fitter.fit(job.data, tmp_path / name, resume=True)
         rates[name] = _read_rate(tmp_path / name / "last.ckpt")
-    pd.testing.assert_frame_equal(histories["stopped"], histories["whole"], check_exact=True)
-    assert rates["stopped"] == rates["whole"] < 0.01  # it has moved: from 1e-2 down the cycle, from 0.05 by a tenth
+    pd.testing.assert_frame_equal(histories["moved"], histories["whole"], check_exact=True)
+    assert rates["moved"] == rates["whole"] < 0.01  # it has changed: from 1e-2 down the cycle, from 0.05 by a tenth
+    best = [torch.load(tmp_path / name / "best.ckpt", weights_only=True)["epoch"] for name in ("moved", "whole")]
+    assert best == [histories["whole"]["val/pr_auc"].idxmax()] * 2
 
 
 def _read_rate(checkpoint):
