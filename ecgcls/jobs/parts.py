@@ -28,8 +28,8 @@ def build_net(config: Mapping[str, Any], *, n_leads: int, n_samples: int, n_clas
     except Exception as error:
         cause = error.__cause__ or error
         raise ConfigError(f"model: {node.get('_target_')} cannot be built: {' '.join(str(cause).split())}") from error
-    if config["task"].get("exclusive"):
-        from ecgcls.training.exclusive import make_exclusive
+    if config.get("task", {}).get("exclusive"):
+        from ecgcls.training.exclusive import make_exclusive  # with torch, which what fails early does without
 
         return make_exclusive(net)
     return net

@@ -81,6 +81,17 @@ class LastEpoch(Checkpoint):
         self._title = title
         self._start_s = 0.0
 
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Have the best epoch so far known where it is now; of a folder that was moved, Lightning would forget it."""
+        folder = self._path.parent.expanduser().resolve()
+        best = str(folder / "best.ckpt")
+        for state in checkpoint["callbacks"].values():
+            if state.get("best_k_models"):
+                state["best_k_models"] = dict.fromkeys([best], *state["best_k_models"].values())
+                state |= {"dirpath": str(folder), "best_model_path": best, "kth_best_model_path": best}
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Train nothing more where the last epoch was the one that early stopping had stopped at."""
         for callback in trainer.callbacks:  # type: ignore[attr-defined]

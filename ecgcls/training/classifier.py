@@ -116,7 +116,9 @@ class ECGClassifier(pl.LightningModule):
         self._losses[batch_idx] = loss.detach()
         self._n_known[batch_idx] = is_known(batch["target"]).sum()
         is_last = self.trainer.is_last_batch
-        if is_last or loss.device.type == "cpu" or (batch_idx + 1) % _N_UNCHECKED == 0:
+        if loss.device.type == "cpu":
+            check_losses({batch_idx: loss.detach()}, epoch=self.current_epoch)
+        elif is_last or (batch_idx + 1) % _N_UNCHECKED == 0:
             check_losses(self._losses, epoch=self.current_epoch)
         if is_last:
             losses, weights = (torch.stack(list(each.values())) for each in (self._losses, self._n_known))

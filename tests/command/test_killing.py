@@ -145,17 +145,25 @@ def test_a_run_killed_again_and_again_ends_as_one_that_was_not(work, whole):
     for event in IN_A_ROW:
         kill(work, "killed", event)
     run, done = finish(work, "killed")
-    assert "Resuming from" in done.stderr
+    assert "trained already" in done.stderr  # nothing but run.json was missing
     assert json.loads((run / "run.json").read_text())["n_starts"] == len(IN_A_ROW) + 1
     assert_same(run, whole)
 
 
-def test_the_epoch_whose_line_was_read_is_on_disk_and_can_be_scored(work):
+def test_the_epoch_whose_line_was_read_is_on_disk(work):
     arguments = (*QUICK, "trainer.max_epochs=4", "experiment=read")
     killed = ecgcls(work, *arguments, before=functools.partial(kill_after_line, 2))
     assert killed.returncode == -signal.SIGKILL
     assert "epoch 2 of 4" in killed.stderr
-    scored = succeed(work, "experiment=read", "unfinished=true", "intervals.n_resamples=2", command="evaluate")
+    (last,) = (work / "outputs" / "read").rglob("last.ckpt")
+    assert torch.load(last, weights_only=True)["epoch"] == 1  # they count from 0
+
+
+@pytest.mark.slow
+def test_a_killed_run_is_scored_as_it_is_and_goes_on_with_the_next_epoch(work):
+    arguments = (*QUICK, "trainer.max_epochs=4", "experiment=scored")
+    ecgcls(work, *arguments, before=functools.partial(kill_after_line, 2))
+    scored = succeed(work, "experiment=scored", "unfinished=true", "intervals.n_resamples=2", command="evaluate")
     assert re.search(r"test, unfinished: epoch [12] of 4 \(", scored.stdout)
     done = succeed(work, *arguments)
     assert re.findall(r"epoch (\d) of 4", done.stderr) == ["3", "4"]

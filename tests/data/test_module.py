@@ -1,3 +1,4 @@
+import itertools
 import json
 import logging
 
@@ -270,3 +271,16 @@ def test_simulated_patients_are_announced_once(tmp_path, caplog):
         data.prepare_data()
     (warning,) = [record for record in caplog.records if "data=synthetic" in record.getMessage()]
     assert warning.levelno == logging.WARNING
+
+
+def test_a_last_batch_of_one_record_joins_the_one_before(synthetic_root, tmp_path):
+    data = make(synthetic_root, tmp_path)
+    n_records = len(data.cohort.find_part("train"))
+    size = next(size for size in range(3, n_records) if n_records % size == 1)
+    for batch_size in (size, size + n_records):
+        data = make(synthetic_root, tmp_path, batch_size=batch_size)
+        loader = data.train_dataloader()
+        batches = [batch["record"].tolist() for batch in loader]
+        assert len(batches) == len(loader)
+        assert sorted(itertools.chain(*batches)) == data.cohort.find_part("train").tolist()
+        assert len(batches[-1]) == (size + 1 if batch_size == size else n_records)

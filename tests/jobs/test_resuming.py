@@ -4,6 +4,7 @@ import contextlib
 import functools
 import json
 import logging
+import shutil
 from dataclasses import replace
 
 import pandas as pd
@@ -53,25 +54,43 @@ def stop(folder, root, *settings):
     "schedule",
     [("scheduler=onecycle",), ("scheduler=plateau", "scheduler.patience=0", "scheduler.mode=min", "optimizer.lr=0.05")],
 )
-def test_a_schedule_goes_on_where_it_was(synthetic_root, tmp_path, schedule):
+def test_a_schedule_and_the_best_epoch_go_on_where_they_were_in_a_folder_that_was_moved(
+    synthetic_root, tmp_path, schedule
+):
     config = configure(synthetic_root, *SETTINGS, *schedule, "trainer.max_epochs=4")
     histories, rates = {}, {}
-    for name, is_stopped in (("whole", False), ("stopped", True), ("stopped", False)):
+    for name, is_stopped in (("whole", False), ("stopped", True), ("moved", False)):
+        if name == "moved":
+            (tmp_path / "stopped").rename(tmp_path / name)
         job = build_job(config, RunDirectory(tmp_path / name), model="cnn1d")
         job.fitter.trainer.callbacks += [StopInThirdEpoch()] * is_stopped
         with pytest.raises(Stopped) if is_stopped else contextlib.nullcontext():
             histories[name] = job.fitter.fit(job.data, tmp_path / name, resume=True)
         rates[name] = _read_rate(tmp_path / name / "last.ckpt")
-    pd.testing.assert_frame_equal(histories["stopped"], histories["whole"], check_exact=True)
-    assert rates["stopped"] == rates["whole"] < 0.01  # it has moved: from 1e-2 down the cycle, from 0.05 by a tenth
+    pd.testing.assert_frame_equal(histories["moved"], histories["whole"], check_exact=True)
+    assert rates["moved"] == rates["whole"] < 0.01  # it has changed: from 1e-2 down the cycle, from 0.05 by a tenth
+    best = [torch.load(tmp_path / name / "best.ckpt", weights_only=True)["epoch"] for name in ("moved", "whole")]
+    assert best == [histories["whole"]["val/pr_auc"].idxmax()] * 2
 
 
 def _read_rate(checkpoint):
     return torch.load(checkpoint, weights_only=True)["optimizer_states"][0]["param_groups"][0]["lr"]
 
 
-def test_a_training_that_only_lacks_its_scores_trains_nothing(synthetic_root, tmp_path, monkeypatch):
-    run = fit(tmp_path / "fold_0", synthetic_root, *SETTINGS, "trainer.max_epochs=1")
+@pytest.fixture(scope="module")
+def finished(synthetic_root, tmp_path_factory):
+    """A run of one epoch."""
+    return fit(tmp_path_factory.mktemp("finished") / "fold_0", synthetic_root, *SETTINGS, "trainer.max_epochs=1")
+
+
+@pytest.fixture
+def run(finished, tmp_path):
+    """The finished run, to be changed."""
+    shutil.copytree(finished.path, tmp_path / "fold_0")
+    return RunDirectory(tmp_path / "fold_0")
+
+
+def test_a_training_that_only_lacks_its_scores_trains_nothing(run, synthetic_root, monkeypatch):
     before = (run.path / "predictions.csv").read_bytes()
     seconds = run.read_info().stages_s["fit"]
     run.write_info(_change(run, status="running"))
@@ -84,9 +103,8 @@ def test_a_training_that_only_lacks_its_scores_trains_nothing(synthetic_root, tm
     assert run.read_info().stages_s["fit"] == seconds
 
 
-@pytest.mark.parametrize("name", ["last.ckpt", "best.ckpt"])
-def test_a_damaged_checkpoint_is_told_and_the_training_starts_anew(synthetic_root, tmp_path, caplog, name):
-    run = fit(tmp_path / "fold_0", synthetic_root, *SETTINGS, "trainer.max_epochs=1")
+@pytest.mark.parametrize("name", ["last.ckpt", pytest.param("best.ckpt", marks=pytest.mark.slow)])
+def test_a_damaged_checkpoint_is_told_and_the_training_starts_anew(run, synthetic_root, caplog, name):
     before = (run.path / "predictions.csv").read_bytes()
     (run.path / name).write_bytes((run.path / name).read_bytes()[:-2000])
     run.write_info(_change(run, status="running"))

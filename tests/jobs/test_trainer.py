@@ -1,7 +1,9 @@
 """Settings of the trainer and of callbacks: what is refused before anything is trained, and what has an effect."""
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
+import torch
 
 from ecgcls.data.cohort import select_cohort
 from ecgcls.errors import ConfigError
@@ -89,3 +91,16 @@ def test_no_class_to_score_in_validation_is_told_before_training(synthetic_root,
     with pytest.raises(ConfigError, match=r"monitor: val/pr_auc would be nan in every epoch: no class of the valid"):
         fit(tmp_path / "fold_0", synthetic_root)
     assert not list(tmp_path.iterdir())
+
+
+def test_classes_that_exclude_each_other_have_probabilities_that_sum_to_one(synthetic_root, tmp_path):
+    few = ("evaluation.intervals.n_resamples=2", "evaluation.subgroups.n_resamples=2", "trainer.max_epochs=1")
+    run = fit(tmp_path / "fold_0", synthetic_root, "task.exclusive=true", "task.absent_classes=drop", *few)
+    predictions = run.read_predictions(is_calibrated=False)
+    np.testing.assert_allclose(predictions.y_prob.sum(axis=1), 1, atol=1e-5)
+    known = predictions.select("val").y_true.any(axis=1)  # but for records of the class that is left out
+    tested, weight = predictions.select("val"), torch.load(run.best_checkpoint)["state_dict"]["loss.class_weight"]
+    of_record = tested.y_true[known] @ weight.double().numpy()
+    own = (tested.y_true * tested.y_prob).sum(axis=1)[known]
+    expected = -(of_record * np.log(own)).sum() / of_record.sum()
+    assert run.read_history()["val/loss"].iloc[0] == pytest.approx(expected, rel=1e-5)
