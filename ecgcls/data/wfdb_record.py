@@ -21,6 +21,7 @@ _MICROVOLT = {"nv": 1e-3, "uv": 1.0, "\u03bcv": 1.0, "mv": 1e3, "v": 1e6} | {
     for plural in ("", "s")
 }  # by case-folded unit: that makes both micro signs (U+00B5, U+03BC) the second one
 _BLOCK_SAMPLES = 2**20  # read at a time
+_MAX_FILLED = 0.05  # of a record: the longest end that a late signal may lack
 _TOO_LARGE = 32767.5  # microvolts: beyond int16 when rounded (32767.5 itself rounds to 32768)
 
 
@@ -45,6 +46,11 @@ class Part(NamedTuple):
     def skew(self) -> int:
         """The latest of the chosen signals."""
         return max([signal.coding.skew for signal in self.chosen], default=0)
+
+    @property
+    def is_filled(self) -> bool:
+        """Whether the ends that late signals lack are short enough to be filled with their last values."""
+        return self.skew <= _MAX_FILLED * self.n_samples
 
 
 class OpenRecord(NamedTuple):
@@ -116,11 +122,13 @@ def open_record(path: Path, header: Header, choose: Choose) -> OpenRecord:
     notes = [*header.notes, *_describe(parts)]
     n_samples = sum(part.n_samples for part in parts)
     if skew := parts[-1].skew:
-        n_samples -= skew
-        if n_samples <= 0:
-            raise DataError(f"{path}: signals late by {skew} samples in a record of {skew + n_samples}: none is left")
         late = ", ".join(f"{each.name} by {each.coding.skew}" for each in parts[-1].chosen if each.coding.skew)
-        notes.append(f"cut to {n_samples} samples, in which all leads are there: the file has {late} samples late")
+        if parts[-1].is_filled:
+            notes.append(f"the file has {late} samples late: moved, and the end that it lacks is its last value")
+        elif (n_samples := n_samples - skew) > 0:
+            notes.append(f"cut to {n_samples} samples, in which all leads are there: the file has {late} samples late")
+        else:
+            raise DataError(f"{path}: signals late by {skew} samples in a record of {skew + n_samples}: none is left")
     has_checksums = all(None not in list_checksums(part.signals) for part in parts)
     return OpenRecord(parts, n_samples, header.sampling_rate_hz, has_checksums, tuple(dict.fromkeys(notes)))
 
@@ -270,6 +278,14 @@ def iter_microvolt(part: Part) -> Iterator[NDArray[np.int16]]:
             yield to_microvolt(ready, part.chosen, part.path) if ready else np.empty((0, n), np.int16)
         held = [samples[:, n:] for samples in chosen] if part.skew else []
         n_given += n
+    if part.skew and part.is_filled:
+        # What is held begins with the first frame that was not given; of the latest signal there is none left.
+        rest = [samples[:, skew:] for samples, skew in zip(held, skews, strict=True)]
+        ends = [
+            np.concatenate([samples, np.repeat(one[:, -1:], skew, axis=1)], axis=1)
+            for samples, one, skew in zip(rest, held, skews, strict=True)
+        ]
+        yield to_microvolt(ends, part.chosen, part.path)
     compare_checksums([sums[number] for number in sorted(sums)], list_checksums(part.signals), part.path)
 
 

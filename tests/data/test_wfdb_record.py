@@ -137,6 +137,23 @@ def test_late_signals_are_moved_and_the_rest_is_cut(tmp_path, monkeypatch, block
         read_all(path)
 
 
+@pytest.mark.parametrize("block", [1, 3, 100])
+def test_a_short_end_that_late_signals_lack_is_their_last_value(tmp_path, monkeypatch, block):
+    monkeypatch.setattr("ecgcls.data.wfdb_record._BLOCK_SAMPLES", 3 * block)
+    line = np.arange(1, 41)
+    columns = [line.tolist(), [0, 0, *(line[:38] + 100)], [0, *(line[:39] + 200)]]
+    path = write(tmp_path / "r", columns, names=("V1", "V2", "V3"), coding=["16", "16:2", "16:1"])
+    record = read_all(path)
+    assert record.signal_uv.tolist() == [
+        line.tolist(),
+        [*range(101, 139), 138, 138],
+        [*range(201, 240), 239],
+    ]
+    assert record.notes == (
+        "the file has V2 by 2, V3 by 1 samples late: moved, and the end that it lacks is its last value",
+    )
+
+
 def test_a_late_signal_is_moved_as_wfdb_moves_it(tmp_path):  # which fails with two of them
     samples = np.random.default_rng(0).integers(-99, 99, (2, 20))
     path = write(tmp_path / "r", samples.tolist(), names=("V1", "V2"), coding=["16", "16:4"])
