@@ -85,10 +85,11 @@ class RunDirectory:
 
     def read_info(self) -> RunInfo:
         """Return ``run.json``, of a finished run only if its files are there; a damaged one is a `DataError`."""
-        path = self.check_file(NAME, missing_ok=True)
+        path = self.path / NAME
         info = RunInfo.from_dict(read_json(path, max_bytes=_MAX_BYTES[NAME]), where=str(path))
-        if info.is_finished:
+        if info.is_finished:  # else the manifest is of a process that was killed before it said so
             manifest.check_present(self.path)
+            manifest.check_same(self.path, NAME)
         return info
 
     def write_info(self, info: RunInfo) -> None:

@@ -105,5 +105,5 @@ def test_configurations_are_named_by_what_they_do_not_share(tmp_path):
 def test_a_damaged_fold_is_named(folder):
     path = folder / "fold_1" / "run.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"speed": 3}))
-    with pytest.raises(DataError, match=r"fold_1/run\.json: not the file that the run wrote"):
+    with pytest.raises(DataError, match=r"fold_1/run\.json: damaged \(unknown key 'speed'\)"):
         read_configuration(folder)

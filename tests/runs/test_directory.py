@@ -172,6 +172,18 @@ def test_a_damaged_manifest_is_named(run, content):
         _ = run.is_finished
 
 
+def test_a_run_that_was_killed_before_it_said_that_it_is_finished_goes_on(run):
+    finished = (run.path / "manifest.json").read_bytes()
+    run.write_info(RunInfo(status="running"))
+    (run.path / "manifest.json").write_bytes(finished)  # it comes before run.json
+    assert not run.is_finished
+    run.write_info(RunInfo(status="finished"))
+    assert run.is_finished
+    (run.path / "run.json").write_bytes((run.path / "run.json").read_bytes().replace(b'"seed": 0', b'"seed": 1'))
+    with pytest.raises(DataError, match=r"run\.json: not the file that the run wrote"):
+        run.read_info()
+
+
 def test_a_run_that_is_not_finished_has_no_manifest(run):
     run.write_info(RunInfo(status="running"))
     assert not (run.path / "manifest.json").exists()
