@@ -33,6 +33,8 @@ class Reading(NamedTuple):
     """``(lead, sample)``, microvolt, leads in the order of `ecgcls.data.signals.LEADS`."""
     repairs: tuple[str, ...]
     """What was changed, in plain language; empty if nothing was."""
+    guesses: tuple[str, ...]
+    """A sampling rate or a gain that the file does not say, and what it was taken as."""
     has_checksums: bool
     """Whether the header carried checksums; if so, they have been verified."""
 
@@ -60,7 +62,7 @@ def read_repaired(path: Path, *, sampling_rate_hz: int, n_samples: int) -> Readi
     signal_uv = np.rint(prepared.windows_mv[0] * np.float32(1e3))
     if (largest := np.abs(signal_uv).max()) > np.iinfo(np.int16).max:
         raise DataError(f"a sample of {largest / 1e3:.1f} mV after resampling; an ECG stays within 32.767 mV")
-    return Reading(signal_uv.astype(np.int16), tuple(repairs), recording.has_checksums)
+    return Reading(signal_uv.astype(np.int16), tuple(repairs), recording.guesses, recording.has_checksums)
 
 
 class _OtherLeads(Exception):
@@ -77,7 +79,8 @@ def _read_plain(path: Path, sampling_rate_hz: int, n_samples: int) -> Reading | 
         return None  # what is wrong, if anything, is told when it is read as any other
     if (record.sampling_rate_hz, record.signal_uv.shape[1]) != (sampling_rate_hz, n_samples):
         return None
-    return Reading(record.signal_uv, record.notes, record.has_checksums)
+    repairs = tuple(note for note in record.notes if note not in record.guesses)
+    return Reading(record.signal_uv, repairs, record.guesses, record.has_checksums)
 
 
 def _choose_plain(names: Sequence[str]) -> Sequence[int]:

@@ -56,6 +56,8 @@ class Recording:
     """Names of further signals in the file that were not read."""
     notes: tuple[str, ...] = ()
     """What had to be assumed to read it, in words."""
+    guesses: tuple[str, ...] = ()
+    """Those of the notes that stand for a sampling rate or a gain that the file does not say."""
     has_checksums: bool = False
     """Whether the file carried checksums, which have been verified."""
 
@@ -114,6 +116,7 @@ def _name_leads(record: Record, names: Sequence[str]) -> Recording:
         lead_names=tuple(name for name, known in zip(names, standard, strict=True) if known),
         left_out=tuple(name for name, known in zip(names, standard, strict=True) if not known),
         notes=record.notes,
+        guesses=record.guesses,
         has_checksums=record.has_checksums,
     )
 
@@ -205,7 +208,10 @@ class _Checked:
             signal, changes = put_leads_in_order(
                 as_signal(block.signal_mv, block.lead_names), block.lead_names, self._lead_names, block.left_out
             )
-            self._changes = list(dict.fromkeys([*self._changes, *block.notes, *changes]))
+            changes = [*(note for note in block.notes if note not in block.guesses), *changes]
+            self._changes = list(dict.fromkeys([*self._changes, *changes]))
+            for guess in block.guesses:
+                self._doubts.setdefault(guess, [guess])
             self._inspect(signal)
             yield signal
             block = next(self._blocks, None)

@@ -66,6 +66,8 @@ class Record(NamedTuple):
     """Whether the header carried checksums; if so, they have been verified."""
     notes: tuple[str, ...] = ()
     """What had to be assumed or changed, in plain language; empty if nothing was."""
+    guesses: tuple[str, ...] = ()
+    """Those of the notes that stand for a sampling rate or a gain that the header does not say."""
 
 
 def to_millivolt(signal_uv: NDArray[np.int16]) -> NDArray[np.float32]:
@@ -152,7 +154,7 @@ def iter_leads(path: Path, choose: Choose, *, block_s: float = 600.0) -> Iterato
 
 
 def _make(signal_uv: NDArray[np.int16], record: OpenRecord) -> Record:
-    return Record(signal_uv, record.sampling_rate_hz, record.has_checksums, record.notes)
+    return Record(signal_uv, record.sampling_rate_hz, record.has_checksums, record.notes, record.guesses)
 
 
 def _iter_pieces(record: OpenRecord) -> Iterator[NDArray[np.int16]]:

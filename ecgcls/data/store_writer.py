@@ -129,6 +129,7 @@ def _write_chunk(
             continue
         signals_uv[number] = reading.signal_uv
         notes += [Note(start + number, what, False) for what in reading.repairs]
+        notes += [Note(start + number, what, True) for what in reading.guesses]
         n_without_checksum += not reading.has_checksums
     sums_uv = signals_uv.sum(axis=2, dtype=np.int64)
     # Integers below 2**53 are exact in float64, which is faster in NumPy than int64.

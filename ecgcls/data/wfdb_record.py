@@ -61,6 +61,8 @@ class OpenRecord(NamedTuple):
     sampling_rate_hz: float
     has_checksums: bool
     notes: tuple[str, ...]
+    guesses: tuple[str, ...]
+    """Those of the notes that stand for a sampling rate or a gain that the header does not say."""
 
 
 def load_header(path: str) -> Header:
@@ -130,7 +132,9 @@ def open_record(path: Path, header: Header, choose: Choose) -> OpenRecord:
         else:
             raise DataError(f"{path}: signals late by {skew} samples in a record of {skew + n_samples}: none is left")
     has_checksums = all(None not in list_checksums(part.signals) for part in parts)
-    return OpenRecord(parts, n_samples, header.sampling_rate_hz, has_checksums, tuple(dict.fromkeys(notes)))
+    guesses = [*header.notes, *(note for part in parts for note in describe_gains(part.chosen))]
+    told, guessed = tuple(dict.fromkeys(notes)), tuple(dict.fromkeys(guesses))
+    return OpenRecord(parts, n_samples, header.sampling_rate_hz, has_checksums, told, guessed)
 
 
 def get_folder(path: Path) -> str:

@@ -25,6 +25,20 @@ def test_a_plain_record_is_taken_as_it_is(tmp_path, signal_uv, write_record):
     assert reading.repairs == () and reading.has_checksums
 
 
+def test_a_gain_that_the_header_does_not_say_is_a_doubt(tmp_path, signal_uv, write_record):
+    path = write_record(tmp_path / "r", signal_uv.T // 10)
+    header = path.with_name("r.hea")
+    header.write_text(header.read_text().replace(" 1000.0(0)/mV ", " 0(0)/mV "))
+    guess = "gain 0 in the header: uncalibrated, taken as 200 adu/mV"  # so header(5) says
+    reading = read_repaired(path, **WANTED)
+    assert reading.guesses == (guess,) and reading.repairs == ()
+    assert np.array_equal(reading.signal_uv, 5 * (signal_uv // 10))
+    recording, wanted = read_recording(path), {"lead_names": LEADS, **WANTED}
+    assert guess in prepare(recording, **wanted).doubts
+    with pytest.raises(DataError, match="refused, as repairs=refuse asks: gain 0 in the header"):
+        prepare(recording, **wanted, repairs="refuse")
+
+
 @pytest.mark.parametrize(
     "names",
     [
