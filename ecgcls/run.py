@@ -38,7 +38,7 @@ def run(**config: Unpack[RunConfig]) -> tuple[Path, float]:
     with hold_log() as early:
         job = build_job(config, directory, model=model, variant=variant, shows_bar=shows_bar, is_trial=is_trial())
         train(job, early)
-    return _show(directory, model=model, fold=config["fold"])
+    return _show(directory)
 
 
 def answer_early(plain: dict[str, Any]) -> tuple[Path, float] | None:
@@ -58,12 +58,12 @@ def answer_early(plain: dict[str, Any]) -> tuple[Path, float] | None:
                 print(f"Finished already: {place} (overwrite=true retrains)")
                 if idle := list_without_effect(directory, config):
                     print(f"{', '.join(idle)}: no effect on a finished run")
-            return _show(directory, model=model, fold=config["fold"])
+            return _show(directory)
     check_data(config)
     return None
 
 
-def _show(directory: "RunDirectory", *, model: str, fold: int) -> tuple[Path, float]:
+def _show(directory: "RunDirectory") -> tuple[Path, float]:
     """Print the scores of a finished run, if this process is the one that does."""
     if not is_reporter():
         return directory.path, math.nan
@@ -77,7 +77,7 @@ def _show(directory: "RunDirectory", *, model: str, fold: int) -> tuple[Path, fl
         rule, not_tuned = info.evaluation.thresholds.rule, info.read_decisions().not_tuned
         directory.check_file("intervals.csv", missing_ok=True)
         table = format_table(tabulate(directory.path, "test", rule=rule, not_tuned=not_tuned))
-        print(f"\nTest of {model}, fold {fold}:\n{table}\n\n{directory.path}")
+        print(f"\nTest of {info.title}:\n{table}\n\n{directory.path}")
     return directory.path, objective
 
 
