@@ -124,7 +124,7 @@ def test_a_stopped_run_is_scored_as_it_is_and_marked(synthetic_root, tmp_path):
     scored = {split: score(stopped, split=split) for split in ("val", "test")}
     assert {path: path.read_bytes() for path in files} == files
     best = torch.load(stopped.best_checkpoint, weights_only=True)["epoch"] + 1
-    assert scored["test"].title == f"cnn1d, fold 0, test, unfinished: epoch {best} of 4"
+    assert scored["test"].title == f"cnn1d, fold 0 (simulated ECGs), test, unfinished: epoch {best} of 4"
     assert scored["test"].source["unfinished"] == {"epoch": best, "n_trained": 2, "n_epochs": 4}
     fit(stopped.path, synthetic_root, *SETTINGS, "trainer.max_epochs=4")
     if stopped.read_info().best_epoch + 1 == best:  # then it is what the finished run says
@@ -135,9 +135,9 @@ def test_a_stopped_run_is_scored_as_it_is_and_marked(synthetic_root, tmp_path):
 
 def test_a_run_without_a_whole_epoch_has_nothing_to_score(tmp_path):
     (tmp_path / "run.json").write_text(json.dumps({"status": "interrupted"}))
-    place = {"output_dir": tmp_path, "experiment": "default", "model": None, "variant": None, "run_dir": tmp_path}
+    place = {"output_dir": tmp_path, "experiment": None, "model": None, "variant": None, "run_dir": tmp_path}
     with pytest.raises(ConfigError, match="no epoch of this run is finished"):
-        choose_unfinished(**place, fold=0)
+        choose_unfinished(**place, fold=None)
     (tmp_path / "best.ckpt").write_bytes(b"half")
     (tmp_path / ".hydra").mkdir()
     (tmp_path / ".hydra" / "config.yaml").write_text("{}")
