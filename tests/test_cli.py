@@ -97,7 +97,7 @@ def limit_files():
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
 
 
-def test_a_full_disk_is_one_line_and_the_run_resumes_when_there_is_room(work):
+def test_a_full_disk_is_one_line_and_the_run_starts_anew_when_there_is_room(work):
     arguments = ("experiment=full", *QUICK)
     full = ecgcls(work, *arguments, before=limit_files)
     errors = [line for line in full.stderr.splitlines() if line.startswith("error: ")]
@@ -106,11 +106,8 @@ def test_a_full_disk_is_one_line_and_the_run_resumes_when_there_is_room(work):
         r"error: .*\.ckpt: cannot be written \(File too large\); .* run the same command again to resume", errors[0]
     )
     assert "Traceback" not in full.stderr
-    (run,) = (work / "outputs" / "full").rglob("fold_0")
-    assert not list(run.rglob("*.tmp"))
-    assert not (run / "best.ckpt").exists()
+    assert not list((work / "outputs" / "full").rglob("fold_0"))  # without a whole epoch there is nothing to keep
     succeed(work, *arguments)
-    assert json.loads((run / "run.json").read_text())["n_starts"] == 2
 
 
 def test_a_sweep_cross_validates_both_nets_and_names_its_failed_job(work, sweep):
