@@ -56,6 +56,7 @@ def places(folder) -> dict[str, tuple[Path, Path]]:
     return {"run": (folder / "fold_0", folder / "fold_0" / "again"), "all": (folder / "cv", folder / "again")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["run", "all"])
 def test_intervals_are_the_same_wherever_they_are_written(places, which):
     first, again = (read_intervals(place) for place in places[which])
