@@ -4,8 +4,9 @@ Conventions
     - Logits are log odds of one class against the others, :math:`\log p_c - \log(1 - p_c)`, so each class is ranked and
       thresholded like any other. A record's class is the one with the highest probability.
     - Recalibration keeps the sum: *temperature* is :math:`\mathrm{softmax}(\log p / T)` with one T for all classes
-      [1]_, *platt* (which stands for *isotonic* and *best*, too) adds an offset for each class [2]_, which also undoes
-      the weights of a loss. The offsets are penalized slightly, so that a class without a record keeps a probability.
+      [1]_, *platt* (which stands for *isotonic* and *best*, too) first undoes the weights of the loss, then adds an
+      offset for each class with at least `min_positives` records [2]_. The offsets have mean 0, so that the other
+      classes are only unweighted, and are penalized slightly.
     - Cohen's kappa is the agreement beyond that of chance [3]_, balanced accuracy the mean sensitivity of the classes
       that have a record.
 
@@ -58,21 +59,30 @@ def recalibrate(logits: Array, slope: float, offsets: Array) -> Array:
     return against_the_rest(slope * _log_prob(logits) + offsets)
 
 
-def fit(y_true: NDArray, logits: Array, *, has_offsets: bool) -> tuple[float, Array]:
-    """Return the slope 1/T and the offset of each class that fit labels to log odds best, ``(record, class)`` both."""
-    log_prob, n_classes = _log_prob(logits), logits.shape[1]
+def fit(y_true: NDArray, logits: Array, *, has_offset: NDArray[np.bool_]) -> tuple[float, Array]:
+    """Return the slope 1/T and the offset of each class that fit labels to log odds best, ``(record, class)`` both.
+
+    `has_offset`, ``(class,)``, says which classes have one that is not 0.
+    """
+    log_prob, n_offsets = _log_prob(logits), int(has_offset.sum())
+
+    def spread(parameters: Array) -> Array:
+        offsets = np.zeros(len(has_offset))
+        offsets[has_offset] = parameters - parameters.mean() if n_offsets else parameters
+        return offsets
 
     def loss(parameters: Array) -> tuple[float, Array]:
-        slope, offsets = np.exp(parameters[0]), parameters[1:] if has_offsets else np.zeros(n_classes)
+        slope, offsets = np.exp(parameters[0]), spread(parameters[1:])
         scores = slope * log_prob + offsets
         excess = softmax(scores, axis=1) - y_true
         penalty = _PENALTY / len(y_true)
         value = (logsumexp(scores, axis=1) - (scores * y_true).sum(axis=1)).mean() + penalty * (offsets**2).sum()
-        gradient = [slope * (excess * log_prob).sum(axis=1).mean(), *(excess.mean(axis=0) + 2 * penalty * offsets)]
-        return float(value), np.array(gradient[: len(parameters)])
+        by_offset = (excess.mean(axis=0) + 2 * penalty * offsets)[has_offset]
+        gradient = [slope * (excess * log_prob).sum(axis=1).mean(), *(by_offset - by_offset.sum() / max(n_offsets, 1))]
+        return float(value), np.array(gradient)
 
-    found = minimize(loss, np.zeros(1 + n_classes * has_offsets), jac=True, method="L-BFGS-B", bounds=None).x
-    return float(np.exp(found[0])), found[1:] if has_offsets else np.zeros(n_classes)
+    found = minimize(loss, np.zeros(1 + n_offsets), jac=True, method="L-BFGS-B").x
+    return float(np.exp(found[0])), spread(found[1:])
 
 
 def count_confusions(predictions: Predictions) -> pd.DataFrame:

@@ -148,7 +148,7 @@ def fit_calibrator(
     y_true, y_prob = check_arrays(y_true, y_prob, class_names)
     logits = to_logits(y_prob) if y_logit is None else check_logits(y_logit, y_prob, class_names)
     if exclusive.are_exclusive(y_true, y_prob):
-        return _fit_exclusive(y_true, logits, class_names, rule)
+        return _fit_exclusive(y_true, logits, class_names, rule, weights)
     patients = np.asarray(patient_id)
     method: str = rule.method
     log_loss = None
@@ -167,13 +167,19 @@ def fit_calibrator(
     return Calibrator(method, by_class, log_loss)
 
 
-def _fit_exclusive(y_true: NDArray, logits: Array, class_names: Sequence[str], rule: CalibrationRule) -> Calibrator:
+def _fit_exclusive(
+    y_true: NDArray, logits: Array, class_names: Sequence[str], rule: CalibrationRule, weights: Array
+) -> Calibrator:
     method = rule.method if rule.method in ("none", "temperature") else "platt"
-    slope, offsets = 1.0, np.zeros(len(class_names))
-    if len(y_true) < rule.min_positives:
-        method = "none"
-    if method != "none":
-        slope, offsets = exclusive.fit(y_true, logits, has_offsets=method == "platt")
+    slope, offsets, log_weight = 1.0, np.zeros(len(class_names)), np.log(weights)
+    if method != "none" and len(y_true) < rule.min_positives:
+        method, offsets = "unweighted", -log_weight
+    elif method == "temperature":
+        slope, offsets = exclusive.fit(y_true, logits, has_offset=np.zeros(len(class_names), dtype=bool))
+    elif method == "platt":
+        unweighted = exclusive.recalibrate(logits, 1.0, -log_weight)
+        slope, offsets = exclusive.fit(y_true, unweighted, has_offset=y_true.sum(axis=0) >= rule.min_positives)
+        offsets = offsets - slope * log_weight
     by_class = {
         str(name): {"method": method, "slope": slope, "intercept": float(offset)}
         for name, offset in zip(class_names, offsets, strict=True)

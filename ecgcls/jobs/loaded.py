@@ -90,6 +90,8 @@ class LoadedRun:
         One per net: recalibrates its probabilities.
     info
         The (first) run's ``run.json``.
+    folds
+        Of a configuration, how many folds the nets are of, in words: ``5 folds``, or ``3/5 folds`` if some are missing.
     """
 
     path: Path
@@ -101,6 +103,7 @@ class LoadedRun:
     thresholds: dict[str, float]
     calibrators: tuple[Calibrator, ...]
     info: RunInfo
+    folds: str = ""
 
     def predict(
         self,

@@ -115,6 +115,7 @@ class PredictionFiles:
             "model": run.info.model,
             "variant": run.info.variant,
             "n_nets": len(run.nets),
+            "folds": run.folds or None,
             "trained_on_simulated_ecgs": run.info.synthetic,
             "input": self._source,
             "is_complete": is_complete,
@@ -148,6 +149,8 @@ def format_predictions(files: PredictionFiles, run: LoadedRun) -> str:
         lines.append(f"... and {files.n_predicted - len(rows)} more records")
     thresholds = ", ".join(f"{name} {run.thresholds[name]:.3g}" for name in run.class_names)
     lines.append(f"\n* at or above the class's threshold: {thresholds}")
+    if run.folds:
+        lines.append(f"{run.folds}: the mean of their nets")
     lines += _count_repairs(files)
     if run.info.synthetic:
         lines.append("The net was trained on simulated ECGs: these numbers say nothing about patients.")

@@ -44,7 +44,8 @@ def score_unfinished(
     parts: tuple[Literal["val", "test"], ...] = ("val", "test")
     uncalibrated = tabulate({part: _predict(net, data, part, device=device) for part in parts}, data.cohort)
     settings = info.evaluation.replace_with(overrides)
-    pos_weight = best["state_dict"].get("loss.pos_weight")
+    weights = best["state_dict"]
+    pos_weight = weights.get("loss.pos_weight", weights.get("loss.class_weight"))
     decisions = learn_decisions(
         uncalibrated.select("val"),
         calibration=settings.calibration,

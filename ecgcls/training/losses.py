@@ -73,6 +73,11 @@ class CrossEntropy(nn.Module):
         super().__init__()
         self.register_buffer("class_weight", class_weight)
 
+    @property
+    def pos_weight(self) -> Tensor:
+        """The same, by the name under which a recalibration asks how a loss weighs."""
+        return self.class_weight
+
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the weighted mean over the records."""
         weight = torch.where(target > 0, self.class_weight, 0.0)  # (batch, class)

@@ -93,9 +93,26 @@ def test_decisions_keep_the_sum_and_survive_json():
     np.testing.assert_allclose(after.y_prob.sum(axis=1), 1)
     assert are_exclusive(after.y_true, after.y_prob) and again.calibrator.is_exclusive
     few = learn_decisions(one.take(range(15)))
-    assert set(few.thresholds.values()) == {0.5} and few.calibrator.method == "none"
+    assert set(few.thresholds.values()) == {0.5} and few.calibrator.method == "unweighted"
     with pytest.raises(DataError, match="classes exclude each other: all of NORM, MI, CD are recalibrated together"):
         learned.calibrator.apply_logits(one.y_logit[:, :2], NAMES[:2])
+
+
+def test_the_weights_of_the_loss_are_undone_for_classes_without_an_offset_of_their_own():
+    true = make(scale=1.0, offsets=0.0, n_records=2000)
+    weights = np.array([0.5, 1.0, 8.0])
+    weighted = against_the_rest(np.log(true.y_prob) + np.log(weights))  # what a net under these class weights returns
+    for n_records, n_rare in ((15, 2), (2000, 5)):
+        rare = np.flatnonzero(true.y_true[:n_records, 2])
+        rows = np.setdiff1d(np.arange(n_records), rare[n_rare:])
+        fitted = fit_calibrator(
+            true.y_true[rows], expit(weighted[rows]), rows, NAMES, pos_weight=weights, y_logit=weighted[rows]
+        )
+        offsets = [fitted.by_class[name]["intercept"] for name in NAMES]
+        expected = -np.log(weights)
+        assert offsets[2] - np.mean(offsets[:2]) == pytest.approx(expected[2] - expected[:2].mean(), abs=0.5)
+        if n_records == 15:
+            np.testing.assert_allclose(fitted.apply_logits(weighted, NAMES), true.y_logit, atol=1e-6)
 
 
 def test_confusions_are_scikit_learns():
