@@ -93,11 +93,17 @@ def evaluate(
         )
         folder = output or source.with_name(f"{source.stem}_evaluation")
     elif unfinished:
+        from ecgcls.jobs.trust import split_names
         from ecgcls.jobs.unfinished import score_unfinished
 
         stopped = choose_unfinished(**which)
         rescored = score_unfinished(
-            stopped, split=split, overrides=overrides, device=device, output_dir=which["output_dir"]
+            stopped,
+            split=split,
+            overrides=overrides,
+            device=device,
+            output_dir=which["output_dir"],
+            trust=split_names(trust),
         )
         name = f"{name_folder(split, overrides, root=None, records=records)}-unfinished"
         folder = output or stopped.path / "evaluate" / name

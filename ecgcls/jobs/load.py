@@ -4,9 +4,10 @@ The net is rebuilt from the run's own saved configuration, its weights and its p
 The training data need not be there. The run may be anybody's: nothing in its folder is executed (`ecgcls.jobs.trust`).
 """
 
-import zipfile
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 from torch import nn
 
 from ecgcls.errors import ConfigError, DataError
-from ecgcls.files import CLASS_NAMES, INPUT_FORM, STANDARDIZED_ON
+from ecgcls.files import CLASS_NAMES, INPUT_FORM, STANDARDIZED_ON, check_archive
 from ecgcls.jobs.loaded import LoadedRun
 from ecgcls.jobs.parts import build_net
 from ecgcls.jobs.trust import check_names, take_trusted
@@ -93,18 +94,34 @@ def load_net(run: RunDirectory, *, trust: Sequence[str] = ()) -> nn.Sequential:
     try:
         config = run.read_config()
         groups = {group: take_trusted(config, group, trust=trust) for group in ("model", "task")}
-        net = build_net(groups, n_leads=n_leads, n_samples=n_samples, n_classes=n_classes)
+    except ConfigError as error:
+        raise ConfigError(f"{run.path}: {error}") from error
+    make_net = partial(build_net, groups, n_leads=n_leads, n_samples=n_samples, n_classes=n_classes)
+    path = run.check_file("best.ckpt")
+    with _explained(path):
+        check_archive(path)
+        stored = torch.load(path, weights_only=True, map_location="cpu")
+        weights = {key: each for key, each in stored["state_dict"].items() if key.startswith(("standardizer.", "net."))}
+        if not trust:
+            _check_shapes(make_net, weights)
+    try:
+        net = make_net()
     except ConfigError as error:
         raise ConfigError(f"{run.path}: {error}") from error
     whole = nn.Sequential(OrderedDict(standardizer=Standardizer(torch.zeros(n_leads), torch.ones(n_leads)), net=net))
-    path = run.check_file("best.ckpt")
-    try:
-        _check_archive(path)
-        stored = torch.load(path, weights_only=True, map_location="cpu")
-        weights = stored["state_dict"]
-        whole.load_state_dict({key: weights[key] for key in weights if key.startswith(("standardizer.", "net."))})
+    with _explained(path):
+        whole.load_state_dict(weights)
         fitted_on = stored[STANDARDIZED_ON]
         _check_contract(stored, info)
+    check_standardizer(fitted_on, info)
+    return whole.eval().requires_grad_(False)
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Say of whatever goes wrong with a checkpoint that it cannot be loaded."""
+    try:
+        yield
     except OSError:
         raise
     except Exception as error:  # a damaged file raises whatever the unpickler stumbles over
@@ -112,16 +129,21 @@ def load_net(run: RunDirectory, *, trust: Sequence[str] = ()) -> nn.Sequential:
         raise ConfigError(
             f"{path}: cannot be loaded into this run's net ({why}); retrain with overwrite=true"
         ) from error
-    check_standardizer(fitted_on, info)
-    return whole.eval().requires_grad_(False)
 
 
-def _check_archive(path: Path) -> None:
-    """Refuse a checkpoint that unpacks to more than it is: ``torch.save`` compresses nothing."""
-    with zipfile.ZipFile(path) as archive:
-        n_bytes = sum(entry.file_size for entry in archive.infolist())
-    if n_bytes > path.stat().st_size:
-        raise DataError(f"it unpacks to {n_bytes / 1e6:,.1f} MB, more than the file has")
+def _check_shapes(make_net: Callable[[], nn.Module], weights: Mapping[str, Any]) -> None:
+    """Refuse a net of other weights before it takes any memory: a configuration can ask for a net of any size."""
+    try:
+        with torch.device("meta"):
+            outline = make_net().state_dict()
+    except ConfigError as error:
+        if "overflow" in str(error):  # a shape that no memory could hold
+            raise
+        return  # it needs numbers to be built; or what is wrong with it is said then
+    for key, weight in outline.items():
+        if (found := getattr(weights.get(f"net.{key}"), "shape", None)) != weight.shape:
+            there = "no" if found is None else f"shape {tuple(found)}, not {tuple(weight.shape)}, of"
+            raise DataError(f"it has {there} {key}")
 
 
 def _check_contract(stored: Mapping[str, Any], info: RunInfo) -> None:

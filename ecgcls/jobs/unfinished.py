@@ -1,6 +1,6 @@
 """A run that was stopped, scored as it is: by the best of the epochs that it has, and marked as unfinished."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from ecgcls.jobs.build import build_data
 from ecgcls.jobs.load import load_net
 from ecgcls.jobs.rescore import Rescored, simplify
 from ecgcls.jobs.train import tabulate
+from ecgcls.jobs.trust import take_trusted
 from ecgcls.runs.configuration import PARTS
 from ecgcls.runs.directory import RunDirectory
 from ecgcls.runs.leaks import log_official_test
@@ -25,19 +26,27 @@ from ecgcls.training.fitters import PredictedPart
 
 
 def score_unfinished(
-    run: RunDirectory, *, split: str, overrides: Mapping[str, Any], device: str, output_dir: Path
+    run: RunDirectory,
+    *,
+    split: str,
+    overrides: Mapping[str, Any],
+    device: str,
+    output_dir: Path,
+    trust: Sequence[str] = (),
 ) -> Rescored:
     """Predict a run's validation and test set with its best epoch so far, and decide as the run would.
 
-    Nothing in the run's own files changes. `overrides` is what differs from the run's settings of the evaluation.
+    Nothing in the run's own files changes. `overrides` is what differs from the run's settings of the evaluation,
+    `trust` as for `ecgcls.jobs.load.load_run`.
     """
     info, config = run.read_info(), run.read_config()
     best, last = read_checkpoint(run.best_checkpoint), read_checkpoint(run.last_checkpoint)
     if best is None:
         raise DataError(f"{run.path}: no whole best.ckpt to score; the command that began this run starts it again")
     torch.set_num_threads(info.n_threads)
-    net = load_net(run).to(device)
-    data = build_data(config)
+    net = load_net(run, trust=trust).to(device)
+    trusted = {group: take_trusted(config, group, trust=trust) for group in ("data", "task", "folds")}
+    data = build_data({**config, **trusted})
     data.prepare_data()
     data.setup()
     run.check_same_data(data.describe()["fingerprint"])

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from lightning_fabric.plugins.io import TorchCheckpointIO
 
-from ecgcls.files import STANDARDIZED_ON, write_atomically
+from ecgcls.files import STANDARDIZED_ON, check_archive, write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +34,7 @@ def read_checkpoint(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
+        check_archive(path)
         stored: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
         absent = [key for key in _KEYS if key not in stored]
     except Exception as error:  # a damaged file raises whatever the unpickler stumbles over

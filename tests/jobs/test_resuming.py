@@ -126,6 +126,14 @@ def test_a_stopped_run_is_scored_as_it_is_and_marked(synthetic_root, tmp_path):
     best = torch.load(stopped.best_checkpoint, weights_only=True)["epoch"] + 1
     assert scored["test"].title == f"cnn1d, fold 0 (simulated ECGs), test, unfinished: epoch {best} of 4"
     assert scored["test"].source["unfinished"] == {"epoch": best, "n_trained": 2, "n_epochs": 4}
+    config = (stopped.path / ".hydra" / "config.yaml").read_text()
+    stopped.write_config(config.replace("ecgcls.data.tasks.Task", "pathlib.Path"))
+    with pytest.raises(ConfigError, match=r"task\._target_: pathlib\.Path is not built from a saved configuration"):
+        score(stopped, split="val")
+    stopped.write_config(config.replace("ecgcls.data.ptbxl.PTBXL", "pathlib.Path"))
+    with pytest.raises(ConfigError, match=r"data\._target_: pathlib\.Path is not built from a saved configuration"):
+        score(stopped, split="val")
+    stopped.write_config(config)
     fit(stopped.path, synthetic_root, *SETTINGS, "trainer.max_epochs=4")
     if stopped.read_info().best_epoch + 1 == best:  # then it is what the finished run says
         assert (stopped.read_predictions("test").y_prob == scored["test"].predictions.y_prob).all()
