@@ -37,6 +37,9 @@ OVERRIDES = (
 RESTATED = ["stated_prevalence", "precision_at_stated", "npv_at_stated"]
 
 
+pytestmark = pytest.mark.slow  # it trains two folds and writes every kind of result
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, synthetic_root) -> Path:
     """Two finished folds of one configuration, cross-validated and evaluated again, one by one and together."""
@@ -56,7 +59,6 @@ def places(folder) -> dict[str, tuple[Path, Path]]:
     return {"run": (folder / "fold_0", folder / "fold_0" / "again"), "all": (folder / "cv", folder / "again")}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("which", ["run", "all"])
 def test_intervals_are_the_same_wherever_they_are_written(places, which):
     first, again = (read_intervals(place) for place in places[which])
