@@ -111,7 +111,8 @@ def load_net(run: RunDirectory, *, trust: Sequence[str] = ()) -> nn.Sequential:
     whole = nn.Sequential(OrderedDict(standardizer=Standardizer(torch.zeros(n_leads), torch.ones(n_leads)), net=net))
     with _explained(path):
         whole.load_state_dict(weights)
-        fitted_on = stored[STANDARDIZED_ON]
+        if not isinstance(fitted_on := stored[STANDARDIZED_ON], str):
+            raise DataError(f"{STANDARDIZED_ON} must be text, got {fitted_on!r}")
         _check_contract(stored, info)
     check_standardizer(fitted_on, info)
     return whole.eval().requires_grad_(False)
