@@ -5,25 +5,23 @@ The training data need not be there. The run may be anybody's: nothing in its fo
 """
 
 import zipfile
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.files import CLASS_NAMES, INPUT_FORM, STANDARDIZED_ON
 from ecgcls.jobs.loaded import LoadedRun
-from ecgcls.jobs.parts import build_net
+from ecgcls.jobs.parts import build_net, split_metadata
 from ecgcls.jobs.trust import check_names, take_trusted
 from ecgcls.runs.configuration import Configuration
 from ecgcls.runs.directory import RunDirectory
 from ecgcls.runs.find import open_configuration
 from ecgcls.runs.info import RunInfo
 from ecgcls.runs.leaks import check_standardizer
-from ecgcls.training.standardizer import Standardizer
+from ecgcls.training.standardizer import StandardizedNet, Standardizer
 
 
 def load_run(path: str | Path, *, device: str = "cpu", trust: Sequence[str] = ()) -> LoadedRun:
@@ -53,11 +51,11 @@ def load_configuration(one: Configuration, *, device: str = "cpu", trust: Sequen
     """Load the nets of a run, or of all folds, as `load_run` does."""
     first = one.info.data
     for run, info in zip(one.runs, one.infos, strict=True):
-        for key in ("class_names", "lead_names", "sampling_rate_hz", "n_samples"):
-            if info.data[key] != first[key]:
+        for key in ("class_names", "lead_names", "sampling_rate_hz", "n_samples", "metadata"):
+            if info.data.get(key) != first.get(key):
                 raise ConfigError(
-                    f"{one.folder}: the folds cannot be averaged, their {key} differ: {first[key]} in "
-                    f"{one.runs[0].path.name}, {info.data[key]} in {run.path.name}"
+                    f"{one.folder}: the folds cannot be averaged, their {key} differ: {first.get(key)} in "
+                    f"{one.runs[0].path.name}, {info.data.get(key)} in {run.path.name}"
                 )
     try:
         nets = tuple(load_net(run, trust=trust).to(device) for run in one.runs)
@@ -68,6 +66,7 @@ def load_configuration(one: Configuration, *, device: str = "cpu", trust: Sequen
         nets=nets,
         class_names=one.info.class_names,
         lead_names=tuple(first["lead_names"]),
+        metadata_names=tuple(first.get("metadata", ())),
         sampling_rate_hz=first["sampling_rate_hz"],
         n_samples=first["n_samples"],
         thresholds=one.thresholds,
@@ -76,11 +75,12 @@ def load_configuration(one: Configuration, *, device: str = "cpu", trust: Sequen
     )
 
 
-def load_net(run: RunDirectory, *, trust: Sequence[str] = ()) -> nn.Sequential:
+def load_net(run: RunDirectory, *, trust: Sequence[str] = ()) -> StandardizedNet:
     """Rebuild the net of a run with the weights of its best epoch, the standardizer before it.
 
-    It takes ``(batch, lead, sample)`` in mV, returns logits ``(batch, class)``, and is in evaluation mode without
-    gradients of its parameters. A net that cannot be built, or a checkpoint that is not its own, is a `ConfigError`.
+    It takes ``(batch, lead, sample)`` in mV, and ``(batch, column)`` where the run has metadata; it returns logits
+    ``(batch, class)``, and is in evaluation mode without gradients of its parameters. A net that cannot be built, or a
+    checkpoint that is not its own, is a `ConfigError`.
     """
     info = run.read_info()
     if info.kind == "baseline":
@@ -92,10 +92,11 @@ def load_net(run: RunDirectory, *, trust: Sequence[str] = ()) -> nn.Sequential:
     try:
         config = run.read_config()
         groups = {group: take_trusted(config, group, trust=trust) for group in ("model", "task")}
+        columns = split_metadata(groups["model"])[1]
         net = build_net(groups, n_leads=n_leads, n_samples=n_samples, n_classes=n_classes)
     except ConfigError as error:
         raise ConfigError(f"{run.path}: {error}") from error
-    whole = nn.Sequential(OrderedDict(standardizer=Standardizer(torch.zeros(n_leads), torch.ones(n_leads)), net=net))
+    whole = StandardizedNet(Standardizer(torch.zeros(n_leads), torch.ones(n_leads)), net)
     path = run.check_file("best.ckpt")
     try:
         _check_archive(path)
@@ -103,7 +104,7 @@ def load_net(run: RunDirectory, *, trust: Sequence[str] = ()) -> nn.Sequential:
         weights = stored["state_dict"]
         whole.load_state_dict({key: weights[key] for key in weights if key.startswith(("standardizer.", "net."))})
         fitted_on = stored[STANDARDIZED_ON]
-        _check_contract(stored, info)
+        _check_contract(stored, info, columns)
     except OSError:
         raise
     except Exception as error:  # a damaged file raises whatever the unpickler stumbles over
@@ -123,10 +124,13 @@ def _check_archive(path: Path) -> None:
         raise DataError(f"it unpacks to {n_bytes / 1e6:,.1f} MB, more than the file has")
 
 
-def _check_contract(stored: Mapping[str, Any], info: RunInfo) -> None:
-    """Hold what ``run.json`` says of classes and input against what the checkpoint was trained with."""
+def _check_contract(stored: Mapping[str, Any], info: RunInfo, columns: Sequence[str]) -> None:
+    """Hold what ``run.json`` and the configuration say of classes and input against what the net was trained with."""
     said = {"class_names": list(info.class_names)}
     said |= {key: info.data[key] for key in ("lead_names", "sampling_rate_hz", "n_samples")}
     for key, trained in {"class_names": stored[CLASS_NAMES], **stored[INPUT_FORM]}.items():
         if said.get(key) != trained:
             raise DataError(f"it was trained with {key} {trained}, run.json has {said.get(key)}")
+    trained = stored[INPUT_FORM].get("metadata", [])
+    if list(columns) != trained or info.data.get("metadata", []) != trained:
+        raise DataError(f"it was trained with metadata {trained}, run.json and config.yaml have others")
