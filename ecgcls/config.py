@@ -307,6 +307,8 @@ def _name_type(hint: Any) -> str:
     if isinstance(hint, type) and not inner:
         names = {"int": "a whole number", "float": "a number", "str": "text", "bool": "true or false", "Path": "a path"}
         return names.get(hint.__name__, hint.__name__)
+    if origin is list:
+        return "a list, as [a,b],"
     if origin is Literal:
         return " or ".join(map(str, inner))
     if origin in (Union, UnionType):

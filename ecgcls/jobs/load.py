@@ -126,11 +126,10 @@ def _check_archive(path: Path) -> None:
 
 def _check_contract(stored: Mapping[str, Any], info: RunInfo, columns: Sequence[str]) -> None:
     """Hold what ``run.json`` and the configuration say of classes and input against what the net was trained with."""
-    said = {"class_names": list(info.class_names)}
+    said: dict[str, Any] = {"class_names": list(info.class_names), "metadata": info.data.get("metadata", [])}
     said |= {key: info.data[key] for key in ("lead_names", "sampling_rate_hz", "n_samples")}
-    for key, trained in {"class_names": stored[CLASS_NAMES], **stored[INPUT_FORM]}.items():
+    for key, trained in {"class_names": stored[CLASS_NAMES], "metadata": [], **stored[INPUT_FORM]}.items():
         if said.get(key) != trained:
             raise DataError(f"it was trained with {key} {trained}, run.json has {said.get(key)}")
-    trained = stored[INPUT_FORM].get("metadata", [])
-    if list(columns) != trained or info.data.get("metadata", []) != trained:
-        raise DataError(f"it was trained with metadata {trained}, run.json and config.yaml have others")
+    if said["metadata"] != list(columns):
+        raise DataError(f"it was trained with metadata {said['metadata']}, config.yaml has {list(columns)}")
