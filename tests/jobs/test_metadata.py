@@ -1,8 +1,8 @@
 """A net that takes age and sex beside the ECG, from its training to the prediction of anyone's record."""
 
 import csv
-import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from ecgcls.jobs.explain import ExplainSettings, explain_run
 from ecgcls.jobs.external import predict_data_set
 from ecgcls.jobs.load import load_run
 from ecgcls.jobs.unfinished import score_unfinished
+from ecgcls.runs.directory import RunDirectory
 from ecgcls.runs.find import open_configuration
 from tests.in_process import configure, fit
 
@@ -129,11 +130,9 @@ def test_a_test_record_is_explained_with_its_own(run, tested, tmp_path):
 
 def test_a_run_whose_files_disagree_about_metadata_is_not_loaded(run, tmp_path):
     shutil.copytree(run.path, tmp_path / "fold_0")
-    path = tmp_path / "fold_0" / "run.json"
-    info = json.loads(path.read_text())
-    info["data"]["metadata"] = ["sex", "age"]
-    path.write_text(json.dumps(info))
-    (tmp_path / "fold_0" / "manifest.json").unlink()  # which would tell that the file is another
+    info = run.read_info()
+    changed = replace(info, data={**info.data, "metadata": ["sex", "age"]})
+    RunDirectory(tmp_path / "fold_0").write_info(changed)  # the manifest agrees
     with pytest.raises(ConfigError, match=r"it was trained with metadata \['age', 'sex'\], run.json has"):
         load_run(tmp_path / "fold_0")
 
