@@ -4,7 +4,6 @@ The net is rebuilt from the run's own saved configuration, its weights and its p
 The training data need not be there. The run may be anybody's: nothing in its folder is executed (`ecgcls.jobs.trust`).
 """
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -17,14 +16,14 @@ from torch import nn
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.files import CLASS_NAMES, INPUT_FORM, STANDARDIZED_ON, check_archive
 from ecgcls.jobs.loaded import LoadedRun
-from ecgcls.jobs.parts import build_net
+from ecgcls.jobs.parts import build_net, split_metadata
 from ecgcls.jobs.trust import check_names, take_trusted
 from ecgcls.runs.configuration import Configuration
 from ecgcls.runs.directory import RunDirectory
 from ecgcls.runs.find import open_configuration
 from ecgcls.runs.info import RunInfo
 from ecgcls.runs.leaks import check_standardizer
-from ecgcls.training.standardizer import Standardizer
+from ecgcls.training.standardizer import StandardizedNet, Standardizer
 
 
 def load_run(path: str | Path, *, device: str = "cpu", trust: Sequence[str] = ()) -> LoadedRun:
@@ -54,11 +53,11 @@ def load_configuration(one: Configuration, *, device: str = "cpu", trust: Sequen
     """Load the nets of a run, or of all folds, as `load_run` does."""
     first = one.info.data
     for run, info in zip(one.runs, one.infos, strict=True):
-        for key in ("class_names", "lead_names", "sampling_rate_hz", "n_samples"):
-            if info.data[key] != first[key]:
+        for key in ("class_names", "lead_names", "sampling_rate_hz", "n_samples", "metadata"):
+            if info.data.get(key) != first.get(key):
                 raise ConfigError(
-                    f"{one.folder}: the folds cannot be averaged, their {key} differ: {first[key]} in "
-                    f"{one.runs[0].path.name}, {info.data[key]} in {run.path.name}"
+                    f"{one.folder}: the folds cannot be averaged, their {key} differ: {first.get(key)} in "
+                    f"{one.runs[0].path.name}, {info.data.get(key)} in {run.path.name}"
                 )
     try:
         nets = tuple(load_net(run, trust=trust).to(device) for run in one.runs)
@@ -69,6 +68,7 @@ def load_configuration(one: Configuration, *, device: str = "cpu", trust: Sequen
         nets=nets,
         class_names=one.info.class_names,
         lead_names=tuple(first["lead_names"]),
+        metadata_names=tuple(first.get("metadata", ())),
         sampling_rate_hz=first["sampling_rate_hz"],
         n_samples=first["n_samples"],
         thresholds=one.thresholds,
@@ -78,11 +78,12 @@ def load_configuration(one: Configuration, *, device: str = "cpu", trust: Sequen
     )
 
 
-def load_net(run: RunDirectory, *, trust: Sequence[str] = ()) -> nn.Sequential:
+def load_net(run: RunDirectory, *, trust: Sequence[str] = ()) -> StandardizedNet:
     """Rebuild the net of a run with the weights of its best epoch, the standardizer before it.
 
-    It takes ``(batch, lead, sample)`` in mV, returns logits ``(batch, class)``, and is in evaluation mode without
-    gradients of its parameters. A net that cannot be built, or a checkpoint that is not its own, is a `ConfigError`.
+    It takes ``(batch, lead, sample)`` in mV, and ``(batch, column)`` where the run has metadata; it returns logits
+    ``(batch, class)``, and is in evaluation mode without gradients of its parameters. A net that cannot be built, or a
+    checkpoint that is not its own, is a `ConfigError`.
     """
     info = run.read_info()
     if info.kind == "baseline":
@@ -94,6 +95,7 @@ def load_net(run: RunDirectory, *, trust: Sequence[str] = ()) -> nn.Sequential:
     try:
         config = run.read_config()
         groups = {group: take_trusted(config, group, trust=trust) for group in ("model", "task")}
+        columns = split_metadata(groups["model"])[1]
     except ConfigError as error:
         raise ConfigError(f"{run.path}: {error}") from error
     make_net = partial(build_net, groups, n_leads=n_leads, n_samples=n_samples, n_classes=n_classes)
@@ -108,12 +110,12 @@ def load_net(run: RunDirectory, *, trust: Sequence[str] = ()) -> nn.Sequential:
         net = make_net()
     except ConfigError as error:
         raise ConfigError(f"{run.path}: {error}") from error
-    whole = nn.Sequential(OrderedDict(standardizer=Standardizer(torch.zeros(n_leads), torch.ones(n_leads)), net=net))
+    whole = StandardizedNet(Standardizer(torch.zeros(n_leads), torch.ones(n_leads)), net)
     with _explained(path):
         whole.load_state_dict(weights)
         if not isinstance(fitted_on := stored[STANDARDIZED_ON], str):
             raise DataError(f"{STANDARDIZED_ON} must be text, got {fitted_on!r}")
-        _check_contract(stored, info)
+        _check_contract(stored, info, columns)
     check_standardizer(fitted_on, info)
     return whole.eval().requires_grad_(False)
 
@@ -147,10 +149,12 @@ def _check_shapes(make_net: Callable[[], nn.Module], weights: Mapping[str, Any])
             raise DataError(f"it has {there} {key}")
 
 
-def _check_contract(stored: Mapping[str, Any], info: RunInfo) -> None:
-    """Hold what ``run.json`` says of classes and input against what the checkpoint was trained with."""
-    said = {"class_names": list(info.class_names)}
+def _check_contract(stored: Mapping[str, Any], info: RunInfo, columns: Sequence[str]) -> None:
+    """Hold what ``run.json`` and the configuration say of classes and input against what the net was trained with."""
+    said: dict[str, Any] = {"class_names": list(info.class_names), "metadata": info.data.get("metadata", [])}
     said |= {key: info.data[key] for key in ("lead_names", "sampling_rate_hz", "n_samples")}
-    for key, trained in {"class_names": stored[CLASS_NAMES], **stored[INPUT_FORM]}.items():
+    for key, trained in {"class_names": stored[CLASS_NAMES], "metadata": [], **stored[INPUT_FORM]}.items():
         if said.get(key) != trained:
             raise DataError(f"it was trained with {key} {trained}, run.json has {said.get(key)}")
+    if said["metadata"] != list(columns):
+        raise DataError(f"it was trained with metadata {said['metadata']}, config.yaml has {list(columns)}")

@@ -82,7 +82,10 @@ def _predict(net: nn.Module, data: ECGDataModule, part: Literal["val", "test"], 
     """Predict the records of one part."""
     loader = data.val_dataloader() if part == "val" else data.test_dataloader()
     with torch.inference_mode():
-        logits = [net(batch["signal"].to(device)).double().cpu() for batch in loader]
+        logits = []
+        for batch in loader:
+            beside = batch["metadata"].to(device) if "metadata" in batch else None
+            logits.append(net(batch["signal"].to(device), beside).double().cpu())
     y_logit = torch.cat(logits).numpy()
     if not np.isfinite(y_logit).all():
         raise DataError(f"the net's logits of the {part} set are not finite: training diverged")

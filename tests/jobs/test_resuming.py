@@ -52,7 +52,10 @@ def stop(folder, root, *settings):
 
 @pytest.mark.parametrize(
     "schedule",
-    [("scheduler=onecycle",), ("scheduler=plateau", "scheduler.patience=0", "scheduler.mode=min", "optimizer.lr=0.05")],
+    [
+        ("scheduler=onecycle", "model.metadata=[age,sex]"),
+        ("scheduler=plateau", "scheduler.patience=0", "scheduler.mode=min", "optimizer.lr=0.05"),
+    ],
 )
 def test_a_schedule_and_the_best_epoch_go_on_where_they_were_in_a_folder_that_was_moved(
     synthetic_root, tmp_path, schedule
