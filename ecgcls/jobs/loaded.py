@@ -18,7 +18,7 @@ from ecgcls.errors import DataError
 from ecgcls.evaluation.logits import mean_of_probabilities
 from ecgcls.evaluation.recalibration import Calibrator
 from ecgcls.runs.info import RunInfo
-from ecgcls.training.standardizer import StandardizedNet
+from ecgcls.training.standardizer import StandardizedNet, apply_net
 
 if TYPE_CHECKING:
     from ecgcls.jobs.explain_recording import Explanation
@@ -198,7 +198,7 @@ class LoadedRun:
                 batch = torch.from_numpy(windows_mv[start : start + BATCH_SIZE]).to(device)
                 beside = self.to_tensor(metadata, slice(start, start + BATCH_SIZE), device)
                 for number, (net, calibrator) in enumerate(zip(self.nets, self.calibrators, strict=True)):
-                    own = net(batch, beside).double().cpu().numpy()
+                    own = apply_net(net, batch, beside).double().cpu().numpy()
                     if not np.isfinite(own).all():
                         raise DataError(f"{self.path}: the net's logits are not finite")
                     logits[number, start : start + len(batch)] = calibrator.apply_logits(own, self.class_names)

@@ -181,7 +181,7 @@ class ECGClassifier(pl.LightningModule):
 
     def _ask(self, batch: dict[str, Tensor]) -> Tensor:
         """Return the logits of a batch."""
-        logits: Tensor = self(batch["signal"], batch.get("metadata"))
+        logits = apply_net(self, batch["signal"], batch.get("metadata"))
         return logits
 
     def _measure(self, logits: Tensor, target: Tensor) -> Tensor:
