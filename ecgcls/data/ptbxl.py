@@ -124,6 +124,8 @@ class PTBXL:
 
 def _find_data_set(root: Path) -> Path:
     """Return the folder with ``ptbxl_database.csv``: this one, or the only one below it."""
+    if root.is_file():
+        raise DataError(f"data.root={root} is a file; pass its folder: data.root={root.absolute().parent}")
     if not root.is_dir():
         raise DataError(
             f"data.root: there is no folder {root}; get PTB-XL with python -m ecgcls.download, pass "
