@@ -220,6 +220,8 @@ def test_settings_without_effect_are_refused_by_the_other_commands(composed):
     for command, settings, message in [
         ("download", {"archive": "x.zip", "connections": 3}, "have no effect with archive="),
         ("runs", {"confirm": True}, "confirm=true has no effect without delete=unfinished"),
+        ("interpret", {"method": "saliency", "layer": "a.b"}, "layer=a.b has no effect without method=grad_cam"),
+        ("interpret", {"input": "a.hea", "data": {"root": "x"}}, "data.root has no effect with input="),
     ]:
         function = read_function(command)
         with pytest.raises(ConfigError, match=message):
