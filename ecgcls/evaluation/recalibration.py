@@ -170,7 +170,7 @@ def fit_calibrator(
 def _fit_exclusive(
     y_true: NDArray, logits: Array, class_names: Sequence[str], rule: CalibrationRule, weights: Array
 ) -> Calibrator:
-    method = rule.method if rule.method in ("none", "temperature") else "platt"
+    method: str = rule.method if rule.method in ("none", "temperature") else "platt"
     slope, offsets, log_weight = 1.0, np.zeros(len(class_names)), np.log(weights)
     if method != "none" and len(y_true) < rule.min_positives:
         method, offsets = "unweighted", -log_weight

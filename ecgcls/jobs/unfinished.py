@@ -1,6 +1,6 @@
 """A run that was stopped, scored as it is: by the best of the epochs that it has, and marked as unfinished."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ from ecgcls.data.module import ECGDataModule
 from ecgcls.errors import DataError
 from ecgcls.evaluation.decisions import learn_decisions
 from ecgcls.jobs.build import build_data
-from ecgcls.jobs.load import load_net
+from ecgcls.jobs.load import load_net, move
 from ecgcls.jobs.rescore import Rescored, simplify
 from ecgcls.jobs.train import tabulate
 from ecgcls.runs.configuration import PARTS
@@ -25,25 +25,32 @@ from ecgcls.training.fitters import PredictedPart
 
 
 def score_unfinished(
-    run: RunDirectory, *, split: str, overrides: Mapping[str, Any], device: str, output_dir: Path
+    run: RunDirectory,
+    *,
+    split: str,
+    overrides: Mapping[str, Any],
+    device: str,
+    output_dir: Path,
+    trust: Sequence[str] = (),
 ) -> Rescored:
     """Predict a run's validation and test set with its best epoch so far, and decide as the run would.
 
     Nothing in the run's own files changes. `overrides` is what differs from the run's settings of the evaluation.
     """
     info, config = run.read_info(), run.read_config()
+    settings = info.evaluation.replace_with(overrides)
+    settings.thresholds.refuse_unused(overrides.get("thresholds", {}))
     best, last = read_checkpoint(run.best_checkpoint), read_checkpoint(run.last_checkpoint)
     if best is None:
         raise DataError(f"{run.path}: no whole best.ckpt to score; the command that began this run starts it again")
     torch.set_num_threads(info.n_threads)
-    net = load_net(run).to(device)
+    net = move(load_net(run, trust=trust), device)
     data = build_data(config)
     data.prepare_data()
     data.setup()
     run.check_same_data(data.describe()["fingerprint"])
     parts: tuple[Literal["val", "test"], ...] = ("val", "test")
     uncalibrated = tabulate({part: _predict(net, data, part, device=device) for part in parts}, data.cohort)
-    settings = info.evaluation.replace_with(overrides)
     weights = best["state_dict"]
     pos_weight = weights.get("loss.pos_weight", weights.get("loss.class_weight"))
     decisions = learn_decisions(
