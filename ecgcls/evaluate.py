@@ -72,10 +72,13 @@ def evaluate(
     else:
         _refuse_unused(of_arrays, "without y_true= and y_prob=")
         if data["root"] is None:
+            if unfinished:
+                del of_data["device"]
             _refuse_unused(of_data, "without data.root=: the run's stored predictions are scored")
 
     from ecgcls.jobs.rescore import name_folder, parse_records, read_predictions_files, rescore, write_rescored
     from ecgcls.jobs.results import format_table, tabulate
+    from ecgcls.jobs.trust import split_names
     from ecgcls.outputs import check_output, claimed
     from ecgcls.runs.find import choose_configuration, choose_unfinished
     from ecgcls.runs.leaks import log_official_test
@@ -97,6 +100,9 @@ def evaluate(
         from ecgcls.jobs.unfinished import score_unfinished
 
         stopped = choose_unfinished(**which)
+        name = f"{name_folder(split, overrides, root=None, records=records)}-unfinished"
+        folder = output or stopped.path / "evaluate" / name
+        check_output(folder, "evaluate")
         rescored = score_unfinished(
             stopped,
             split=split,
@@ -105,8 +111,6 @@ def evaluate(
             output_dir=which["output_dir"],
             trust=split_names(trust),
         )
-        name = f"{name_folder(split, overrides, root=None, records=records)}-unfinished"
-        folder = output or stopped.path / "evaluate" / name
     else:
         one = choose_configuration(**which)
         named = name_folder(split, overrides, root=data["root"], records=records)
@@ -114,7 +118,6 @@ def evaluate(
         check_output(folder, "evaluate")
         if data["root"] is not None:
             from ecgcls.jobs.external import predict_data_set  # torch: stored predictions are scored without it
-            from ecgcls.jobs.trust import split_names
 
             rescored = predict_data_set(
                 one,

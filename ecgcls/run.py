@@ -1,12 +1,13 @@
 """Train and test one fold, or sweep folds and settings with ``-m``: ``python -m ecgcls.run --help``."""
 
+import logging
 import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from ecgcls.command.processes import is_child, is_reporter
-from ecgcls.command.start import is_sweep, name_job, read_run_dir, run_command
+from ecgcls.command.start import is_sweep, list_shadowed, name_job, read_run_dir, run_command
 from ecgcls.config import RunConfig, check_arguments, check_run
 from ecgcls.runs.place import place_run
 from ecgcls.runs.provenance import remember_command
@@ -14,6 +15,8 @@ from ecgcls.sweeps.reports import is_trial, report_job
 
 if TYPE_CHECKING:
     from ecgcls.runs.directory import RunDirectory
+
+log = logging.getLogger(__name__)
 
 
 def run(**config: Unpack[RunConfig]) -> tuple[Path, float]:
@@ -36,6 +39,8 @@ def run(**config: Unpack[RunConfig]) -> tuple[Path, float]:
     quiet_lightning()
     shows_bar = sys.stderr.isatty() and not is_sweep() and not is_child()
     with hold_log() as early:
+        for choice in list_shadowed():
+            log.warning("%s", choice)
         job = build_job(config, directory, model=model, variant=variant, shows_bar=shows_bar, is_trial=is_trial())
         train(job, early)
     return _show(directory)

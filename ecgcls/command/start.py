@@ -11,6 +11,7 @@ from typing import Any
 
 import hydra
 from hydra import compose
+from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -112,6 +113,22 @@ def name_job() -> tuple[str, str]:
     own, default = _compose([*search_path, *job.overrides.task]), _compose([*search_path, *overrides])
     variant = name_variant(own, choices=choices, default_config=default, default_choices=defaults)
     return choices["model"], variant
+
+
+def list_shadowed() -> list[str]:
+    """Return, in words, each choice of the running job that several places have; the first counts."""
+    runtime = HydraConfig.get().runtime
+    places = [place for place in runtime.config_sources if place.provider not in ("hydra", "schema") and place.path]
+    registry = SourcesRegistry.instance()
+    sources = [
+        registry.resolve(place.schema)(provider=place.provider, path=f"{place.schema}://{place.path}")
+        for place in places
+    ]
+    found = []
+    for group, choice in _own_choices(runtime.choices).items():
+        having = [source.path for source in sources if choice and source.is_config(f"{group}/{choice}")]
+        found += [f"{group}={choice} is that of {having[0]}, not of {path}: rename the latter" for path in having[1:]]
+    return found
 
 
 def read_choice(group: str) -> str:

@@ -133,7 +133,7 @@ def select_cohort(tables: Tables, *, task: Task, folds: FoldTable, fold: int) ->
     n_without_label = int((~has_label).sum())
     if task.exclusive and not learnable.all():  # with its only class left out, a record is of none
         kept = y_true[:, learnable].any(axis=1)
-        records, y_true, part = records[kept], y_true[kept], part[kept]
+        records, y_true, part = records.loc[kept], y_true[kept], part[kept]
         n_without_label += int((~kept).sum())
     return Cohort(
         records=records.assign(part=part),

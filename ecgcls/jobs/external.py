@@ -63,6 +63,8 @@ def predict_data_set(
     labels = task.label_as(known, database["scp_codes"], source.read_statements())
     is_labeled = labels.has_label
     y_true = labels.y_true[:, : len(net.class_names)]
+    if task.exclusive:  # a record whose only class the run left out has none
+        is_labeled = is_labeled & y_true.any(axis=1)
     is_own = _is_own_data(one.runs[0], database, y_true)
     is_scored = is_labeled.copy()
     if is_own:

@@ -59,10 +59,7 @@ def load_configuration(one: Configuration, *, device: str = "cpu", trust: Sequen
                     f"{one.folder}: the folds cannot be averaged, their {key} differ: {first.get(key)} in "
                     f"{one.runs[0].path.name}, {info.data.get(key)} in {run.path.name}"
                 )
-    try:
-        nets = tuple(load_net(run, trust=trust).to(device) for run in one.runs)
-    except (RuntimeError, AssertionError) as error:  # torch's ways to say that there is no such device
-        raise ConfigError(f"device={device}: {str(error).splitlines()[0]}") from error
+    nets = tuple(move(load_net(run, trust=trust), device) for run in one.runs)
     return LoadedRun(
         path=one.folder,
         nets=nets,
@@ -76,6 +73,14 @@ def load_configuration(one: Configuration, *, device: str = "cpu", trust: Sequen
         info=one.info,
         folds="" if one.is_single_run else one.folds,
     )
+
+
+def move(net: StandardizedNet, device: str) -> StandardizedNet:
+    """Move a net to a device; one that is not there is a `ConfigError`."""
+    try:
+        return net.to(device)
+    except (RuntimeError, AssertionError) as error:  # torch's ways to say that there is no such device
+        raise ConfigError(f"device={device}: {str(error).splitlines()[0]}") from error
 
 
 def load_net(run: RunDirectory, *, trust: Sequence[str] = ()) -> StandardizedNet:

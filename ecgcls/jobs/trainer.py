@@ -34,6 +34,7 @@ _REFUSED = {  # arguments of Lightning's trainer, the values that change nothing
     "default_root_dir": ((None,), "a run has a folder of its own; set output_dir"),
     "use_distributed_sampler": ((True, False), "the data module shares out the records"),
 }
+_POSITIVE = ("limit_val_batches", "limit_train_batches", "accumulate_grad_batches", "min_epochs", "gradient_clip_val")
 _OWN = ("dirpath", "filename", "save_last", "every_n_train_steps", "train_time_interval", "save_on_train_epoch_end",
         "enable_version_counter", "save_on_exception", "save_weights_only")  # fmt: skip
 """What a run decides of its checkpoint."""
@@ -100,9 +101,11 @@ def _check_trainer(node: Mapping[str, Any]) -> None:
             f"trainer.check_val_every_n_epoch must be in 1..{n_epochs} (trainer.max_epochs), got {every}: an epoch "
             "that is not validated cannot be the best"
         )
-    for name in ("limit_val_batches", "limit_train_batches", "accumulate_grad_batches", "min_epochs"):
+    for name in _POSITIVE:
         if name in node and node[name] is not None and not node[name] > 0:
             raise ConfigError(f"trainer.{name} must be more than 0, got {node[name]}")
+    if (least := node.get("min_epochs") or 1) > n_epochs:
+        raise ConfigError(f"trainer.min_epochs must be at most {n_epochs} (trainer.max_epochs), got {least}")
 
 
 def _build_callbacks(config: Mapping[str, Any], folder: Path, *, every_n_epochs: int) -> tuple[Any, list[pl.Callback]]:

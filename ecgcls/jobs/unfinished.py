@@ -14,7 +14,7 @@ from ecgcls.data.module import ECGDataModule
 from ecgcls.errors import DataError
 from ecgcls.evaluation.decisions import learn_decisions
 from ecgcls.jobs.build import build_data
-from ecgcls.jobs.load import load_net
+from ecgcls.jobs.load import load_net, move
 from ecgcls.jobs.rescore import Rescored, simplify
 from ecgcls.jobs.train import tabulate
 from ecgcls.jobs.trust import take_trusted
@@ -40,11 +40,13 @@ def score_unfinished(
     `trust` as for `ecgcls.jobs.load.load_run`.
     """
     info, config = run.read_info(), run.read_config()
+    settings = info.evaluation.replace_with(overrides)
+    settings.thresholds.refuse_unused(overrides.get("thresholds", {}))
     best, last = read_checkpoint(run.best_checkpoint), read_checkpoint(run.last_checkpoint)
     if best is None:
         raise DataError(f"{run.path}: no whole best.ckpt to score; the command that began this run starts it again")
     torch.set_num_threads(info.n_threads)
-    net = load_net(run, trust=trust).to(device)
+    net = move(load_net(run, trust=trust), device)
     trusted = {group: take_trusted(config, group, trust=trust) for group in ("data", "task", "folds")}
     data = build_data({**config, **trusted})
     data.prepare_data()
@@ -52,7 +54,6 @@ def score_unfinished(
     run.check_same_data(data.describe()["fingerprint"])
     parts: tuple[Literal["val", "test"], ...] = ("val", "test")
     uncalibrated = tabulate({part: _predict(net, data, part, device=device) for part in parts}, data.cohort)
-    settings = info.evaluation.replace_with(overrides)
     weights = best["state_dict"]
     pos_weight = weights.get("loss.pos_weight", weights.get("loss.class_weight"))
     decisions = learn_decisions(

@@ -102,6 +102,8 @@ class NetFitter:
         callbacks: list[pl.Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
         history = next(callback for callback in callbacks if isinstance(callback, History)).table
         monitor = next(callback.monitor for callback in callbacks if isinstance(callback, ModelCheckpoint))
+        if history.empty:
+            raise ConfigError("no epoch was trained: the training was over at once; see trainer.max_time")
         check_scores(history, str(monitor))
         if not best.is_file():
             raise ConfigError(f"{folder}: no epoch was a candidate for best.ckpt; see callbacks.checkpoint")
