@@ -132,9 +132,9 @@ def select_cohort(tables: Tables, *, task: Task, folds: FoldTable, fold: int) ->
     learnable = _find_learnable(y_true[part == "train"], class_names, task, fold)
     n_without_label = int((~has_label).sum())
     if task.exclusive and not learnable.all():  # with its only class left out, a record is of none
-        kept = y_true[:, learnable].any(axis=1)
-        records, y_true, part = records.loc[kept], y_true[kept], part[kept]
-        n_without_label += int((~kept).sum())
+        kept = np.flatnonzero(y_true[:, learnable].any(axis=1))
+        n_without_label += len(y_true) - len(kept)
+        records, y_true, part = records.iloc[kept], y_true[kept], part[kept]
     return Cohort(
         records=records.assign(part=part),
         y_true=y_true[:, learnable],
