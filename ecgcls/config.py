@@ -77,6 +77,13 @@ class ScheduleSettings(TypedDict):
     """The metric that ``ReduceLROnPlateau`` follows; None: that which chooses the best epoch."""
 
 
+class ModelSettings(TypedDict):
+    """What the group ``model`` says beside a net's own settings."""
+
+    metadata: list[str] | None
+    """Columns of the data set's table that the net takes beside the ECG."""
+
+
 class DataPlace(TypedDict):
     """Where a data set is."""
 
@@ -107,7 +114,7 @@ class RunChoice(Place):
 
 
 _LIGHT_GROUPS = ("data", "task", "folds")
-_BESIDE = {"data": ModuleSettings, "scheduler": ScheduleSettings}
+_BESIDE = {"data": ModuleSettings, "scheduler": ScheduleSettings, "model": ModelSettings}
 _INSTANTIATE_KEYS = {"_target_", "_partial_", "_args_", "_convert_", "_recursive_"}
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
@@ -242,7 +249,8 @@ def _check_target(key: str, node: dict[str, Any]) -> None:
     takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters)
     named = [each for each in parameters if each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL)]
     hints = {each.name: annotations.get(each.name, Any) for each in named}
-    if key in _BESIDE:  # its node has, side by side, the settings of what is built and of who uses it
+    is_baseline = key == "model" and not node.get("_partial_")  # it is no net, and names its columns itself
+    if key in _BESIDE and not is_baseline:  # its node has, side by side, settings of what is built and of who uses it
         hints |= get_type_hints(_BESIDE[key])
     required = set() if node.get("_partial_") else {each.name for each in named if each.default is each.empty}
     _check_settings(key, node, hints, required, target=target, takes_any=takes_any)
@@ -299,6 +307,8 @@ def _name_type(hint: Any) -> str:
     if isinstance(hint, type) and not inner:
         names = {"int": "a whole number", "float": "a number", "str": "text", "bool": "true or false", "Path": "a path"}
         return names.get(hint.__name__, hint.__name__)
+    if origin is list:
+        return "a list, as [a,b],"
     if origin is Literal:
         return " or ".join(map(str, inner))
     if origin in (Union, UnionType):

@@ -96,6 +96,7 @@ def evaluate(
         )
         folder = output or source.with_name(f"{source.stem}_evaluation")
     elif unfinished:
+        from ecgcls.jobs.trust import split_names
         from ecgcls.jobs.unfinished import score_unfinished
 
         stopped = choose_unfinished(**which)

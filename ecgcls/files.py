@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import stat
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,6 +61,14 @@ def check_regular(path: Path, *, max_bytes: int) -> None:
         raise DataError(f"{path}: expected a file, got {'a folder' if path.is_dir() else 'a device or a pipe'}")
     if status.st_size > max_bytes:
         raise DataError(f"{path}: {status.st_size / 1e6:,.1f} MB, expected at most {max_bytes / 1e6:,.1f} MB")
+
+
+def check_archive(path: Path) -> None:
+    """Refuse a checkpoint that unpacks to more than it is: ``torch.save`` compresses nothing."""
+    with zipfile.ZipFile(path) as archive:
+        n_bytes = sum(entry.file_size for entry in archive.infolist())
+    if n_bytes > path.stat().st_size:
+        raise DataError(f"it unpacks to {n_bytes / 1e6:,.1f} MB, more than the file has")
 
 
 def lock(path: Path, *, busy: str) -> AcquireReturnProxy:

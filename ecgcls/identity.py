@@ -22,7 +22,7 @@ Threads change a result in its last digits: a run notes how many it had, and tha
 
 def identify(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the resolved settings that a result depends on, by dotted key."""
-    return {key: value for key, value in flatten(config) if _is_identity(key)}
+    return {key: value for key, value in flatten(config) if _is_identity(key, value)}
 
 
 def name_variant(
@@ -43,9 +43,9 @@ def name_variant(
         for group, choice in sorted(choices.items())
         if group not in ("model", "logger") and choice != default_choices.get(group)
     ]
-    own, default = dict(flatten(config)), dict(flatten(default_config))
+    own, default = identify(config), identify(default_config)
     for key in sorted(own.keys() | default.keys()):
-        if key == "fold" or not _is_identity(key):
+        if key == "fold":
             continue
         if key not in own:
             parts.append(f"no-{key}")
@@ -79,7 +79,9 @@ def suggest_key(key: str, known: Sequence[str]) -> str:
     return suggest(name, siblings, prefix=parent + dot) if siblings or not dot else suggest(key, known)
 
 
-def _is_identity(key: str) -> bool:
+def _is_identity(key: str, value: Any) -> bool:
+    if key == "model.metadata" and not value:
+        return False  # a net of the signal alone, as all were before there was this setting
     if key.startswith("evaluation.") and key.rpartition(".")[2] in ("_target_", "_convert_"):
         return False  # where the settings' classes are in the code
     return key not in _NOT_IDENTITY and key.partition(".")[0] != "logger"

@@ -41,12 +41,16 @@ def interpret(
             raise ConfigError(f"{name} must be 0 or more, got {value}")
     if input is not None and records is not None:
         raise ConfigError("input= and records= exclude each other: records= names records of the run's own test set")
+    if input is not None and data["root"] is not None:
+        raise ConfigError("data.root has no effect with input=, which explains no record of the run's data set")
+    chosen, class_names = _split(method), _split(classes) if classes else None
+    if layer is not None and not {"grad_cam", "all"} & {*chosen}:
+        raise ConfigError(f"layer={layer} has no effect without method=grad_cam, got method={method}")
     from ecgcls.runs.find import choose_configuration
 
     one = choose_configuration(**which, is_single_run=True)
     from ecgcls.jobs.trust import split_names
 
-    chosen, class_names = _split(method), _split(classes) if classes else None
     if input is not None:
         _interpret_input(
             one,

@@ -7,7 +7,6 @@ from typing import Literal, Unpack
 from ecgcls.command.start import run_command
 from ecgcls.config import RunChoice, Text
 from ecgcls.errors import ConfigError, DataError
-from ecgcls.files import printable
 
 _FAILED = 2  # exit code if some records could not be used
 
@@ -37,6 +36,7 @@ def predict(
 
     from ecgcls.data.archives import unpacked
     from ecgcls.data.record_files import find_recordings
+    from ecgcls.files import printable
     from ecgcls.jobs.apply import predict_files
     from ecgcls.jobs.load import load_configuration
     from ecgcls.jobs.prediction_files import PredictionFiles, format_predictions

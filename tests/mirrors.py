@@ -81,6 +81,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
+        while kind == "continue":  # instead of an answer
+            self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            threading.Event().wait(0.01)
         if kind == "endless":
             self.send_response(200)
             self.end_headers()

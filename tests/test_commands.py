@@ -155,7 +155,7 @@ def test_a_wrong_key_or_type_is_one_line_and_leaves_nothing(tmp_path, command):
     ("command", "arguments", "line"),
     [
         ("evaluate", ["split=train"], r"split must be test or val, got 'train'"),
-        ("evaluate", ["data=synthetic"], r"data is set by its parts here: data\.missing_records, .*"),
+        ("evaluate", ["data=synthetic"], r"data is set by its parts here: data\.bad_records, .*"),
         ("evaluate", ["model=cnn1d"], r"outputs/default: no such experiment"),
         ("evaluate", ["y_true=a.npy"], r"y_prob is missing: y_true, y_prob and class_names go together"),
         ("evaluate", ["thresholds.rule=f2"], r"thresholds\.rule must be .*, got 'f2'"),
@@ -220,6 +220,8 @@ def test_settings_without_effect_are_refused_by_the_other_commands(composed):
     for command, settings, message in [
         ("download", {"archive": "x.zip", "connections": 3}, "have no effect with archive="),
         ("runs", {"confirm": True}, "confirm=true has no effect without delete=unfinished"),
+        ("interpret", {"method": "saliency", "layer": "a.b"}, "layer=a.b has no effect without method=grad_cam"),
+        ("interpret", {"input": "a.hea", "data": {"root": "x"}}, "data.root has no effect with input="),
     ]:
         function = read_function(command)
         with pytest.raises(ConfigError, match=message):

@@ -42,6 +42,7 @@ RUNS = [command for command in COMMANDS if name_command(command) == "run"]
 OTHERS = [command for command in COMMANDS if name_command(command) not in ("run", "download")]
 
 
+@pytest.mark.slow
 def test_the_site_builds_without_a_warning_and_fetches_nothing(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", tmp_path / "site"],

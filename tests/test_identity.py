@@ -47,7 +47,13 @@ def test_the_default_configuration_has_no_variant():
 
 
 def test_a_default_that_is_spelled_out_changes_no_name():
-    assert name("trainer.max_epochs=10", "data.batch_size=16", "optimizer=adamw") == ""
+    assert name("trainer.max_epochs=10", "data.batch_size=16", "optimizer=adamw", "model.metadata=null") == ""
+
+
+def test_a_net_of_the_signal_alone_is_what_it_was_before_there_was_metadata():
+    assert not any("metadata" in key for key in identity())
+    assert identity("model.metadata=null") == identity("~model.metadata") == identity()
+    assert identity("model.metadata=[age]")["model.metadata"] == ["age"]
 
 
 def test_a_variant_says_what_differs_in_one_order():
@@ -64,7 +70,7 @@ def test_no_two_configurations_share_a_name():
         ("folds.val=[[3],[5],[7],[9],[4]]",), ("folds=official",), ("evaluation.intervals.level=0.9",),
         ("+trainer.limit_train_batches=1",), ("+trainer.limit_train_batches=1.0",), ("callbacks=early_stopping",),
         ("~callbacks.checkpoint.mode",), ("scheduler=cosine",), ("model.dropout=0.1",), ("+preset=reference",),
-        ("data.store_dir=/x", "seed=2"),
+        ("data.store_dir=/x", "seed=2"), ("model.metadata=[age]",), ("model.metadata=[age,sex]",),
     ]  # fmt: skip
     names = {name(*overrides): overrides for overrides in settings}
     assert len(names) == len(settings)

@@ -42,7 +42,8 @@ def evaluate(folder, root):
 
 def evaluate_elsewhere(folder, root):
     one = open_configuration(folder)
-    where = {"root": root, "missing_records": "error", "store_dir": None, "device": "cpu"}
+    data = {"missing_records": "error", "bad_records": "error", "repairs": "note", "store_dir": None}
+    where = {"root": root, "device": "cpu", **data}
     predict_data_set(one, split="test", overrides=SETTINGS, **where)
 
 

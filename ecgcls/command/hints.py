@@ -14,7 +14,9 @@ _WORDS: Mapping[str, tuple[str, ...]] = {  # the first key that the command has
     "optimizer.lr": ("lr", "learning_rate", "learningrate"),
     "optimizer.weight_decay": ("weight_decay", "wd", "l2"),
     "data.batch_size": ("batch_size", "bs", "batch", "batchsize", "n_batch"),
-    "data.root": ("root", "data_dir", "data_root", "data_path", "dataset", "data_folder"),
+    "data.root": ("root", "data_dir", "data_root", "data_path", "dataset", "data_folder", "data.path", "data.dir"),
+    "task.only": ("classes", "class", "labels", "class_names"),
+    "logger": ("wandb", "mlflow", "tensorboard", "use_wandb", "log"),
     "data.sampling_rate_hz": ("sampling_rate_hz", "sampling_rate", "fs", "hz", "frequency"),
     "data.n_records": ("n_records", "n_samples"),
     "trainer.devices": ("devices", "gpus", "n_gpus", "num_gpus", "n_devices", "num_devices"),
@@ -70,7 +72,7 @@ def explain_key(key: str, known: Sequence[str], targets: Mapping[str, str]) -> s
     if name in settable:
         return f"{key}: a setting of {target} that no file sets yet; a plus adds it: +{key}={_read_value(key)}"
     for word in (key, name):
-        meant = [each for each, words in _WORDS.items() if each in known and word.casefold() in words]
+        meant = [each for each, words in _WORDS.items() if each in known and word.casefold().replace("-", "_") in words]
         if meant:
             return f"{key}: no such key; did you mean {' or '.join(meant[:3])}?"
     if (advice := _ADVICE.get(name)) and "trainer.max_epochs" in known:

@@ -1,5 +1,6 @@
 """Records in a ZIP file, unpacked for as long as they are needed."""
 
+import lzma
 import re
 import shutil
 import tempfile
@@ -14,7 +15,12 @@ from ecgcls.errors import ConfigError
 MAX_BYTES = 20_000_000_000
 """What the files in an archive may take when unpacked."""
 MAX_FILES = 500_000
+MAX_RATIO = 200
+"""How many times the size of an archive its files may take, if they are large: samples shrink to a half, zeros to a
+thousandth."""
+_LARGE = 1_000_000_000
 _CHUNK = 1 << 20
+_DAMAGES = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, NotImplementedError, OSError)
 
 
 @contextmanager
@@ -35,7 +41,7 @@ def unpacked(source: str) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="ecgcls-") as folder:
         try:
             _unpack(path, Path(folder))
-        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, OSError) as error:
+        except _DAMAGES as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ConfigError(f"input={source}: the ZIP file cannot be unpacked ({reason})") from error
         yield folder
@@ -54,6 +60,11 @@ def _unpack(path: Path, folder: Path) -> None:
             raise ConfigError(
                 f"input={path}: {len(members)} files of {n_bytes / 1e9:.1f} GB unpacked, at most {MAX_FILES} files of "
                 f"{MAX_BYTES / 1e9:g} GB are taken; unpack it yourself"
+            )
+        if n_bytes > max(_LARGE, MAX_RATIO * path.stat().st_size):
+            raise ConfigError(
+                f"input={path}: {n_bytes / 1e9:.1f} GB unpacked, more than {MAX_RATIO} times its size: no archive of "
+                "ECGs; unpack it yourself if it is one"
             )
         if n_bytes > shutil.disk_usage(folder).free:
             raise ConfigError(

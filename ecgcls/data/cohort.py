@@ -130,12 +130,17 @@ def select_cohort(tables: Tables, *, task: Task, folds: FoldTable, fold: int) ->
             raise DataError(f"{tables.root}: no record in the {name} set of fold {fold}")
     class_names = np.array(labels.class_names)
     learnable = _find_learnable(y_true[part == "train"], class_names, task, fold)
+    n_without_label = int((~has_label).sum())
+    if task.exclusive and not learnable.all():  # with its only class left out, a record is of none
+        kept = np.flatnonzero(y_true[:, learnable].any(axis=1))
+        n_without_label += len(y_true) - len(kept)
+        records, y_true, part = records.iloc[kept], y_true[kept], part[kept]
     return Cohort(
         records=records.assign(part=part),
         y_true=y_true[:, learnable],
         class_names=tuple(class_names[learnable].tolist()),
         absent_classes=tuple(class_names[~learnable].tolist()),
-        n_without_label=int((~has_label).sum()),
+        n_without_label=n_without_label,
         unscored_classes={
             name: tuple(class_names[learnable & ~y_true[part == name].any(axis=0)].tolist()) for name in PARTS[1:]
         },

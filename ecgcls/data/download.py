@@ -17,7 +17,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from ecgcls.data.mirrors import MAX_BYTES, MAX_CONNECTIONS, OFFICIAL_SUMS, SUMS, Mirror, WebMirror, parse_sums
+from ecgcls.data.connections import MAX_CONNECTIONS
+from ecgcls.data.mirrors import MAX_BYTES, OFFICIAL_SUMS, SUMS, Mirror, WebMirror, parse_sums
 from ecgcls.data.ptbxl import DATABASE_CSV, STATEMENTS_CSV
 from ecgcls.data.source import is_simulated
 from ecgcls.errors import ConfigError, DataError

@@ -12,7 +12,6 @@ import logging
 import re
 import threading
 import time
-import urllib.request
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -26,7 +25,7 @@ from urllib.parse import quote, urljoin, urlsplit
 import urllib3
 from urllib3.exceptions import HTTPError, MaxRetryError
 
-from ecgcls import __version__
+from ecgcls.data.connections import open_pool
 from ecgcls.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)
@@ -36,8 +35,6 @@ MIRRORS = {
     "bucket": "https://physionet-open.s3.amazonaws.com/ptb-xl/1.0.3/",
 }
 """Where PTB-XL 1.0.3 is published, by name: PhysioNet's own server, and its open-data bucket."""
-
-MAX_CONNECTIONS = 16
 
 SUMS = "SHA256SUMS.txt"
 """The list of files."""
@@ -49,9 +46,11 @@ MAX_BYTES = 50_000_000
 """Of a file, where nothing smaller is said: several times PTB-XL's own list of files, its largest."""
 
 _LINE = re.compile(r"([0-9a-fA-F]{64})\s+\*?(\S.*)")
+_CONNECTION = re.compile(r"^(.*object at 0x.*?|_\w+\(host=.*?\)): ")  # in urllib3's words
 _TRIES = 6
 _MAX_WAIT_S = 300
 _MIN_BYTES_PER_S = 1000  # of a file that takes longer than the timeout
+_MAX_BODY_S = 3600  # of a file, however large
 _MAX_REDIRECTS = 5
 _REDIRECTS = {301, 302, 303, 307, 308}
 
@@ -72,7 +71,8 @@ class WebMirror:
     url
         The address of the folder that holds ``SHA256SUMS.txt``.
     timeout_s
-        How long to wait for data; a file that takes longer must arrive at 1 kB/s or more.
+        How long to wait for data, and for the whole head of an answer; a file that takes longer must arrive at 1 kB/s
+        or more.
     backoff_s
         The wait before the second attempt; it doubles with each further one.
     """
@@ -85,7 +85,7 @@ class WebMirror:
             )
         self._url = url.rstrip("/") + "/"
         self._timeout_s, self._backoff_s = timeout_s, backoff_s
-        self._pool = _open_pool(self._url, timeout_s)
+        self._pool = open_pool(self._url, timeout_s)
         self._quiet_until = 0.0
         self._is_closed = threading.Event()
         self._hosts = {urlsplit(self._url).netloc}  # that are known to the user
@@ -97,9 +97,7 @@ class WebMirror:
         self._is_closed.set()
         with self._lock:
             for response in self._open:
-                if hasattr(response, "shutdown"):  # urllib3 2.3
-                    with suppress(ValueError, OSError):  # it has just ended
-                        response.shutdown()
+                _shut_down(response)
 
     def read(self, path: str, sha256: str | None = None, *, max_bytes: int = MAX_BYTES) -> bytes:
         """Return a file's bytes; DataError if there is none, it is too large or unreadable, or its SHA-256 differs."""
@@ -126,7 +124,7 @@ class WebMirror:
                 problem = f"{error}; it arrived so {_TRIES} times"
             except (HTTPError, HTTPException, OSError) as error:
                 text = str(error.reason if isinstance(error, MaxRetryError) and error.reason else error)
-                problem = f"{url}: {re.sub(r'^.*object at 0x.*?: ', '', text)}"
+                problem = f"{url}: {_CONNECTION.sub('', text)}"
             if attempt + 1 < _TRIES:
                 self._wait(pause_s, attempt, url)
         is_lost = " 404 " in f"{problem} " and url.endswith(SUMS)
@@ -184,14 +182,30 @@ class WebMirror:
         if encoding != "identity":
             raise _Refused(f"{url}: the server compresses it ({encoding[:40]}), which it was asked not to do")
         start, content = time.monotonic(), bytearray()
-        while piece := response.read1(1 << 16):
-            content += piece
-            if len(content) > max_bytes:
-                raise _Refused(f"{url}: larger than {max_bytes:,} bytes, the most that this file can be; given up")
-            elapsed = time.monotonic() - start
-            if elapsed > self._timeout_s and len(content) < _MIN_BYTES_PER_S * elapsed:
-                raise HTTPError(f"only {len(content):,} bytes arrived in {elapsed:.0f} s")
+        limit_s = min(self._timeout_s + max_bytes / _MIN_BYTES_PER_S, _MAX_BODY_S)
+        timer = threading.Timer(limit_s, _shut_down, [response])  # what is no content may have no end either
+        timer.daemon = True
+        timer.start()
+        try:
+            while piece := response.read1(1 << 16):
+                content += piece
+                if len(content) > max_bytes:
+                    raise _Refused(f"{url}: larger than {max_bytes:,} bytes, the most that this file can be; given up")
+                elapsed = time.monotonic() - start
+                if elapsed > self._timeout_s and len(content) < _MIN_BYTES_PER_S * elapsed:
+                    raise HTTPError(f"only {len(content):,} bytes arrived in {elapsed:.0f} s")
+        finally:
+            timer.cancel()
+        if time.monotonic() - start > limit_s:
+            raise _Refused(f"{url}: not all of it arrived in {limit_s:.0f} s; choose another source")
         return bytes(content)
+
+
+def _shut_down(response: urllib3.BaseHTTPResponse) -> None:
+    """Make whoever waits for more of an answer go on."""
+    if hasattr(response, "shutdown"):  # urllib3 2.3
+        with suppress(ValueError, RuntimeError, OSError):  # it has just ended
+            response.shutdown()
 
 
 def parse_pause(retry_after: str) -> float | None:
@@ -292,13 +306,3 @@ def _check_sum(content: bytes, sha256: str | None, where: str) -> None:
         raise DataError(
             f"{where}: damaged: {len(content):,} bytes with SHA-256 {found[:12]}..., {SUMS} says {sha256[:12]}..."
         )
-
-
-def _open_pool(url: str, timeout_s: float) -> urllib3.PoolManager:
-    """Open connections to a server, through the proxy that the environment names for it."""
-    parts = urlsplit(url)
-    timeout, agent = urllib3.Timeout(timeout_s), {"User-Agent": f"ecgcls/{__version__}", "Accept-Encoding": "identity"}
-    proxy = urllib.request.getproxies().get(parts.scheme)
-    if proxy and not urllib.request.proxy_bypass(parts.hostname or ""):
-        return urllib3.ProxyManager(proxy, headers=agent, timeout=timeout, maxsize=MAX_CONNECTIONS)
-    return urllib3.PoolManager(headers=agent, timeout=timeout, maxsize=MAX_CONNECTIONS)

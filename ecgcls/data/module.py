@@ -1,11 +1,11 @@
 """The LightningDataModule: the train, validation and test sets of one fold, loaded in whole batches."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, DistributedSampl
 from ecgcls.data.cohort import Cohort, Tables, log_left_out, read_tables, select_cohort
 from ecgcls.data.folds import FoldTable, Part
 from ecgcls.data.leakage import find_copies
+from ecgcls.data.metadata import read_columns, refuse_empty
 from ecgcls.data.signals import LEADS
 from ecgcls.data.source import Source
 from ecgcls.data.store import SignalStore, open_store
@@ -39,6 +40,8 @@ class Batch(TypedDict):
     """``(batch, class)`` float32, 0 or 1."""
     record: Tensor
     """``(batch,)`` int64, row numbers of the cohort."""
+    metadata: NotRequired[Tensor]
+    """``(batch, column)`` float32, nan where not known; only where columns are asked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +78,8 @@ class ECGDataModule(pl.LightningDataModule):
         last one of a single record, over which batch normalization fails, is joined to the batch before it.
     seed
         Seed of the order of the training records; each epoch has another order.
+    metadata
+        Columns of the table that come with each record's signal; they must hold numbers.
     """
 
     def __init__(
@@ -91,6 +96,7 @@ class ECGDataModule(pl.LightningDataModule):
         store_dir: str | None = None,
         batch_size: int = 16,
         seed: int = 0,
+        metadata: Sequence[str] = (),
     ) -> None:
         super().__init__()
         if batch_size < 1:
@@ -101,7 +107,7 @@ class ECGDataModule(pl.LightningDataModule):
         self.copies, self.bad_records, self.repairs, self.duration_s = copies, bad_records, repairs, duration_s
         self.store_dir = Path(store_dir) if store_dir else None
         self.batch_size, self.seed = batch_size, seed
-        self.lead_names = LEADS
+        self.lead_names, self.metadata_names = LEADS, tuple(metadata)
 
     def check_shared_by(self, n_processes: int) -> None:
         """Raise ConfigError if the processes cannot share a batch evenly."""
@@ -124,7 +130,7 @@ class ECGDataModule(pl.LightningDataModule):
     @cached_property
     def cohort(self) -> Cohort:
         """The records of this fold, without those left out."""
-        self._select(self._tables)  # what is wrong with the tables is said before the signals are read
+        self._read_metadata(self._select(self._tables))  # what is wrong with tables is said before signals are read
         cohort = self._select(self._tables.leave_out(self._left_out.ecg_ids))
         log_left_out(cohort, fold=self.fold)
         rows, part = self.store.find_rows(cohort.records.index), cohort.records["part"].to_numpy(dtype=np.str_)
@@ -190,6 +196,16 @@ class ECGDataModule(pl.LightningDataModule):
         """The store's row of each record of the cohort."""
         return self.store.find_rows(self.cohort.records.index)
 
+    @cached_property
+    def metadata(self) -> NDArray[np.float64]:
+        """``(record, column)``: the metadata of each record of the cohort, nan where not known."""
+        return self._read_metadata(self.cohort)
+
+    def _read_metadata(self, cohort: Cohort) -> NDArray[np.float64]:
+        values = read_columns(cohort.records, self.metadata_names, key="model.metadata")
+        refuse_empty(values[cohort.find_part("train")], self.metadata_names, key="model.metadata")
+        return values
+
     @property
     def class_names(self) -> tuple[str, ...]:
         """The classes, in the order of the targets."""
@@ -240,7 +256,9 @@ class ECGDataModule(pl.LightningDataModule):
 
     def _load(self, part: Part) -> DataLoader[Batch]:
         rank, n_processes = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        dataset = _PartDataset(self.store, self._store_rows, self.cohort.y_true, self.cohort.find_part(part))
+        metadata = self.metadata if self.metadata_names else None
+        rows = self.cohort.find_part(part)
+        dataset = _PartDataset(self.store, self._store_rows, self.cohort.y_true, rows, metadata)
         size = self.batch_size // n_processes
         batches: dict[str, Any] = {"batch_size": size, "sampler": range(rank, len(dataset), n_processes)}  # each once
         if part == "train":
@@ -268,6 +286,7 @@ class ECGDataModule(pl.LightningDataModule):
             "sampling_rate_hz": self.source.sampling_rate_hz,
             "n_samples": self.n_samples,
             "lead_names": list(self.lead_names),
+            **({"metadata": list(self.metadata_names)} if self.metadata_names else {}),
             "n_records_with_a_flat_lead": len(self.store.find_flat_leads()),
             **self.cohort.describe(),
             "n_missing_files": self._tables.n_missing_files,
@@ -298,19 +317,28 @@ class _PartDataset(Dataset[Batch]):
     """The train, validation or test set; a loader requests a whole batch at once."""
 
     def __init__(
-        self, store: SignalStore, store_rows: NDArray[np.int64], y_true: NDArray[np.bool_], rows: NDArray[np.int64]
+        self,
+        store: SignalStore,
+        store_rows: NDArray[np.int64],
+        y_true: NDArray[np.bool_],
+        rows: NDArray[np.int64],
+        metadata: NDArray[np.float64] | None,
     ) -> None:
         self._store = store
         self._rows = rows  # of the cohort
         self._store_rows = store_rows[rows]
         self._target = torch.from_numpy(y_true[rows]).float()
+        self._metadata = None if metadata is None else torch.from_numpy(metadata[rows]).float()
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def __getitems__(self, indices: list[int]) -> Batch:
-        return Batch(
+        batch = Batch(
             signal=torch.from_numpy(self._store.read_mv(self._store_rows[indices])),
             target=self._target[indices],
             record=torch.from_numpy(self._rows[indices]),
         )
+        if self._metadata is not None:
+            batch["metadata"] = self._metadata[indices]
+        return batch

@@ -77,7 +77,7 @@ class PTBXL:
         path = self.root / DATABASE_CSV
         filename_column = _FILENAME_COLUMN[self.sampling_rate_hz]
         text = ["ecg_id", "patient_id", filename_column]
-        table = _read_csv(path, required=[*text[:2], "scp_codes", filename_column], text=text)
+        table = _read_csv(path, required=[*text[:2], "scp_codes", filename_column], text=[*text, "strat_fold"])
         for column in [name for name in ("ecg_id", "patient_id", "strat_fold") if name in table]:
             table[column] = _to_int(table[column], path)
         repeated = table["ecg_id"][table["ecg_id"].duplicated()]
@@ -124,6 +124,8 @@ class PTBXL:
 
 def _find_data_set(root: Path) -> Path:
     """Return the folder with ``ptbxl_database.csv``: this one, or the only one below it."""
+    if root.is_file():
+        raise DataError(f"data.root={root} is a file; pass its folder: data.root={root.absolute().parent}")
     if not root.is_dir():
         raise DataError(
             f"data.root: there is no folder {root}; get PTB-XL with python -m ecgcls.download, pass "
@@ -162,20 +164,32 @@ def _read_csv(path: Path, *, required: Sequence[str], text: Sequence[str] = ()) 
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not a readable CSV file: not in UTF-8 ({error.reason}); save it as UTF-8") from error
     except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
-        raise DataError(f"{path}: not a readable CSV file ({str(error).splitlines()[0]})") from error
+        reason = _find_separator(path) or str(error).splitlines()[0]
+        raise DataError(f"{path}: not a readable CSV file ({reason})") from error
     absent = [column for column in required if column not in table]
     if absent:
-        raise DataError(f"{path}: the column {', '.join(absent)} is missing; {_hint_at(absent, table)}")
+        raise DataError(f"{path}: the column {', '.join(absent)} is missing; {_hint_at(absent, table, path)}")
     if table.empty:
         raise DataError(f"{path}: no rows")
     return table
 
 
-def _hint_at(absent: Sequence[str], table: pd.DataFrame) -> str:
+def _find_separator(path: Path) -> str:
+    """Say that a file's columns are separated by another mark than a comma; empty if they are not."""
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            header = file.readline(10_000)
+    except OSError:
+        return ""
+    mark = next((mark for mark in ";\t|" if header.count(mark) > header.count(",")), None)
+    return f"its columns are separated by {mark!r}, expected commas" if mark else ""
+
+
+def _hint_at(absent: Sequence[str], table: pd.DataFrame, path: Path) -> str:
     """Say which columns were found, and which of them may be meant."""
     names = [str(name) for name in table]
-    if len(names) == 1 and (separator := next((mark for mark in ";\t|" if mark in names[0]), None)):
-        return f"its columns are separated by {separator!r}, expected commas"
+    if len(names) == 1 and (separator := _find_separator(path)):
+        return separator
     folded = {name.strip().casefold(): name for name in names}
     near = {name: get_close_matches(name.casefold(), folded, n=1, cutoff=0.7) for name in absent}
     meant = [f"{folded[found[0]]!r} for {name}" for name, found in near.items() if found]
@@ -190,9 +204,11 @@ def _to_int(values: pd.Series, path: Path) -> pd.Series:
     if wrong.any():
         row = int(wrong.to_numpy().argmax())
         expected = "a whole number from 0 to 2**53 - 1" if is_outside.iloc[row] else "a whole number"
-        is_name = pd.notna(values.iloc[row]) and pd.isna(numbers.iloc[row])
+        is_empty = pd.isna(values.iloc[row])
+        is_name = not is_empty and pd.isna(numbers.iloc[row]) and values.name != "strat_fold"
         hint = "; PTB-XL's layout has numbers: number the rows, and keep names in another column" if is_name else ""
-        raise DataError(f"{path}: {values.name} must be {expected}, got {values.iloc[row]!r} in line {row + 2}{hint}")
+        got = "an empty cell" if is_empty else repr(values.iloc[row])
+        raise DataError(f"{path}: {values.name} must be {expected}, got {got} in line {row + 2}{hint}")
     return numbers.astype("int64")
 
 

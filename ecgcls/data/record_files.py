@@ -87,8 +87,10 @@ def _list_headers(folder: Path) -> list[Path]:
     for where, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
         headers += [f"{where}{os.sep}{name}" for name in names if name.endswith(".hea") and name[0] != "."]
-    segments = {segment for header in headers for segment in _list_segments(header)}
-    return sorted(Path(record) for header in headers if (record := header.removesuffix(".hea")) not in segments)
+    segments = {header.removesuffix(".hea"): _list_segments(header) for header in headers}
+    # Segments have none themselves: a record that names itself, or its own whole, is read, which reports it.
+    parts = {part for named in segments.values() for part in named if not segments.get(part)}
+    return sorted(Path(record) for record in segments if record not in parts)
 
 
 def _list_segments(header: str) -> list[str]:

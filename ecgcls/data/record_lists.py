@@ -1,8 +1,8 @@
 """Lists of records, as data sets, spreadsheets and people write them.
 
 A list is PhysioNet's ``RECORDS`` (a record or a folder in each line), a table with a column of paths, or one column
-with or without a header; separated by commas, semicolons or tabs, in UTF-8, UTF-16 or Latin-1, with any line ends.
-Names may be quoted, have the extension of a header or a signal file, and be written as on Windows.
+with or without a header; separated by commas, semicolons, tabs or bars, in UTF-8, UTF-16 or Latin-1, with any line
+ends. Names may be quoted, have the extension of a header or a signal file, and be written as on Windows.
 """
 
 import csv
@@ -19,12 +19,13 @@ from ecgcls.errors import ConfigError
 log = logging.getLogger(__name__)
 
 _SUFFIXES = (".csv", ".tsv", ".txt", ".lst", ".list")
-_SEPARATORS = ",;\t"
+_SEPARATORS = ",;\t|"
 _MAX_BYTES = 200_000_000
 _COLUMNS = ("path", "record")
 _HEADER = re.compile(  # of a single column: a word for a record, and no number
     r"(?=\D*$)(.*[ _-])?(path|record|file|filename|filepath|name|signal|ecg|id|study|wfdb)s?([ _-].*)?", re.IGNORECASE
 )
+_NO_ROW = re.compile(r"#|sep=.\s*$", re.IGNORECASE)  # a comment, or what tells Excel the separator
 _MAX_PLACES = 50  # folders beside a list in which its records are looked for
 _MAX_TOLD = 3
 
@@ -123,14 +124,17 @@ def _to_posix(name: str) -> str:
 
 def _read_names(path: Path, columns: Sequence[str], find: _Finder) -> tuple[list[str], int]:
     """Return the names in a list, and how many rows have none."""
-    lines = [line for line in _read_text(path).splitlines() if line.strip() and not line.startswith("#")]
+    lines = [line for line in _read_text(path).splitlines() if line.strip() and not _NO_ROW.match(line)]
     if not lines:
         return [], 0
     first = lines[0].strip()
     if find(first) or not any(separator in first for separator in _SEPARATORS):
         rows = [[line.strip().strip("\"'").strip()] for line in lines]
     else:
-        rows = _split(lines, columns)
+        try:
+            rows = _split(lines, columns)
+        except csv.Error as error:
+            raise ConfigError(f"input={path}: not a readable table ({error})") from error
     header = [cell.strip().casefold() for cell in rows[0]]
     known = [header.index(column) for column in columns if column in header]
     if known:

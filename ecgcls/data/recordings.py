@@ -14,7 +14,7 @@ Anything else is an error: a missing precordial lead, missing samples, a recordi
 A recording may come in consecutive blocks, so that one of a day needs no more memory than one of some minutes.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -234,13 +234,7 @@ class _Checked:
 
     def conclude(self) -> tuple[list[str], tuple[str, ...]]:
         """Refuse what has no ECG at all; return what is to be told of the whole recording, and what of it is doubt."""
-        if not self._range_mv:
-            raise DataError("a flat line in all leads")
-        if self._range_mv < MIN_RANGE_MV:
-            raise DataError(
-                f"all values lie within {self._range_mv:.2g} mV; an ECG has at least {MIN_RANGE_MV:g} mV: are they "
-                "volts?"
-            )
+        check_range(self._range_mv)
         self._refuse()
         doubts = []
         for notes in self._doubts.values():
@@ -277,7 +271,7 @@ def as_signal(signal_mv: ArrayLike, lead_names: Sequence[str]) -> NDArray[np.flo
         raise DataError(f"the signal must be an array (lead, sample) in mV ({str(error).splitlines()[0]})") from error
     if signal.dtype.kind not in "iuf":
         raise DataError(f"the signal must be real numbers in mV, got an array of {signal.dtype}")
-    is_list = isinstance(lead_names, Collection) and not isinstance(lead_names, str)
+    is_list = isinstance(lead_names, Collection) and not isinstance(lead_names, str | Set)  # a set has no order
     if not is_list or not all(isinstance(name, str) for name in lead_names):
         raise DataError(f"the lead names must be a list of texts, one a row, got {lead_names!r}")
     if signal.ndim != 2 or len(signal) != len(lead_names):
@@ -300,6 +294,16 @@ def check_values(signal: NDArray[np.floating], lead_names: Sequence[str]) -> flo
     largest = max(float(high.max()), -float(low.min()))
     if largest > MAX_AMPLITUDE_MV:
         raise DataError(
-            f"a sample of {largest:.1f} mV; an ECG stays within {MAX_AMPLITUDE_MV} mV: are the values microvolts?"
+            f"a sample of {largest:.6g} mV; an ECG stays within {MAX_AMPLITUDE_MV} mV: are the values microvolts?"
         )
     return float((high - low).max())
+
+
+def check_range(range_mv: float) -> None:
+    """Reject a recording whose lead of the largest range has nothing of an ECG."""
+    if not range_mv:
+        raise DataError("a flat line in all leads")
+    if range_mv < MIN_RANGE_MV:
+        raise DataError(
+            f"all values lie within {range_mv:.2g} mV; an ECG has at least {MIN_RANGE_MV:g} mV: are they volts?"
+        )

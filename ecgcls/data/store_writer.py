@@ -24,6 +24,7 @@ from tqdm import tqdm
 from ecgcls.data.content import check_content
 from ecgcls.data.content_screen import find_suspects
 from ecgcls.data.reading import read_repaired
+from ecgcls.data.recordings import check_range
 from ecgcls.data.signals import LEADS, to_millivolt
 from ecgcls.errors import DataError
 
@@ -134,15 +135,17 @@ def _write_chunk(
     sums_uv = signals_uv.sum(axis=2, dtype=np.int64)
     # Integers below 2**53 are exact in float64, which is faster in NumPy than int64.
     squares_uv = np.einsum("rls,rls->rl", signals_uv, signals_uv, dtype=np.float64).astype(np.int64)
-    is_flat = (compute_energy(sums_uv, squares_uv, n_samples) == 0).all(axis=1)
-    for number in np.flatnonzero(is_flat).tolist():
-        bad.setdefault(start + number, "a flat line in all leads")
-    for values in (signals_uv, sums_uv, squares_uv):
-        values[is_flat] = 0
-    suspects = find_suspects(signals_uv, sums_uv, squares_uv, sampling_rate_hz=sampling_rate_hz) & ~is_flat
+    suspects = find_suspects(signals_uv, sums_uv, squares_uv, sampling_rate_hz=sampling_rate_hz)
     for number in np.flatnonzero(suspects).tolist():
-        doubts = check_content(to_millivolt(signals_uv[number]), LEADS, sampling_rate_hz)
-        notes += [Note(start + number, what, True) for what in doubts]
+        signal_mv = to_millivolt(signals_uv[number])
+        try:
+            check_range(float(np.ptp(signal_mv, axis=1).max()))
+        except DataError as error:
+            bad.setdefault(start + number, str(error))
+            for values in (signals_uv, sums_uv, squares_uv):
+                values[number] = 0
+            continue
+        notes += [Note(start + number, what, True) for what in check_content(signal_mv, LEADS, sampling_rate_hz)]
     with path.open("rb+") as file:
         file.seek(n_header + start * len(LEADS) * n_samples * signals_uv.itemsize)
         file.write(signals_uv.data)

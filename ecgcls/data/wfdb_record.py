@@ -333,9 +333,9 @@ def to_microvolt(rows: Sequence[NDArray[np.integer]], signals: Sequence[Signal],
             np.rint(microvolt[0] if len(microvolt) == 1 else microvolt.mean(axis=0), out=row, casting="unsafe")
     if lost:
         leads = ", ".join(f"{name} ({count})" for name, count in lost.items())
-        raise DataError(f"{path}: missing samples (NaN) in {leads}; repair the record or take its row out of the CSV")
+        raise DataError(f"{path}: missing samples (NaN) in {leads}")
     if largest >= _TOO_LARGE:
         raise DataError(
-            f"{path}: a sample of {largest / 1000:.1f} mV; an ECG stays within 32.767 mV: check the gain in the header"
+            f"{path}: a sample of {largest / 1000:.6g} mV; an ECG stays within 32.767 mV: check the gain in the header"
         )
     return signal_uv

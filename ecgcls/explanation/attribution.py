@@ -47,12 +47,14 @@ than this, which moves a probability by 0.025 at most."""
 
 def saliency(query: Query, settings: MethodSettings) -> Maps:
     """Gradient of the logit: how much it changes if this voltage does (Simonyan et al. 2013)."""
-    return Maps(Saliency(query.logits).attribute(query.leaf_mv, target=query.class_index, abs=False))
+    explainer = Saliency(query.logits)
+    return Maps(explainer.attribute(query.leaf_mv, query.class_index, False, additional_forward_args=query.metadata))
 
 
 def input_x_gradient(query: Query, settings: MethodSettings) -> Maps:
     """Gradient times the distance from the baseline: the net taken as linear (Shrikumar et al. 2016)."""
-    return Maps(InputXGradient(query.logits).attribute(query.leaf_mv, target=query.class_index))
+    explainer = InputXGradient(query.logits)
+    return Maps(explainer.attribute(query.leaf_mv, query.class_index, additional_forward_args=query.metadata))
 
 
 def integrated_gradients(query: Query, settings: MethodSettings) -> Maps:
@@ -74,6 +76,7 @@ def integrated_gradients(query: Query, settings: MethodSettings) -> Maps:
         attempt = explainer.attribute(
             deviation_mv[left],
             target=query.class_index[left],
+            additional_forward_args=None if query.metadata is None else query.metadata[left],
             n_steps=steps,
             method="gausslegendre",
             internal_batch_size=BATCH_SIZE,
@@ -89,7 +92,9 @@ def integrated_gradients(query: Query, settings: MethodSettings) -> Maps:
 def smoothgrad(query: Query, settings: MethodSettings) -> Maps:
     """Gradient of the logit, averaged over noisy copies of the ECG (Smilkov et al. 2017)."""
     scale_mv = torch.where(query.sd_mv > 0, query.sd_mv, 1.0)
-    explainer = NoiseTunnel(Saliency(lambda scaled: query.logits(scaled * scale_mv)))  # one noise_sd for all leads
+    explainer = NoiseTunnel(  # one noise_sd for all leads
+        Saliency(lambda scaled, metadata=None: query.logits(scaled * scale_mv, metadata))
+    )
     values = []
     for record in query.split(1):
         with _seeded(settings.seed, scale_mv.device):
@@ -100,6 +105,7 @@ def smoothgrad(query: Query, settings: MethodSettings) -> Maps:
                 nt_samples_batch_size=min(BATCH_SIZE, settings.n_noisy),
                 stdevs=float(settings.noise_sd),
                 target=record.class_index,
+                additional_forward_args=record.metadata,
                 abs=False,
             )
         values.append(gradient / scale_mv)
@@ -154,6 +160,7 @@ def _occlude(query: Query, *, window: tuple[int, int], stride: tuple[int, int]) 
     values = Occlusion(query.logits).attribute(
         query.deviation_mv,
         target=query.class_index,
+        additional_forward_args=query.metadata,
         sliding_window_shapes=window,
         strides=stride,
         baselines=0,
@@ -237,7 +244,7 @@ def attribute(query: Query, method: str, settings: MethodSettings = MethodSettin
     maps = [explain(part, settings) for part in parts]
     with torch.no_grad():
         logit = torch.cat([part.class_logits(part.deviation_mv) for part in parts])
-        baseline_logit = query.logits(torch.zeros_like(query.signal_mv[:1]))[0, query.class_index]
+        baseline_logit = torch.cat([part.class_logits(torch.zeros_like(part.signal_mv)) for part in parts])
     errors = [part.relative_error for part in maps if part.relative_error is not None]
     n_steps = [part.n_steps for part in maps if part.n_steps is not None]
     return Attribution(

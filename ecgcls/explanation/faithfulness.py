@@ -162,7 +162,8 @@ def _rank_cells(score: NDArray[np.float64], *, n_random: int, seed: int) -> NDAr
 def _predict(query: Query, signal_mv: Tensor) -> NDArray[np.float64]:
     """(record,): the probability of each record's class, for other signals than the query's."""
     with torch.no_grad():
-        logits = torch.cat([query.net(batch) for batch in signal_mv.split(BATCH_SIZE)])
+        other = replace(query, signal_mv=signal_mv)
+        logits = torch.cat([query.ask(batch.signal_mv, batch.metadata) for batch in other.split(BATCH_SIZE)])
     return query.to_probability(logits)
 
 

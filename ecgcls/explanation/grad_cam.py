@@ -40,7 +40,9 @@ def grad_cam(query: Query, settings: MethodSettings) -> Maps:
         layer = query.net.get_submodule(name)
     except AttributeError:
         raise ConfigError(f"grad_cam: the net has no layer {name!r}; {_list_layers(query.net, name)}") from None
-    cam = LayerGradCam(query.logits, layer).attribute(query.leaf_mv, query.class_index, relu_attributions=True)
+    cam = LayerGradCam(query.logits, layer).attribute(
+        query.leaf_mv, query.class_index, additional_forward_args=query.metadata, relu_attributions=True
+    )
     n_leads, n_samples = query.signal_mv.shape[1:]
     if isinstance(cam, Tensor) and cam.ndim == 3:  # (record, 1, time)
         values = functional.interpolate(cam, n_samples, mode="linear", align_corners=False)

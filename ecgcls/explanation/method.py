@@ -26,7 +26,8 @@ class Query:
     Attributes
     ----------
     net
-        Takes ``(record, lead, sample)`` in mV and returns logits ``(record, class)``; in eval mode.
+        Takes ``(record, lead, sample)`` in mV, and the metadata if there are any, and returns logits
+        ``(record, class)``; in eval mode.
     class_index
         ``(record,)``, counted from 0.
     baseline_mv, sd_mv
@@ -34,6 +35,8 @@ class Query:
     recalibrate
         Takes and returns logits ``(record, class)``: probabilities are reported as the run reports its own. None: as
         the net gives them.
+    metadata
+        ``(record, column)``: what the net takes beside the signal, which is held fixed; None if it takes nothing else.
     """
 
     net: nn.Module
@@ -43,6 +46,7 @@ class Query:
     sd_mv: Tensor
     sampling_rate_hz: float
     recalibrate: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None
+    metadata: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.class_index)
@@ -57,14 +61,21 @@ class Query:
         """The deviations as a leaf that already requires a gradient: Captum would warn that it has to set that."""
         return self.deviation_mv.requires_grad_()
 
-    def logits(self, deviation_mv: Tensor) -> Tensor:
-        """Return ``(record, class)`` for deviations from the baseline."""
-        logits: Tensor = self.net(self.baseline_mv + deviation_mv)
+    def logits(self, deviation_mv: Tensor, metadata: Tensor | None = None) -> Tensor:
+        """Return ``(record, class)`` for deviations from the baseline, and the metadata of these records.
+
+        Captum, which repeats and slices records, does the same with `metadata` as an additional argument.
+        """
+        return self.ask(self.baseline_mv + deviation_mv, metadata)
+
+    def ask(self, signal_mv: Tensor, metadata: Tensor | None) -> Tensor:
+        """Return the net's logits ``(record, class)``."""
+        logits: Tensor = self.net(signal_mv) if metadata is None else self.net(signal_mv, metadata)
         return logits
 
     def class_logits(self, deviation_mv: Tensor) -> Tensor:
         """Return ``(record,)``: the logit of each record's class."""
-        return self.logits(deviation_mv).gather(1, self.class_index[:, None])[:, 0]
+        return self.logits(deviation_mv, self.metadata).gather(1, self.class_index[:, None])[:, 0]
 
     def to_probability(self, logits: Tensor) -> NDArray[np.float64]:
         """Turn logits ``(record, class)`` into the probability ``(record,)`` of each record's class."""
@@ -75,7 +86,8 @@ class Query:
 
     def take(self, rows: Tensor | slice) -> "Query":
         """Return some of the records."""
-        return replace(self, signal_mv=self.signal_mv[rows], class_index=self.class_index[rows])
+        metadata = None if self.metadata is None else self.metadata[rows]
+        return replace(self, signal_mv=self.signal_mv[rows], class_index=self.class_index[rows], metadata=metadata)
 
     def split(self, n_records: int) -> Iterator["Query"]:
         """Yield the records in batches of `n_records`."""
@@ -92,6 +104,7 @@ def make_query(
     sd_mv: Tensor | ArrayLike,
     sampling_rate_hz: float,
     recalibrate: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None,
+    metadata: Tensor | ArrayLike | None = None,
 ) -> Query:
     """Bring everything to the net's device and check that it fits together; see `Query` for the arguments.
 
@@ -115,11 +128,15 @@ def make_query(
     for name, values in (("baseline_mv", baseline), ("sd_mv", sd)):
         if values.shape != (n_leads, 1):
             raise ConfigError(f"{name} must be (lead, 1), ({n_leads}, 1), got {tuple(values.shape)}")
+    beside = None if metadata is None else _to_tensor(metadata, device)
+    if beside is not None and (beside.ndim != 2 or len(beside) != n_records):
+        raise ConfigError(f"metadata must be (record, column), ({n_records}, ...), got {tuple(beside.shape)}")
+    query = Query(net, signal, classes, baseline, sd, sampling_rate_hz, recalibrate, beside)
     with torch.no_grad():
-        n_classes = net(signal[:1]).shape[1]
+        n_classes = query.ask(signal[:1], None if beside is None else beside[:1]).shape[1]
     if not 0 <= int(classes.min()) <= int(classes.max()) < n_classes:
         raise ConfigError(f"class_index must be in 0..{n_classes - 1}, got {sorted(set(classes.tolist()))}")
-    return Query(net, signal, classes, baseline, sd, sampling_rate_hz, recalibrate)
+    return query
 
 
 def count_samples(name: str, seconds: float, *, sampling_rate_hz: float) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ecgcls.data.metadata import read_comments
 from ecgcls.data.recordings import Prepared, Repairs, iter_recording, prepare_blocks
 from ecgcls.errors import DataError
 from ecgcls.jobs.loaded import BATCH_SIZE, LoadedRun, Prediction
@@ -20,6 +21,8 @@ class _Piece:
     path: Path
     content: Prepared | DataError
     is_last: bool
+    metadata: NDArray[np.float64]
+    """``(column,)``, of the record."""
 
 
 @dataclass(eq=False)
@@ -36,8 +39,9 @@ def predict_files(
 ) -> Iterator[tuple[Path, Prediction | DataError]]:
     """Predict WFDB records, given without extensions, in batches; the next batch is read while the nets compute.
 
-    A record that cannot be used comes with the reason instead of a prediction, whatever is wrong with it. The memory
-    that this takes depends neither on the number of the records nor on their length.
+    A record that cannot be used comes with the reason instead of a prediction, whatever is wrong with it. Age and sex,
+    where the nets take them, are read from the comments of its header. The memory that this takes depends neither on
+    the number of the records nor on their length.
     """
     pieces = _read_pieces(run, paths, repairs)
     record = _Record()
@@ -52,13 +56,14 @@ def predict_files(
                     record.logits.append(logits)
                     record.starts_s += piece.content.starts_s
                 if piece.is_last:
-                    yield piece.path, _conclude(run, record, piece.content)
+                    yield piece.path, _conclude(run, record, piece)
                     record = _Record()
 
 
 def _read_pieces(run: LoadedRun, paths: Iterable[Path], repairs: Repairs) -> Iterator[_Piece]:
     """Read records piece by piece; the last piece of a record has its repairs, or an error."""
     for path in paths:
+        beside = read_comments(path, run.metadata_names)
         try:
             waiting: Prepared | None = None
             for prepared in prepare_blocks(
@@ -69,15 +74,15 @@ def _read_pieces(run: LoadedRun, paths: Iterable[Path], repairs: Repairs) -> Ite
                 repairs=repairs,
             ):
                 if waiting is not None:
-                    yield _Piece(path, waiting, is_last=False)
+                    yield _Piece(path, waiting, False, beside)
                 waiting = prepared
             assert waiting is not None
-            piece = _Piece(path, waiting, is_last=True)
+            piece = _Piece(path, waiting, True, beside)
         except DataError as error:
-            piece = _Piece(path, error, is_last=True)
+            piece = _Piece(path, error, True, beside)
         except Exception as error:  # a file of strangers may raise whatever a reader stumbles over
             text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-            piece = _Piece(path, DataError(f"{path}: cannot be used ({text})"), is_last=True)
+            piece = _Piece(path, DataError(f"{path}: cannot be used ({text})"), True, beside)
         yield piece
 
 
@@ -97,8 +102,15 @@ def _predict_batch(run: LoadedRun, batch: list[_Piece]) -> list[NDArray[np.float
     """Return the logits of each piece, ``(window, class)``, or why there are none."""
     contents = [piece.content for piece in batch]
     windows_mv = [content.windows_mv for content in contents if isinstance(content, Prepared)]
+    beside = [
+        np.tile(piece.metadata, (len(piece.content.windows_mv), 1))
+        for piece in batch
+        if isinstance(piece.content, Prepared)
+    ]
     try:
-        logits = run.predict_windows(np.concatenate(windows_mv)) if windows_mv else np.empty((0, 0))
+        logits = np.empty((0, 0))
+        if windows_mv:
+            logits = run.predict_windows(np.concatenate(windows_mv), np.concatenate(beside))
         own = iter(np.split(logits, np.cumsum([len(windows) for windows in windows_mv])))
         return [next(own) if isinstance(content, Prepared) else content for content in contents]
     except DataError as error:
@@ -107,10 +119,11 @@ def _predict_batch(run: LoadedRun, batch: list[_Piece]) -> list[NDArray[np.float
         return [_predict_batch(run, [piece])[0] for piece in batch]  # which record is it?
 
 
-def _conclude(run: LoadedRun, record: _Record, last: Prepared | DataError) -> Prediction | DataError:
+def _conclude(run: LoadedRun, record: _Record, piece: _Piece) -> Prediction | DataError:
+    last = piece.content
     if isinstance(last, DataError):
         return last
     if record.error is not None:
         return record.error
     whole = Prepared(last.windows_mv, tuple(record.starts_s), last.repairs)
-    return run.summarize(whole, np.concatenate(record.logits))
+    return run.summarize(whole, np.concatenate(record.logits), piece.metadata)

@@ -19,7 +19,7 @@ from ecgcls.data.source import is_simulated, split_settings
 from ecgcls.errors import ConfigError
 from ecgcls.evaluation.settings import EvaluationSettings
 from ecgcls.identity import identify
-from ecgcls.jobs.parts import build_net, build_part
+from ecgcls.jobs.parts import build_net, build_part, split_metadata
 from ecgcls.jobs.track import check_installed
 from ecgcls.jobs.trainer import build_trainer, list_monitors
 from ecgcls.runs.directory import RunDirectory
@@ -30,6 +30,7 @@ from ecgcls.training.classifier import ECGClassifier
 from ecgcls.training.contract import check_net
 from ecgcls.training.fitters import BaselineFitter, Fitter, NetFitter
 from ecgcls.training.losses import make_exclusive
+from ecgcls.training.metadata import MetadataNet, take_signal_net
 from ecgcls.training.metrics import MacroAUROC, MacroAveragePrecision, MacroF1
 from ecgcls.training.monitor import check_monitor, refuse_unscorable
 from ecgcls.training.schedules import Schedule
@@ -95,7 +96,7 @@ def build_job(
     data.setup()
     seconds = round(time.perf_counter() - start, 3)
     evaluation.prevalence_by_class(data.class_names)  # refuses unknown classes
-    model_part = build_part("model", config["model"])
+    model_part = build_part("model", split_metadata(config["model"])[0])
     is_baseline = isinstance(model_part, MetadataBaseline)
     fitter = BaselineFitter(model_part) if is_baseline else NetFitter(build_classifier(config, data), trainer)
     info = RunInfo(
@@ -140,6 +141,7 @@ def build_data(config: Mapping[str, Any]) -> ECGDataModule:
         folds=folds,
         fold=config["fold"],
         seed=config["seed"],
+        metadata=split_metadata(config["model"])[1],
         **settings,
     )
 
@@ -148,7 +150,9 @@ def build_classifier(config: Mapping[str, Any], data: ECGDataModule) -> ECGClass
     """Build the untrained classifier of a configuration for data that are set up."""
     n_classes = len(data.class_names)
     net = build_net(config, n_leads=len(data.lead_names), n_samples=data.n_samples, n_classes=n_classes)
-    check_net(net, n_leads=len(data.lead_names), n_samples=data.n_samples, n_classes=n_classes)
+    check_net(take_signal_net(net), n_leads=len(data.lead_names), n_samples=data.n_samples, n_classes=n_classes)
+    if isinstance(net, MetadataNet):
+        net.scaler.fit(data.metadata[data.cohort.find_part("train")])
     optimizer, schedule = build_part("optimizer", config["optimizer"]), _build_schedule(config)
     try:
         made = optimizer(net.parameters())
@@ -173,6 +177,7 @@ def build_classifier(config: Mapping[str, Any], data: ECGDataModule) -> ECGClass
             "lead_names": list(data.lead_names),
             "sampling_rate_hz": data.source.sampling_rate_hz,
             "n_samples": data.n_samples,
+            **({"metadata": list(data.metadata_names)} if data.metadata_names else {}),
         },
         loss=_build_loss(config, data.pos_weight),
         optimizer=optimizer,

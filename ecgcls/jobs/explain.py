@@ -25,6 +25,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from ecgcls.data.metadata import read_columns
 from ecgcls.data.reading import read_repaired
 from ecgcls.data.signals import to_millivolt
 from ecgcls.data.source import split_settings
@@ -82,7 +83,7 @@ class ExplainSettings:
 
 @dataclass(frozen=True)
 class _Subject:
-    """A finished run, its title in figures, its test records that may be explained, and their files by ecg_id.
+    """A finished run, its title in figures, its test records that may be explained; by ecg_id their files and metadata.
 
     The settings are those of the attribution methods; `tell` is given each result in a line.
     """
@@ -91,6 +92,7 @@ class _Subject:
     title: str
     test: Predictions
     paths: pd.Series
+    metadata: pd.DataFrame
     settings: MethodSettings
     tell: Callable[[str], None]
 
@@ -98,7 +100,8 @@ class _Subject:
         """Read the records of some examples, whose classes are to be explained."""
         form = {"sampling_rate_hz": int(self.run.sampling_rate_hz), "n_samples": self.run.n_samples}
         signals = [read_repaired(self.paths[example.ecg_id], **form).signal_uv for example in examples]
-        return query_run(self.run, to_millivolt(np.stack(signals)), [example.class_index for example in examples])
+        classes, ids = [example.class_index for example in examples], [example.ecg_id for example in examples]
+        return query_run(self.run, to_millivolt(np.stack(signals)), classes, self.metadata.loc[ids].to_numpy())
 
 
 def explain_run(
@@ -158,7 +161,7 @@ def _open_subject(one: Configuration, settings: ExplainSettings, tell: Callable[
     node, _ = split_settings(take_trusted(one.runs[0].read_config(), "data", trust=settings.trust))
     root = settings.data_root or Path(node["root"])
     source = build_part("data", {**node, "root": str(root)})
-    filenames = source.read_records()["filename"]
+    records = source.read_records()
     trained_on = one.info.data["fingerprint"]
     changed = [name for name, digest in source.fingerprint().items() if trained_on[name] != digest]
     if changed:
@@ -169,7 +172,10 @@ def _open_subject(one: Configuration, settings: ExplainSettings, tell: Callable[
     run = load_configuration(one, device=settings.device, trust=settings.trust)
     test = one.tested if settings.records is None else one.tested.take(parse_records(settings.records))
     of_methods = MethodSettings(seed=settings.seed, layer=settings.layer)
-    return _Subject(run, one.title, test, filenames.map(lambda name: source.root / name), of_methods, tell)
+    paths = records["filename"].map(lambda name: source.root / name)
+    values = read_columns(records, run.metadata_names, key="model.metadata")
+    metadata = pd.DataFrame(values, index=records.index, columns=list(run.metadata_names))
+    return _Subject(run, one.title, test, paths, metadata, of_methods, tell)
 
 
 def _draw_samples(

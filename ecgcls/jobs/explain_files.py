@@ -15,7 +15,7 @@ from ecgcls.explanation.summary import ClassSummary, tabulate_beats, tabulate_le
 from ecgcls.figures.ecg_paper import draw_ecg
 from ecgcls.figures.explanation import draw_beat, draw_lead_shares, draw_scorecard
 from ecgcls.figures.style import save_figure
-from ecgcls.files import write_atomically, write_json
+from ecgcls.files import encode_csv, write_atomically, write_json
 from ecgcls.outputs import claimed
 
 _RECORD = "interpret.json"
@@ -133,4 +133,4 @@ def describe_scores(method: str, scores: Mapping[str, Any]) -> str:
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
     """Write a table as CSV, whole or not at all."""
-    write_atomically(path, table.to_csv(index=False).encode())
+    write_atomically(path, encode_csv(table, index=False))

@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from ecgcls.data.metadata import read_comments
 from ecgcls.data.recordings import Recording, read_recording
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.explanation.attribution import METHODS, attribute, get_method
@@ -56,6 +57,7 @@ def explain_recording(
     run: LoadedRun,
     recording: Recording,
     *,
+    metadata: NDArray[np.float64] | None = None,
     class_names: Sequence[str] | None = None,
     method: str = "grad_cam",
     settings: MethodSettings = MethodSettings(),
@@ -64,6 +66,8 @@ def explain_recording(
 
     Parameters
     ----------
+    metadata
+        ``(column,)``, of the run's `metadata_names`; None: nothing of them is known. They are held fixed.
     class_names
         Which classes; None: those that are predicted, or else the most probable one.
     method
@@ -81,13 +85,14 @@ def explain_recording(
     how = get_method(method)
     check_classes(run, class_names)
     prepared = run.prepare(recording)
-    prediction = run.summarize(prepared, run.predict_windows(prepared.windows_mv))
+    metadata = np.full(len(run.metadata_names), np.nan) if metadata is None else metadata
+    prediction = run.predict_prepared(prepared, metadata)
     likeliest = max(prediction.y_prob, key=prediction.y_prob.__getitem__)
     chosen = class_names or [name for name, held in prediction.y_pred.items() if held] or [likeliest]
     columns = [run.class_names.index(name) for name in chosen]
     window = [int(prediction.windows[:, column].argmax()) for column in columns]
     signals = prepared.windows_mv[window]
-    found = attribute(query_run(run, signals, columns), method, settings)
+    found = attribute(query_run(run, signals, columns, np.tile(metadata, (len(columns), 1))), method, settings)
     return Explanation(
         prediction=prediction,
         window=dict(zip(chosen, window, strict=True)),
@@ -105,8 +110,16 @@ def check_classes(run: LoadedRun, class_names: Sequence[str] | None) -> None:
         raise ConfigError(f"classes: this run has no class {', '.join(unknown)}; it has {', '.join(run.class_names)}")
 
 
-def query_run(run: LoadedRun, signal_mv: NDArray[np.float32], class_index: Sequence[int]) -> Query:
-    """Ask a run's first net about records ``(record, lead, sample)``, each with the class to be explained."""
+def query_run(
+    run: LoadedRun,
+    signal_mv: NDArray[np.float32],
+    class_index: Sequence[int],
+    metadata: NDArray[np.float64],
+) -> Query:
+    """Ask a run's first net about records ``(record, lead, sample)``, each with the class to be explained.
+
+    `metadata` is ``(record, column)``, of the run's `metadata_names`.
+    """
     standardizer = run.nets[0][0]
     assert isinstance(standardizer, Standardizer)
     return make_query(
@@ -117,6 +130,7 @@ def query_run(run: LoadedRun, signal_mv: NDArray[np.float32], class_index: Seque
         sd_mv=standardizer.sd_mv,
         sampling_rate_hz=run.sampling_rate_hz,
         recalibrate=partial(run.calibrators[0].apply_logits, class_names=run.class_names),
+        metadata=metadata if run.metadata_names else None,
     )
 
 
@@ -145,9 +159,10 @@ def explain_files(
         for path in paths:
             name = name_file(path.name) if repeated[path.name] == 1 else name_output(path)
             try:
-                recording = read_recording(path)
+                recording, beside = read_recording(path), read_comments(path, run.metadata_names)
+                how: dict[str, Any] = {"metadata": beside, "class_names": class_names, "settings": settings}
                 for method in methods:
-                    found = explain_recording(run, recording, class_names=class_names, method=method, settings=settings)
+                    found = explain_recording(run, recording, method=method, **how)
                     for row in _write_explanation(run, path, name, found, output):
                         rows.append(row)
                         write_table(pd.DataFrame(rows), output / "records.csv")

@@ -7,11 +7,13 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy.special import expit
 from tqdm import tqdm
 
 from ecgcls.data.cohort import leave_out_missing
 from ecgcls.data.groupings import name_groups
+from ecgcls.data.metadata import read_columns
 from ecgcls.data.ptbxl import PTBXL
 from ecgcls.data.source import is_simulated
 from ecgcls.data.store import open_store
@@ -61,6 +63,8 @@ def predict_data_set(
     labels = task.label_as(known, database["scp_codes"], source.read_statements())
     is_labeled = labels.has_label
     y_true = labels.y_true[:, : len(net.class_names)]
+    if task.exclusive:  # a record whose only class the run left out has none
+        is_labeled = is_labeled & y_true.any(axis=1)
     is_own = _is_own_data(one.runs[0], database, y_true)
     is_scored = is_labeled.copy()
     if is_own:
@@ -93,9 +97,11 @@ def predict_data_set(
         raise DataError(f"{root}: no record to score: none that can be used has a label in the run's task")
     records = database[is_scored]
     rows = store.find_rows(records.index)
-    n_batches = -(-len(rows) // _BATCH_SIZE)
-    batches = tqdm(np.array_split(rows, n_batches), desc="Predicting", unit=" batches", disable=None)
-    logits = np.concatenate([net.predict_windows(store.read_mv(batch)) for batch in batches])
+    metadata = _read_metadata(records, net.metadata_names, root)
+    batches = np.array_split(np.arange(len(rows)), -(-len(rows) // _BATCH_SIZE))
+    shown = tqdm(batches, desc="Predicting", unit=" batches", disable=None)
+    logits = np.concatenate([net.predict_windows(store.read_mv(rows[batch]), metadata[batch]) for batch in shown])
+    n_unknown = dict(zip(net.metadata_names, np.isnan(metadata).sum(axis=0).tolist(), strict=True))
     predictions = Predictions(
         ecg_id=records.index.to_numpy(),
         patient_id=records["patient_id"].to_numpy(),
@@ -123,6 +129,7 @@ def predict_data_set(
             "n_missing_files": len(every) - len(database),
             "n_bad_records": len(left_out.bad),
             "n_duplicates_left_out": len(left_out.duplicates),
+            **({"n_unknown_metadata": n_unknown} if n_unknown else {}),
             "repairs": dict(count_kinds(store.repairs["what"][store.repairs["ecg_id"].isin(records.index)])),
             "signals_sha256": store.manifest["content_sha256"],
         },
@@ -130,6 +137,21 @@ def predict_data_set(
         simplify([net.thresholds[name] for name in net.class_names]),
         groups=name_groups(records),
     )
+
+
+def _read_metadata(records: pd.DataFrame, columns: Sequence[str], root: Path) -> NDArray[np.float64]:
+    """Return ``(record, column)`` of the table, nan where it has no such column or no number in it, and say so."""
+    values = read_columns(records.reindex(columns=list(columns)), columns, key="model.metadata")
+    for column, n_unknown in zip(columns, np.isnan(values).sum(axis=0), strict=True):
+        if n_unknown:
+            log.warning(
+                "%s: the %s of %d of %d records is not known: taken as the median of the nets' training sets",
+                root,
+                column,
+                n_unknown,
+                len(values),
+            )
+    return values
 
 
 def _is_own_data(run: RunDirectory, database: pd.DataFrame, y_true: np.ndarray) -> bool:

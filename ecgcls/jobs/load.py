@@ -4,9 +4,9 @@ The net is rebuilt from the run's own saved configuration, its weights and its p
 The training data need not be there. The run may be anybody's: nothing in its folder is executed (`ecgcls.jobs.trust`).
 """
 
-import zipfile
-from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +14,16 @@ import torch
 from torch import nn
 
 from ecgcls.errors import ConfigError, DataError
-from ecgcls.files import CLASS_NAMES, INPUT_FORM, STANDARDIZED_ON
+from ecgcls.files import CLASS_NAMES, INPUT_FORM, STANDARDIZED_ON, check_archive
 from ecgcls.jobs.loaded import LoadedRun
-from ecgcls.jobs.parts import build_net
+from ecgcls.jobs.parts import build_net, split_metadata
 from ecgcls.jobs.trust import check_names, take_trusted
 from ecgcls.runs.configuration import Configuration
 from ecgcls.runs.directory import RunDirectory
 from ecgcls.runs.find import open_configuration
 from ecgcls.runs.info import RunInfo
 from ecgcls.runs.leaks import check_standardizer
-from ecgcls.training.standardizer import Standardizer
+from ecgcls.training.standardizer import StandardizedNet, Standardizer
 
 
 def load_run(path: str | Path, *, device: str = "cpu", trust: Sequence[str] = ()) -> LoadedRun:
@@ -53,11 +53,11 @@ def load_configuration(one: Configuration, *, device: str = "cpu", trust: Sequen
     """Load the nets of a run, or of all folds, as `load_run` does."""
     first = one.info.data
     for run, info in zip(one.runs, one.infos, strict=True):
-        for key in ("class_names", "lead_names", "sampling_rate_hz", "n_samples"):
-            if info.data[key] != first[key]:
+        for key in ("class_names", "lead_names", "sampling_rate_hz", "n_samples", "metadata"):
+            if info.data.get(key) != first.get(key):
                 raise ConfigError(
-                    f"{one.folder}: the folds cannot be averaged, their {key} differ: {first[key]} in "
-                    f"{one.runs[0].path.name}, {info.data[key]} in {run.path.name}"
+                    f"{one.folder}: the folds cannot be averaged, their {key} differ: {first.get(key)} in "
+                    f"{one.runs[0].path.name}, {info.data.get(key)} in {run.path.name}"
                 )
     nets = tuple(move(load_net(run, trust=trust), device) for run in one.runs)
     return LoadedRun(
@@ -65,6 +65,7 @@ def load_configuration(one: Configuration, *, device: str = "cpu", trust: Sequen
         nets=nets,
         class_names=one.info.class_names,
         lead_names=tuple(first["lead_names"]),
+        metadata_names=tuple(first.get("metadata", ())),
         sampling_rate_hz=first["sampling_rate_hz"],
         n_samples=first["n_samples"],
         thresholds=one.thresholds,
@@ -74,7 +75,7 @@ def load_configuration(one: Configuration, *, device: str = "cpu", trust: Sequen
     )
 
 
-def move(net: nn.Sequential, device: str) -> nn.Sequential:
+def move(net: StandardizedNet, device: str) -> StandardizedNet:
     """Move a net to a device; one that is not there is a `ConfigError`."""
     try:
         return net.to(device)
@@ -82,11 +83,12 @@ def move(net: nn.Sequential, device: str) -> nn.Sequential:
         raise ConfigError(f"device={device}: {str(error).splitlines()[0]}") from error
 
 
-def load_net(run: RunDirectory, *, trust: Sequence[str] = ()) -> nn.Sequential:
+def load_net(run: RunDirectory, *, trust: Sequence[str] = ()) -> StandardizedNet:
     """Rebuild the net of a run with the weights of its best epoch, the standardizer before it.
 
-    It takes ``(batch, lead, sample)`` in mV, returns logits ``(batch, class)``, and is in evaluation mode without
-    gradients of its parameters. A net that cannot be built, or a checkpoint that is not its own, is a `ConfigError`.
+    It takes ``(batch, lead, sample)`` in mV, and ``(batch, column)`` where the run has metadata; it returns logits
+    ``(batch, class)``, and is in evaluation mode without gradients of its parameters. A net that cannot be built, or a
+    checkpoint that is not its own, is a `ConfigError`.
     """
     info = run.read_info()
     if info.kind == "baseline":
@@ -98,18 +100,36 @@ def load_net(run: RunDirectory, *, trust: Sequence[str] = ()) -> nn.Sequential:
     try:
         config = run.read_config()
         groups = {group: take_trusted(config, group, trust=trust) for group in ("model", "task")}
-        net = build_net(groups, n_leads=n_leads, n_samples=n_samples, n_classes=n_classes)
+        columns = split_metadata(groups["model"])[1]
     except ConfigError as error:
         raise ConfigError(f"{run.path}: {error}") from error
-    whole = nn.Sequential(OrderedDict(standardizer=Standardizer(torch.zeros(n_leads), torch.ones(n_leads)), net=net))
+    make_net = partial(build_net, groups, n_leads=n_leads, n_samples=n_samples, n_classes=n_classes)
     path = run.check_file("best.ckpt")
-    try:
-        _check_archive(path)
+    with _explained(path):
+        check_archive(path)
         stored = torch.load(path, weights_only=True, map_location="cpu")
-        weights = stored["state_dict"]
-        whole.load_state_dict({key: weights[key] for key in weights if key.startswith(("standardizer.", "net."))})
-        fitted_on = stored[STANDARDIZED_ON]
-        _check_contract(stored, info)
+        weights = {key: each for key, each in stored["state_dict"].items() if key.startswith(("standardizer.", "net."))}
+        if not trust:
+            _check_shapes(make_net, weights)
+    try:
+        net = make_net()
+    except ConfigError as error:
+        raise ConfigError(f"{run.path}: {error}") from error
+    whole = StandardizedNet(Standardizer(torch.zeros(n_leads), torch.ones(n_leads)), net)
+    with _explained(path):
+        whole.load_state_dict(weights)
+        if not isinstance(fitted_on := stored[STANDARDIZED_ON], str):
+            raise DataError(f"{STANDARDIZED_ON} must be text, got {fitted_on!r}")
+        _check_contract(stored, info, columns)
+    check_standardizer(fitted_on, info)
+    return whole.eval().requires_grad_(False)
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Say of whatever goes wrong with a checkpoint that it cannot be loaded."""
+    try:
+        yield
     except OSError:
         raise
     except Exception as error:  # a damaged file raises whatever the unpickler stumbles over
@@ -117,22 +137,29 @@ def load_net(run: RunDirectory, *, trust: Sequence[str] = ()) -> nn.Sequential:
         raise ConfigError(
             f"{path}: cannot be loaded into this run's net ({why}); retrain with overwrite=true"
         ) from error
-    check_standardizer(fitted_on, info)
-    return whole.eval().requires_grad_(False)
 
 
-def _check_archive(path: Path) -> None:
-    """Refuse a checkpoint that unpacks to more than it is: ``torch.save`` compresses nothing."""
-    with zipfile.ZipFile(path) as archive:
-        n_bytes = sum(entry.file_size for entry in archive.infolist())
-    if n_bytes > path.stat().st_size:
-        raise DataError(f"it unpacks to {n_bytes / 1e6:,.1f} MB, more than the file has")
+def _check_shapes(make_net: Callable[[], nn.Module], weights: Mapping[str, Any]) -> None:
+    """Refuse a net of other weights before it takes any memory: a configuration can ask for a net of any size."""
+    try:
+        with torch.device("meta"):
+            outline = make_net().state_dict()
+    except ConfigError as error:
+        if "overflow" in str(error):  # a shape that no memory could hold
+            raise
+        return  # it needs numbers to be built; or what is wrong with it is said then
+    for key, weight in outline.items():
+        if (found := getattr(weights.get(f"net.{key}"), "shape", None)) != weight.shape:
+            there = "no" if found is None else f"shape {tuple(found)}, not {tuple(weight.shape)}, of"
+            raise DataError(f"it has {there} {key}")
 
 
-def _check_contract(stored: Mapping[str, Any], info: RunInfo) -> None:
-    """Hold what ``run.json`` says of classes and input against what the checkpoint was trained with."""
-    said = {"class_names": list(info.class_names)}
+def _check_contract(stored: Mapping[str, Any], info: RunInfo, columns: Sequence[str]) -> None:
+    """Hold what ``run.json`` and the configuration say of classes and input against what the net was trained with."""
+    said: dict[str, Any] = {"class_names": list(info.class_names), "metadata": info.data.get("metadata", [])}
     said |= {key: info.data[key] for key in ("lead_names", "sampling_rate_hz", "n_samples")}
-    for key, trained in {"class_names": stored[CLASS_NAMES], **stored[INPUT_FORM]}.items():
+    for key, trained in {"class_names": stored[CLASS_NAMES], "metadata": [], **stored[INPUT_FORM]}.items():
         if said.get(key) != trained:
             raise DataError(f"it was trained with {key} {trained}, run.json has {said.get(key)}")
+    if said["metadata"] != list(columns):
+        raise DataError(f"it was trained with metadata {said['metadata']}, config.yaml has {list(columns)}")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
-from torch import nn
 
+from ecgcls.data.metadata import describe_unknown, take_values
 from ecgcls.data.recordings import Prepared, Recording, Repairs, as_signal, prepare
 from ecgcls.errors import DataError
 from ecgcls.evaluation.logits import mean_of_probabilities
 from ecgcls.evaluation.recalibration import Calibrator
 from ecgcls.runs.info import RunInfo
+from ecgcls.training.standardizer import StandardizedNet, apply_net
 
 if TYPE_CHECKING:
     from ecgcls.jobs.explain_recording import Explanation
@@ -79,11 +80,14 @@ class LoadedRun:
     path
         The run's folder, or the folder that holds the folds.
     nets
-        One per fold; each takes ``(batch, lead, sample)`` in mV and returns logits ``(batch, class)``.
+        One per fold; each takes ``(batch, lead, sample)`` in mV, and metadata ``(batch, column)`` if there are any, and
+        returns logits ``(batch, class)``.
     class_names
         The classes, in the order of the logits.
     lead_names, sampling_rate_hz, n_samples
         What the nets take.
+    metadata_names
+        Columns that the nets take beside the signal, such as age and sex; mostly none.
     thresholds
         By class: from what probability on it is predicted.
     calibrators
@@ -95,7 +99,7 @@ class LoadedRun:
     """
 
     path: Path
-    nets: tuple[nn.Sequential, ...]
+    nets: tuple[StandardizedNet, ...]
     class_names: tuple[str, ...]
     lead_names: tuple[str, ...]
     sampling_rate_hz: float
@@ -104,6 +108,7 @@ class LoadedRun:
     calibrators: tuple[Calibrator, ...]
     info: RunInfo
     folds: str = ""
+    metadata_names: tuple[str, ...] = ()
 
     def predict(
         self,
@@ -111,6 +116,7 @@ class LoadedRun:
         *,
         sampling_rate_hz: float,
         lead_names: Sequence[str],
+        metadata: Mapping[str, float | None] | None = None,
         repairs: Repairs = "note",
     ) -> Prediction:
         """Predict one recording.
@@ -123,6 +129,9 @@ class LoadedRun:
             Its sampling rate; resampled to the run's, if that is another.
         lead_names
             The name of each row, in any order; missing limb leads are derived where that is exact.
+        metadata
+            Values of the run's `metadata_names`, as the training set's table has them: ``{"age": 63, "sex": 1}``. What
+            is not known is taken as the training set's median, and noted in the prediction's `repairs`.
         repairs
             Whether doubts about the scale or content are noted in the prediction's `repairs`, or refused.
 
@@ -130,10 +139,13 @@ class LoadedRun:
         ------
         DataError
             If the recording cannot be repaired: too short, a lead missing that cannot be derived, missing samples.
+        ConfigError
+            If the run takes no such metadata, or a value is no number.
         """
+        values = take_values(metadata, self.metadata_names)
         signal = as_signal(signal_mv, lead_names)
         prepared = self.prepare(Recording(signal, sampling_rate_hz, tuple(lead_names)), repairs=repairs)
-        return self.summarize(prepared, self.predict_windows(prepared.windows_mv))
+        return self.predict_prepared(prepared, values)
 
     def explain(
         self,
@@ -141,17 +153,19 @@ class LoadedRun:
         *,
         sampling_rate_hz: float,
         lead_names: Sequence[str],
+        metadata: Mapping[str, float | None] | None = None,
         classes: Sequence[str] | None = None,
         method: str = "grad_cam",
     ) -> Explanation:
-        """Explain one recording: how much each sample of each lead counts for some classes.
+        """Explain one recording: how much each sample of each lead counts for some classes, given the metadata.
 
         The first arguments are those of `predict`; see `ecgcls.jobs.explain_recording.explain_recording` for the rest.
         """
         from ecgcls.jobs.explain_recording import explain_recording  # heavy, and predictions do not need it
 
+        values = take_values(metadata, self.metadata_names)
         recording = Recording(as_signal(signal_mv, lead_names), sampling_rate_hz, tuple(lead_names))
-        return explain_recording(self, recording, class_names=classes, method=method)
+        return explain_recording(self, recording, metadata=values, class_names=classes, method=method)
 
     def prepare(self, recording: Recording, *, repairs: Repairs = "note") -> Prepared:
         """Check a recording and bring it into the form that the nets take."""
@@ -163,25 +177,51 @@ class LoadedRun:
             repairs=repairs,
         )
 
-    def predict_windows(self, windows_mv: NDArray[np.float32]) -> NDArray[np.float64]:
+    def predict_prepared(self, prepared: Prepared, metadata: NDArray[np.float64]) -> Prediction:
+        """Predict a recording in the form that the nets take, and its metadata ``(column,)``, nan where not known."""
+        windows_mv = prepared.windows_mv
+        logits = self.predict_windows(windows_mv, np.tile(metadata, (len(windows_mv), 1)))
+        return self.summarize(prepared, logits, metadata)
+
+    def predict_windows(
+        self, windows_mv: NDArray[np.float32], metadata: NDArray[np.float64] | None = None
+    ) -> NDArray[np.float64]:
         """Turn ``(window, lead, sample)`` in mV into logits ``(window, class)``, those of the nets' mean probability.
 
-        Each net's logits are recalibrated first, as its run did with its own. All must be finite.
+        Each net's logits are recalibrated first, as its run did with its own. All must be finite. Without `metadata`,
+        ``(window, column)``, a run that takes such knows none of them.
         """
         logits = np.empty((len(self.nets), len(windows_mv), len(self.class_names)))
         device = next(self.nets[0].buffers()).device
         with torch.inference_mode():
             for start in range(0, len(windows_mv), BATCH_SIZE):
                 batch = torch.from_numpy(windows_mv[start : start + BATCH_SIZE]).to(device)
+                beside = self.to_tensor(metadata, slice(start, start + BATCH_SIZE), device)
                 for number, (net, calibrator) in enumerate(zip(self.nets, self.calibrators, strict=True)):
-                    own = net(batch).double().cpu().numpy()
+                    own = apply_net(net, batch, beside).double().cpu().numpy()
                     if not np.isfinite(own).all():
                         raise DataError(f"{self.path}: the net's logits are not finite")
                     logits[number, start : start + len(batch)] = calibrator.apply_logits(own, self.class_names)
         return mean_of_probabilities(logits)
 
-    def summarize(self, prepared: Prepared, logits: NDArray[np.float64]) -> Prediction:
-        """Average the windows of a recording, given their logits ``(window, class)``, and decide at the thresholds."""
+    def to_tensor(
+        self, metadata: NDArray[np.float64] | None, rows: slice, device: torch.device | str
+    ) -> torch.Tensor | None:
+        """Return rows of metadata as the nets take them; None if they take none."""
+        if metadata is None or not self.metadata_names:
+            return None
+        return torch.from_numpy(metadata[rows]).float().to(device)
+
+    def summarize(
+        self, prepared: Prepared, logits: NDArray[np.float64], metadata: NDArray[np.float64] | None = None
+    ) -> Prediction:
+        """Average the windows of a recording, given their logits ``(window, class)``, and decide at the thresholds.
+
+        Which of its metadata ``(column,)`` are not known is said among the repairs.
+        """
+        if metadata is not None:
+            repairs = (*prepared.repairs, *describe_unknown(metadata, self.metadata_names))
+            prepared = replace(prepared, repairs=repairs)
         mean = mean_of_probabilities(logits)
         y_prob = dict(zip(self.class_names, expit(mean).tolist(), strict=True))
         y_logit = dict(zip(self.class_names, mean.tolist(), strict=True))

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from logging.handlers import MemoryHandler
 from pathlib import Path
 
+from ecgcls.command.screen import escape
+
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _NOISE = (
     ".*does not have many workers.*",  # batches come from mapped memory, in this process
@@ -36,7 +38,7 @@ def hold_log() -> Iterator[MemoryHandler]:
 def write_log(early: MemoryHandler, path: Path) -> Iterator[None]:
     """Write the log to a file for the duration of a block, the messages held so far first."""
     file = _LogFile(path)
-    file.setFormatter(logging.Formatter(_FORMAT))
+    file.setFormatter(_Escaped(_FORMAT))
     early.setTarget(file)
     early.flush()
     early.flushLevel = logging.NOTSET  # from here on at once
@@ -63,6 +65,12 @@ def quiet_lightning() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in _NOISE:
         warnings.filterwarnings("ignore", message=message)
+
+
+class _Escaped(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        """Write out control characters, as a name in a file may have them: a log is read on a terminal."""
+        return escape(super().format(record))
 
 
 class _LogFile(logging.FileHandler):

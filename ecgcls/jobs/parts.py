@@ -22,17 +22,29 @@ if TYPE_CHECKING:  # what fails early imports neither torch nor scikit-learn
 
 def build_net(config: Mapping[str, Any], *, n_leads: int, n_samples: int, n_classes: int) -> nn.Module:
     """Build the untrained net of a configuration; one that refuses, or whose package is absent, is a `ConfigError`."""
-    node = config["model"]
+    node, columns = split_metadata(config["model"])
     try:
         net: nn.Module = instantiate(node, _convert_="all")(n_leads, n_samples, n_classes)
     except Exception as error:
         cause = error.__cause__ or error
         raise ConfigError(f"model: {node.get('_target_')} cannot be built: {' '.join(str(cause).split())}") from error
+    if columns:
+        from ecgcls.training.metadata import MetadataNet
+
+        net = MetadataNet(net, columns=columns, n_classes=n_classes)
     if config.get("task", {}).get("exclusive"):
         from ecgcls.training.exclusive import make_exclusive  # with torch, which what fails early does without
 
         return make_exclusive(net)
     return net
+
+
+def split_metadata(node: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Split a node of the group ``model`` into what is built and the columns that it takes beside the ECG."""
+    columns = tuple(node.get("metadata") or ())
+    if len(set(columns)) < len(columns):
+        raise ConfigError(f"model.metadata names a column twice: {', '.join(columns)}")
+    return {key: value for key, value in node.items() if key != "metadata"}, columns
 
 
 def build_part(key: str, node: Mapping[str, Any]) -> Any:

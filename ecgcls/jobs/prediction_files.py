@@ -74,8 +74,8 @@ class PredictionFiles:
             "n_windows": len(prediction.starts_s),
             "repairs": "; ".join(prediction.repairs),
         }
-        self._append_row("predictions.csv", row)
         line = json.dumps({"record": record} | prediction.to_dict(), ensure_ascii=False, allow_nan=False)
+        self._append_row("predictions.csv", row)
         self._get("predictions.jsonl").write(f"{line}\n")
         self.n_predicted += 1
         if len(self.first) < MAX_SHOWN:

@@ -24,7 +24,7 @@ from ecgcls.evaluation.decisions import learn_decisions
 from ecgcls.evaluation.predictions import Predictions
 from ecgcls.figures.curves import draw_training_curves
 from ecgcls.figures.style import save_figure
-from ecgcls.files import write_atomically
+from ecgcls.files import encode_csv, write_atomically
 from ecgcls.jobs.build import Job
 from ecgcls.jobs.logs import errors_only, write_log
 from ecgcls.jobs.results import write_results
@@ -119,7 +119,7 @@ def _start(job: Job) -> RunInfo:
     run.write_config(job.config_yaml)
     for name, table in (("repairs.csv", job.data.noted), ("left_out.csv", job.data.left_out)):
         if len(table):
-            write_atomically(run.path / name, table.to_csv(index=False).encode())
+            write_atomically(run.path / name, encode_csv(table, index=False))
     info = replace(
         job.info,
         started=earlier.started or _now(),

@@ -17,6 +17,7 @@ from ecgcls.jobs.build import build_data
 from ecgcls.jobs.load import load_net, move
 from ecgcls.jobs.rescore import Rescored, simplify
 from ecgcls.jobs.train import tabulate
+from ecgcls.jobs.trust import take_trusted
 from ecgcls.runs.configuration import PARTS
 from ecgcls.runs.directory import RunDirectory
 from ecgcls.runs.leaks import log_official_test
@@ -35,7 +36,8 @@ def score_unfinished(
 ) -> Rescored:
     """Predict a run's validation and test set with its best epoch so far, and decide as the run would.
 
-    Nothing in the run's own files changes. `overrides` is what differs from the run's settings of the evaluation.
+    Nothing in the run's own files changes. `overrides` is what differs from the run's settings of the evaluation,
+    `trust` as for `ecgcls.jobs.load.load_run`.
     """
     info, config = run.read_info(), run.read_config()
     settings = info.evaluation.replace_with(overrides)
@@ -45,7 +47,8 @@ def score_unfinished(
         raise DataError(f"{run.path}: no whole best.ckpt to score; the command that began this run starts it again")
     torch.set_num_threads(info.n_threads)
     net = move(load_net(run, trust=trust), device)
-    data = build_data(config)
+    trusted = {group: take_trusted(config, group, trust=trust) for group in ("data", "task", "folds")}
+    data = build_data({**config, **trusted})
     data.prepare_data()
     data.setup()
     run.check_same_data(data.describe()["fingerprint"])
@@ -80,7 +83,10 @@ def _predict(net: nn.Module, data: ECGDataModule, part: Literal["val", "test"], 
     """Predict the records of one part."""
     loader = data.val_dataloader() if part == "val" else data.test_dataloader()
     with torch.inference_mode():
-        logits = [net(batch["signal"].to(device)).double().cpu() for batch in loader]
+        logits = []
+        for batch in loader:
+            beside = batch["metadata"].to(device) if "metadata" in batch else None
+            logits.append(net(batch["signal"].to(device), beside).double().cpu())
     y_logit = torch.cat(logits).numpy()
     if not np.isfinite(y_logit).all():
         raise DataError(f"the net's logits of the {part} set are not finite: training diverged")

@@ -31,7 +31,7 @@ from pandas.api.types import is_numeric_dtype
 
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.predictions import Predictions
-from ecgcls.files import check_regular, format_json, remove_leftovers, write_atomically
+from ecgcls.files import check_regular, encode_csv, format_json, remove_leftovers, restore, write_atomically
 from ecgcls.identity import flatten, identify
 from ecgcls.runs import manifest
 from ecgcls.runs.info import NAME, RunInfo
@@ -154,13 +154,13 @@ class RunDirectory:
         path = self.check_file("groups.csv")
         try:
             groups = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
-            return groups.set_index(groups.pop("ecg_id").astype(int))
+            return groups.set_index(groups.pop("ecg_id").astype(int)).map(restore, na_action="ignore")
         except (ValueError, KeyError) as error:
             raise damaged(path, error) from error
 
     def write_groups(self, groups: pd.DataFrame) -> None:
         """Replace the subgroups of the predicted records."""
-        write_atomically(self.path / "groups.csv", groups.to_csv(index_label="ecg_id").encode())
+        write_atomically(self.path / "groups.csv", encode_csv(groups.rename_axis("ecg_id")))
 
     def read_history(self) -> pd.DataFrame:
         """Return losses and metrics, one row per epoch."""

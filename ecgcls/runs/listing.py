@@ -34,6 +34,8 @@ class ListedRun:
 
 def list_runs(folder: Path) -> list[ListedRun]:
     """Return the runs at or below a folder, the newest first."""
+    if folder.is_dir():
+        next(folder.iterdir(), None)  # one that cannot be read is an OSError, of which a glob says nothing
     runs = [_describe(RunDirectory(path.parent)) for path in sorted(folder.rglob(f"fold_*/{NAME}"))]
     return sorted(runs, key=lambda each: each.started, reverse=True)
 

@@ -110,6 +110,8 @@ def _wrap(value: Any, where: str, counted: Iterator[int], *, depth: int = 0) -> 
         return [_wrap(each, where, counted, depth=depth + 1) for each in value]
     if isinstance(value, int) and abs(value) >= 2**63:
         raise DataError(f"a whole number of {len(str(value))} digits")
+    if isinstance(value, float) and math.isnan(value):
+        raise DataError("a value must be a number or text, got NaN")
     if value is not None and not isinstance(value, bool | int | float | str):
         raise DataError(f"a value must be a number or text, got {type(value).__name__}")
     return value

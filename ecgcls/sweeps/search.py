@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from ecgcls.errors import DataError
 from ecgcls.figures.panels import draw_search
 from ecgcls.figures.style import save_figure
-from ecgcls.files import write_atomically
+from ecgcls.files import encode_csv, write_atomically
 from ecgcls.sweeps.reports import Report
 
 OBJECTIVE = "val_pr_auc"
@@ -36,7 +36,7 @@ def write_search(reports: Sequence[Report], sweep_folder: Path, folder: Path, *,
     typed = [override for override in finished[0].overrides if _key(override) not in (*searched, "fold", "+preset")]
     fixed = [*typed, *(choice for choice in choices if _key(choice) not in map(_key, typed))]
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / "trials.csv", trials.to_csv(index=False).encode())
+    write_atomically(folder / "trials.csv", encode_csv(trials, index=False))
     shutil.copyfile(Path(best["run"]) / ".hydra" / "config.yaml", folder / "best.yaml")
     save_figure(draw_search(trials, searched, objective=OBJECTIVE), folder / "search.png")
     shown = trials.sort_values(OBJECTIVE, ascending=False)[["trial", *searched, OBJECTIVE, "status"]]

@@ -18,9 +18,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from ecgcls.errors import DataError
+from ecgcls.data.metadata import read_columns, refuse_empty
 
-_OLDEST = 90.0  # PTB-XL writes 300 for patients older than 89
+_KEY = "model.columns"
 
 
 class MetadataBaseline:
@@ -50,7 +50,8 @@ class MetadataBaseline:
     def fit(self, records: pd.DataFrame, y_true: NDArray[np.bool_]) -> None:
         """Fit every class on rows of the table and ``(record, class)``, with positives and negatives of each class."""
         self._prevalence = y_true.mean(axis=0)
-        values = self._read(records)
+        values = read_columns(records, self.columns, key=_KEY)
+        refuse_empty(values, self.columns, key=_KEY)
         imputer = SimpleImputer(strategy="median", add_indicator=True)
         whole = make_pipeline(imputer, StandardScaler(), LogisticRegression(max_iter=1000))
         self._models = [clone(whole).fit(values, y_class) for y_class in y_true.T if self.columns]
@@ -60,7 +61,7 @@ class MetadataBaseline:
         assert self._prevalence is not None, "fit first"
         if not self.columns:
             return np.tile(self._prevalence, (len(records), 1))
-        values = self._read(records)
+        values = read_columns(records, self.columns, key=_KEY)
         return np.column_stack([model.predict_proba(values)[:, 1] for model in self._models])
 
     def describe(self, class_names: Sequence[str]) -> dict[str, Any]:
@@ -74,14 +75,3 @@ class MetadataBaseline:
                 fitted |= {"intercept": float(last.intercept_[0]), "coefficients": last.coef_[0].tolist()}
             found["classes"][name] = fitted
         return found
-
-    def _read(self, records: pd.DataFrame) -> NDArray[np.float64]:
-        absent = [column for column in self.columns if column not in records]
-        if absent:
-            raise DataError(
-                f"model.columns: the data set's table has no column {absent[0]}; it has {', '.join(map(str, records))}"
-            )
-        values = records[list(self.columns)].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
-        if (is_empty := np.isnan(values).all(axis=0)).any():
-            raise DataError(f"model.columns: {self.columns[is_empty.argmax()]} holds no number in the training set")
-        return np.minimum(values, [_OLDEST if column == "age" else np.inf for column in self.columns])

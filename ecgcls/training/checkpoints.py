@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from lightning_fabric.plugins.io import TorchCheckpointIO
 
-from ecgcls.files import STANDARDIZED_ON, write_atomically
+from ecgcls.files import STANDARDIZED_ON, check_archive, write_atomically
 
 log = logging.getLogger(__name__)
 
-_KEYS = ("epoch", "global_step", "state_dict", "callbacks", STANDARDIZED_ON)
+_TYPES = {"epoch": int, "global_step": int, "state_dict": dict, "callbacks": dict, STANDARDIZED_ON: str}
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -34,8 +34,9 @@ def read_checkpoint(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
+        check_archive(path)
         stored: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
-        absent = [key for key in _KEYS if key not in stored]
+        absent = [key for key, kind in _TYPES.items() if not isinstance(stored.get(key), kind)]
     except Exception as error:  # a damaged file raises whatever the unpickler stumbles over
         log.warning("%s: damaged (%s)", path, (str(error) or type(error).__name__).splitlines()[0])
         return None

@@ -17,7 +17,7 @@ from ecgcls.training.gathering import average
 from ecgcls.training.losses import is_known
 from ecgcls.training.metrics import UNKNOWN, as_double, spread_logits, takes_unknown
 from ecgcls.training.schedules import Schedule, describe_schedule
-from ecgcls.training.standardizer import Standardizer
+from ecgcls.training.standardizer import Standardizer, apply_net
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,8 @@ class ECGClassifier(pl.LightningModule):
     Parameters
     ----------
     net
-        Takes ``(batch, lead, sample)``, standardized, and returns logits ``(batch, class)``.
+        Takes ``(batch, lead, sample)``, standardized, and returns logits ``(batch, class)``; where batches have
+        metadata, takes them beside the signal.
     class_names
         The classes, in the order of the logits. Stored in every checkpoint and checked when one is loaded.
     mean_mv, sd_mv
@@ -49,7 +50,8 @@ class ECGClassifier(pl.LightningModule):
         By the name they are logged under (``pr_auc``); each takes probabilities (see `ecgcls.training.metrics`) and
         targets.
     input_form
-        ``lead_names``, ``sampling_rate_hz`` and ``n_samples`` of what the net takes; stored in every checkpoint.
+        ``lead_names``, ``sampling_rate_hz``, ``n_samples`` and, where there are any, names of the ``metadata`` of what
+        the net takes; stored in every checkpoint.
     """
 
     def __init__(
@@ -84,10 +86,9 @@ class ECGClassifier(pl.LightningModule):
         self._n_unknown = 0  # targets of the first epoch
         self._is_told = False  # that the net seems to return probabilities
 
-    def forward(self, signal_mv: Tensor) -> Tensor:
-        """Turn ``(batch, lead, sample)`` in mV into logits ``(batch, class)``."""
-        logits: Tensor = self.net(self.standardizer(signal_mv))
-        return logits
+    def forward(self, signal_mv: Tensor, metadata: Tensor | None = None) -> Tensor:
+        """Turn ``(batch, lead, sample)`` in mV, and metadata ``(batch, column)``, into logits ``(batch, class)``."""
+        return apply_net(self.net, self.standardizer(signal_mv), metadata)
 
     def on_before_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
         """Refuse targets that are not known where the loss or a metric would take them for negatives; count them."""
@@ -110,7 +111,7 @@ class ECGClassifier(pl.LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Return the loss of a batch; the epoch's mean is logged once, with the last batch."""
-        loss = self._measure(self(batch["signal"]), batch["target"])
+        loss = self._measure(self._ask(batch), batch["target"])
         if batch_idx in self._losses:  # an optimizer that evaluates a batch several times, such as LBFGS
             return loss
         self._losses[batch_idx] = loss.detach()
@@ -146,7 +147,7 @@ class ECGClassifier(pl.LightningModule):
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Keep the logits of a batch of the validation set."""
-        self._kept.append((self(batch["signal"]).float(), batch["target"]))
+        self._kept.append((self._ask(batch).float(), batch["target"]))
 
     def on_validation_epoch_end(self) -> None:
         """Log the loss and the metrics of the validation set, each computed once over all of its records."""
@@ -168,7 +169,7 @@ class ECGClassifier(pl.LightningModule):
 
     def predict_step(self, batch: dict[str, Tensor], batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
         """Return row numbers ``(batch,)`` and logits ``(batch, class)``."""
-        return {"record": batch["record"], "logits": self(batch["signal"])}
+        return {"record": batch["record"], "logits": self._ask(batch)}
 
     def configure_optimizers(self) -> Any:
         """Build the optimizer and its scheduler."""
@@ -177,6 +178,11 @@ class ECGClassifier(pl.LightningModule):
         scheduler = self.schedule.build(optimizer, n_steps=n_steps)
         n_batches = int(self.trainer.num_training_batches)
         return [optimizer], [describe_schedule(self.schedule, scheduler, n_batches=n_batches)]
+
+    def _ask(self, batch: dict[str, Tensor]) -> Tensor:
+        """Return the logits of a batch."""
+        logits = apply_net(self, batch["signal"], batch.get("metadata"))
+        return logits
 
     def _measure(self, logits: Tensor, target: Tensor) -> Tensor:
         """Compute the loss in float32, whatever the precision of the net."""

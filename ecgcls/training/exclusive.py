@@ -13,8 +13,8 @@ def against_the_rest(scores: Tensor) -> Tensor:
 
     Examples
     --------
-    >>> against_the_rest(torch.tensor([[0.0, 0.0, 100.0]]))[:, 2].item() == 100 - torch.log(torch.tensor(2.0)).item()
-    True
+    >>> round(against_the_rest(torch.tensor([[0.0, 0.0, 100.0]]))[0, 2].item(), 4)  # 100 - log 2
+    99.3069
     """
     n_classes = scores.shape[-1]
     own = torch.eye(n_classes, dtype=torch.bool, device=scores.device)

@@ -94,7 +94,9 @@ class NetFitter:
         except SystemExit as stopped:  # what Lightning makes of a Ctrl-C
             raise KeyboardInterrupt from stopped
         except Exception as error:
-            raise self._explain(error) from error
+            if (told := self._explain(error)) is error:  # an error that is its own cause would have no end
+                raise
+            raise told from error
         if self.trainer.interrupted:
             raise KeyboardInterrupt
         callbacks: list[pl.Callback] = self.trainer.callbacks  # type: ignore[attr-defined]

@@ -1,5 +1,7 @@
 """The standardizer: the first thing that happens to a signal, inside the net's checkpoint."""
 
+from collections import OrderedDict
+
 import torch
 from torch import Tensor, nn
 
@@ -24,3 +26,21 @@ class Standardizer(nn.Module):
     def forward(self, signal_mv: Tensor) -> Tensor:
         """Standardize ``(batch, lead, sample)``."""
         return (signal_mv - self.mean_mv) / self.sd_mv
+
+
+class StandardizedNet(nn.Sequential):
+    """A net with its standardizer before it, as a checkpoint holds them."""
+
+    def __init__(self, standardizer: Standardizer, net: nn.Module) -> None:
+        super().__init__(OrderedDict(standardizer=standardizer, net=net))
+
+    def forward(self, signal_mv: Tensor, metadata: Tensor | None = None) -> Tensor:
+        """Turn ``(batch, lead, sample)`` in mV, and ``(batch, column)`` if the net takes such, into logits."""
+        standardizer, net = self
+        return apply_net(net, standardizer(signal_mv), metadata)
+
+
+def apply_net(net: nn.Module, signal: Tensor, metadata: Tensor | None) -> Tensor:
+    """Return a net's logits; one that takes the signal alone is given nothing else."""
+    logits: Tensor = net(signal) if metadata is None else net(signal, metadata)
+    return logits

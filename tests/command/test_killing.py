@@ -141,6 +141,7 @@ def finish(work, experiment):
     return work / done.stdout.strip().splitlines()[-1], done
 
 
+@pytest.mark.slow
 def test_a_run_killed_again_and_again_ends_as_one_that_was_not(work, whole):
     for event in IN_A_ROW:
         kill(work, "killed", event)

@@ -11,7 +11,15 @@ from ecgcls.config import RunChoice, Text
 from ecgcls.errors import ConfigError
 
 
-def predict(*, input: Text | None, output: Path | None, device: str, **which: Unpack[RunChoice]) -> None:
+def predict(
+    *,
+    input: Text | None,
+    output: Path | None,
+    repairs: str,
+    device: str,
+    trust: Text | None,
+    **which: Unpack[RunChoice],
+) -> None:
     print(input, output, sep="|", end="")
 
 

@@ -189,6 +189,14 @@ def test_many_missing_files_stop_the_download(fetch, server, mirror):
     assert sum(server.requested.values()) < 40
 
 
+def test_an_answer_whose_head_never_ends_is_given_up(server):
+    server.faults[SUMS] = ["continue"] * 20
+    start = time.monotonic()
+    with pytest.raises(DataError, match=r"SHA256SUMS\.txt: Read timed out"):
+        WebMirror(server.url, timeout_s=0.1, backoff_s=0.001).read(SUMS)
+    assert time.monotonic() - start < 5
+
+
 def test_an_unreachable_server_is_an_error(tmp_path):
     with pytest.raises(DataError, match=r"127\.0\.0\.1:9/SHA256SUMS\.txt: .*refused"):
         download(WebMirror("http://127.0.0.1:9/", timeout_s=1, backoff_s=0.01), tmp_path, sampling_rates_hz=[100])

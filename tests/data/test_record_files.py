@@ -131,7 +131,8 @@ def test_segments_of_a_record_are_not_listed_as_records(tmp_path, write_record, 
     for name, half in zip(("s1", "s2"), halves, strict=True):
         write_record(tmp_path / name, half)
     (tmp_path / "whole.hea").write_text("whole/2 12 100 1000\ns1 500\ns2 500\n")
-    assert find_recordings(str(tmp_path), sampling_rate_hz=100) == [tmp_path / "whole"]
+    (tmp_path / "loop.hea").write_text("loop/2 12 100 1000\ns1 500\nloop 500\n")  # is read, which reports it
+    assert find_recordings(str(tmp_path), sampling_rate_hz=100) == [tmp_path / "loop", tmp_path / "whole"]
     monkeypatch.chdir(tmp_path)
-    assert find_recordings(".", sampling_rate_hz=100) == [Path("whole")]
+    assert find_recordings(".", sampling_rate_hz=100) == [Path("loop"), Path("whole")]
     np.testing.assert_array_equal(read_record(tmp_path / "whole").signal_uv, np.concatenate(halves).T)

@@ -138,6 +138,10 @@ def test_a_zip_file_that_is_damaged_or_too_large(tmp_path, monkeypatch):
     monkeypatch.setattr(archives, "MAX_BYTES", 999_999)
     with pytest.raises(ConfigError, match=r"1 files of 0\.0 GB unpacked, at most"), unpacked(str(path)):
         pass
+    monkeypatch.setattr(archives, "_LARGE", 100_000)
+    monkeypatch.setattr(archives, "MAX_BYTES", 1_000_000)
+    with pytest.raises(ConfigError, match=r"0\.0 GB unpacked, more than 200 times its size"), unpacked(str(path)):
+        pass
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(ConfigError, match=r"bad\.zip: the ZIP file cannot be unpacked"), unpacked(str(path)):
         pass

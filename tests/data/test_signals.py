@@ -231,7 +231,7 @@ def test_missing_samples_are_named_with_their_leads(tmp_path, samples, write_rec
     samples[3, 4] = samples[7, 4] = samples[0, 11] = mark  # WFDB's mark of a missing sample
     path = write_record(tmp_path / "r", samples, fmt=[fmt] * 12, adc_gain=[gain] * 12)
     assert np.isnan(wfdb.rdrecord(str(path)).p_signal).sum() == 3
-    with pytest.raises(DataError, match=r"r: missing samples \(NaN\) in AVL \(2\), V6 \(1\);"):
+    with pytest.raises(DataError, match=r"r: missing samples \(NaN\) in AVL \(2\), V6 \(1\)$"):
         read_record(path)
 
 
@@ -281,7 +281,7 @@ def test_beyond_32_767_millivolt_is_refused(tmp_path, samples, write_record, sig
     assert inside.signal_uv[0, 0] == sign * 32764
     samples[0, 0] = sign * 32768 // 10 + sign
     path = write_record(tmp_path / "b", samples, adc_gain=[100.0] * 12)
-    with pytest.raises(DataError, match=r"a sample of 32\.8 mV; an ECG stays within 32\.767 mV: check the gain"):
+    with pytest.raises(DataError, match=r"a sample of 32\.7[78] mV; an ECG stays within 32\.767 mV: check the gain"):
         read_record(path)
 
 
@@ -289,7 +289,7 @@ def test_beyond_32_767_millivolt_is_refused(tmp_path, samples, write_record, sig
 def test_one_microvolt_beyond_the_largest_is_refused(tmp_path, samples, write_record, sign):
     samples[0, 0] = sign * 16384  # 32.768 mV, which would wrap around, or read as a missing sample
     path = write_record(tmp_path / "r", samples, adc_gain=[500.0] * 12)
-    with pytest.raises(DataError, match=r"a sample of 32\.8 mV"):
+    with pytest.raises(DataError, match=r"a sample of 32\.7[678]\d* mV"):
         read_record(path)
 
 

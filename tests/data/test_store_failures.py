@@ -43,6 +43,14 @@ def test_records_that_cannot_be_used_are_listed_and_the_others_kept(root, signal
         opened.find_rows([7, 3])
 
 
+def test_volts_cannot_be_used_as_in_predict(root, signals_uv, write_record):
+    write_record(root / FILENAMES[3], np.arange(120)[:, None] % 20 + np.zeros(12, int))
+    opened = open_100hz(root)
+    reason = "all values lie within 0.019 mV; an ECG has at least 0.02 mV: are they volts?"
+    assert opened.bad_records.to_numpy().tolist() == [[3, FILENAMES[3], reason]]
+    assert not opened.signals_uv[1].any() and 3 not in opened.repairs["ecg_id"].tolist()
+
+
 def test_an_unexpected_exception_is_the_reason_of_one_record(root, signals_uv, monkeypatch):
     read = store_writer.read_repaired
 

@@ -25,6 +25,7 @@ def make(strength, *, n_patients=300, seed=0, noise_seed=1):
     return Predictions(ids, patient, 0 * ids, np.full(len(ids), "test"), y_true, y_prob, CLASSES)
 
 
+@pytest.mark.slow
 def test_a_better_model_is_found_and_an_equal_one_is_not():
     good, poor = make(2.0), make(0.5)
     found = compare([good], [poor], Bootstrap(n_resamples=400))

@@ -123,6 +123,7 @@ def test_chosen_records_replace_what_was_there(one, synthetic_root, tmp_path):
     )
     explain_run(one, tmp_path, replace(settings, methods=["grad_cam"]))
     (tmp_path / "kept.txt").touch()
+    (tmp_path / "figures" / "mine.png").touch()
     table, warnings = explain_run(one, tmp_path, settings)
     assert table[["ecg_id", "class", "method"]].to_numpy().tolist() == [[ecg_id, "MI", "saliency"]]
     assert not (tmp_path / "figures" / "grad_cam").exists()
@@ -137,7 +138,7 @@ def test_a_folder_with_anything_else_is_refused_and_left_alone(one, synthetic_ro
     (tmp_path / "figures" / "mine.png").touch()
     for output in (tmp_path, one.folder):
         before = sorted(output.rglob("*"))
-        with pytest.raises(ConfigError, match="holds other files, expected a new or empty folder"):
+        with pytest.raises(ConfigError, match="not one of interpret's results; name a new folder"):
             explain_run(one, output, replace(REQUESTED, data_root=synthetic_root))
         assert sorted(output.rglob("*")) == before
 

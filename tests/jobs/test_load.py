@@ -175,6 +175,15 @@ def test_a_checkpoint_of_another_net_is_refused(copied):
         load_run(copied.path)
 
 
+def test_a_net_of_any_size_is_refused_before_it_takes_memory(copied):
+    text = (copied.path / ".hydra" / "config.yaml").read_text()
+    (copied.path / ".hydra").unlink()
+    copied.write_config(text.replace("width: 32", "width: 100000"))  # 300 GB
+    copied.seal()
+    with pytest.raises(ConfigError, match=r"it has shape \(\d+, 12, 1, 7\), not \(100000, 12, 1, 7\), of features\.0"):
+        load_run(copied.path)
+
+
 def test_a_checkpoint_of_another_fold_is_refused(configuration, copied):
     copied.best_checkpoint.unlink()
     copied.best_checkpoint.symlink_to(configuration / "fold_1" / "best.ckpt")

@@ -52,7 +52,10 @@ def stop(folder, root, *settings):
 
 @pytest.mark.parametrize(
     "schedule",
-    [("scheduler=onecycle",), ("scheduler=plateau", "scheduler.patience=0", "scheduler.mode=min", "optimizer.lr=0.05")],
+    [
+        ("scheduler=onecycle", "model.metadata=[age,sex]"),
+        ("scheduler=plateau", "scheduler.patience=0", "scheduler.mode=min", "optimizer.lr=0.05"),
+    ],
 )
 def test_a_schedule_and_the_best_epoch_go_on_where_they_were_in_a_folder_that_was_moved(
     synthetic_root, tmp_path, schedule
@@ -124,8 +127,16 @@ def test_a_stopped_run_is_scored_as_it_is_and_marked(synthetic_root, tmp_path):
     scored = {split: score(stopped, split=split) for split in ("val", "test")}
     assert {path: path.read_bytes() for path in files} == files
     best = torch.load(stopped.best_checkpoint, weights_only=True)["epoch"] + 1
-    assert scored["test"].title == f"cnn1d, fold 0, test, unfinished: epoch {best} of 4"
+    assert scored["test"].title == f"cnn1d, fold 0 (simulated ECGs), test, unfinished: epoch {best} of 4"
     assert scored["test"].source["unfinished"] == {"epoch": best, "n_trained": 2, "n_epochs": 4}
+    config = (stopped.path / ".hydra" / "config.yaml").read_text()
+    stopped.write_config(config.replace("ecgcls.data.tasks.Task", "pathlib.Path"))
+    with pytest.raises(ConfigError, match=r"task\._target_: pathlib\.Path is not built from a saved configuration"):
+        score(stopped, split="val")
+    stopped.write_config(config.replace("ecgcls.data.ptbxl.PTBXL", "pathlib.Path"))
+    with pytest.raises(ConfigError, match=r"data\._target_: pathlib\.Path is not built from a saved configuration"):
+        score(stopped, split="val")
+    stopped.write_config(config)
     fit(stopped.path, synthetic_root, *SETTINGS, "trainer.max_epochs=4")
     if stopped.read_info().best_epoch + 1 == best:  # then it is what the finished run says
         assert (stopped.read_predictions("test").y_prob == scored["test"].predictions.y_prob).all()
@@ -135,9 +146,9 @@ def test_a_stopped_run_is_scored_as_it_is_and_marked(synthetic_root, tmp_path):
 
 def test_a_run_without_a_whole_epoch_has_nothing_to_score(tmp_path):
     (tmp_path / "run.json").write_text(json.dumps({"status": "interrupted"}))
-    place = {"output_dir": tmp_path, "experiment": "default", "model": None, "variant": None, "run_dir": tmp_path}
+    place = {"output_dir": tmp_path, "experiment": None, "model": None, "variant": None, "run_dir": tmp_path}
     with pytest.raises(ConfigError, match="no epoch of this run is finished"):
-        choose_unfinished(**place, fold=0)
+        choose_unfinished(**place, fold=None)
     (tmp_path / "best.ckpt").write_bytes(b"half")
     (tmp_path / ".hydra").mkdir()
     (tmp_path / ".hydra" / "config.yaml").write_text("{}")

@@ -37,6 +37,9 @@ OVERRIDES = (
 RESTATED = ["stated_prevalence", "precision_at_stated", "npv_at_stated"]
 
 
+pytestmark = pytest.mark.slow  # it trains two folds and writes every kind of result
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, synthetic_root) -> Path:
     """Two finished folds of one configuration, cross-validated and evaluated again, one by one and together."""

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from ecgcls.config import CONF_DIR
+from ecgcls.jobs.parts import build_net
 from ecgcls.models.cnn1d import CNN1D
 from ecgcls.models.cnn2d import CNN2D, IMAGE_SIZE, _resize, _spectrogram
 
@@ -16,7 +16,8 @@ MODELS = sorted({path.stem for path in (CONF_DIR / "model").glob("*.yaml")} - BA
 def build(model, n_leads, n_samples, n_classes, **settings):
     torch.manual_seed(0)
     node = OmegaConf.load(CONF_DIR / "model" / f"{model}.yaml")
-    return instantiate(OmegaConf.merge(node, settings))(n_leads, n_samples, n_classes)
+    config = {"model": OmegaConf.to_container(OmegaConf.merge(node, settings))}
+    return build_net(config, n_leads=n_leads, n_samples=n_samples, n_classes=n_classes)
 
 
 def count_parameters(net):
@@ -43,6 +44,22 @@ def test_a_record_is_scored_the_same_alone_and_in_a_batch(model):
     with torch.no_grad():
         alone = torch.cat([net(one[None]) for one in signal])
         torch.testing.assert_close(net(signal), alone, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_net_with_metadata_starts_as_the_net_and_learns_from_both(model):
+    plain = build(model, 3, 250, 2).eval()
+    net = build(model, 3, 250, 2, metadata=["age", "sex"]).eval()
+    signal, metadata = torch.randn(4, 3, 250), torch.tensor([[1.0, 0.0], [-1.0, 1.0], [3.0, 1.0], [torch.nan, 0.0]])
+    torch.testing.assert_close(net(signal, metadata), plain(signal))
+    torch.nn.init.ones_(net.metadata[-1].weight)
+    found = net(signal, metadata)
+    assert found.shape == (4, 2)
+    added = net.metadata(net.scaler(metadata))
+    assert len(set(added[:, 0].tolist())) == 4
+    torch.testing.assert_close(found, plain(signal) + added)
+    found.sum().backward()
+    assert all(each.grad is not None for each in net.parameters() if each.requires_grad)
 
 
 @pytest.mark.parametrize("model", MODELS)

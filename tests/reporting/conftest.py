@@ -107,6 +107,8 @@ def write_configuration(synthetic_root, database) -> Callable[..., Path]:
                     "n_without_label": 7,
                     "n_missing_files": 2,
                     "n_copies_left_out": 0,
+                    "n_bad_records": 0,
+                    "n_duplicates_left_out": 0,
                     "n_records_with_a_flat_lead": 1,
                     "absent_classes": ["WPW"],
                     "class_names": list(CLASSES),

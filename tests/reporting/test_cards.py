@@ -11,6 +11,7 @@ from ecgcls.reporting.cards import write_cards
 from ecgcls.reporting.experiment import collect
 from ecgcls.reporting.facts import list_leaderboard
 from ecgcls.reporting.page import write_report
+from ecgcls.runs.directory import RunDirectory
 from tests.reporting.conftest import CLASSES
 from tests.reporting.outline import Outline
 
@@ -33,9 +34,11 @@ def written(tmp_path_factory, write_configuration):
     for fold in (0, 2):
         for name in ("metrics_by_class.csv", "subgroups.csv", "best.ckpt"):
             (folders["cnn1d"] / f"fold_{fold}" / name).touch()
+        RunDirectory(folders["cnn1d"] / f"fold_{fold}").seal()
     real = quick | {"kind": "baseline", "synthetic": False, "leakage": {}}
     folders["age_sex"] = write_configuration(experiment, "age_sex", folds=(1,), info=real, **rules)
     (folders["age_sex"] / "fold_1" / "intervals.csv").touch()
+    RunDirectory(folders["age_sex"] / "fold_1").seal()
     write_report(experiment, output=experiment / "report.html")
     return folders
 

@@ -11,6 +11,7 @@ from ecgcls.errors import DataError
 from ecgcls.reporting.experiment import collect
 from ecgcls.reporting.gallery import collect_galleries
 from ecgcls.reporting.page import write_report
+from ecgcls.runs.directory import RunDirectory
 from tests.reporting.outline import Outline
 
 
@@ -104,6 +105,7 @@ def test_what_is_not_defined_is_not_a_number(experiment, write_configuration, tm
     table = pd.read_csv(predictions)
     table["y_true_NORM"] = 0
     table.to_csv(predictions, index=False)
+    RunDirectory(predictions.parent).seal()
     text = Outline(write_report(folder, output=tmp_path / "page.html").read_text()).text
     assert "not defined: no positive record" in text
     assert "nan" not in text.lower().split()
@@ -113,6 +115,7 @@ def test_training_without_the_usual_metric_is_not_measured(write_configuration, 
     folder = write_configuration(tmp_path / "demo", "cnn1d")
     for path in folder.glob("fold_*/history.csv"):
         pd.read_csv(path).drop(columns="val/pr_auc").to_csv(path, index=False)
+        RunDirectory(path.parent).seal()
     rows = Outline(write_report(tmp_path / "demo", output=tmp_path / "page.html").read_text()).rows
     assert ["cnn1d", "2, 2, 2", "not measured", "not measured"] in rows
 

@@ -35,6 +35,7 @@ def measure(one, column):
     return sklearn.metrics.balanced_accuracy_score(tested.y_true[:, column], tested.y_pred[:, column])
 
 
+@pytest.mark.slow
 def test_a_new_metric_is_in_every_table_of_the_report(folder):
     outline = Outline(write_report(folder, output=folder / "report.html").read_text())
     found = {one.name: one for one in collect(folder).configurations}
@@ -56,6 +57,7 @@ def test_a_new_metric_is_in_every_table_of_the_report(folder):
         assert f"{LABEL} {sum(measure(one, column) for column in range(3)) / 3:.3f} [" in card
 
 
+@pytest.mark.slow
 def test_a_new_metric_is_in_the_table_of_a_comparison(folder):
     sides = [read_side(str(folder / model), output_dir=folder) for model in ("cnn1d", "cnn2d")]
     text = format_comparison(compare_sides(*sides, overrides={"n_resamples": 50}))
