@@ -103,5 +103,6 @@ def _score_scorable(metric: Any, function: Any) -> Tensor:
     if not scorable.any():
         return torch.tensor(float("nan"), device=y_score.device)
     chosen = y_score[:, scorable], y_true[:, scorable]
-    scores: Tensor = function(*chosen, num_labels=int(scorable.sum()), average="none", ignore_index=UNKNOWN)
+    more: dict[str, Any] = {"average": "none", "ignore_index": UNKNOWN}
+    scores: Tensor = function(*chosen, num_labels=chosen[1].shape[1], validate_args=False, **more)
     return scores.mean()

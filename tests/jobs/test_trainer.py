@@ -21,6 +21,8 @@ REFUSED = {
     "+trainer.overfit_batches=2": r"trainer\.overfit_batches=2: it would validate on training records",
     "+trainer.val_check_interval=0.5": r"trainer\.val_check_interval=0\.5: a run trains and keeps whole epochs",
     "+trainer.check_val_every_n_epoch=4": r"check_val_every_n_epoch must be in 1\.\.3 \(trainer\.max_epochs\), got 4",
+    "+trainer.gradient_clip_val=-1": r"trainer\.gradient_clip_val must be more than 0, got -1",
+    "+trainer.min_epochs=9000": r"trainer\.min_epochs must be at most \d+ \(trainer\.max_epochs\), got 9000",
     "+trainer.accumulate_grad_batches=0": r"trainer\.accumulate_grad_batches must be more than 0, got 0",
     "+trainer.max_time=soon": r"trainer\.max_time: .*soon",
     "+trainer.profiler=best": r"trainer: .*profiler",

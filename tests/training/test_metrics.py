@@ -101,3 +101,12 @@ def test_a_class_that_nobody_has_annotated_for_a_record_takes_no_part(metric, sc
 
 def test_a_class_is_predicted_at_its_threshold():
     assert compute(MicroF1(num_labels=1), np.array([[1]]), np.array([[0.5]])) == 1.0
+
+
+def test_a_single_class_is_scored_as_by_scikit_learn():
+    y_true, y_prob = torch.tensor([[1], [0], [1], [0]]), torch.tensor([[0.9], [0.8], [0.7], [0.1]])
+    expected = {MacroAveragePrecision: average_precision_score, MacroAUROC: roc_auc_score}
+    for metric, function in expected.items():
+        assert metric(num_labels=1)(y_prob, y_true).item() == pytest.approx(function(y_true, y_prob))
+    assert MacroF1(num_labels=1)(y_prob, y_true).item() == pytest.approx(f1_score(y_true, y_prob >= 0.5))
+    assert MicroF1(num_labels=1)(y_prob, y_true).item() == pytest.approx(f1_score(y_true, y_prob >= 0.5))
