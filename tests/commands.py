@@ -32,6 +32,11 @@ _TIMEOUT_S = 400
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(list(_PRELOADED))
+MODULES = {  # of each command
+    path.parent.name if path.stem == "__main__" else path.stem: path
+    for path in [*(REPOSITORY / "ecgcls").glob("*.py"), *(REPOSITORY / "ecgcls").glob("*/__main__.py")]
+    if "    run_command(" in path.read_text()
+}
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,8 @@ from ecgcls.config import CONF_DIR, check_arguments, list_texts, read_parameters
 from ecgcls.errors import ConfigError
 from ecgcls.evaluation.settings import EvaluationSettings
 from ecgcls.identity import flatten
-from tests.commands import HEAVY, REPOSITORY, ecgcls, find_imported, succeed
+from tests.commands import HEAVY, MODULES, REPOSITORY, ecgcls, find_imported, succeed
 
-MODULES = {  # of each command
-    path.parent.name if path.stem == "__main__" else path.stem: path
-    for path in [*(REPOSITORY / "ecgcls").glob("*.py"), *(REPOSITORY / "ecgcls").glob("*/__main__.py")]
-    if "    run_command(" in path.read_text()
-}
 COMMANDS = sorted(MODULES)
 OF_ALL_GROUPS = "run"  # the command whose YAML file is config.yaml
 UNKNOWN = {  # a misspelt key of each command, and what it is near to

@@ -4,12 +4,12 @@ import re
 
 import pytest
 
-from tests.commands import REPOSITORY
+from tests.commands import MODULES, REPOSITORY, succeed
 from tests.documents import README, copy_records, name_command, read_commands, train_quickly, use_finished_run
 
 COMMANDS = read_commands(README)
 RUNS = [command for command in COMMANDS if name_command(command) == "run"]
-OTHERS = [command for command in COMMANDS if name_command(command) not in ("run", "download")]
+OTHERS = [command for command in COMMANDS if name_command(command) not in ("run", "runs", "download")]
 
 
 def test_it_fits_on_a_few_screens():
@@ -17,8 +17,7 @@ def test_it_fits_on_a_few_screens():
 
 
 def test_it_has_a_line_for_every_command():
-    modules = {path.stem for path in (REPOSITORY / "ecgcls").glob("*.py") if "    run_command(" in path.read_text()}
-    assert {name_command(command) for command in COMMANDS} == modules
+    assert {name_command(command) for command in COMMANDS} == set(MODULES)
 
 
 @pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "benchmarks/README.md"])
@@ -36,6 +35,11 @@ def test_every_command_works_on_a_finished_run(work, sweep, synthetic_root, tmp_
     copy_records(synthetic_root, tmp_path)
     instead = {"input": str(tmp_path), "data.root": str(synthetic_root), "a": "sweep/cnn1d", "b": "sweep/cnn2d"}
     use_finished_run(work, command, instead=instead)
+
+
+def test_all_runs_are_listed(work, sweep):
+    listed = succeed(work, command="runs").stdout
+    assert listed.count("sweep/cnn1d") == listed.count("sweep/cnn2d") == 5
 
 
 def _mark_slow(command):
