@@ -232,7 +232,10 @@ def open_run(path: Path) -> RunDirectory:
         hint = inner or f"; a run's folder is called fold_<k> and has a {NAME}"
         raise ConfigError(f"{path}: not the folder of a run{hint}")
     if (status := run.read_info().status) != "finished":
-        raise ConfigError(f"{path}: this run is {status}, not finished; the command that began it resumes it")
+        raise ConfigError(
+            f"{path}: this run is {status}, not finished; the command that began it resumes it, and evaluate "
+            "unfinished=true scores the best epoch so far"
+        )
     return run
 
 
