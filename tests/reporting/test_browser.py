@@ -108,6 +108,7 @@ def test_the_page_never_scrolls_sideways(page, width):
     page.set_viewport_size({"width": 1280, "height": 900})
 
 
+@pytest.mark.slow
 def test_a_long_name_leaves_room_for_the_numbers_on_a_phone(browser, tmp_path, write_configuration):
     """The first column stays in place while a table scrolls: what it covers cannot be reached."""
     write_configuration(tmp_path / "long", "cnn1d", f"optimizer.{'weight_decay' * 6}=0.0001")
@@ -234,6 +235,7 @@ def test_a_copied_configuration_is_the_runs_own(page, experiment):
     assert copied.strip() == (run.path / ".hydra" / "config.yaml").read_text().strip()
 
 
+@pytest.mark.slow
 def test_names_that_users_choose_run_no_script(browser, tmp_path, write_configuration, write_unfinished):
     bad = "</script><script>document.title='broken'</script>\"'><img src=x onerror=\"document.title='broken'\">"
     folder = tmp_path / "\"><script>document.title='broken'"
