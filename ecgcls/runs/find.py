@@ -6,8 +6,9 @@ import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Unpack
 
+from ecgcls.config import RunChoice
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.identity import suggest
 from ecgcls.runs.configuration import Configuration, read_configuration, read_single
@@ -21,17 +22,7 @@ LAST = "last"
 _EXPERIMENT = "default"  # of conf/config.yaml
 
 
-def choose_configuration(
-    *,
-    output_dir: Path,
-    experiment: str | None,
-    model: str | None,
-    fold: int | Literal["all"] | None,
-    variant: str | None,
-    run_dir: Path | None,
-    run: str | None = None,
-    is_single_run: bool = False,
-) -> Configuration:
+def choose_configuration(*, is_single_run: bool = False, **which: Unpack[RunChoice]) -> Configuration:
     """Open what a command's settings name: one finished run or, with ``fold=all``, the finished folds together.
 
     Without `experiment` it is ``default``, without `model` or `variant` the only one or that of the defaults, without
@@ -39,29 +30,17 @@ def choose_configuration(
     finished run of those that the other settings name. `run_dir` is a folder too. Anything but finished runs is a
     `ConfigError`.
     """
-    folder = _choose_folder(
-        output_dir=output_dir, experiment=experiment, model=model, fold=fold, variant=variant, run_dir=run_dir, run=run
-    )
+    folder = _choose_folder(**which)
     return read_single(open_run(folder)) if is_single_run else open_configuration(folder)
 
 
-def choose_unfinished(
-    *,
-    output_dir: Path,
-    experiment: str | None,
-    model: str | None,
-    fold: int | Literal["all"] | None,
-    variant: str | None,
-    run_dir: Path | None,
-    run: str | None = None,
-) -> RunDirectory:
+def choose_unfinished(**which: Unpack[RunChoice]) -> RunDirectory:
     """Open a run that was stopped and has a whole epoch, named as for `choose_configuration`; else a `ConfigError`."""
-    if fold == "all" or run == LAST:
-        asked = f"run={LAST}" if run == LAST else "fold=all"
+    is_last = which.get("run") == LAST
+    if is_last or which["fold"] == "all":
+        asked = f"run={LAST}" if is_last else "fold=all"
         raise ConfigError(f"unfinished=true scores one run that was stopped, got {asked}")
-    folder = _choose_folder(
-        output_dir=output_dir, experiment=experiment, model=model, fold=fold, variant=variant, run_dir=run_dir, run=run
-    )
+    folder = _choose_folder(**which)
     stopped = RunDirectory(folder)
     if not stopped.is_begun:
         raise ConfigError(f"{folder}: not the folder of a run; a run's folder is called fold_<k> and has a {NAME}")
@@ -80,7 +59,7 @@ def _choose_folder(
     fold: int | Literal["all"] | None,
     variant: str | None,
     run_dir: Path | None,
-    run: str | None,
+    run: str | None = None,
 ) -> Path:
     """Return the folder of the run, or with ``fold=all`` of the configuration, that a command's settings name."""
     if run is not None and run_dir is not None:
