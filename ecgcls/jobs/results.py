@@ -160,7 +160,9 @@ def format_table(table: pd.DataFrame) -> str:
     if "!\n" in f"{text}\n" or " ! " in text:
         lines.append("! too few positive or negative records for a reliable interval")
     if any(str(name).endswith(" *") for name in table.index):
-        lines.append("* too few validation records for a threshold of its own: it is decided as by the net's own 0.5")
+        lines.append(
+            "* too few validation records for a threshold of its own: it is decided as by 0.5 before recalibration"
+        )
     return "\n".join(lines)
 
 

@@ -32,7 +32,8 @@ def runs(
             raise ConfigError(f"state={state}: delete=unfinished removes runs that are {', '.join(UNFINISHED)}")
         listed = [each for each in listed if each.state in UNFINISHED]
     if not listed:
-        print(f"{folder}: no such run" if folder.is_dir() else f"{folder}: there is no such folder")
+        what = "no run" if delete is None else "no unfinished run"
+        print(f"{folder}: {what} of this kind" if folder.is_dir() else f"{folder}: there is no such folder")
         return
     print(tabulate_runs(listed).fillna("").to_string(index=False))
     if delete is not None and confirm:
