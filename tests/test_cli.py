@@ -97,7 +97,7 @@ def limit_files():
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
 
 
-def test_a_full_disk_is_one_line_and_the_run_starts_anew_when_there_is_room(work):
+def test_a_full_disk_is_one_line_and_the_run_starts_anew_when_there_is_room(work, sweep):  # whose store is there
     arguments = ("experiment=full", *QUICK)
     full = ecgcls(work, *arguments, before=limit_files)
     errors = [line for line in full.stderr.splitlines() if line.startswith("error: ")]
