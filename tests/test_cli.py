@@ -204,7 +204,8 @@ def test_the_audit_prints_the_fingerprint_that_a_run_records(work, sweep, config
     assert f"Fingerprint of the labels: {recorded}" in done.stdout
     folder = work / done.stdout.strip().splitlines()[-1]
     assert {path.name for path in folder.iterdir()} - {".ecgcls-output.json"} == {
-        "audit.json", "by_fold.csv", "by_part.csv", "likelihoods.csv", "likelihoods.png", "rules.csv", "statements.csv",
+        "audit.json", "by_fold.csv", "by_part.csv", "likelihoods.csv", "likelihoods.png", "precision.csv", "rules.csv",
+        "statements.csv",
     }  # fmt: skip
 
 

@@ -1,46 +1,80 @@
 """Which labels a task makes from a data set's statements, as tables, text and a figure."""
 
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import pandas as pd
 
 from ecgcls.data.audit import Audit, audit_labels, format_lost_kinds
 from ecgcls.data.folds import complete_strat_folds
 from ecgcls.data.source import Source, split_settings
+from ecgcls.evaluation.precision import Anticipated, expect_precision
 from ecgcls.figures.panels import draw_likelihoods
 from ecgcls.figures.style import save_figure
 from ecgcls.files import encode_csv, write_atomically, write_json
 from ecgcls.jobs.parts import build_part
 
 _N_SHOWN = 80  # rows of a table on the screen
+_FEW = 20  # positive patients below which the widths are rough
 
 
-def inspect_labels(*, data: Mapping[str, Any], task: Mapping[str, Any], folds: Mapping[str, Any]) -> Audit:
+@dataclass(frozen=True, eq=False)
+class Inspection:
+    """The audit of a task's labels, and how wide the intervals of a model tested on them will be.
+
+    `precision` is indexed by fold (its number, or 'all' together) and class; see `expect_precision` for its columns.
+    """
+
+    audit: Audit
+    precision: pd.DataFrame
+    anticipated: Anticipated
+
+
+def inspect_labels(
+    *, data: Mapping[str, Any], task: Mapping[str, Any], folds: Mapping[str, Any], anticipated: Anticipated
+) -> Inspection:
     """Audit the labels of a data set; the parameters are the choices of these groups."""
     source: Source = build_part("data", split_settings(data)[0])
-    how = {"task": build_part("task", task), "folds": build_part("folds", folds)}
+    rule, table = build_part("task", task), build_part("folds", folds)
     source.prepare()
-    records = complete_strat_folds(source.read_records())
-    return audit_labels(records, source.read_statements(), **how)
+    records, statements = complete_strat_folds(source.read_records()), source.read_statements()
+    audit = audit_labels(records, statements, task=rule, folds=table)
+    labels = rule.label(records["scp_codes"], statements)
+    is_tested = [table.split(records["strat_fold"].to_numpy(), fold=fold) == "test" for fold in range(len(table))]
+    parts = {str(fold): is_part & labels.has_label for fold, is_part in enumerate(is_tested)}
+    if len(table) > 1:
+        parts["all"] = np.logical_or.reduce(list(parts.values()))
+    patient_id = records["patient_id"].to_numpy()
+    precision = {
+        fold: expect_precision(labels.y_true[rows], patient_id[rows], labels.class_names, anticipated)
+        for fold, rows in parts.items()
+    }
+    return Inspection(audit, pd.concat(precision, names=["fold"]), anticipated)
 
 
-def write_audit(audit: Audit, folder: Path, *, source: str) -> None:
+def write_audit(found: Inspection, folder: Path, *, source: str) -> None:
     """Write the tables, ``audit.json`` and ``likelihoods.png``."""
+    audit = found.audit
     for name in ("statements", "by_fold", "by_part", "likelihoods", "rules"):
         write_atomically(folder / f"{name}.csv", encode_csv(getattr(audit, name)))
     counts = {name: getattr(audit, name) for name in ("n_records", "n_labeled", "n_kept", "labels_sha256")}
-    write_json(folder / "audit.json", {"data_root": source, **counts})
+    write_atomically(folder / "precision.csv", encode_csv(found.precision))
+    write_json(folder / "audit.json", {"data_root": source, **counts, "anticipated": asdict(found.anticipated)})
     save_figure(draw_likelihoods(audit.likelihoods), folder / "likelihoods.png")
 
 
-def format_audit(audit: Audit) -> str:
+def format_audit(found: Inspection) -> str:
     """Return the tables as text, and what the task leaves out."""
-    lines = []
+    audit, lines = found.audit, []
     for title, table in (
         ("Statements and their classes", audit.statements[audit.statements["class"] != ""]),
         ("Positive records by strat_fold", audit.by_fold),
         ("Likelihoods in percent, by kind of statement", audit.likelihoods),
         ("What other rules would change", audit.rules),
+        (_title_precision(found), _shorten_precision(found.precision)),
     ):
         lines.append(f"\n{title}\n{table.head(_N_SHOWN).to_string()}")
         if len(table) > _N_SHOWN:
@@ -50,5 +84,29 @@ def format_audit(audit: Audit) -> str:
         counts += f" The other {audit.n_kept - audit.n_labeled:,} are kept as negatives (task.unlabelled=negative)."
     elif audit.n_kept < audit.n_labeled:
         counts += f" {audit.n_labeled - audit.n_kept:,} have several and are left out (task.exclusive=true)."
+    if (found.precision["n_positive_patients"] < _FEW).any():
+        lines.append(f"The widths are rough for classes with fewer than {_FEW} positive patients.")
     lines += ["", *format_lost_kinds(audit), counts, f"Fingerprint of the labels: {audit.labels_sha256}"]
     return "\n".join(lines)
+
+
+def _title_precision(found: Inspection) -> str:
+    hoped, which = found.anticipated, "of all folds" if "all" in found.precision.index else "of the fold"
+    return (
+        f"Expected width of the {100 * hoped.level:g}% intervals, on the test records {which}, if ROC-AUC is "
+        f"{hoped.roc_auc:g} and sensitivity {hoped.sensitivity:g}"
+    )
+
+
+def _shorten_precision(precision: pd.DataFrame) -> pd.DataFrame:
+    """Keep the widths of all folds together (or the only one), and of one fold where a class is rarest."""
+    every: Any = precision.xs("all" if "all" in precision.index else "0", level="fold")
+    columns = {"roc_auc": "ROC-AUC", "pr_auc": "PR-AUC", "sensitivity": "sensitivity", "slope": "slope", "oe": "O:E"}
+    table = every[["n_positive", "n_positive_patients"]].rename(
+        columns={"n_positive": "positive records", "n_positive_patients": "positive patients"}
+    )
+    table = table.join(every[list(columns)].rename(columns=columns).round(3))
+    if "all" in precision.index:
+        widest = precision.drop(index="all", level="fold").groupby("class", sort=False)["roc_auc"].max()
+        table["ROC-AUC, one fold"] = widest.round(3)
+    return table
