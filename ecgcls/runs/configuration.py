@@ -126,7 +126,7 @@ class Configuration:
 
     @cached_property
     def tested(self) -> Predictions:
-        """The pooled test predictions."""
+        """The test predictions of all folds, which are scored within folds."""
         return self.pooled("test")
 
     @property
@@ -157,8 +157,13 @@ class Configuration:
 
     @cached_property
     def scores(self) -> Scores:
-        """Scores of the pooled test predictions."""
+        """Test scores: of several folds, measured within each and averaged."""
         return score_predictions(self.tested)
+
+    @cached_property
+    def pooled_scores(self) -> Scores:
+        """Test scores of the records of all folds ranked together, though different nets predicted them."""
+        return score_predictions(self.tested.merge_folds())
 
     @cached_property
     def by_fold(self) -> list[Scores]:
