@@ -50,6 +50,16 @@ class FoldTable:
                 raise ConfigError(
                     f"folds: fold {fold} must have distinct strat_folds for val and test, got {of_val} and {of_test}"
                 )
+            if len({*of_val, *of_test}) == N_STRAT_FOLDS:
+                raise ConfigError(
+                    f"folds: fold {fold} leaves no strat_fold to train on: {of_val} are val, {of_test} test"
+                )
+            for strat_fold in of_test:
+                if earlier := [number for number in range(fold) if strat_fold in self.test[number]]:
+                    raise ConfigError(
+                        f"folds: strat_fold {strat_fold} is tested by fold {earlier[0]} and by fold {fold}; each must "
+                        "be tested by at most one fold, as the results of all folds count every record once"
+                    )
 
     def __len__(self) -> int:
         return len(self.test)

@@ -68,6 +68,8 @@ def cross_validate(folder: Path) -> Configuration:
 def add_corrected_intervals(one: Configuration) -> pd.DataFrame:
     """Return mean and standard deviation over the folds, with the interval of the mean as ``low`` and ``high``."""
     table = one.over_folds.copy()
+    keys = table.index.get_level_values("metric")
+    bounds = np.array([METRICS[key].bounds if key in METRICS else (-np.inf, np.inf) for key in keys]).T
     low, high = correct_folds(
         table["mean"],
         table["sd"],
@@ -75,8 +77,9 @@ def add_corrected_intervals(one: Configuration) -> pd.DataFrame:
         n_train=one.count_records("train"),
         n_test=one.count_records("test"),
         level=one.evaluation.intervals.level,
+        bounds=bounds,
     )
-    is_metric = table.index.get_level_values("metric").isin(list(METRICS))  # the others count records
+    is_metric = keys.isin(list(METRICS))  # the others count records
     return table.assign(low=np.where(is_metric, low, np.nan), high=np.where(is_metric, high, np.nan))
 
 

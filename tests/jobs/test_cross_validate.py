@@ -42,7 +42,10 @@ def test_the_mean_over_folds_and_pooled_scores_are_scikit_learns(one, folder):
     assert row["mean"] == pytest.approx(np.mean(by_fold))
     assert row["sd"] == pytest.approx(np.std(by_fold, ddof=1))
     half = 4.3027 * row["sd"] * np.sqrt(1 / 3 + 40 / 80)  # t(0.975, 2); 40 test records for 80 of training
-    assert (row["low"], row["high"]) == pytest.approx((row["mean"] - half, row["mean"] + half), rel=1e-4)
+    limits = np.log(row["mean"] / (1 - row["mean"])) + np.array([-1, 1]) * half / (row["mean"] * (1 - row["mean"]))
+    assert (row["low"], row["high"]) == pytest.approx(1 / (1 + np.exp(-limits)), rel=1e-4)
+    of_metrics = over_folds[over_folds["low"].notna()]
+    assert of_metrics["low"].min() >= -1 and of_metrics.drop(index="log_loss", level="metric")["high"].max() <= 1
     assert np.isnan(over_folds.loc[("overall", "n_records"), "low"])
     written = pd.read_csv(folder / "cv" / "metrics_over_folds.csv", index_col=["class", "metric"])
     pd.testing.assert_frame_equal(written, over_folds, check_dtype=False)
