@@ -38,7 +38,7 @@ from numpy.typing import ArrayLike, NDArray
 from ecgcls.errors import DataError
 from ecgcls.evaluation.bootstrap_limits import find_quantiles
 from ecgcls.evaluation.checks import UNKNOWN
-from ecgcls.evaluation.metrics import METRICS, OVERALL, Measured, measure
+from ecgcls.evaluation.metrics import METRICS, OVERALL, Measured, measure, overall_metrics
 from ecgcls.evaluation.predictions import Predictions
 from ecgcls.evaluation.score_limits import Limits, combine, score_classes, score_macros
 from ecgcls.evaluation.settings import Bootstrap
@@ -106,16 +106,13 @@ def bootstrap(
     scored |= {row: (found.low, found.high) for row, found in classes.items()}
     is_macro = np.array([name == OVERALL and METRICS[key].macro_of is not None for name, key in value.index])
     n_units = support["n_positive_patients"].where(is_macro, support["n_rarest_patients"])
+    jackknives = [None] * len(value) if left_out is None else left_out.to_numpy()
     limits = [
         (np.nan, np.nan)
-        if np.isnan(of_all) or n_units[row] < 2
-        else scored.get(row) or find_quantiles(of_all, drawn_values, jackknife, n_units[row], settings)
-        for row, of_all, drawn_values, jackknife in zip(
-            value.index,
-            value,
-            resamples.to_numpy(),
-            [None] * len(value) if left_out is None else left_out.to_numpy(),
-            strict=True,
+        if np.isnan(of_all) or n_patients < 2
+        else scored.get(row) or find_quantiles(of_all, drawn_values, jackknife, n_patients, settings)
+        for row, of_all, n_patients, drawn_values, jackknife in zip(
+            value.index, value, n_units, resamples.to_numpy(), jackknives, strict=True
         )
     ]
     low, high = np.array(limits).T
@@ -143,20 +140,20 @@ def _measure_supported(
 ) -> pd.DataFrame:
     """Return the macro means over the classes with enough patients, in the rows of the macro means."""
     found = {}
-    for name, key in table.index:
-        if name != OVERALL or METRICS[key].macro_of is None:
+    name_of, key_of = (table.index.get_level_values(level) for level in ("class", "metric"))
+    is_counted = table["is_supported"] & table["value"].notna() & (name_of != OVERALL)
+    for metric in overall_metrics():
+        if metric.macro_of is None:
             continue
-        is_one = table.index.get_level_values("metric") == METRICS[key].macro_of
-        is_one &= table.index.get_level_values("class") != OVERALL
-        rows = table.index[is_one & table["is_supported"] & table["value"].notna()]
-        value, low, high = float(table.loc[rows, "value"].mean()), np.nan, np.nan
+        of_class = table[is_counted & (key_of == metric.macro_of)]
+        rows, value, low, high = of_class.index, float(of_class["value"].mean()), np.nan, np.nan
         if len(rows) and rows[0] in classes:
             low, high = combine([classes[row] for row in rows])
         elif len(rows):
             jackknife = None if left_out is None else left_out.loc[rows].mean().to_numpy()
-            n_units = int(table.loc[rows, "n_patients"].min())
+            n_units = int(of_class["n_patients"].min())
             low, high = find_quantiles(value, resamples.loc[rows].mean().to_numpy(), jackknife, n_units, settings)
-        found[name, key] = len(rows), value, low, high
+        found[OVERALL, metric.key] = len(rows), value, low, high
     columns = ["n_supported", "supported_value", "supported_low", "supported_high"]
     return pd.DataFrame(found.values(), index=pd.MultiIndex.from_tuples(found), columns=columns).reindex(table.index)
 

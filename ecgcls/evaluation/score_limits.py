@@ -11,11 +11,11 @@ Conventions
     - *Rates* (sensitivity, ...) have :math:`V = \theta (1 - \theta) / n`, Wilson's interval [2]_, with the normal q. So
       has F1, through :math:`J = F_1 / (2 - F_1)`, the share of hits among the records that are positive or called so.
     - *ROC-AUC* has the V of Newcombe's method 5 [3]_, *average precision* :math:`\theta (1 - \theta) / n`, n being the
-      positive records (the negative ones, if these are fewer), as in the binomial interval [4]_, *MCC* that of
-      (1 + MCC) / 2. These are models: V is scaled by how the variance from the influences compares with V at
-      :math:`\hat\theta`. A ratio below 1 is drawn towards 1, as if another 20 patients had shown 1: with few patients,
-      it is small where the metric happens to be near its bound. q is Student's, with one degree of freedom less than
-      there are effective records.
+      positive records (the negative ones, if these are fewer), as in the binomial interval [4]_; so has *MCC* at
+      :math:`\hat\theta`, and that of a rate, (1 + MCC) / 2, elsewhere. These are models: V is scaled by how the
+      variance from the influences compares with V at :math:`\hat\theta`. A ratio below 1 is drawn towards 1, as if
+      another 20 patients had shown 1: with few patients, it is small where the metric happens to be near its bound.
+      q is Student's, with one degree of freedom less than there are effective records.
     - Average precision of few positive records is too high: its lower limit is that of `Estimate.center`.
     - The limits of a *mean over classes* come from those of the classes and the correlation of their influences
       (MOVER [5]_). Classes of fewer than 5 patients, whose estimates are far from normal, are added as if their errors
@@ -95,12 +95,13 @@ def find_limits(key: str, found: Estimate, patient_of: NDArray[np.intp], level: 
     by_patient = np.bincount(patient_of, found.influence).astype(float)
     if key in RATES:
         low, high = wilson(found.value, n, level)
-    elif key == "f1":
-        low, high = (2 * limit / (1 + limit) for limit in wilson(found.value / (2 - found.value), n, level))
     else:
         assert found.other_share is not None
         n_other, other_patients = count_effective(found.influence, found.other_share, patient_of)
         n_patients = min(n_patients, other_patients)
+    if key == "f1":
+        low, high = (2 * limit / (1 + limit) for limit in wilson(found.value / (2 - found.value), n, level))
+    elif key not in RATES:
         variance = (by_patient**2).sum() * n_patients / max(n_patients - 1, 1)
         low, high = _modeled(key, found, variance, n, n_other, n_patients=n_patients, level=level)
     low, high = min(max(low, -1.0), found.value), max(min(high, 1.0), found.value)
@@ -158,19 +159,18 @@ def _modeled(
     key: str, found: Estimate, variance: float, m: float, n: float, *, n_patients: int, level: float
 ) -> tuple[float, float]:
     """Return limits by a model of the variance that is scaled; m and n are the effective numbers of both kinds."""
-    rarer = min(m, n)
-    q = stats.t.ppf((1 + level) / 2, max(rarer - 1, 1))
-    value, center = found.value, found.center
-    if key == "mcc":
-        value, center, variance = (1 + value) / 2, (1 + center) / 2, variance / 4
-    is_area = key == "roc_auc"
-    modeled = _newcombe_variance(value, m, n) if is_area else value * (1 - value) / rarer
-    ratio = variance / modeled if modeled > _EDGE else 1.0
-    ratio = max(ratio, (ratio * n_patients + _PRIOR_PATIENTS) / (n_patients + _PRIOR_PATIENTS))
-    if is_area:
+    value, rarer = found.value, min(m, n)
+    q = float(stats.t.ppf((1 + level) / 2, max(rarer - 1, 1)))
+    modeled = _newcombe_variance(value, m, n) if key == "roc_auc" else abs(value) * (1 - abs(value)) / rarer
+    used = max(variance, (variance * n_patients + modeled * _PRIOR_PATIENTS) / (n_patients + _PRIOR_PATIENTS))
+    ratio = used / modeled if modeled > _EDGE else 1.0
+    if key == "roc_auc":
         return _solve(value, lambda theta: q**2 * ratio * _newcombe_variance(theta, m, n))
-    low, high = _wilson(center, rarer / ratio, q)[0], _wilson(value, rarer / ratio, q)[1]
-    return (2 * low - 1, 2 * high - 1) if key == "mcc" else (low, high)
+    if key == "mcc":
+        n_signed = (1 - value**2) / used if used > _EDGE else 2 * rarer
+        low, high = (2 * limit - 1 for limit in _wilson((1 + value) / 2, n_signed, q))
+        return low, high
+    return _wilson(found.center, rarer / ratio, q)[0], _wilson(value, rarer / ratio, q)[1]
 
 
 def _wilson(share: float, n: float, q: float) -> tuple[float, float]:
