@@ -132,23 +132,25 @@ def _judge(truth: float, low: float, high: float, is_supported: bool) -> Row:
 
 def _plan(arguments: argparse.Namespace) -> list:
     """Return all data sets to draw."""
-    analytic, drawn = range(arguments.repeats), range(arguments.bootstrap_repeats)
-    n_resamples, others = arguments.resamples, ["expanded", "percentile", "bca"]
-    jobs = []
+    jobs: list = []
+    score, resampled = (["score"], 2), (arguments.methods, arguments.resamples)
+    repeats, drawn = range(arguments.repeats), range(arguments.bootstrap_repeats)
     for kind in RECORDS:
         for n_positive in arguments.positives:
             prevalence = n_positive / _N_PATIENTS / count_mean(kind)
             for area in _AREAS:
-                one = Population(prevalence, area)
-                jobs += [delayed(_list)(try_class, "class", kind, one, n_positive, ["score"], 2, s) for s in analytic]
-                if area in (0.9, 0.98):
-                    fixed = "class", kind, one, n_positive, others, n_resamples
-                    jobs += [delayed(_list)(try_class, *fixed, s) for s in drawn]
-            for part, one in (("unseen", Population(prevalence, 0.98, 0.08)), ("folds", Population(prevalence, 0.95))):
+                one = kind, Population(prevalence, area), n_positive
+                jobs += [delayed(_list)(try_class, "class", *one, *score, seed) for seed in repeats]
+                if area == 0.98 and n_positive <= 50:
+                    jobs += [delayed(_list)(try_class, "class", *one, *resampled, seed) for seed in drawn]
+            for part, population in (
+                ("unseen", Population(prevalence, 0.98, 0.08)),
+                ("folds", Population(prevalence, 0.95)),
+            ):
                 if n_positive >= 50:
-                    jobs += [delayed(_list)(try_class, part, kind, one, n_positive, ["score"], 2, s) for s in analytic]
-        jobs += [delayed(_list)(try_macro, kind, ["score"], 2, s) for s in analytic]
-        jobs += [delayed(_list)(try_macro, kind, ["expanded"], n_resamples, s) for s in drawn[::4]]
+                    jobs += [delayed(_list)(try_class, part, kind, population, n_positive, *score, s) for s in repeats]
+        jobs += [delayed(_list)(try_macro, kind, *score, seed) for seed in range(arguments.macro_repeats)]
+        jobs += [delayed(_list)(try_macro, kind, *resampled, seed) for seed in drawn[::3]]
     return jobs
 
 
@@ -169,10 +171,12 @@ def summarize(rows: Sequence[Row]) -> pd.DataFrame:
 def main() -> None:
     """Simulate and write the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.coverage", description=__doc__)
-    parser.add_argument("--repeats", type=int, default=500, help="data sets of each kind (default: %(default)s)")
-    parser.add_argument("--bootstrap-repeats", type=int, default=200, help="of which resampled (default: %(default)s)")
+    parser.add_argument("--repeats", type=int, default=200, help="data sets of each kind (default: %(default)s)")
+    parser.add_argument("--macro-repeats", type=int, default=80, help="data sets of rhythms (default: %(default)s)")
+    parser.add_argument("--bootstrap-repeats", type=int, default=60, help="data sets resampled (default: %(default)s)")
     parser.add_argument("--resamples", type=int, default=300, help="of each bootstrap (default: %(default)s)")
-    parser.add_argument("--positives", type=int, nargs="*", default=[10, 20, 50, 200], help="expected records")
+    parser.add_argument("--methods", nargs="*", default=["expanded", "percentile"], help="of these bootstraps")
+    parser.add_argument("--positives", type=int, nargs="*", default=[20, 50, 200], help="expected records")
     parser.add_argument("--jobs", type=int, default=1, help="processes (default: %(default)s)")
     parser.add_argument("--results", type=Path, default=_RESULTS)
     arguments = parser.parse_args()
@@ -181,7 +185,6 @@ def main() -> None:
     found = summarize([row for rows in Parallel(n_jobs=arguments.jobs)(jobs) for row in rows])
     print(found.to_string(index=False, float_format="{:.3f}".format))
     content = {
-        "repeats": arguments.repeats, "bootstrap_repeats": arguments.bootstrap_repeats,
         "resamples": arguments.resamples, "level": 0.95, "cpu_s": round(time.process_time() - start),
         "found": found.round(4).astype(object).where(found.notna(), None).to_dict(orient="records"),
     }  # fmt: skip

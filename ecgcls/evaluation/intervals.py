@@ -1,19 +1,25 @@
 r"""Intervals: how far a metric would move with another draw of patients.
 
 Conventions
-    - Patients are drawn with replacement, each with all of their records: records of one patient resemble one another,
-      and intervals from drawing records are too narrow [1]_. Two models of the same patients get the same draws from
-      the same seed. Of the folds of a cross-validation, each keeps its number of patients: they are drawn within folds,
-      as the metrics are measured [4]_.
+    - *score*, the default, has limits that hold near 0 and 1, for few patients, and for macro means (`score_limits`);
+      for metrics that have none (Fmax, the highest F1, micro F1, Brier score, log loss), those of *expanded*.
+    - The others come from resamples. Patients are drawn with replacement, each with all of their records: records of
+      one patient resemble one another, and intervals from drawing records are too narrow [1]_. Two models of the same
+      patients get the same draws from the same seed. Of the folds of a cross-validation, each keeps its number of
+      patients: they are drawn within folds, as the metrics are measured [4]_.
     - *percentile* takes the quantiles of the resamples; *expanded* takes quantiles further out, as far as Student's t
-      is from the normal distribution with as many patients as have the class (or do not, if those are fewer) [3]_;
-      *bca* corrects for bias and skewness [2]_, with the acceleration from leaving out one patient at a time.
+      is from the normal distribution with as many patients as the metric relies on [3]_; *bca* corrects for bias and
+      skewness [2]_, with the acceleration from leaving out one patient at a time. Where all resamples are alike, as
+      those of a class that is ranked perfectly, their interval has no width, and is not supported.
     - A resample may lose the last positive (or negative) record of a rare class, where ranking metrics mean nothing.
       ``lost_class="redraw"`` draws the patients of such a resample again for that class, so its interval is
       conditional on the class being there; ``"nan"`` leaves the resample out for that class and counts it. Either way
       the macro mean of a resample is over the classes that it has.
-    - A class with fewer than `min_positives` positive records (or negative ones) has an interval, marked as
-      not supported: bootstrap limits of a handful of records cover the truth less often than stated.
+    - A metric that relies on fewer than `min_positives` patients (`support`) has an interval, marked as not supported:
+      limits of a handful of patients cover the truth less often than stated. One that relies on a single patient has
+      none, as nothing is known of how patients differ.
+    - A macro mean is marked if any of its classes is. Beside it stands the macro mean over the classes with enough
+      patients.
 
 References
 ----------
