@@ -42,10 +42,11 @@ from scipy import stats
 
 from ecgcls.errors import DataError
 from ecgcls.evaluation.checks import UNKNOWN
-from ecgcls.evaluation.intervals import count_support, resample
+from ecgcls.evaluation.intervals import resample
 from ecgcls.evaluation.metrics import METRICS, OVERALL
 from ecgcls.evaluation.predictions import Predictions
 from ecgcls.evaluation.settings import Bootstrap
+from ecgcls.evaluation.support import count_support
 
 VERDICTS = ("a better", "b better", "cannot be told")
 _POWER = 0.8
@@ -81,7 +82,7 @@ def compare(a: Sequence[Predictions], b: Sequence[Predictions], settings: Bootst
         _add_tests(table, first, b[0])
     for column in ("p", "delong_p", "mcnemar_p"):
         table[f"{column}_holm"] = _adjust_holm(table[column])
-    support = count_support(table.index, first.class_names, first.y_true)
+    support = count_support(table.index, first.class_names, first.y_true, first.patient_id)
     table["n_positive"] = support["n_positive"]
     table["is_supported"] = support["n_rarest"] >= settings.min_positives
     sign = [1 if METRICS[key].higher_is_better else -1 for _, key in table.index] * np.sign(table["difference"])
