@@ -1,10 +1,10 @@
 r"""Margins: whether a model is not inferior, or equivalent, to another by a difference that was named beforehand.
 
 Conventions
-    - The gain is a - b in a metric that is better when higher, b - a in one that is better when lower. The margin is the
-      largest loss that does not matter, in the metric's own unit.
-    - *a not inferior*: the lower limit of the two-sided interval of level :math:`1-\alpha` of the gain is above -margin,
-      which is a one-sided test of size :math:`\alpha/2` [1]_. *a inferior*: its upper limit is below -margin.
+    - The gain is a - b in a metric that is better when higher, b - a in one that is better when lower. The margin is
+      the largest loss that does not matter, in the metric's own unit.
+    - *a not inferior*: the lower limit of the two-sided interval of level :math:`1-\alpha` of the gain is above
+      -margin, which is a one-sided test of size :math:`\alpha/2` [1]_. *a inferior*: its upper limit is below -margin.
     - *equivalent*: the two-sided interval of level :math:`1-2\alpha` lies within the margin on both sides, which is two
       one-sided tests of size :math:`\alpha` each [2]_.
     - Both claims are adjusted over the classes of a metric by Holm's procedure, as every test is; over all classes they
@@ -37,10 +37,12 @@ from ecgcls.evaluation.metrics import METRICS
 MARGIN_VERDICTS = ("equivalent", "a better", "a not inferior", "a inferior", "cannot be told")
 
 
-def check_margin(margin: Any) -> None:
-    """Refuse a margin that is not above 0."""
+def check_margin(margin: Any, level: float = 0.95) -> None:
+    r"""Refuse a margin that is not above 0, and a level of which :math:`1-2\alpha` is none."""
     if isinstance(margin, bool) or not isinstance(margin, int | float) or not (margin > 0 and math.isfinite(margin)):
         raise ConfigError(f"margin must be above 0, in the unit of the metrics, such as 0.01; got {margin!r}")
+    if level <= 0.5:
+        raise ConfigError(f"a margin needs a level above 0.5, such as 0.95; got {level:g}")
 
 
 def judge_margin(table: pd.DataFrame, differences: Differences, margin: float, level: float) -> pd.DataFrame:

@@ -23,9 +23,9 @@ References
        approximation", Biometrical Journal 42(1), 2000.
 .. [5] Q. McNemar, "Note on the sampling error of the difference between correlated proportions or percentages",
        Psychometrika 12, 1947, doi:10.1007/BF02295996.
-.. [6] N. A. Obuchowski, "On the comparison of correlated proportions for clustered data", Statistics in Medicine 17(13),
-       1998. See also V. L. Durkalski et al., "Analysis of clustered matched-pair data", Statistics in Medicine 22(15),
-       2003, doi:10.1002/sim.1438.
+.. [6] N. A. Obuchowski, "On the comparison of correlated proportions for clustered data", Statistics in Medicine
+       17(13), 1998. See also V. L. Durkalski et al., "Analysis of clustered matched-pair data", Statistics in Medicine
+       22(15), 2003, doi:10.1002/sim.1438.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def delong(
     -------
     difference, standard_error, p
         Of ROC-AUC, a - b; two-sided. nan without a positive and a negative record, or where the patients of either kind
-        are not more than the folds; p is nan where the difference does not vary, and 1 where both rank every pair alike.
+        are not more than the folds; p is nan where the difference does not vary, and 1 where both rank all pairs alike.
     """
     truth, scores = np.asarray(y_true) == 1, [np.asarray(each, dtype=float) for each in (y_score_a, y_score_b)]
     patients = np.unique(np.asarray(patient_id), return_inverse=True)[1]
@@ -101,7 +101,9 @@ def mcnemar(y_true: ArrayLike, y_pred_a: ArrayLike, y_pred_b: ArrayLike, patient
         of_size = np.zeros(size * count + 1)
         of_size[::size] = stats.binom.pmf(np.arange(count + 1), count, 0.5)
         below = np.convolve(below, of_size)
-    at = round((len(below) - 1 - abs(gained.sum())) / 2)  # the sum of all is the positive signs' less the negative ones'
+    at = round(
+        (len(below) - 1 - abs(gained.sum())) / 2
+    )  # the sum of all is the positive signs' less the negative ones'
     return float(min(1.0, 2 * below[: at + 1].sum()))
 
 

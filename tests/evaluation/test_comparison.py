@@ -6,7 +6,8 @@ from scipy import stats
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from ecgcls.errors import DataError
-from ecgcls.evaluation.comparison import check_same_records, compare, delong, mcnemar
+from ecgcls.evaluation.comparison import check_same_records, compare
+from ecgcls.evaluation.paired_tests import delong, mcnemar
 from ecgcls.evaluation.predictions import Predictions
 from ecgcls.evaluation.settings import Bootstrap
 
