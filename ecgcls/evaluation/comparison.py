@@ -16,7 +16,7 @@ Conventions
       chance of a false claim in it stays below 1 - level (Holm). The metrics over all classes are not adjusted: decide
       beforehand on which one you rely.
     - *detectable*: the difference that would be found with a power of 80% in a class's first step of Holm's procedure,
-      the hardest, at (1 - level) over the number of classes: :math:`(t_{1-\alpha/2} + t_{0.8})\,SE`.
+      the hardest, at (1 - level) over the number of classes (by the noncentral t distribution).
     - *verdict*: `a better` or `b better` where the (adjusted) p-value is below 1 - level and there are `min_positives`
       patients of the rarer kind, else `cannot be told`, which does not mean that they are equal; ``why`` gives the
       reason.
@@ -94,7 +94,9 @@ def compare(
     of_a, of_b = (reduce(add, (resample(one, settings) for one in model)) / len(model) for model in (a, b))
     table = _describe(of_a, of_b, _count_patients(a[0]), settings)
     table["is_supported"] = table["n_rarest_patients"] >= settings.min_positives
-    differences = Differences(*(table[name].to_numpy() for name in ("difference", "error", "n_rarest_patients", "df")))
+    table["span"] = [METRICS[key].span for _, key in table.index]
+    numbers = ("difference", "error", "n_rarest_patients", "df", "span")
+    differences = Differences(*(table[name].to_numpy() for name in numbers))
     table["low"], table["high"] = differences.limits(settings.level)
     table["p"], table["delong_p"], table["mcnemar_p"] = differences.test(), np.nan, np.nan
     if len(a) == len(b) == 1:
@@ -266,7 +268,7 @@ def _explain(
         return "undefined"
     if not is_supported:
         of_rarest = "the rarest class has " if name in OVERALLS else ""
-        return f"{of_rarest}{n_patients:.0f} patients of the rarer kind, {needed} are needed"
+        return f"{of_rarest}{n_patients:.0f} of the {needed} patients needed"
     if np.isnan(p):
         return "no more patients than folds"
     return f"not after correction for {n_tests} classes" if p < alpha else HOLDS_NONE
