@@ -94,7 +94,7 @@ def compare(
     of_a, of_b = (reduce(add, (resample(one, settings) for one in model)) / len(model) for model in (a, b))
     table = _describe(of_a, of_b, _count_patients(a[0]), settings)
     table["is_supported"] = table["n_rarest_patients"] >= settings.min_positives
-    table["span"] = [METRICS[key].span for _, key in table.index]
+    table["span"] = [np.ptp(METRICS[key].bounds) for _, key in table.index]
     numbers = ("difference", "error", "n_rarest_patients", "df", "span")
     differences = Differences(*(table[name].to_numpy() for name in numbers))
     table["low"], table["high"] = differences.limits(settings.level)

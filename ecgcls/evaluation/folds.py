@@ -3,7 +3,8 @@ r"""Folds: how a metric varies over the folds of a cross-validation, and what it
 The folds' training sets overlap, so their results vary less than those of independent experiments. Intervals and tests
 of a mean over folds take its variance as :math:`(1/J + n_{test}/n_{train}) s^2` over J folds, with J - 1 degrees of
 freedom [1]_, as for repeated cross-validation, whose repetitions have other folds [2]_. Seeds of a fold are no
-repetition of this kind: they are averaged first.
+repetition of this kind: they are averaged first. The interval of a metric with bounds is taken on a scale without any,
+by the delta method, and so does not leave them.
 
 References
 ----------
@@ -65,7 +66,14 @@ def summarize_folds(scores: Sequence[Scores]) -> pd.DataFrame:
 
 
 def correct_folds(
-    mean: ArrayLike, sd: ArrayLike, n_folds: ArrayLike, *, n_train: float, n_test: float, level: float = 0.95
+    mean: ArrayLike,
+    sd: ArrayLike,
+    n_folds: ArrayLike,
+    *,
+    n_train: float,
+    n_test: float,
+    level: float = 0.95,
+    bounds: ArrayLike = (-np.inf, np.inf),
 ) -> tuple[Array, Array]:
     """Return the corrected interval of a metric's mean over the folds of a cross-validation.
 
@@ -76,11 +84,15 @@ def correct_folds(
         numbers, or arrays of one shape.
     n_train, n_test
         Records in a fold's training and test set, on average.
+    bounds
+        The metric's lowest and highest value, numbers or arrays as above. With two finite ones the interval is computed
+        on the logit's scale, with a finite lowest one on the logarithm's.
 
     Returns
     -------
     low, high
-        nan where there are fewer than two folds.
+        nan where there are fewer than two folds, or where all of them are at a bound, which tells nothing about how far
+        from it the mean may be.
 
     Examples
     --------
@@ -88,10 +100,20 @@ def correct_folds(
     >>> round(float(low), 4), round(float(high), 4)
     (0.6894, 0.7506)
     """
-    mean, sd, n_folds = (np.asarray(each, dtype=float) for each in (mean, sd, n_folds))
-    with np.errstate(invalid="ignore", divide="ignore"):
+    mean, sd, n_folds, lowest, highest = np.broadcast_arrays(
+        *(np.asarray(each, dtype=float) for each in (mean, sd, n_folds, *bounds))  # type: ignore[misc]
+    )
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         half = stats.t.ppf((1 + level) / 2, n_folds - 1) * sd * np.sqrt(1 / n_folds + n_test / n_train)
-    return mean - half, mean + half
+        odds = (mean - lowest) / np.where(np.isfinite(highest), highest - mean, 1.0)
+        slope = 1 / (mean - lowest) + np.where(np.isfinite(highest), 1 / (highest - mean), 0.0)
+        limits = []
+        for sign in (-1, 1):
+            moved = odds * np.exp(sign * half * slope)
+            between = lowest + (highest - lowest) * moved / (1 + moved)
+            bounded = np.where(np.isfinite(highest), np.where(np.isinf(moved), highest, between), lowest + moved)
+            limits.append(np.where(np.isfinite(lowest), bounded, mean + sign * half))
+    return limits[0], limits[1]
 
 
 def compare_folds(

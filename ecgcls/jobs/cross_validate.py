@@ -1,12 +1,8 @@
 """From the folds of one configuration to its cross-validated result.
 
-The test predictions of all folds are pooled, each record once, and scored as a whole; the mean and the standard
-deviation over folds are reported beside it. Both are written to ``cv/`` beside the folds.
-
-References
-----------
-.. [1] Forman, Scholz. Apples-to-apples in cross-validation studies: pitfalls in classifier performance measurement.
-   ACM SIGKDD Explorations 12 (2010) 49-57. doi:10.1145/1882471.1882479 (why both are reported)
+Every metric is measured within folds and averaged (see `ecgcls.evaluation.metrics`); beside it stand the value of the
+records of all folds ranked together, as ``pooled``, and the standard deviation over folds. All is written to ``cv/``
+beside the folds.
 """
 
 import logging
@@ -29,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 def cross_validate(folder: Path) -> Configuration:
-    """Pool and score the folds of a configuration, and write ``cv/`` if all of them are finished."""
+    """Score the folds of a configuration together, and write ``cv/`` if all of them are finished."""
     one = read_configuration(folder)
     if not one.is_complete:
         return one
@@ -43,7 +39,7 @@ def cross_validate(folder: Path) -> Configuration:
         cv,
         one.tested,
         uncalibrated=one.pooled("test", is_calibrated=False),
-        title=f"{one.title}, test pooled",
+        title=f"{one.title}, test" + (", mean over folds" if len(one.runs) > 1 else ""),
         settings=one.evaluation,
         groups=one.groups,
         more={
@@ -72,6 +68,8 @@ def cross_validate(folder: Path) -> Configuration:
 def add_corrected_intervals(one: Configuration) -> pd.DataFrame:
     """Return mean and standard deviation over the folds, with the interval of the mean as ``low`` and ``high``."""
     table = one.over_folds.copy()
+    keys = table.index.get_level_values("metric")
+    bounds = np.array([METRICS[key].bounds if key in METRICS else (-np.inf, np.inf) for key in keys]).T
     low, high = correct_folds(
         table["mean"],
         table["sd"],
@@ -79,21 +77,22 @@ def add_corrected_intervals(one: Configuration) -> pd.DataFrame:
         n_train=one.count_records("train"),
         n_test=one.count_records("test"),
         level=one.evaluation.intervals.level,
+        bounds=bounds,
     )
-    is_metric = table.index.get_level_values("metric").isin(list(METRICS))  # the others count records
+    is_metric = keys.isin(list(METRICS))  # the others count records
     return table.assign(low=np.where(is_metric, low, np.nan), high=np.where(is_metric, high, np.nan))
 
 
 def format_configurations(found: Sequence[Configuration]) -> str:
-    """Return one table with a line per configuration: pooled metrics, and mean ± sd over the finished folds."""
+    """Return one table with a line per configuration: means over the finished folds ± sd, and pooled metrics."""
     rows = []
     for one in found:
         name = f"{one.info.model} {one.info.variant}".strip()
         row = {"model": name, "parameters": f"{one.info.n_parameters:,}", "folds": f"{len(one.runs)}/{one.n_folds}"}
         for metric in overall_metrics(headline=True):
             key, label = metric.key, metric.label
-            mean, sd = one.over_folds.loc[("overall", key), ["mean", "sd"]].to_numpy(dtype=float)
-            row[f"{label} pooled"] = f"{one.scores.overall[key]:.3f}"
-            row[f"{label} folds"] = f"{mean:.3f}" + ("" if np.isnan(sd) else f" ± {sd:.3f}")
+            sd = one.over_folds["sd"]["overall", key]
+            row[label] = f"{one.scores.overall[key]:.3f}" + ("" if np.isnan(sd) else f" ± {sd:.3f}")
+            row[f"{label} pooled"] = f"{one.pooled_scores.overall[key]:.3f}"
         rows.append(row)
     return pd.DataFrame(rows).to_string(index=False)
