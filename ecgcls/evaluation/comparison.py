@@ -48,6 +48,7 @@ from ecgcls.evaluation.metrics import METRICS, OVERALL, overall_metrics, score_p
 from ecgcls.evaluation.paired_tests import delong, mcnemar
 from ecgcls.evaluation.predictions import Predictions
 from ecgcls.evaluation.settings import Bootstrap
+from ecgcls.evaluation.support import count_support
 from ecgcls.evaluation.weighted import Array
 
 VERDICTS = ("a better", "b better", "cannot be told")
@@ -92,7 +93,7 @@ def compare(
         check_same_records(a[0], other)
     a, b = _share_folds(a, b)
     of_a, of_b = (reduce(add, (resample(one, settings) for one in model)) / len(model) for model in (a, b))
-    table = _describe(of_a, of_b, _count_patients(a[0]), settings)
+    table = _describe(of_a, of_b, _count_patients(of_a.index, [*a, *b]), settings)
     table["is_supported"] = table["n_rarest_patients"] >= settings.min_positives
     table["span"] = [np.ptp(METRICS[key].bounds) for _, key in table.index]
     numbers = ("difference", "error", "n_rarest_patients", "df", "span")
@@ -156,26 +157,32 @@ def _share_folds(a: Sequence[Predictions], b: Sequence[Predictions]) -> tuple[li
     return [replace(one, fold=fold) for one in a], [replace(one, fold=fold) for one in b]
 
 
-def _count_patients(one: Predictions) -> pd.DataFrame:
-    """Count, by class, positive records, patients of the rarer kind of record, and folds that have both kinds.
+def _count_patients(index: pd.Index, models: Sequence[Predictions]) -> pd.DataFrame:
+    """Count by row positive records, patients that the metric relies on, and folds with both kinds of record.
 
-    In the row 'overall' are all positive labels, the patients with a positive record of any class, and all folds.
+    Where the models' decisions count (precision, NPV), it is the patients of the model that has fewest.
     """
-    fold = np.zeros(len(one), int) if one.fold is None else one.fold
-    is_positive, everyone = one.y_true == 1, one.patient_id
-    rows = {OVERALL: (is_positive.sum(), len(np.unique(everyone[is_positive.any(axis=1)])), len(np.unique(fold)))}
-    for name, truth in zip(one.class_names, one.y_true.T, strict=True):
-        n_patients = min(len(np.unique(everyone[truth == label])) for label in (0, 1))
-        n_folds = len(np.intersect1d(fold[truth == 0], fold[truth == 1]))
-        rows[name] = (truth == 1).sum(), n_patients, n_folds
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["n_positive", "n_rarest_patients", "n_folds"])
+    first = models[0]
+    counts = [
+        count_support(index, first.class_names, first.y_true, first.patient_id, y_pred=one.y_pred) for one in models
+    ]
+    fold = np.zeros(len(first), int) if first.fold is None else first.fold
+    n_folds = {OVERALL: len(np.unique(fold))}
+    for name, truth in zip(map(str, first.class_names), first.y_true.T, strict=True):
+        n_folds[name] = len(np.intersect1d(fold[truth == 0], fold[truth == 1]))
+    return pd.DataFrame(
+        {
+            "n_positive": counts[0]["n_positive"],
+            "n_rarest_patients": np.min([one["n_rarest_patients"] for one in counts], axis=0),
+            "n_folds": [n_folds[name] for name in index.get_level_values("class")],
+        }
+    )
 
 
-def _describe(a: pd.DataFrame, b: pd.DataFrame, patients: pd.DataFrame, settings: Bootstrap) -> pd.DataFrame:
+def _describe(a: pd.DataFrame, b: pd.DataFrame, rows: pd.DataFrame, settings: Bootstrap) -> pd.DataFrame:
     """Return values, patients, and the differences' standard errors with their degrees of freedom, by row."""
     classes, metrics = (a.index.get_level_values(name) for name in ("class", "metric"))
-    rows = patients.loc[classes].set_index(a.index)
-    rows["df"] = rows["n_rarest_patients"] - rows["n_folds"]
+    rows = rows.assign(df=rows["n_rarest_patients"] - rows["n_folds"])
     drawn = _center((a - b).drop(columns="value").to_numpy(), np.random.default_rng(settings.seed))
     drawn *= np.sqrt(rows[["n_rarest_patients"]].to_numpy() / rows[["df"]].clip(lower=1).to_numpy())  # `differences`
     rows = rows.assign(a=a["value"], b=b["value"], error=drawn.std(axis=1, ddof=1)).astype(float)
