@@ -63,26 +63,28 @@ def delong(
     nothing = float("nan"), float("nan"), float("nan")
     if not rows:
         return nothing
-    used = np.concatenate(rows)
-    n_left = [len(set(patients[used][kind[used]])) - len(rows) for kind in (truth, ~truth)]
-    if min(n_left) < 1:
+    kinds, everyone = (truth, ~truth, np.ones_like(truth)), patients[np.concatenate(rows)]
+    n_patients = np.array([[len(set(patients[each][kind[each]])) for each in rows] for kind in kinds])  # (kind, fold)
+    n_left = n_patients.sum(axis=1) - len(rows)
+    if n_left.min() < 1:
         return nothing
-    difference, n_patients = 0.0, int(patients.max()) + 1
-    sums = np.zeros((2, n_patients))  # what each patient's positive and negative records add to the difference
-    for each in rows:
+    difference, products, weights = 0.0, np.zeros(3), np.zeros((3, len(rows)))
+    for number, each in enumerate(rows):
         placed = np.subtract(*(_place(truth[each], score[each]) for score in scores))
         difference += placed[truth[each]].mean() / len(rows)
-        for kind, total in zip((truth[each], ~truth[each]), sums, strict=True):
-            centered = (placed[kind] - placed[kind].mean()) / (kind.sum() * len(rows))
-            total += np.bincount(patients[each][kind], centered, n_patients)
-    corrections = [(n + len(rows)) / n for n in n_left]
-    variances = np.array([correction * (total**2).sum() for correction, total in zip(corrections, sums, strict=True)])
-    n_all = len(set(patients[used]))
-    variance = variances.sum() + 2 * n_all / (n_all - len(rows)) * (sums[0] * sums[1]).sum()
-    error = float(np.sqrt(max(variance, 0.0)))
+        positive, negative = (  # (patient,) sums of their records
+            np.bincount(patients[each][kind], placed[kind] - placed[kind].mean(), everyone.max() + 1)
+            for kind in (truth[each], ~truth[each])
+        )
+        products += (positive**2).sum(), (negative**2).sum(), 2 * (positive * negative).sum()
+        n_positive, n_negative = truth[each].sum(), (~truth[each]).sum()
+        weights[:, number] = 1 / n_positive**2, 1 / n_negative**2, 1 / (n_positive * n_negative)
+    # a patient's variance is that of all folds: a fold with one positive patient shows none of its own
+    variances = products / n_left * (n_patients * weights).sum(axis=1) / len(rows) ** 2
+    error = float(np.sqrt(max(variances.sum(), 0.0)))
     if error < 1e-12:
         return float(difference), 0.0, 1.0 if abs(difference) < 1e-12 else float("nan")
-    df = combine_df(variances, np.array(n_left, dtype=float))
+    df = combine_df(variances[:2], n_left[:2].astype(float))
     return float(difference), error, float(2 * stats.t.sf(abs(difference) / error, df))
 
 
