@@ -223,7 +223,7 @@ def simulate(repeats: int, n_resamples: int) -> pd.DataFrame:
 def main() -> None:
     """Simulate and write the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.verdicts", description=__doc__)
-    parser.add_argument("--repeats", type=int, default=16, help="data sets of 50 classes each (default: %(default)s)")
+    parser.add_argument("--repeats", type=int, default=20, help="data sets of 50 classes each (default: %(default)s)")
     parser.add_argument("--resamples", type=int, default=100, help="of each comparison (default: %(default)s)")
     parser.add_argument("--results", type=Path, default=_RESULTS)
     arguments = parser.parse_args()

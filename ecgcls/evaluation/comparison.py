@@ -34,6 +34,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import reduce
 from operator import add
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -206,7 +207,7 @@ def _describe(a: pd.DataFrame, b: pd.DataFrame, rows: pd.DataFrame, settings: Bo
     drawn = _center((a - b).drop(columns="value").to_numpy(), np.random.default_rng(settings.seed))
     drawn *= rows[["inflation"]].to_numpy()
     rows = rows.assign(a=a["value"], b=b["value"], error=drawn.std(axis=1, ddof=1)).astype(float)
-    found = {key: rows.loc[[key]] for key in rows.index}
+    found: dict[Any, dict[Any, float]] = rows.to_dict("index")
     for metric in (each for each in overall_metrics() if each.macro_of):
         is_one = (metrics == metric.macro_of) & (classes != OVERALL) & rows["a"].notna() & rows["b"].notna()
         is_supported = is_one & (rows["n_rarest_patients"] >= settings.min_positives)
@@ -215,15 +216,16 @@ def _describe(a: pd.DataFrame, b: pd.DataFrame, rows: pd.DataFrame, settings: Bo
             found[SUPPORTED, metric.key] = _average(rows[is_supported], drawn[is_supported])
     order = sorted(found, key=lambda key: [*OVERALLS, key[0]].index(key[0]))  # those over all classes first
     names = pd.MultiIndex.from_tuples(order, names=["class", "metric"])
-    return pd.concat([found[key] for key in order]).set_index(names).assign(difference=lambda one: one["a"] - one["b"])
+    table = pd.DataFrame([found[key] for key in order], index=names)
+    return table.assign(difference=table["a"] - table["b"])
 
 
-def _average(rows: pd.DataFrame, drawn: Array) -> pd.DataFrame:
+def _average(rows: pd.DataFrame, drawn: Array) -> dict[Any, float]:
     """Return the row of the mean over classes: as uncertain as their resamples together, with the rarest's patients."""
     counts = {"n_positive": rows["n_positive"].sum(), "n_rarest_patients": rows["n_rarest_patients"].min()}
     error = drawn.mean(axis=0).std(ddof=1) if len(rows) else np.nan
     df = combine_df(rows["error"].to_numpy() ** 2, rows["df"].clip(lower=1).to_numpy())
-    return pd.DataFrame([{"a": rows["a"].mean(), "b": rows["b"].mean(), **counts, "error": error, "df": df}])
+    return {"a": rows["a"].mean(), "b": rows["b"].mean(), **counts, "error": float(error), "df": df}
 
 
 def _center(drawn: Array, generator: np.random.Generator) -> Array:
@@ -239,6 +241,7 @@ def _center(drawn: Array, generator: np.random.Generator) -> Array:
 
 def _add_tests(table: pd.DataFrame, a: Predictions, b: Predictions) -> None:
     """Add the p-values of DeLong's and McNemar's tests."""
+    found: dict[str, dict[tuple[str, str], float]] = {"delong_p": {}, "mcnemar_p": {}}
     for column, name in enumerate(map(str, a.class_names)):
         known = a.y_true[:, column] != UNKNOWN
         truth, patients = a.y_true[known, column], a.patient_id[known]
@@ -248,8 +251,10 @@ def _add_tests(table: pd.DataFrame, a: Predictions, b: Predictions) -> None:
         )
         if 0 < truth.sum() < len(truth):
             fold = None if a.fold is None else a.fold[known]
-            table.loc[(name, "roc_auc"), "delong_p"] = delong(truth, score_a, score_b, patients, fold)[2]
-            table.loc[(name, "f1"), "mcnemar_p"] = mcnemar(truth, pred_a, pred_b, patients)
+            found["delong_p"][name, "roc_auc"] = delong(truth, score_a, score_b, patients, fold)[2]
+            found["mcnemar_p"][name, "f1"] = mcnemar(truth, pred_a, pred_b, patients)
+    for test, values in found.items():
+        table[test] = [values.get(key, np.nan) for key in table.index]
 
 
 def _add_pooled(table: pd.DataFrame, a: Sequence[Predictions], b: Sequence[Predictions]) -> None:
