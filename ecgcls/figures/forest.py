@@ -30,7 +30,8 @@ def draw_forest(
     ----------
     columns
         By the label of the x axis, with its unit: tables of the same rows with `value`, `low`, `high` and `kind`; a
-        value that is nan leaves the row empty.
+        value that is nan leaves the row empty. Where there is a column `is_framed`, only those intervals and all values
+        are sure to lie in the frame.
     colors
         By kind; the legend lists those that occur.
     reference
@@ -54,6 +55,10 @@ def draw_forest(
             held = (is_defined & (table["kind"] == kind)).to_numpy()
             axes.hlines(at[held], table["low"][held], table["high"][held], color=colors[kind], linewidth=1.6)
             axes.plot(table["value"][held], at[held], "o", markersize=4.5, color=colors[kind])
+        if "is_framed" in table and table["is_framed"].any():
+            ends = pd.concat([table["value"], *(table.loc[table["is_framed"], end] for end in ("low", "high"))])
+            reach = 0.05 * (ends.max() - ends.min()) or 0.05
+            axes.set_xlim(ends.min() - reach, ends.max() + reach)
         axes.set_xlabel(label, fontsize=9)
         axes.tick_params(labelsize=8)
         axes.tick_params(axis="y", length=0)
@@ -91,7 +96,7 @@ def draw_differences(by_class: pd.DataFrame, *, a: str, b: str, level: float, ma
     """Draw the differences in PR-AUC and ROC-AUC between two models, class by class, with their intervals.
 
     The table is that of `ecgcls.evaluation.comparison.compare`; `level` is that of the intervals, in (0, 1). With a
-    margin, a row shows the verdict on it, unless b is better.
+    margin, a row shows the verdict on it, unless b is better. Intervals of too few patients may leave the frame.
     """
     labels = {OVERALL: "macro", SUPPORTED: "macro, enough patients"}
     kind = by_class["verdict"]
@@ -99,7 +104,7 @@ def draw_differences(by_class: pd.DataFrame, *, a: str, b: str, level: float, ma
         kind = by_class["margin_verdict"].mask(
             (by_class["margin_verdict"] == MARGIN_VERDICTS[-1]) & (kind == VERDICTS[1]), kind
         )
-    rows = by_class.assign(value=by_class["difference"], kind=kind)
+    rows = by_class.assign(value=by_class["difference"], kind=kind, is_framed=by_class["is_supported"])
     columns = {}
     for key in ("pr_auc", "roc_auc"):
         of_metric = rows[rows.index.get_level_values("metric") == key].droplevel("metric")
