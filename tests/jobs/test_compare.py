@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ecgcls.compare import compare as run_command
+from ecgcls.errors import ConfigError
 from ecgcls.jobs.compare import compare_sides, format_comparison, read_side, write_comparison
 from tests.made_by_hand import N_FOLDS, write_fold
 
@@ -68,3 +70,12 @@ def test_seeds_of_one_fold_are_said_to_be_no_test(folder):
     seeds = found.over_runs.assign(n_runs=1, seed_sd=0.01, p=np.nan, sd=np.nan)
     text = format_comparison(type(found)(found.a, found.b, found.settings, None, found.by_class, seeds))
     assert "Several seeds of one fold" in text and "t-test" not in text and "seed_sd" in text
+
+
+def test_the_command_takes_a_margin(folder, tmp_path, capsys):
+    given = {"a": "cnn1d", "b": "cnn2d", "output_dir": folder, "level": None, "seed": 0, "output": tmp_path / "out"}
+    run_command(**given, **FEW, margin=0.05)
+    assert "margin 0.05" in capsys.readouterr().out
+    assert json.loads((tmp_path / "out" / "comparison.json").read_text())["margin"] == 0.05
+    with pytest.raises(ConfigError, match="margin must be above 0"):
+        run_command(**given, **FEW, margin=0.0)
