@@ -26,6 +26,7 @@ from scipy import stats
 from ecgcls.errors import DataError
 from ecgcls.evaluation.checks import describe_difference
 from ecgcls.evaluation.metrics import OVERALL, Scores
+from ecgcls.evaluation.scales import bound, slope, unbound
 from ecgcls.evaluation.weighted import Array
 
 
@@ -100,20 +101,11 @@ def correct_folds(
     >>> round(float(low), 4), round(float(high), 4)
     (0.6894, 0.7506)
     """
-    mean, sd, n_folds, lowest, highest = np.broadcast_arrays(
-        *(np.asarray(each, dtype=float) for each in (mean, sd, n_folds, *bounds))  # type: ignore[misc]
-    )
-    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+    mean, sd, n_folds = (np.asarray(each, dtype=float) for each in (mean, sd, n_folds))
+    with np.errstate(invalid="ignore", divide="ignore"):
         half = stats.t.ppf((1 + level) / 2, n_folds - 1) * sd * np.sqrt(1 / n_folds + n_test / n_train)
-        odds = (mean - lowest) / np.where(np.isfinite(highest), highest - mean, 1.0)
-        slope = 1 / (mean - lowest) + np.where(np.isfinite(highest), 1 / (highest - mean), 0.0)
-        limits = []
-        for sign in (-1, 1):
-            moved = odds * np.exp(sign * half * slope)
-            between = lowest + (highest - lowest) * moved / (1 + moved)
-            bounded = np.where(np.isfinite(highest), np.where(np.isinf(moved), highest, between), lowest + moved)
-            limits.append(np.where(np.isfinite(lowest), bounded, mean + sign * half))
-    return limits[0], limits[1]
+        low, high = (bound(unbound(mean, bounds) + sign * half * slope(mean, bounds), bounds) for sign in (-1, 1))
+    return low, high
 
 
 def compare_folds(

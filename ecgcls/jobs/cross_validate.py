@@ -18,6 +18,7 @@ from ecgcls.figures.curves import draw_training_curves
 from ecgcls.figures.style import save_figure
 from ecgcls.files import encode_csv, write_atomically
 from ecgcls.jobs.results import nest, write_results
+from ecgcls.jobs.sites import format_sites, write_sites
 from ecgcls.runs.configuration import Configuration, read_configuration
 from ecgcls.runs.predictions_csv import write_csv
 
@@ -55,6 +56,7 @@ def cross_validate(folder: Path) -> Configuration:
             },
         },
     )
+    write_sites(one, cv, title=f"{one.title}, each site held out")
     write_atomically(cv / "metrics_over_folds.csv", encode_csv(over_folds))
     folds = pd.Index([info.fold for info in one.infos], name="fold")
     by_fold = pd.DataFrame([scores.overall for scores in one.by_fold], index=folds)
@@ -84,7 +86,10 @@ def add_corrected_intervals(one: Configuration) -> pd.DataFrame:
 
 
 def format_configurations(found: Sequence[Configuration]) -> str:
-    """Return one table with a line per configuration: means over the finished folds ± sd, and pooled metrics."""
+    """Return one table with a line per configuration: means over the finished folds ± sd, and pooled metrics.
+
+    Of those whose folds test one site each, what is to be expected at a new one follows.
+    """
     rows = []
     for one in found:
         name = f"{one.info.model} {one.info.variant}".strip()
@@ -95,4 +100,6 @@ def format_configurations(found: Sequence[Configuration]) -> str:
             row[label] = f"{one.scores.overall[key]:.3f}" + ("" if np.isnan(sd) else f" ± {sd:.3f}")
             row[f"{label} pooled"] = f"{one.pooled_scores.overall[key]:.3f}"
         rows.append(row)
-    return pd.DataFrame(rows).to_string(index=False)
+    text = pd.DataFrame(rows).to_string(index=False)
+    sites = {row["model"]: format_sites(one.folder / "cv") for row, one in zip(rows, found, strict=True)}
+    return "\n\n".join([text, *(f"{name}: {of_sites}" for name, of_sites in sites.items() if of_sites)])

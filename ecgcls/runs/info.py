@@ -177,6 +177,11 @@ class RunInfo:
         return str(self.data.get("held_out", "")).partition(":")[0]
 
     @property
+    def is_one_group(self) -> bool:
+        """Whether it is a single one, not the small ones that are tested together."""
+        return bool(self.held_out) and not self.held_out.startswith("other ")
+
+    @property
     def simulated(self) -> str:
         """A mark for titles of results from simulated ECGs; empty otherwise."""
         return " (simulated ECGs)" if self.synthetic else ""
