@@ -29,21 +29,23 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from ecgcls.errors import DataError
+from ecgcls.evaluation.bootstrap_limits import find_quantiles
 from ecgcls.evaluation.checks import UNKNOWN
-from ecgcls.evaluation.metrics import OVERALL, Measured, measure
+from ecgcls.evaluation.metrics import METRICS, OVERALL, Measured, measure, overall_metrics
 from ecgcls.evaluation.predictions import Predictions
+from ecgcls.evaluation.score_limits import Limits, combine, score_classes, score_macros
 from ecgcls.evaluation.settings import Bootstrap
 from ecgcls.evaluation.support import count_support
 from ecgcls.evaluation.weighted import Array, Records
 
+Row = tuple[str, str]
 _MAX_DRAWS = 200  # of a resample for a class that it lost
 _CHUNK = 4_000_000  # weights in memory at once
 
@@ -77,10 +79,12 @@ def bootstrap(
     Returns
     -------
     DataFrame
-        Indexed by ``class`` ('overall' for all together) and ``metric``. Columns: ``value``; ``low`` and ``high``
-        (nan where the value is); ``n_positive``; ``n_lost``, the resamples that lost the class; ``is_supported``,
-        whether the class, or for a macro mean the rarest class in it, has enough positive and negative records;
-        ``contains_value``.
+        Indexed by ``class`` ('overall' for all together) and ``metric``. Columns: ``value``; ``low`` and ``high`` (nan
+        where the value is, and where a class's metric relies on a single patient); ``n_positive``; ``n_patients``, on
+        whom the metric relies (`support`); ``n_lost``, the resamples that lost the class; ``is_supported``, whether
+        these are enough patients, of a macro mean in its rarest class; ``contains_value``; and, in the rows of macro
+        means, ``n_supported``, the classes with enough patients, with ``supported_value``, ``supported_low`` and
+        ``supported_high``, the macro mean over these alone.
     """
     records = Records.check(y_true, y_prob, class_names, threshold=threshold, y_pred=y_pred, y_logit=y_logit, fold=fold)
     patient_of = _number_patients(patient_id, len(records.y_true))
@@ -90,36 +94,68 @@ def bootstrap(
     n_lost = dict(zip(names, (~drawn.is_defined).sum(axis=1).tolist(), strict=True))
     if settings.lost_class == "redraw":
         _redraw_lost(drawn, records, patient_of, generator)
-    resamples = _stack(drawn, names)
     value = _stack(measure(records), names)[0]
-    left_out = [None] * len(value)
+    labels = np.where(records.is_known, records.y_true, UNKNOWN)
+    support = count_support(value.index, names, labels, patient_of, y_pred=records.y_pred)
+    resamples = _stack(drawn, names)
+    left_out = None
     if settings.method == "bca":
-        left_out = [*_stack(_measure_patients(records, patient_of, 1 - np.eye(patient_of.max() + 1)), names).to_numpy()]
-    n_units = {
-        name: min(len(set(patient_of[truth])), len(set(patient_of[negative])))
-        for name, truth, negative in zip(names, records.y_true.T, records.is_negative.T, strict=True)
-    }
-    n_units[OVERALL] = len(set(patient_of[records.y_true.any(axis=1)]))
+        left_out = _stack(_measure_patients(records, patient_of, 1 - np.eye(patient_of.max() + 1)), names)
+    classes = score_classes(records, patient_of, names, settings.level) if settings.method == "score" else {}
+    scored = score_macros(classes)
+    scored |= {row: (found.low, found.high) for row, found in classes.items()}
+    is_macro = np.array([name == OVERALL and METRICS[key].macro_of is not None for name, key in value.index])
+    n_units = support["n_positive_patients"].where(is_macro, support["n_rarest_patients"])
+    jackknives = [None] * len(value) if left_out is None else left_out.to_numpy()
     limits = [
-        _limits(of_all, drawn_values, jackknife, n_units[name], settings)
-        for (name, _), of_all, drawn_values, jackknife in zip(
-            value.index, value, resamples.to_numpy(), left_out, strict=True
+        (np.nan, np.nan)
+        if np.isnan(of_all) or n_patients < 2
+        else scored.get(row) or find_quantiles(of_all, drawn_values, jackknife, n_patients, settings)
+        for row, of_all, n_patients, drawn_values, jackknife in zip(
+            value.index, value, n_units, resamples.to_numpy(), jackknives, strict=True
         )
     ]
     low, high = np.array(limits).T
-    labels = np.where(records.is_known, records.y_true, UNKNOWN)
-    support = count_support(value.index, names, labels, patient_of, y_pred=records.y_pred)
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "value": value,
             "low": low,
             "high": high,
             "n_positive": support["n_positive"],
+            "n_patients": support["n_rarest_patients"],
             "n_lost": [n_lost.get(name, 0) for name, _ in value.index],
-            "is_supported": support["n_rarest_patients"] >= settings.min_positives,
+            "is_supported": (support["n_rarest_patients"] >= settings.min_positives) & (low < high),
             "contains_value": (low <= value) & (value <= high),
         }
     )
+    return table.join(_measure_supported(table, classes, resamples, left_out, settings))
+
+
+def _measure_supported(
+    table: pd.DataFrame,
+    classes: Mapping[Row, Limits],
+    resamples: pd.DataFrame,
+    left_out: pd.DataFrame | None,
+    settings: Bootstrap,
+) -> pd.DataFrame:
+    """Return the macro means over the classes with enough patients, in the rows of the macro means."""
+    found = {}
+    name_of, key_of = (table.index.get_level_values(level) for level in ("class", "metric"))
+    is_counted = table["is_supported"] & table["value"].notna() & (name_of != OVERALL)
+    for metric in overall_metrics():
+        if metric.macro_of is None:
+            continue
+        of_class = table[is_counted & (key_of == metric.macro_of)]
+        rows, value, low, high = of_class.index, float(of_class["value"].mean()), np.nan, np.nan
+        if len(rows) and rows[0] in classes:
+            low, high = combine([classes[row] for row in rows])
+        elif len(rows):
+            jackknife = None if left_out is None else left_out.loc[rows].mean().to_numpy()
+            n_units = int(of_class["n_patients"].min())
+            low, high = find_quantiles(value, resamples.loc[rows].mean().to_numpy(), jackknife, n_units, settings)
+        found[OVERALL, metric.key] = len(rows), value, low, high
+    columns = ["n_supported", "supported_value", "supported_low", "supported_high"]
+    return pd.DataFrame(found.values(), index=pd.MultiIndex.from_tuples(found), columns=columns).reindex(table.index)
 
 
 def resample(predictions: Predictions, settings: Bootstrap) -> pd.DataFrame:
@@ -209,32 +245,3 @@ def _stack(measured: Measured, class_names: Sequence[str]) -> pd.DataFrame:
         for key, values in measured.by_class.items():
             rows[name, key] = np.where(measured.is_defined[column], values[column], np.nan)
     return pd.DataFrame(np.stack(list(rows.values())), index=pd.MultiIndex.from_tuples(rows, names=["class", "metric"]))
-
-
-def _limits(
-    value: float, resamples: Array, jackknife: Array | None, n_units: int, settings: Bootstrap
-) -> tuple[float, float]:
-    """Return an interval's limits; nan where the value is nan or no resample is left."""
-    found = resamples[~np.isnan(resamples)]
-    if np.isnan(value) or not len(found):
-        return np.nan, np.nan
-    shares = np.array([(1 - settings.level) / 2, (1 + settings.level) / 2])
-    if settings.method == "expanded" and n_units > 1:
-        shares = stats.norm.cdf(np.sqrt(n_units / (n_units - 1)) * stats.t.ppf(shares, n_units - 1))
-    if jackknife is not None:
-        corrected = _correct_shares(shares, value, found, jackknife[~np.isnan(jackknife)])
-        shares = shares if np.isnan(corrected).any() else corrected  # where all resamples lie on one side of the value
-    low, high = np.quantile(found, shares)
-    return float(low), float(high)
-
-
-def _correct_shares(shares: Array, value: float, resamples: Array, jackknife: Array) -> Array:
-    """Return which quantiles of the resamples are the limits, after bias and skewness [2]_; nan where undefined."""
-    below = (np.mean(resamples < value) + np.mean(resamples <= value)) / 2
-    bias = stats.norm.ppf(below)
-    deviations = jackknife.mean() - jackknife
-    spread = (deviations**2).sum() ** 1.5
-    acceleration = (deviations**3).sum() / (6 * spread) if spread else 0.0
-    moved = bias + stats.norm.ppf(shares)
-    with np.errstate(invalid="ignore"):
-        return stats.norm.cdf(bias + moved / (1 - acceleration * moved))

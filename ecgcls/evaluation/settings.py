@@ -39,13 +39,16 @@ class Bootstrap:
         The confidence, such as 0.95.
     lost_class
         What happens to a resample without a positive or without a negative record of a class.
+    method
+        Score-type limits (`score_limits`), with *expanded* for the metrics that have none; or limits from the resamples
+        alone.
     min_positives
-        Classes with fewer positive (or negative) records are marked as not supported.
+        Metrics that rely on fewer patients, such as those with a positive record, are marked as not supported.
     """
 
     n_resamples: int = 1000
     level: float = 0.95
-    method: Literal["expanded", "percentile", "bca"] = "expanded"
+    method: Literal["score", "expanded", "percentile", "bca"] = "score"
     lost_class: Literal["redraw", "nan"] = "redraw"
     min_positives: int = 20
     seed: int = 0

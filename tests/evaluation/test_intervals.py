@@ -99,7 +99,8 @@ def test_a_class_of_one_patient_is_lost_in_a_third_of_the_resamples(arrays):
         assert found.loc[("NORM", "pr_auc"), "is_supported"]
         assert not found.loc[("overall", "pr_auc"), "is_supported"]  # HYP is a third of it
         assert found.loc[[("overall", "f1_micro"), ("overall", "brier")], "is_supported"].all()
-        assert np.isfinite(row[["low", "high"]].astype(float)).all()
+        assert row[["low", "high"]].isna().all()  # one patient says nothing about others
+        assert np.isfinite(found.loc[("overall", "pr_auc"), ["low", "high"]].astype(float)).all()
 
 
 def test_an_undefined_class_has_no_interval_and_is_left_out_of_the_mean(arrays):
@@ -120,11 +121,12 @@ def test_few_patients_expand_the_limits_as_students_t_does():
     y_true = (np.arange(80) < 10).astype(int)[:, None]  # ten patients show the class
     y_prob = generator.random((80, 1)) * 0.7 + 0.3 * y_true
     arrays = (y_true, y_prob, np.arange(80), ["MI"])
-    expanded = bootstrap(*arrays, settings=Bootstrap(500)).loc["MI"]
+    relied = [("MI", key) for key in ("pr_auc", "roc_auc", "f1", "sensitivity")]  # on these ten
+    expanded = bootstrap(*arrays, settings=Bootstrap(500, method="expanded")).loc[relied]
     # sqrt(10 / 9) t(0.975, 9) = 1.0541 * 2.2622 = 2.3845, where the normal distribution leaves 0.855% on a side
-    plain = bootstrap(*arrays, settings=Bootstrap(500, method="percentile", level=1 - 2 * 0.008551)).loc["MI"]
+    plain = bootstrap(*arrays, settings=Bootstrap(500, method="percentile", level=1 - 2 * 0.008551)).loc[relied]
     np.testing.assert_allclose(expanded[["low", "high"]], plain[["low", "high"]], atol=1e-4)
-    narrow = bootstrap(*arrays, settings=Bootstrap(500, method="percentile")).loc["MI"]
+    narrow = bootstrap(*arrays, settings=Bootstrap(500, method="percentile")).loc[relied]
     assert (expanded["high"] - expanded["low"] > narrow["high"] - narrow["low"]).all()
 
 
@@ -136,10 +138,12 @@ def test_the_seed_determines_the_limits(arrays):
     assert not np.allclose(one["low"], other["low"])
 
 
-def test_a_perfect_class_has_a_perfect_interval():
+def test_the_resamples_of_a_perfect_class_tell_nothing():
     y_true = np.array([[0], [1]] * 20)
-    found = bootstrap(y_true, y_true * 0.8 + 0.1, np.arange(40), ["MI"], settings=Bootstrap(100))
-    assert found.loc[("MI", "roc_auc"), ["value", "low", "high"]].tolist() == [1.0, 1.0, 1.0]
+    settings = Bootstrap(100, method="expanded")
+    found = bootstrap(y_true, y_true * 0.8 + 0.1, np.arange(40), ["MI"], settings=settings).loc[("MI", "roc_auc")]
+    assert found[["value", "low", "high"]].tolist() == [1.0, 1.0, 1.0]
+    assert not found["is_supported"]
 
 
 @pytest.mark.parametrize(
@@ -147,7 +151,7 @@ def test_a_perfect_class_has_a_perfect_interval():
     [
         ({"n_resamples": 1}, "n_resamples must be at least 2, got 1"),
         ({"level": 95}, "level must be between 0 and 1, got 95"),
-        ({"method": "normal"}, "intervals.method must be one of expanded, percentile, bca, got 'normal'"),
+        ({"method": "normal"}, "intervals.method must be one of score, expanded, percentile, bca, got 'normal'"),
         ({"lost_class": "drop"}, "intervals.lost_class must be one of redraw, nan, got 'drop'"),
         ({"min_positives": -1}, "min_positives must be at least 0, got -1"),
     ],
@@ -169,7 +173,9 @@ def test_patients_are_drawn_within_folds(arrays):
     y_true = np.tile([[1], [0]], (30, 1))
     y_prob = np.where(np.arange(60)[:, None] < 20, y_true, 1 - y_true) * 0.5 + 0.2
     fold = np.repeat([0, 1], [20, 40])
-    found = bootstrap(y_true, y_prob, np.arange(60) // 2, ["MI"], fold=fold, settings=Bootstrap(200))
+    found = bootstrap(
+        y_true, y_prob, np.arange(60) // 2, ["MI"], fold=fold, settings=Bootstrap(200, method="percentile")
+    )
     assert found.loc[("MI", "roc_auc"), ["value", "low", "high"]].tolist() == [0.5, 0.5, 0.5]
     together = bootstrap(y_true, y_prob, np.arange(60) // 2, ["MI"], settings=Bootstrap(200)).loc[("MI", "roc_auc")]
     assert together["low"] < together["value"] < together["high"]

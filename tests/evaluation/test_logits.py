@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
@@ -138,7 +139,7 @@ def test_labels_that_nobody_annotated_take_part_in_no_number():
     tables = [
         bootstrap(one.y_true, one.y_prob, one.patient_id, NAMES, settings=Bootstrap(30)) for one in (masked, other)
     ]
-    np.testing.assert_array_equal(*tables)
+    pd.testing.assert_frame_equal(*tables)
 
 
 def test_a_class_that_nobody_annotated_is_undefined():

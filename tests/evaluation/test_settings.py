@@ -37,7 +37,7 @@ def test_only_what_is_given_is_replaced():
         ({"interval": {}}, "^interval: no such setting; expected one of intervals, calibration"),
         ({"intervals": {"levle": 0.9}}, "^intervals.levle: no such setting; expected one of n_resamples, level"),
         ({"intervals": 0.9}, "^intervals must be a mapping of settings, got 0.9"),
-        ({"intervals": {"method": "normal"}}, "^intervals.method must be one of expanded, percentile, bca"),
+        ({"intervals": {"method": "normal"}}, "^intervals.method must be one of score, expanded, percentile, bca"),
         ({"thresholds": {"rule": "best"}}, "^thresholds.rule must be one of f1"),
         ({"prevalence": 1.0}, "prevalence of all classes must be between 0 and 1, got 1.0"),
         ({"prevalence": {"MI": True}}, "prevalence of MI must be between 0 and 1, got True"),
