@@ -2,7 +2,7 @@
 
 Classes keep the order of `Predictions.class_names`. An undefined class (no positive or no negative record) is named in
 the legend and never drawn. The records of several folds are drawn ranked together; the legend has the areas of these
-curves, the title the mean over the folds, too.
+curves, the title the mean over the folds.
 """
 
 import math
@@ -72,7 +72,7 @@ def draw_pr_curves(predictions: Predictions, *, title: str) -> Figure:
     axes.set(xlabel="Recall (sensitivity)", ylabel="Precision (positive predictive value)")
     axes.set_title(f"{title}\n{_format_macro('average precision', 'pr_auc', predictions)}", parse_math=False)
     handles.append(Line2D([], [], color="0.4", linestyle=":", linewidth=0.8, label="prevalence, in the class's color"))
-    _add_legend(figure, axes, handles)
+    _add_legend(figure, axes, handles + _note_pooled("pr_auc", scores, predictions))
     return figure
 
 
@@ -89,7 +89,7 @@ def draw_roc_curves(predictions: Predictions, *, title: str) -> Figure:
     chance = axes.plot([0, 1], [0, 1], color="0.4", linestyle=":", linewidth=1.0, label="chance", zorder=1)
     axes.set(xlabel="False positive rate (1 \N{MINUS SIGN} specificity)", ylabel="True positive rate (sensitivity)")
     axes.set_title(f"{title}\n{_format_macro('ROC-AUC', 'roc_auc', predictions)}", parse_math=False)
-    _add_legend(figure, axes, [*handles, *chance])
+    _add_legend(figure, axes, [*handles, *chance, *_note_pooled("roc_auc", scores, predictions)])
     return figure
 
 
@@ -197,10 +197,15 @@ def _format_macro(what: str, key: str, predictions: Predictions) -> str:
     n_defined, n_classes = overall["n_defined_classes"], overall["n_classes"]
     if not n_defined:
         return f"macro {what} undefined for all {n_classes} classes"
-    found = f"macro {what} {overall[key]:.3f} over {n_defined} of {n_classes} classes"
+    return f"macro {what} {overall[key]:.3f} over {n_defined} of {n_classes} classes"
+
+
+def _note_pooled(key: str, scores: Scores, predictions: Predictions) -> list[Line2D]:
+    """Return the legend's note that the curves are not those whose mean is in the title."""
     if predictions.fold is None:
-        return found
-    return f"{found}; drawn: all folds ranked together, {score_predictions(predictions.merge_folds()).overall[key]:.3f}"
+        return []
+    label = f"drawn: all folds together\n(macro {scores.overall[key]:.3f})"
+    return [Line2D([], [], linestyle="none", label=label)]
 
 
 def _check_history(history: pd.DataFrame, best_epoch: int | None) -> None:

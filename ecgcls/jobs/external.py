@@ -73,8 +73,11 @@ def predict_data_set(
                 f"data.root: {root} holds the records that the nets were trained on, so their mean says nothing there; "
                 "without data.root, fold=all scores each record by the net that has not seen it"
             )
-        folds = build_part("folds", take_trusted(config, "folds", trust=trust))
-        is_scored &= (folds.assign(database, fold=one.info.fold) == split).to_numpy()
+        if one.info.held_out:  # which groups there are, and who is tested, depends on the data that it was trained on
+            is_scored &= database.index.isin(one.runs[0].read_predictions(split).ecg_id)
+        else:
+            folds = build_part("folds", take_trusted(config, "folds", trust=trust))
+            is_scored &= (folds.assign(database, fold=one.info.fold) == split).to_numpy()
         log.info("%s is the run's own data set: scoring the %d records of its %s part", root, is_scored.sum(), split)
     elif split != "test":
         raise ConfigError(f"split={split}: {root} is another data set than the run's own, all of it is test")
