@@ -7,7 +7,6 @@ on the shared part, so the scores of positive and negative records are normal di
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -18,6 +17,7 @@ RECORDS = {  # shares of patients with 1, 2, 3 and 6 records
     "1.2": (0.89, 0.08, 0.02, 0.01),  # PTB-XL: 21,799 records of 18,869 patients
     "2": (0.5, 0.25, 0.15, 0.1),
 }
+SENSITIVITY = 0.95
 _SHARED, _ALIKE = 0.6, 0.8
 
 
@@ -62,6 +62,12 @@ class Population:
         average_precision = integrate.quad(add, -8, self.separation + 8, limit=500, points=middle)[0]
         return {"roc_auc": (1 - self.unseen) * self.roc_auc + self.unseen / 2, "pr_auc": average_precision}
 
+    @cached_property
+    def truth(self) -> dict[str, float]:
+        """The areas, sensitivity and specificity at the sensitive threshold, and the other rates at the best one."""
+        sensitive = {key: self.rates(self.sensitive_threshold)[key] for key in ("sensitivity", "specificity")}
+        return self.areas | self.rates(self.best_threshold) | sensitive
+
     def rates(self, threshold: float) -> dict[str, float]:
         """Return the true rates, F1 and MCC at a threshold of the score."""
         hits, false = self.reach(threshold)
@@ -73,12 +79,18 @@ class Population:
             "f1": 2 * tp / (2 * tp + fp + fn), "mcc": float((tp * tn - fp * fn) / spread),
         }  # fmt: skip
 
-    def find_threshold(self, *, sensitivity: float | None = None) -> float:
-        """Return the threshold of this sensitivity; without it, that of the highest F1."""
-        goal: Callable[[float], float] = lambda threshold: -self.rates(threshold)["f1"]  # noqa: E731
-        if sensitivity is not None:
-            return float(optimize.brentq(lambda threshold: self.reach(threshold)[0] - sensitivity, -9, 9))
-        return float(optimize.minimize_scalar(goal, bounds=(-1, 6), method="bounded").x)
+    @cached_property
+    def sensitive_threshold(self) -> float:
+        """The threshold of the score at a sensitivity of `SENSITIVITY`."""
+        return float(optimize.brentq(lambda threshold: self.reach(threshold)[0] - SENSITIVITY, -9, 9))
+
+    @cached_property
+    def best_threshold(self) -> float:
+        """The threshold of the score with the highest F1."""
+        found = optimize.minimize_scalar(
+            lambda threshold: -self.rates(threshold)["f1"], bounds=(-1, 6), method="bounded"
+        )
+        return float(found.x)
 
     def score(self, y_true: np.ndarray, patient: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         """Draw the scores of records with these labels; patients are numbered, ``(record,)``."""

@@ -103,13 +103,15 @@ def write_results(
         written["pooled"] = {name: found.to_dict() for name, found in pooled.items()}
     if are_exclusive(drawn.y_true, drawn.y_prob):
         written[draw]["exclusive"] = _write_confusions(folder, drawn, title=title)
+    intervals = _write_intervals(folder / "intervals.csv", drawn, settings.intervals)
+    if intervals is not None:
+        written[draw]["supported"] = _nest_supported(intervals)
     write_json(folder / "metrics.json", written | dict(more or {}))
     stated = settings.prevalence_by_class(predictions.class_names)
     by_class = pd.concat(
         {name: _add_restated(found, stated) for name, found in scores.items()}, names=["split", "class"]
     )
     write_atomically(folder / "metrics_by_class.csv", encode_csv(by_class))
-    _write_intervals(folder / "intervals.csv", drawn, settings.intervals)
     if groups is not None and len(groups.columns):
         _write_subgroups(folder, drawn, groups, settings=settings, title=title)
     _write_calibration(folder, drawn, None if uncalibrated is None else uncalibrated.select(draw), title=title)
@@ -131,9 +133,10 @@ def write_results(
 
 
 def tabulate(folder: Path, split: str, *, rule: str = "f1", not_tuned: Collection[str] = ()) -> pd.DataFrame:
-    """Return the scores of the split that was drawn: one row per class, then the macro average.
+    """Return the scores of the split that was drawn: one row per class, then the macro averages.
 
-    The intervals are beside PR-AUC and ROC-AUC, those of classes with too few records marked by ``!``. With a rule for
+    The second of these, if there is one, is over the classes with enough patients for a reliable interval. The
+    intervals are beside PR-AUC and ROC-AUC, those of classes with too few patients marked by ``!``. With a rule for
     thresholds other than f1 there are the rates that it is about, and classes that it was not applied to are marked by
     ``*``. Of several folds the columns are means over the folds, and PR-AUC and ROC-AUC pooled stand beside them. The
     attribute ``fmax`` of the table is Fmax as text.
@@ -146,6 +149,10 @@ def tabulate(folder: Path, split: str, *, rule: str = "f1", not_tuned: Collectio
     macros = [find_macro(metric.key) for metric in shown]
     overall = {None: float("nan")} | scores["overall"]
     table.loc["macro"] = [overall["n_positive"], *(overall[macro.key if macro else None] for macro in macros)]
+    if label := _label_supported(scores):
+        found = {None: {"value": float("nan")}} | scores["supported"]
+        values = (found[macro.key if macro else None]["value"] for macro in macros)
+        table.loc[label] = [scores["supported"]["pr_auc"]["n_positive"], *values]
     table = table.astype(float).astype({"positives": int})
     if pooled is not None:
         for key in RANKING:
@@ -155,10 +162,12 @@ def tabulate(folder: Path, split: str, *, rule: str = "f1", not_tuned: Collectio
     table.attrs["fmax"] = "" if overall["fmax"] is None else f"{overall['fmax']:.3f}"
     if intervals is not None:
         for metric in reversed(RANKING):
-            of_metric = intervals.xs(metric, level="metric").rename(index={OVERALL: "macro"})
-            texts = [_format_interval(of_metric.loc[name]) for name in table.index]
-            label = f"{100 * float(of_metric['level'].iloc[0]):g}%"
-            table.insert(list(table.columns).index(columns[metric]) + 1, label, texts, allow_duplicates=True)
+            of_metric = intervals.xs(metric, level="metric").rename(index={OVERALL: "macro"}).T
+            if label:
+                of_metric[label] = pd.Series(scores["supported"][metric] | {"is_supported": True})
+            texts = [_format_interval(of_metric[name]) for name in table.index]
+            level = f"{100 * intervals['level'].iloc[0]:g}%"
+            table.insert(list(table.columns).index(columns[metric]) + 1, level, texts, allow_duplicates=True)
         table.attrs["fmax"] += f" {_format_interval(intervals.xs('fmax', level='metric').T[OVERALL])}"
     return table.rename(index=lambda name: printable(name) + (" *" if name in not_tuned else ""))
 
@@ -172,7 +181,7 @@ def format_table(table: pd.DataFrame) -> str:
     if fmax := table.attrs.get("fmax", "").strip():
         lines.append(f"{METRICS['fmax'].label}, at the best threshold for all classes: {fmax}")
     if "!\n" in f"{text}\n" or " ! " in text:
-        lines.append("! too few positive or negative records for a reliable interval")
+        lines.append("! too few patients for a reliable interval: see n_patients in intervals.csv")
     if any(str(name).endswith(" *") for name in table.index):
         lines.append(
             "* too few validation records for a threshold of its own: it is decided as by 0.5 before recalibration"
@@ -197,7 +206,7 @@ def nest(table: pd.DataFrame) -> dict[str, Any]:
 
 def _format_interval(row: pd.Series) -> str:
     if pd.isna(row["low"]):
-        return ""
+        return "one patient !" if row.get("n_patients") == 1 else ""
     return f"[{row['low']:.3f}, {row['high']:.3f}]" + ("" if row["is_supported"] else " !")
 
 
@@ -273,17 +282,17 @@ def _write_subgroups(
         save_figure(draw_subgroups(table, worst, title=title), folder / "figures" / "subgroups.png")
 
 
-def _write_intervals(path: Path, predictions: Predictions, settings: Bootstrap) -> None:
-    """Write the interval of every metric, unless there is but one patient."""
+def _write_intervals(path: Path, predictions: Predictions, settings: Bootstrap) -> pd.DataFrame | None:
+    """Write and return the interval of every metric; None where there is but one patient."""
     n_patients = len(set(predictions.patient_id.tolist()))
     if n_patients < 2:
         log.warning("No intervals: all records are of one patient")
-        return
+        return None
     log.info("Intervals from %d resamples of %d patients", settings.n_resamples, n_patients)
     arrays = predictions.y_true, predictions.y_prob, predictions.patient_id
     more = {name: getattr(predictions, name) for name in ("y_pred", "y_logit", "fold")}
     table = bootstrap(*arrays, predictions.class_names, **more, settings=settings)
-    outside = table.index[~table["contains_value"] & table["value"].notna()]
+    outside = table.index[~table["contains_value"] & table["low"].notna()]
     if len(outside):
         log.warning("Intervals that do not contain their own value: %s", ", ".join(map(" ".join, outside)))
     if predictions.fold is not None:
@@ -291,6 +300,22 @@ def _write_intervals(path: Path, predictions: Predictions, settings: Bootstrap) 
         rows: dict[Any, dict[Any, float]] = {OVERALL: pooled.overall, **pooled.by_class.to_dict("index")}
         table["pooled"] = [rows[name][key] for name, key in table.index]
     write_atomically(path, encode_csv(table.assign(**settings.describe())))
+    return table
+
+
+def _nest_supported(intervals: pd.DataFrame) -> dict[str, Any]:
+    """Return the macro means over the classes with enough patients, by metric."""
+    columns = {"supported_value": "value", "supported_low": "low", "supported_high": "high", "n_supported": "n_classes"}
+    macros = intervals[intervals["n_supported"].notna()][list(columns)].rename(columns=columns)
+    of_class = intervals.xs("pr_auc", level="metric").drop(index=OVERALL)
+    n_positive = int(of_class.loc[of_class["is_supported"], "n_positive"].sum())
+    return nest(macros.astype({"n_classes": int}).assign(n_positive=n_positive)).get(OVERALL, {})
+
+
+def _label_supported(scores: Mapping[str, Any]) -> str:
+    """Return what a table calls the macro mean over the classes with enough patients; nothing if these are all."""
+    n_classes = scores.get("supported", {}).get("pr_auc", {}).get("n_classes", 0)
+    return f"macro of {n_classes} without !" if 0 < n_classes < scores["overall"]["n_defined_classes"] else ""
 
 
 def write_confusion_matrices(
