@@ -9,11 +9,9 @@ import jinja2
 import numpy as np
 import pandas as pd
 
-from ecgcls.errors import DataError
 from ecgcls.evaluation.calibration import measure_calibration
-from ecgcls.evaluation.comparison import compare
 from ecgcls.evaluation.intervals import bootstrap
-from ecgcls.evaluation.metrics import OVERALL, RANKING, class_metrics, overall_metrics
+from ecgcls.evaluation.metrics import OVERALL, class_metrics, overall_metrics
 from ecgcls.reporting.decided import is_untuned, list_weights
 from ecgcls.reporting.experiment import Experiment
 from ecgcls.reporting.markup import clean, escape_markdown, quote_code
@@ -62,29 +60,6 @@ def find_intervals(one: Configuration) -> dict[str, tuple[float, float, bool] | 
     low, high, is_supported = (table[name].to_dict() for name in ("low", "high", "is_supported"))
     keys = {key: (OVERALL, key) for key in list_leaderboard()}
     return {key: (low[row], high[row], is_supported[row]) for key, row in keys.items()}
-
-
-def compare_with_best(configurations: Sequence[Configuration]) -> list[dict[str, Any]]:
-    """Compare the first configuration of the leaderboard with each other one, on macro PR-AUC and ROC-AUC.
-
-    Each line has the ``name`` of the other one, and either ``reason``, why they cannot be compared, or ``metrics``: by
-    metric the row of `ecgcls.evaluation.comparison.compare` (best - other), its ``verdict`` in the models' names.
-    """
-    best, *others = configurations
-    lines: list[dict[str, Any]] = []
-    for other in others:
-        line: dict[str, Any] = {"name": other.name, "reason": "", "metrics": {}}
-        lines.append(line)
-        try:
-            table = compare([best.tested], [other.tested], best.evaluation.intervals).to_dict(orient="index")
-        except DataError as error:
-            line["reason"] = f"{best.name} (a) and {other.name} (b): {error}"
-            continue
-        verdicts = {"a better": f"{best.name} is better", "b better": f"{other.name} is better"}
-        for metric in RANKING:
-            row = table[OVERALL, metric]
-            line["metrics"][metric] = row | {"verdict": verdicts.get(row["verdict"], "cannot be told")}
-    return lines
 
 
 def describe_calibration(configurations: Sequence[Configuration]) -> list[dict[str, Any]]:
