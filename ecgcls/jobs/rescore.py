@@ -81,9 +81,8 @@ def rescore(one: Configuration, *, split: str, overrides: Mapping[str, Any]) -> 
         source |= {"left_out_classes": one.left_out_classes, "n_folds": one.n_folds}
     title = f"{one.title}, {PARTS[split]}" + ("" if one.is_single_run else " pooled")
     not_tuned = [name for name in one.class_names if any(name in decisions.not_tuned for decisions in learned)]
-    return Rescored(
-        pool(predictions), title, source, settings, threshold, uncalibrated, one.groups, not_tuned=tuple(not_tuned)
-    )
+    pooled = pool(predictions, [info.fold for info in one.infos])
+    return Rescored(pooled, title, source, settings, threshold, uncalibrated, one.groups, not_tuned=tuple(not_tuned))
 
 
 def _decide(run: RunDirectory, info: RunInfo, settings: EvaluationSettings) -> Decisions:

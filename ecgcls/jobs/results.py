@@ -267,8 +267,8 @@ def _write_intervals(path: Path, predictions: Predictions, settings: Bootstrap) 
         return
     log.info("Intervals from %d resamples of %d patients", settings.n_resamples, n_patients)
     arrays = predictions.y_true, predictions.y_prob, predictions.patient_id
-    decided, y_logit = predictions.y_pred, predictions.y_logit
-    table = bootstrap(*arrays, predictions.class_names, y_pred=decided, y_logit=y_logit, settings=settings)
+    more = {name: getattr(predictions, name) for name in ("y_pred", "y_logit", "fold")}
+    table = bootstrap(*arrays, predictions.class_names, **more, settings=settings)
     outside = table.index[~table["contains_value"] & table["value"].notna()]
     if len(outside):
         log.warning("Intervals that do not contain their own value: %s", ", ".join(map(" ".join, outside)))

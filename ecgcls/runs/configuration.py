@@ -120,8 +120,9 @@ class Configuration:
         return [predictions.take_classes(self.class_names) for predictions in read]
 
     def pooled(self, split: str, *, is_calibrated: bool = True) -> Predictions:
-        """Return the predictions of all finished folds together, each record once."""
-        return pool(self.predictions(split, is_calibrated=is_calibrated))
+        """Return the predictions of all finished folds, each record once, with the fold that predicted it."""
+        folds = [info.fold for info in self.infos]
+        return pool(self.predictions(split, is_calibrated=is_calibrated), folds)
 
     @cached_property
     def tested(self) -> Predictions:
