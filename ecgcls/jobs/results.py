@@ -20,7 +20,7 @@ from ecgcls.evaluation.intervals import bootstrap
 from ecgcls.evaluation.metrics import METRICS, OVERALL, RANKING, Scores, class_metrics, find_macro, score_predictions
 from ecgcls.evaluation.predictions import SPLITS, Predictions
 from ecgcls.evaluation.settings import Bootstrap, EvaluationSettings
-from ecgcls.evaluation.subgroups import find_worst, format_worst, score_subgroups
+from ecgcls.evaluation.subgroups import describe_worst, score_subgroups
 from ecgcls.evaluation.thresholds import decision_curves, restate_predictive_values
 from ecgcls.figures.confusion import draw_confusion_matrices, draw_confusion_matrix, draw_confusions
 from ecgcls.figures.curves import draw_pr_curves, draw_reliability_curves, draw_roc_curves
@@ -249,14 +249,13 @@ def _write_calibration(folder: Path, after: Predictions, before: Predictions | N
 def _write_subgroups(
     folder: Path, predictions: Predictions, groups: pd.DataFrame, *, settings: EvaluationSettings, title: str
 ) -> None:
-    """Score each subgroup, name the worst one, and draw them."""
+    """Score each subgroup, say which is worse than the rest, and draw them."""
     log.info("Subgroups: %s", ", ".join(map(str, groups.columns)))
     table = score_subgroups(predictions, groups, settings=settings.subgroups, intervals=settings.intervals)
     write_atomically(folder / "subgroups.csv", encode_csv(table, index=False))
-    worst = find_worst(table)
-    if worst is not None:
-        log.info("Worst subgroup: %s", format_worst(worst, str(worst["grouping"])))
-        save_figure(draw_subgroups(table, worst, title=title), folder / "figures" / "subgroups.png")
+    if text := describe_worst(table, {}, settings.intervals):
+        log.info("Subgroups: %s", text)
+        save_figure(draw_subgroups(table, title=title), folder / "figures" / "subgroups.png")
 
 
 def _write_intervals(path: Path, predictions: Predictions, settings: Bootstrap) -> None:
