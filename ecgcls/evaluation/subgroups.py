@@ -98,8 +98,9 @@ def describe_worst(table: pd.DataFrame, titles: Mapping[str, str], settings: Boo
     name = f"{titles.get(row['grouping'], row['grouping'])}: {row['group']}"
     gap = (
         f"{row['gap']:+.3f} [{row['gap_low']:+.3f}, {row['gap_high']:+.3f}] in macro {METRICS[_JUDGED].label} against "
-        f"all other records, over {row['gap_n_classes']:.0f} of its {row['n_classes']} classes ({row['n_records']} records of "
-        f"{row['n_patients']} patients; limits for all {table['gap_high'].notna().sum()} subgroups together)"
+        f"all other records, over {row['gap_n_classes']:.0f} of its {row['n_classes']} classes "
+        f"({row['n_records']} records of {row['n_patients']} patients; limits for all "
+        f"{table['gap_high'].notna().sum()} subgroups together)"
     )
     if row["gap_high"] < 0:
         return f"worse than the rest is {name}, {gap}"

@@ -60,9 +60,8 @@ def test_only_a_cell_that_can_be_told_from_the_rest_is_called_worse(scored):
     random = groups.assign(device=np.where(predictions.ecg_id % 3 == 0, "B", "A"))
     untold = describe_worst(score_subgroups(predictions, random, settings=QUICK), {})
     assert untold.startswith("no subgroup can be told from the rest; the largest gap is that of device: ")
-    few = describe_worst(
-        score_subgroups(predictions, groups, settings=QUICK, intervals=Bootstrap(min_positives=60)), {}
-    )
+    strict = Bootstrap(min_positives=60)
+    few = describe_worst(score_subgroups(predictions, groups, settings=QUICK, intervals=strict), {}, strict)
     assert few.startswith("no subgroup can be told from the rest: none has 60 patients")
     table = score_subgroups(predictions, groups[["sex"]].assign(sex="female"), settings=QUICK)
     assert describe_worst(table, {}) == ""
