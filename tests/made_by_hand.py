@@ -25,8 +25,12 @@ def write_fold(
     lr=0.1,
     model="cnn1d",
     variant="seed=1",
+    held_out="",
 ) -> Predictions:
-    """Write a fold of three, with 40 test records and as many for validation; return its test predictions."""
+    """Write a fold of three, with 40 test records and as many for validation; return its test predictions.
+
+    `held_out` is the site that the fold tests, if it is of `folds=by_site`.
+    """
     rng = np.random.default_rng(fold)
     ecg_ids = np.arange(fold * 100, fold * 100 + 40) if ecg_ids is None else np.asarray(ecg_ids)
     n = len(ecg_ids)
@@ -45,7 +49,8 @@ def write_fold(
     run.write_predictions(predictions, is_calibrated=False)
     run.write_groups(pd.DataFrame({"sex": np.where(predictions.ecg_id % 2, "male", "female")}, predictions.ecg_id))
     run.write_history(pd.DataFrame({"epoch": [0, 1], "val/loss": [1.0, 0.5]}))
-    config = {"fold": fold, "folds": {"test": [[1], [2], [3]]}, "optimizer": {"lr": lr}}
+    folds = {"column": "site"} if held_out else {"test": [[1], [2], [3]]}
+    config = {"fold": fold, "folds": folds, "optimizer": {"lr": lr}}
     run.write_config(yaml.safe_dump(config))
     run.write_info(
         RunInfo(
@@ -57,7 +62,8 @@ def write_fold(
             evaluation=EvaluationSettings(intervals=Bootstrap(n_resamples=100)),
             thresholds=dict.fromkeys(class_names, 0.1 * (fold + 1)),
             stages_s={"fit": 1.5},
-            data={
+            data=({"n_folds": N_FOLDS, "held_out": held_out} if held_out else {})
+            | {
                 "class_names": list(class_names),
                 "fingerprint": {"ptbxl_database.csv": data},
                 "parts": {"train": {"n_records": 80}, "val": {"n_records": n}, "test": {"n_records": n}},

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, DistributedSampler, Sampler
 
 from ecgcls.data.cohort import Cohort, Tables, log_left_out, read_tables, select_cohort
-from ecgcls.data.folds import FoldTable, Part
+from ecgcls.data.folds import Folds, Part
 from ecgcls.data.leakage import find_copies
 from ecgcls.data.metadata import read_columns, refuse_empty
 from ecgcls.data.signals import LEADS
@@ -87,7 +87,7 @@ class ECGDataModule(pl.LightningDataModule):
         source: Source,
         *,
         task: Task,
-        folds: FoldTable,
+        folds: Folds,
         fold: int,
         copies: Literal["error", "drop"] = "error",
         bad_records: Literal["error", "drop"] = "error",

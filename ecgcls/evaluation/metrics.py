@@ -99,6 +99,8 @@ class Metric:
         Whether the metric of a class without positive or without negative records is nan, whatever `by_class` returns.
     is_headline
         Whether short tables, such as a leaderboard, show the metric.
+    bounds
+        The lowest and the highest value.
     """
 
     key: str
@@ -110,6 +112,7 @@ class Metric:
     higher_is_better: bool = True
     needs_both: bool = True
     is_headline: bool = False
+    bounds: tuple[float, float] = (0.0, 1.0)
 
 
 METRICS: dict[str, Metric] = {
@@ -122,7 +125,7 @@ METRICS: dict[str, Metric] = {
         Metric(key="f1_micro", label="F1 micro", pooled=f1),
         Metric(key="f1_max", label="Maximal F1", by_class=f1_max),
         Metric(key="fmax", label="Fmax", by_record=ByRecord.measure_fmax),
-        Metric(key="mcc", label="MCC", by_class=mcc, macro_of="mcc"),
+        Metric(key="mcc", label="MCC", by_class=mcc, macro_of="mcc", bounds=(-1.0, 1.0)),
         Metric(key="sensitivity", label="Sensitivity", by_class=lambda c: c.tp / c.n_positive, needs_both=False),
         Metric(key="specificity", label="Specificity", by_class=lambda c: c.tn / c.n_negative, needs_both=False),
         Metric(key="precision", label="Precision", by_class=lambda c: c.tp / (c.tp + c.fp), needs_both=False),
@@ -132,7 +135,8 @@ METRICS: dict[str, Metric] = {
             by_class=lambda c: c.squared_error / c.n_labels, pooled=lambda c: c.squared_error / c.n_labels,
         ),
         Metric(
-            key="log_loss", label="Log loss", higher_is_better=False, pooled=lambda c: c.cross_entropy / c.n_labels
+            key="log_loss", label="Log loss", higher_is_better=False, bounds=(0.0, np.inf),
+            pooled=lambda c: c.cross_entropy / c.n_labels,
         ),
     )
 }  # fmt: skip

@@ -74,7 +74,7 @@ def predict_data_set(
                 "without data.root, fold=all scores each record by the net that has not seen it"
             )
         folds = build_part("folds", take_trusted(config, "folds", trust=trust))
-        is_scored &= folds.split(database["strat_fold"].to_numpy(), fold=one.info.fold) == split
+        is_scored &= (folds.assign(database, fold=one.info.fold) == split).to_numpy()
         log.info("%s is the run's own data set: scoring the %d records of its %s part", root, is_scored.sum(), split)
     elif split != "test":
         raise ConfigError(f"split={split}: {root} is another data set than the run's own, all of it is test")
