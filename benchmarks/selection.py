@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from ecgcls.evaluation.comparison import delong
 from ecgcls.evaluation.gaps import measure_gaps
+from ecgcls.evaluation.paired_tests import delong
 from ecgcls.evaluation.predictions import Predictions
 from ecgcls.evaluation.settings import Bootstrap
 from ecgcls.reporting.against import adjust_holm

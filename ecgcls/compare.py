@@ -15,6 +15,7 @@ def compare(
     n_resamples: int | None,
     level: float | None,
     min_positives: int | None,
+    margin: float | None,
     seed: int | None,
     output: Path | None,
 ) -> None:
@@ -23,14 +24,17 @@ def compare(
         name = "a" if a is None else "b"
         raise ConfigError(f"{name}=PATH is missing: a run's folder, that of a configuration, or a predictions file")
 
+    from ecgcls.evaluation.margins import check_margin
     from ecgcls.jobs.compare import compare_sides, format_comparison, read_side, write_comparison
     from ecgcls.outputs import check_output, claimed
 
+    if margin is not None:
+        check_margin(margin)
     if output is not None:
         check_output(output, "compare")
     overrides = {"n_resamples": n_resamples, "level": level, "min_positives": min_positives, "seed": seed}
     sides = [read_side(text, output_dir=output_dir) for text in (a, b)]
-    comparison = compare_sides(*sides, overrides=overrides)
+    comparison = compare_sides(*sides, overrides=overrides, margin=margin)
     folder = output or comparison.default_folder
     with claimed(folder, "compare"):
         write_comparison(comparison, folder)

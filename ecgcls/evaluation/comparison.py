@@ -1,61 +1,73 @@
 r"""Comparison: whether one model is better than another on the same records, or the records do not decide it.
 
 Conventions
-    - Differences are a - b; the registry of metrics defines which sign is better.
-    - The interval and the p-value of a difference come from drawing patients, the same ones for both models; resamples
-      that lost a class are left out for it. The p-value is twice the smaller share of resamples on one side of 0,
-      with one added to both counts [1]_; so it is never below 2 / (n_resamples + 1).
-    - DeLong's test [2]_ compares two ROC-AUCs, in the form for clustered records [3]_, the clusters being patients.
-      McNemar's test [4]_ compares the decisions of a class: of the records that one model gets right and the other
-      wrong, is it more often the same model? It takes records as independent.
-    - *Holm* [5]_: the p-values of one test and metric over the classes are one family, and are adjusted so that the
-      chance of a false claim in the family stays below 1 - level. The metrics over all classes are not adjusted:
-      decide beforehand on which one you rely.
-    - *detectable*: the difference that would be found with a power of 80% in a test of that level, from the standard
-      error of the resampled differences: :math:`(z_{1-\alpha/2} + z_{0.8})\,SE`.
-    - *verdict*: `a better` or `b better` where the (adjusted) p-value is below 1 - level, else `cannot be told`; which
-      does not mean that they are equal.
+    - Differences are a - b; the registry of metrics defines which sign is better. Records of several folds are compared
+      within folds: each difference is the mean over the folds, and patients are drawn within them [1]_, since
+      probabilities of different nets do not rank one another's records. The differences of the pooled records stand
+      beside it. Where only one model has folds, the other is measured within the same.
+    - Interval and p-value of a difference come from its standard error over resamples of the patients, the same ones
+      for both models, with Student's t of the patients of the rarer kind (`differences`). So they agree: the interval
+      leaves out 0 where the p-value is below 1 - level.
+    - A resample that lost a class takes that class's value from another resample, for the macro mean, too, which is
+      always over the same classes. `SUPPORTED` is the macro mean over the classes with enough patients, where some have
+      too few; nobody's result has a part in the choice.
+    - DeLong's and McNemar's tests, both by patient, stand beside these (`paired_tests`).
+    - The p-values of one test and metric over the classes with enough patients are one family, adjusted so that the
+      chance of a false claim in it stays below 1 - level (Holm). The metrics over all classes are not adjusted: decide
+      beforehand on which one you rely.
+    - *detectable*: the difference that would be found with a power of 80% in a class's first step of Holm's procedure,
+      the hardest, at (1 - level) over the number of classes (by the noncentral t distribution).
+    - *verdict*: `a better` or `b better` where the (adjusted) p-value is below 1 - level and there are `min_positives`
+      patients of the rarer kind, else `cannot be told`, which does not mean that they are equal; ``why`` gives the
+      reason.
 
 References
 ----------
-.. [1] B. Efron, R. J. Tibshirani, "An introduction to the bootstrap", Chapman & Hall, 1993.
-.. [2] E. R. DeLong, D. M. DeLong, D. L. Clarke-Pearson, "Comparing the areas under two or more correlated receiver
-       operating characteristic curves: a nonparametric approach", Biometrics 44(3), 1988, doi:10.2307/2531595.
-.. [3] N. A. Obuchowski, "Nonparametric analysis of clustered ROC curve data", Biometrics 53(2), 1997,
-       doi:10.2307/2533958.
-.. [4] Q. McNemar, "Note on the sampling error of the difference between correlated proportions or percentages",
-       Psychometrika 12, 1947, doi:10.1007/BF02295996.
-.. [5] S. Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6(2),
-       1979.
+.. [1] E. LeDell, M. Petersen, M. van der Laan, "Computationally efficient confidence intervals for cross-validated area
+       under the ROC curve estimates", Electronic Journal of Statistics 9(1), 2015, doi:10.1214/15-EJS1035. See also
+       A. Airola et al., "A comparison of AUC estimators in small-sample studies", MLSB 2009 (PMLR 8).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import reduce
 from operator import add
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from numpy.typing import NDArray
 
 from ecgcls.errors import DataError
 from ecgcls.evaluation.checks import UNKNOWN
-from ecgcls.evaluation.intervals import count_support, resample
-from ecgcls.evaluation.metrics import METRICS, OVERALL
+from ecgcls.evaluation.differences import OVERALLS, SUPPORTED, Differences, adjust_classes, combine_df
+from ecgcls.evaluation.intervals import resample
+from ecgcls.evaluation.margins import check_margin, judge_margin
+from ecgcls.evaluation.metrics import METRICS, OVERALL, overall_metrics, score_predictions
+from ecgcls.evaluation.paired_tests import delong, mcnemar
 from ecgcls.evaluation.predictions import Predictions
 from ecgcls.evaluation.settings import Bootstrap
+from ecgcls.evaluation.support import count_support
+from ecgcls.evaluation.weighted import Array
 
 VERDICTS = ("a better", "b better", "cannot be told")
-_POWER = 0.8
+HOLDS_NONE = "the interval holds 0"
 _COLUMNS = [
     "a", "b", "difference", "low", "high", "p", "p_holm", "delong_p", "delong_p_holm", "mcnemar_p", "mcnemar_p_holm",
-    "detectable", "n_positive", "is_supported", "verdict",
+    "detectable", "n_positive", "n_rarest_patients", "is_supported", "verdict", "why",
 ]  # fmt: skip
+_POOLED = ["pooled_a", "pooled_b", "pooled_difference"]
 
 
-def compare(a: Sequence[Predictions], b: Sequence[Predictions], settings: Bootstrap = Bootstrap()) -> pd.DataFrame:
+def compare(
+    a: Sequence[Predictions],
+    b: Sequence[Predictions],
+    settings: Bootstrap = Bootstrap(),
+    *,
+    margin: float | None = None,
+) -> pd.DataFrame:
     """Compare two models on the same records.
 
     Parameters
@@ -63,35 +75,51 @@ def compare(a: Sequence[Predictions], b: Sequence[Predictions], settings: Bootst
     a, b
         Predictions of each model: one, or one per seed, all as `check_same_records` wants them. With several seeds
         every metric is the mean over them, and DeLong's and McNemar's tests are left out.
+    margin
+        The largest loss that does not matter, to tell whether a is not inferior or equivalent to b (`margins`).
 
     Returns
     -------
     DataFrame
         Indexed by ``class`` ('overall' for all together) and ``metric``: ``a``, ``b``, ``difference``, ``low``,
-        ``high``, ``p``, ``p_holm`` (``p`` itself for 'overall'), ``delong_p``, ``delong_p_holm`` (rows of roc_auc),
-        ``mcnemar_p``, ``mcnemar_p_holm`` (rows of f1), ``detectable``, ``n_positive``, ``is_supported``, ``verdict``.
+        ``high``, ``p``, ``p_holm`` (``p`` itself for 'overall', nan for a class with too few patients), ``delong_p``,
+        ``delong_p_holm`` (rows of roc_auc), ``mcnemar_p``, ``mcnemar_p_holm`` (rows of f1), ``detectable``,
+        ``n_positive``, ``n_rarest_patients``, ``is_supported``, ``verdict``, ``why`` it cannot be told. Of several
+        folds, ``pooled_a``, ``pooled_b`` and ``pooled_difference``, of all records ranked together; with a margin, the
+        columns of `margins.judge_margin`.
     """
-    first = a[0]
+    if margin is not None:
+        check_margin(margin, settings.level)
     for other in (*a[1:], *b):
-        check_same_records(first, other)
-    resamples = (reduce(add, (resample(one, settings) for one in model)) / len(model) for model in (a, b))
-    table = _describe_difference(*resamples, level=settings.level)
-    table["delong_p"] = table["mcnemar_p"] = np.nan
+        check_same_records(a[0], other)
+    a, b = _share_folds(a, b)
+    of_a, of_b = (reduce(add, (resample(one, settings) for one in model)) / len(model) for model in (a, b))
+    table = _describe(of_a, of_b, _count_patients(of_a.index, [*a, *b]), settings)
+    table["is_supported"] = table["n_rarest_patients"] >= settings.min_positives
+    table["span"] = [np.ptp(METRICS[key].bounds) for _, key in table.index]
+    numbers = ("difference", "error", "n_rarest_patients", "df", "span")
+    differences = Differences(*(table[name].to_numpy() for name in numbers))
+    table["low"], table["high"] = differences.limits(settings.level)
+    table["p"], table["delong_p"], table["mcnemar_p"] = differences.test(), np.nan, np.nan
     if len(a) == len(b) == 1:
-        _add_tests(table, first, b[0])
+        _add_tests(table, a[0], b[0])
     for column in ("p", "delong_p", "mcnemar_p"):
-        table[f"{column}_holm"] = _adjust_holm(table[column])
-    support = count_support(table.index, first.class_names, first.y_true)
-    table["n_positive"] = support["n_positive"]
-    table["is_supported"] = support["n_rarest"] >= settings.min_positives
-    sign = [1 if METRICS[key].higher_is_better else -1 for _, key in table.index] * np.sign(table["difference"])
-    is_significant = table["p_holm"] < 1 - settings.level
-    table["verdict"] = np.select([is_significant & (sign > 0), is_significant & (sign < 0)], VERDICTS[:2], VERDICTS[2])
-    return table[_COLUMNS]
+        table[f"{column}_holm"] = adjust_classes(table[column], table["is_supported"])
+    n_tests = _count_tests(table)
+    table["detectable"] = differences.detect((1 - settings.level) / np.maximum(n_tests, 1))
+    table["verdict"], table["why"] = _judge(table, n_tests, settings)
+    columns = list(_COLUMNS)
+    if a[0].fold is not None:
+        _add_pooled(table, a, b)
+        columns += _POOLED
+    if margin is not None:
+        judged = judge_margin(table, differences, margin, settings.level)
+        return table[columns].join(judged)
+    return table[columns]
 
 
 def check_same_records(a: Predictions, b: Predictions) -> None:
-    """Refuse predictions that are not of the same records with the same patients, labels and classes."""
+    """Refuse predictions that are not of the same records with the same patients, labels, classes and folds."""
     only_a, only_b = np.setdiff1d(a.ecg_id, b.ecg_id), np.setdiff1d(b.ecg_id, a.ecg_id)
     if len(only_a) or len(only_b):
         one = (only_a if len(only_a) else only_b)[0]
@@ -112,106 +140,167 @@ def check_same_records(a: Predictions, b: Predictions) -> None:
             raise DataError(
                 f"a and b differ in {name} of ecg_id {a.ecg_id[row]}: they were not tested on the same data"
             )
+    if a.fold is None or b.fold is None:
+        return
+    pairs = np.unique(np.stack([a.fold, b.fold]), axis=1)
+    if pairs.shape[1] > min(len(np.unique(one)) for one in pairs):
+        raise DataError(
+            "a and b have other folds: a metric is measured within the records that one net predicted, which are not "
+            "the same; give predictions files without the column fold to compare the pooled records"
+        )
 
 
-def delong(
-    y_true: ArrayLike, y_score_a: ArrayLike, y_score_b: ArrayLike, patient_id: ArrayLike
-) -> tuple[float, float, float]:
-    """Compare two ROC-AUCs on the same records, ``(record,)``; where each patient has one, this is DeLong's own test.
+def _share_folds(a: Sequence[Predictions], b: Sequence[Predictions]) -> tuple[list[Predictions], list[Predictions]]:
+    """Give all the folds of the first that has any."""
+    fold = next((one.fold for one in (*a, *b) if one.fold is not None), None)
+    if fold is None or len(np.unique(fold)) == 1:
+        return [one.merge_folds() for one in a], [one.merge_folds() for one in b]
+    return [replace(one, fold=fold) for one in a], [replace(one, fold=fold) for one in b]
 
-    A score is whatever ranks the records: a probability, a logit.
 
-    Returns
-    -------
-    difference, standard_error, p
-        Of ROC-AUC, a - b; two-sided. nan without a positive and a negative record, or with fewer than two patients of
-        either; p is 1 where both rank every pair alike.
+def _count_patients(index: pd.Index, models: Sequence[Predictions]) -> pd.DataFrame:
+    """Count by row positive records, patients that the metric relies on, and folds with both kinds of record.
+
+    Where the models' decisions count (precision, NPV), it is the patients of the model that has fewest.
     """
-    truth = np.asarray(y_true) == 1
-    patients = np.unique(np.asarray(patient_id), return_inverse=True)[1]
-    n_pos, n_neg = int(truth.sum()), int((~truth).sum())
-    of_positive, of_negative = len(set(patients[truth])), len(set(patients[~truth]))
-    if min(of_positive, of_negative) < 2:
-        return float("nan"), float("nan"), float("nan")
-    components = [_place(truth, np.asarray(y_score, dtype=float)) for y_score in (y_score_a, y_score_b)]
-    area = [placed[truth].mean() for placed in components]
-    centered = (components[0] - area[0]) - (components[1] - area[1])  # (record,)
-    n_patients = int(patients.max()) + 1
-    positive = np.bincount(patients[truth], centered[truth], n_patients)  # (patient,) sums
-    negative = np.bincount(patients[~truth], centered[~truth], n_patients)
-    variance = (
-        of_positive / (of_positive - 1) * (positive**2).sum() / n_pos**2
-        + of_negative / (of_negative - 1) * (negative**2).sum() / n_neg**2
-        + 2 * n_patients / (n_patients - 1) * (positive * negative).sum() / (n_pos * n_neg)
-    )
-    difference, error = float(area[0] - area[1]), float(np.sqrt(max(variance, 0.0)))
-    if error == 0:
-        return difference, 0.0, 1.0 if difference == 0 else 0.0
-    return difference, error, float(2 * stats.norm.sf(abs(difference) / error))
-
-
-def mcnemar(y_true: ArrayLike, y_pred_a: ArrayLike, y_pred_b: ArrayLike) -> float:
-    """Return the exact p-value of McNemar's test, two-sided; 0 or 1, ``(record,)`` each."""
-    is_correct_a, is_correct_b = (np.asarray(y_pred) == np.asarray(y_true) for y_pred in (y_pred_a, y_pred_b))
-    a_alone, b_alone = int((is_correct_a & ~is_correct_b).sum()), int((is_correct_b & ~is_correct_a).sum())
-    return float(min(1.0, 2 * stats.binom.cdf(min(a_alone, b_alone), a_alone + b_alone, 0.5)))
-
-
-def _describe_difference(a: pd.DataFrame, b: pd.DataFrame, *, level: float) -> pd.DataFrame:
-    """Return interval, p-value and detectable size of the differences of two tables of resamples."""
-    value, resampled = a["value"] - b["value"], (a - b).drop(columns="value").to_numpy()
-    n_left = (~np.isnan(resampled)).sum(axis=1)
-    low, high, error = np.full((3, len(value)), np.nan)
-    for row in np.flatnonzero(n_left):
-        kept = resampled[row][~np.isnan(resampled[row])]
-        low[row], high[row] = np.quantile(kept, [(1 - level) / 2, (1 + level) / 2])
-        error[row] = kept.std(ddof=1) if len(kept) > 1 else np.nan
-    n_below, n_above = (resampled <= 0).sum(axis=1), (resampled >= 0).sum(axis=1)  # nan is neither
-    p = np.minimum(1.0, 2 * (np.minimum(n_below, n_above) + 1) / (n_left + 1))
+    first = models[0]
+    counts = [
+        count_support(index, first.class_names, first.y_true, first.patient_id, y_pred=one.y_pred) for one in models
+    ]
+    fold = np.zeros(len(first), int) if first.fold is None else first.fold
+    by_fold = {OVERALL: [_count(first, fold, (first.y_true == 1).any(axis=1))]}
+    for name, truth in zip(map(str, first.class_names), first.y_true.T, strict=True):
+        is_defined = np.isin(fold, np.intersect1d(fold[truth == 0], fold[truth == 1]))
+        by_fold[name] = [_count(first, fold, is_defined & (truth == label)) for label in (0, 1)]
+    rarest = {name: min(kinds, key=sum) for name, kinds in by_fold.items()}
+    classes = index.get_level_values("class")
     return pd.DataFrame(
         {
-            "a": a["value"],
-            "b": b["value"],
-            "difference": value,
-            "low": np.where(value.isna(), np.nan, low),
-            "high": np.where(value.isna(), np.nan, high),
-            "p": np.where(value.isna() | (n_left < 2), np.nan, p),
-            "detectable": (stats.norm.ppf((1 + level) / 2) + stats.norm.ppf(_POWER)) * error,
+            "n_positive": counts[0]["n_positive"],
+            "n_rarest_patients": np.min([one["n_rarest_patients"] for one in counts], axis=0),
+            "n_folds": [len(rarest[name]) for name in classes],
+            "inflation": [_inflate(rarest[name]) for name in classes],
         }
     )
 
 
+def _count(one: Predictions, fold: NDArray, shown: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Return how many patients have a record that is shown, in each fold that has any."""
+    pairs = np.unique(np.stack([fold[shown], np.unique(one.patient_id, return_inverse=True)[1][shown]]), axis=1)
+    return np.unique(pairs[0], return_counts=True)[1]
+
+
+def _inflate(n_patients: NDArray[np.intp]) -> float:
+    """Return the factor from the resamples' standard deviation to the standard error, see `differences`.
+
+    In folds of n patients each, ``(fold,)``, the resamples' variance of their mean lacks 1 / n of itself. A fold with
+    one patient shows none, and is taken to vary as the others do; where all have one, there is no telling.
+    """
+    seen = ((n_patients - 1) / n_patients**2).sum()
+    return float(np.sqrt((1 / n_patients).sum() / seen)) if seen > 0 else 1.0
+
+
+def _describe(a: pd.DataFrame, b: pd.DataFrame, rows: pd.DataFrame, settings: Bootstrap) -> pd.DataFrame:
+    """Return values, patients, and the differences' standard errors with their degrees of freedom, by row."""
+    classes, metrics = (a.index.get_level_values(name) for name in ("class", "metric"))
+    rows = rows.assign(df=rows["n_rarest_patients"] - rows["n_folds"])
+    drawn = _center((a - b).drop(columns="value").to_numpy(), np.random.default_rng(settings.seed))
+    drawn *= rows[["inflation"]].to_numpy()
+    rows = rows.assign(a=a["value"], b=b["value"], error=drawn.std(axis=1, ddof=1)).astype(float)
+    found: dict[Any, dict[Any, float]] = rows.to_dict("index")
+    for metric in (each for each in overall_metrics() if each.macro_of):
+        is_one = (metrics == metric.macro_of) & (classes != OVERALL) & rows["a"].notna() & rows["b"].notna()
+        is_supported = is_one & (rows["n_rarest_patients"] >= settings.min_positives)
+        found[OVERALL, metric.key] = _average(rows[is_one], drawn[is_one])
+        if 0 < is_supported.sum() < is_one.sum():
+            found[SUPPORTED, metric.key] = _average(rows[is_supported], drawn[is_supported])
+    order = sorted(found, key=lambda key: [*OVERALLS, key[0]].index(key[0]))  # those over all classes first
+    names = pd.MultiIndex.from_tuples(order, names=["class", "metric"])
+    table = pd.DataFrame([found[key] for key in order], index=names)
+    return table.assign(difference=table["a"] - table["b"])
+
+
+def _average(rows: pd.DataFrame, drawn: Array) -> dict[Any, float]:
+    """Return the row of the mean over classes: as uncertain as their resamples together, with the rarest's patients."""
+    counts = {"n_positive": rows["n_positive"].sum(), "n_rarest_patients": rows["n_rarest_patients"].min()}
+    error = drawn.mean(axis=0).std(ddof=1) if len(rows) else np.nan
+    df = combine_df(rows["error"].to_numpy() ** 2, rows["df"].clip(lower=1).to_numpy())
+    return {"a": rows["a"].mean(), "b": rows["b"].mean(), **counts, "error": float(error), "df": df}
+
+
+def _center(drawn: Array, generator: np.random.Generator) -> Array:
+    """Return how far each resample is from its row's mean; one that lost the class is as far as another of the row."""
+    centered = np.full_like(drawn, np.nan)
+    for row, values in enumerate(drawn):
+        kept = values[~np.isnan(values)]
+        if len(kept) > 1:
+            filled = np.where(np.isnan(values), generator.choice(kept, len(values)), values)
+            centered[row] = filled - filled.mean()
+    return centered
+
+
 def _add_tests(table: pd.DataFrame, a: Predictions, b: Predictions) -> None:
     """Add the p-values of DeLong's and McNemar's tests."""
+    found: dict[str, dict[tuple[str, str], float]] = {"delong_p": {}, "mcnemar_p": {}}
     for column, name in enumerate(map(str, a.class_names)):
         known = a.y_true[:, column] != UNKNOWN
-        truth, (score_a, score_b), (pred_a, pred_b) = (
-            a.y_true[known, column],
+        truth, patients = a.y_true[known, column], a.patient_id[known]
+        (score_a, score_b), (pred_a, pred_b) = (
             [each.y_score[known, column] for each in (a, b)],
             [each.y_pred[known, column] for each in (a, b)],
         )
         if 0 < truth.sum() < len(truth):
-            table.loc[(name, "roc_auc"), "delong_p"] = delong(truth, score_a, score_b, a.patient_id[known])[2]
-            table.loc[(name, "f1"), "mcnemar_p"] = mcnemar(truth, pred_a, pred_b)
+            fold = None if a.fold is None else a.fold[known]
+            found["delong_p"][name, "roc_auc"] = delong(truth, score_a, score_b, patients, fold)[2]
+            found["mcnemar_p"][name, "f1"] = mcnemar(truth, pred_a, pred_b, patients)
+    for test, values in found.items():
+        table[test] = [values.get(key, np.nan) for key in table.index]
 
 
-def _adjust_holm(p: pd.Series) -> pd.Series:
-    """Adjust the p-values of each metric over the classes; those of 'overall' stay."""
-    from statsmodels.stats.multitest import multipletests  # takes a second to import
+def _add_pooled(table: pd.DataFrame, a: Sequence[Predictions], b: Sequence[Predictions]) -> None:
+    """Add the values of all records measured together, whichever net predicted them."""
+    for name, model in (("pooled_a", a), ("pooled_b", b)):
+        table[name] = 0.0
+        for one in model:
+            scores = score_predictions(one.merge_folds())
+            values = {OVERALL: pd.Series(scores.overall), **dict(scores.by_class.iterrows())}
+            stacked = pd.concat(values)
+            table[name] += stacked.reindex(table.index) / len(model)
+    table["pooled_difference"] = table["pooled_a"] - table["pooled_b"]
 
-    adjusted = p.copy()
-    of_classes = p.drop(index=OVERALL, level="class").dropna()
-    for _, family in of_classes.groupby("metric"):
-        adjusted[family.index] = multipletests(family, method="holm")[1]
-    return adjusted
+
+def _count_tests(table: pd.DataFrame) -> pd.Series:
+    """Return how many tests the family of each row has: the metric's supported classes, or itself alone."""
+    is_test = table["is_supported"] & ~table.index.get_level_values("class").isin(OVERALLS) & table["p"].notna()
+    n_tests = is_test.groupby(level="metric").transform("sum")
+    return n_tests.where(~table.index.get_level_values("class").isin(OVERALLS), 1)
 
 
-def _place(truth: NDArray[np.bool_], y_score: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return each record's share of records of the other kind that it is correctly ranked against; ties count half."""
-    placed = np.empty(len(truth))
-    everyone = stats.rankdata(y_score)
-    for is_kind in (truth, ~truth):
-        n_others = (~is_kind).sum()
-        placed[is_kind] = (everyone[is_kind] - stats.rankdata(y_score[is_kind])) / n_others  # others below
-    placed[~truth] = 1 - placed[~truth]
-    return placed
+def _judge(table: pd.DataFrame, n_tests: pd.Series, settings: Bootstrap) -> tuple[NDArray, NDArray]:
+    """Return the verdict of each row, and why it cannot be told."""
+    alpha = 1 - settings.level
+    sign = [1 if METRICS[key].higher_is_better else -1 for _, key in table.index] * np.sign(table["difference"])
+    is_significant = table["is_supported"] & (table["p_holm"] < alpha)
+    verdict = np.select([is_significant & (sign > 0), is_significant & (sign < 0)], VERDICTS[:2], VERDICTS[2])
+    reasons = [
+        _explain(*row, alpha=alpha, needed=settings.min_positives)
+        for row in zip(
+            table.index.get_level_values("class"), *(table[name] for name in ("difference", "p", "is_supported")),
+            table["n_rarest_patients"], n_tests, strict=True,
+        )
+    ]  # fmt: skip
+    return verdict, np.where(verdict == VERDICTS[2], reasons, "")
+
+
+def _explain(
+    name: str, difference: float, p: float, is_supported: bool, n_patients: float, n_tests: int, *, alpha: float,
+    needed: int,
+) -> str:  # fmt: skip
+    if np.isnan(difference):
+        return "undefined"
+    if not is_supported:
+        of_rarest = "the rarest class has " if name in OVERALLS else ""
+        return f"{of_rarest}{n_patients:.0f} of the {needed} patients needed"
+    if np.isnan(p):
+        return "no more patients than folds"
+    return f"not after correction for {n_tests} classes" if p < alpha else HOLDS_NONE

@@ -38,9 +38,10 @@ from scipy import stats
 
 from ecgcls.errors import DataError
 from ecgcls.evaluation.checks import UNKNOWN
-from ecgcls.evaluation.metrics import METRICS, OVERALL, Measured, measure
+from ecgcls.evaluation.metrics import OVERALL, Measured, measure
 from ecgcls.evaluation.predictions import Predictions
 from ecgcls.evaluation.settings import Bootstrap
+from ecgcls.evaluation.support import count_support
 from ecgcls.evaluation.weighted import Array, Records
 
 _MAX_DRAWS = 200  # of a resample for a class that it lost
@@ -106,7 +107,8 @@ def bootstrap(
         )
     ]
     low, high = np.array(limits).T
-    support = count_support(value.index, names, np.where(records.is_known, records.y_true, UNKNOWN))
+    labels = np.where(records.is_known, records.y_true, UNKNOWN)
+    support = count_support(value.index, names, labels, patient_of, y_pred=records.y_pred)
     return pd.DataFrame(
         {
             "value": value,
@@ -114,7 +116,7 @@ def bootstrap(
             "high": high,
             "n_positive": support["n_positive"],
             "n_lost": [n_lost.get(name, 0) for name, _ in value.index],
-            "is_supported": support["n_rarest"] >= settings.min_positives,
+            "is_supported": support["n_rarest_patients"] >= settings.min_positives,
             "contains_value": (low <= value) & (value <= high),
         }
     )
@@ -136,27 +138,6 @@ def resample(predictions: Predictions, settings: Bootstrap) -> pd.DataFrame:
     table = _stack(_measure_patients(records, patient_of, counts), names)
     table.insert(0, "value", _stack(measure(records), names)[0])
     return table
-
-
-def count_support(index: pd.Index, class_names: Sequence[str], y_true: NDArray) -> pd.DataFrame:
-    """Return on how many records each row (class and metric) of a table relies.
-
-    Returns
-    -------
-    DataFrame
-        ``n_positive``; and ``n_rarest``, the positive records, or the negative ones if those are fewer. A macro mean is
-        as uncertain as the rarest class in it; pooled metrics rely on the positive records of all classes.
-    """
-    n_positive, n_negative = (
-        dict(zip(map(str, class_names), (y_true == label).sum(axis=0).tolist(), strict=True)) for label in (1, 0)
-    )
-    rarest_of = {name: min(n, n_negative[name]) for name, n in n_positive.items()}
-    rarest, total = min((n for n in rarest_of.values() if n > 0), default=0), sum(n_positive.values())
-    rows = [
-        (n_positive.get(name, total), rarest_of.get(name, rarest if METRICS[key].macro_of else total))
-        for name, key in index
-    ]
-    return pd.DataFrame(rows, index=index, columns=["n_positive", "n_rarest"])
 
 
 def _number_patients(patient_id: ArrayLike, n_records: int) -> NDArray[np.intp]:

@@ -4,10 +4,14 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from ecgcls.evaluation.comparison import VERDICTS
+from ecgcls.evaluation.differences import SUPPORTED
+from ecgcls.evaluation.margins import MARGIN_VERDICTS
 from ecgcls.evaluation.metrics import METRICS, OVERALL
 from ecgcls.figures.style import COLORS, add_grid, finish_figure, new_figure
 
@@ -19,6 +23,7 @@ def draw_forest(
     colors: Mapping[str, str],
     reference: float | None = None,
     referred: Collection[str] | None = None,
+    margin: float | None = None,
 ) -> Figure:
     """Draw estimates and intervals, one line per row, in columns side by side.
 
@@ -26,13 +31,16 @@ def draw_forest(
     ----------
     columns
         By the label of the x axis, with its unit: tables of the same rows with `value`, `low`, `high` and `kind`; a
-        value that is nan leaves the row empty.
+        value that is nan leaves the row empty. Where there is a column `is_framed`, only those intervals and all values
+        are sure to lie in the frame.
     colors
         By kind; the legend lists those that occur.
     reference
         Where a vertical line marks no difference; None: nowhere.
     referred
         The labels of the columns that have this line; None: all.
+    margin
+        How far a band reaches on both sides of it; None: there is no band.
     """
     names = next(iter(columns.values())).index
     at = np.arange(len(names))
@@ -42,25 +50,33 @@ def draw_forest(
     for axes, (label, table) in zip(panels, columns.items(), strict=True):
         if reference is not None and (referred is None or label in referred):
             axes.axvline(reference, color="0.5", linewidth=1, linestyle=":", zorder=1)
+            if margin is not None:
+                axes.axvspan(reference - margin, reference + margin, color="0.88", linewidth=0, zorder=0)
         is_defined = table["value"].notna()
         found |= set(table["kind"][is_defined])
         for kind in table["kind"].unique():
             held = (is_defined & (table["kind"] == kind)).to_numpy()
             axes.hlines(at[held], table["low"][held], table["high"][held], color=colors[kind], linewidth=1.6)
             axes.plot(table["value"][held], at[held], "o", markersize=4.5, color=colors[kind])
+        if "is_framed" in table and table["is_framed"].any():
+            ends = pd.concat([table["value"], *(table.loc[table["is_framed"], end] for end in ("low", "high"))])
+            reach = 0.05 * (ends.max() - ends.min()) or 0.05
+            axes.set_xlim(ends.min() - reach, ends.max() + reach)
         axes.set_xlabel(label, fontsize=9)
         axes.tick_params(labelsize=8)
         axes.tick_params(axis="y", length=0)
         add_grid(axes, axis="x")
     panels[0].set_yticks(at, names, fontsize=8, parse_math=False)
     panels[0].set_ylim(len(names) - 0.4, -0.6)
-    handles = [
+    handles: list[Artist] = [
         Line2D([], [], color=color, marker="o", markersize=4.5, linewidth=1.6, label=kind)
         for kind, color in colors.items()
         if kind in found
     ]
     if reference is not None:
         handles.append(Line2D([], [], color="0.5", linewidth=1, linestyle=":", label="no difference"))
+    if margin is not None:
+        handles.append(Patch(color="0.88", linewidth=0, label=f"within the margin of {margin:g}"))
     return finish_figure(figure, title, handles=handles)
 
 
@@ -109,17 +125,24 @@ def draw_sites(measured: pd.DataFrame, summary: pd.DataFrame, *, title: str, lev
     return draw_forest(columns, title=f"{title}\n{100 * level:g}% intervals; a new site: prediction", colors=colors)
 
 
-def draw_differences(by_class: pd.DataFrame, *, a: str, b: str, level: float) -> Figure:
+def draw_differences(by_class: pd.DataFrame, *, a: str, b: str, level: float, margin: float | None = None) -> Figure:
     """Draw the differences in PR-AUC and ROC-AUC between two models, class by class, with their intervals.
 
-    The table is that of `ecgcls.evaluation.comparison.compare`; `level` is that of the intervals, in (0, 1).
+    The table is that of `ecgcls.evaluation.comparison.compare`; `level` is that of the intervals, in (0, 1). With a
+    margin, a row shows the verdict on it, unless b is better. Intervals of too few patients may leave the frame.
     """
-    names = ["macro", *[name for name in by_class.index.get_level_values("class").unique() if name != OVERALL]]
-    rows = by_class.rename(columns={"difference": "value", "verdict": "kind"}, index={OVERALL: "macro"})
+    labels = {OVERALL: "macro", SUPPORTED: "macro, enough patients"}
+    kind = by_class["verdict"]
+    if margin is not None:
+        kind = by_class["margin_verdict"].mask(
+            (by_class["margin_verdict"] == MARGIN_VERDICTS[-1]) & (kind == VERDICTS[1]), kind
+        )
+    rows = by_class.assign(value=by_class["difference"], kind=kind, is_framed=by_class["is_supported"])
     columns = {}
     for key in ("pr_auc", "roc_auc"):
         of_metric = rows[rows.index.get_level_values("metric") == key].droplevel("metric")
-        columns[f"Difference in {METRICS[key].label} (a \N{MINUS SIGN} b)"] = of_metric.loc[names]
-    colors = dict(zip(VERDICTS, (COLORS[0], COLORS[1], "0.45"), strict=True))
+        columns[f"Difference in {METRICS[key].label} (a \N{MINUS SIGN} b)"] = of_metric.rename(index=labels)
+    kinds = dict.fromkeys((*VERDICTS[:2], *MARGIN_VERDICTS))
+    colors = dict(zip(kinds, (*COLORS[: len(kinds) - 1], "0.45"), strict=True))
     title = f"a: {a}\nb: {b}\n{100 * level:g}% intervals from resampling patients"
-    return draw_forest(columns, title=title, colors=colors, reference=0.0)
+    return draw_forest(columns, title=title, colors=colors, reference=0.0, margin=margin)

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from ecgcls.errors import ConfigError, DataError
-from ecgcls.evaluation.comparison import compare
+from ecgcls.evaluation.comparison import HOLDS_NONE, compare
+from ecgcls.evaluation.differences import SUPPORTED
 from ecgcls.evaluation.folds import compare_folds
 from ecgcls.evaluation.metrics import OVERALL, class_metrics, overall_metrics
 from ecgcls.evaluation.predictions import Predictions
@@ -26,6 +27,8 @@ from ecgcls.runs.find import LAST, find_last, list_configurations, name_output, 
 from ecgcls.runs.predictions_csv import read_predictions
 
 log = logging.getLogger(__name__)
+
+_MACROS = {OVERALL: "macro", SUPPORTED: "macro, enough patients"}
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ class Comparison:
     a: Side
     b: Side
     settings: Bootstrap
+    margin: float | None
     by_class: pd.DataFrame
     over_runs: pd.DataFrame
 
@@ -73,6 +77,11 @@ class Comparison:
     def n_records(self) -> int:
         """How many test records both have."""
         return len(next(iter(self.a.tested.values())))
+
+    @property
+    def is_within_folds(self) -> bool:
+        """Whether differences are means over folds."""
+        return "pooled_difference" in self.by_class
 
     @property
     def default_folder(self) -> Path:
@@ -105,13 +114,16 @@ def read_side(text: str, *, output_dir: Path) -> Side:
     return Side(name, path, {seed: one.tested for seed, one in by_seed.items()}, by_seed)
 
 
-def compare_sides(a: Side, b: Side, *, overrides: Mapping[str, Any]) -> Comparison:
-    """Compare two sides as a's own intervals are computed, but for the `overrides` that are not None."""
+def compare_sides(a: Side, b: Side, *, overrides: Mapping[str, Any], margin: float | None = None) -> Comparison:
+    """Compare two sides as a's own intervals are computed, but for the `overrides` that are not None.
+
+    `margin` is the largest loss that does not matter, see `ecgcls.evaluation.margins`.
+    """
     if list(a.tested) != list(b.tested) and {len(a.tested), len(b.tested)} != {1}:
         raise DataError(f"a has the seeds {[*a.tested]}, b has {[*b.tested]}: train the missing ones")
     settings = replace(a.intervals, **{name: value for name, value in overrides.items() if value is not None})
-    by_class = compare([*a.tested.values()], [*b.tested.values()], settings)
-    return Comparison(a, b, settings, by_class, _compare_runs(a, b, level=settings.level))
+    by_class = compare([*a.tested.values()], [*b.tested.values()], settings, margin=margin)
+    return Comparison(a, b, settings, margin, by_class, _compare_runs(a, b, level=settings.level))
 
 
 def _compare_runs(a: Side, b: Side, *, level: float) -> pd.DataFrame:
@@ -122,7 +134,12 @@ def _compare_runs(a: Side, b: Side, *, level: float) -> pd.DataFrame:
     n_train, n_test = ((a.count_records(part) + b.count_records(part)) / 2 for part in ("train", "test"))
     rows = {
         metric.key: compare_folds(
-            *[[one[run][metric.key] for run in shared] for one in scores], n_train=n_train, n_test=n_test, level=level
+            [scores[0][run][metric.key] for run in shared],
+            [scores[1][run][metric.key] for run in shared],
+            [fold for _, fold in shared],
+            n_train=n_train,
+            n_test=n_test,
+            level=level,
         )
         for metric in overall_metrics()
     }
@@ -147,50 +164,87 @@ def write_comparison(comparison: Comparison, folder: Path) -> None:
             "n_seeds": len(a.tested),
             "level": settings.level,
             "n_resamples": settings.n_resamples,
+            "min_positives": settings.min_positives,
+            "is_within_folds": comparison.is_within_folds,
+            "margin": comparison.margin,
             "comparison": nest(comparison.by_class),
             "over_runs": over_runs.astype(object).where(over_runs.notna(), None).to_dict("index"),
         },
     )
-    figure = draw_differences(comparison.by_class, a=a.name, b=b.name, level=settings.level)
+    figure = draw_differences(comparison.by_class, a=a.name, b=b.name, level=settings.level, margin=comparison.margin)
     save_figure(figure, folder / "figures" / "forest.png")
 
 
 def format_comparison(comparison: Comparison) -> str:
     """Return the result as text: the leaderboard's metrics by class, and over folds and seeds."""
-    by_class, over_runs, level = comparison.by_class, comparison.over_runs, comparison.settings.level
+    by_class, margin = comparison.by_class, comparison.margin
     labels = {each.key: each.label for each in (*overall_metrics(headline=True), *class_metrics(headline=True))}
     rows = []
     for (name, metric), row in zip(by_class.index.tolist(), by_class.to_dict(orient="records"), strict=True):
         if metric not in labels:
             continue
-        mark = "" if row["is_supported"] else " !"
         interval = "" if np.isnan(row["low"]) else f"[{row['low']:+.3f}, {row['high']:+.3f}]"
         rows.append(
             {
-                "": "macro" if name == OVERALL else printable(name),
+                "": _MACROS.get(name) or printable(name),
                 "metric": labels[metric],
                 "a": f"{row['a']:.3f}",
                 "b": f"{row['b']:.3f}",
                 "a - b": f"{row['difference']:+.3f}",
-                f"{100 * level:g}%": interval + mark,
+                f"{100 * comparison.settings.level:g}%": interval + ("" if row["is_supported"] else " !"),
+                **({"pooled": f"{row['pooled_difference']:+.3f}"} if comparison.is_within_folds else {}),
                 "p (Holm)": _format_p(row["p_holm"]),
                 "DeLong": _format_p(row["delong_p_holm"]),
                 "McNemar": _format_p(row["mcnemar_p_holm"]),
                 "detectable": "" if np.isnan(row["detectable"]) else f"{row['detectable']:.3f}",
-                "verdict": row["verdict"],
+                "verdict": row["verdict"] + (f": {row['why']}" if row["why"] not in ("", HOLDS_NONE) else ""),
+                **({f"margin {margin:g}": row["margin_verdict"]} if margin is not None else {}),
             }
         )
-    text = pd.DataFrame(rows).to_string(index=False)
-    if not by_class["is_supported"].all():
-        text += "\n! too few positive or negative records for a reliable interval"
-    if len(over_runs):
-        n_runs = int(over_runs["n_runs"].max())
-        text += f"\n\nOver {n_runs} folds and seeds (corrected resampled t-test). Here each net ranks\n"
-        text += "its own test records; in the table above, the records of all nets are ranked together:\n"
-        table = over_runs.loc[[each.key for each in overall_metrics(headline=True)], ["mean", "sd", "low", "high", "p"]]
-        table = table.rename(index=labels).rename_axis(None)
-        text += table.to_string(float_format="{:.3f}".format, formatters={"p": _format_p})
-    return text
+    return "\n".join(
+        [pd.DataFrame(rows).to_string(index=False), *_explain(comparison), *_format_runs(comparison, labels)]
+    )
+
+
+def _explain(comparison: Comparison) -> list[str]:
+    """Return what a reader of the table must know."""
+    lines, level = [], comparison.settings.level
+    if not comparison.by_class["is_supported"].all():
+        lines.append("! too few patients of the rarer kind: no verdict, and the interval may not hold what it states")
+    if comparison.is_within_folds:
+        lines.append(
+            "Differences are means over the folds, each net ranking its own test records; pooled: of the records"
+        )
+        lines.append("of all nets ranked together.")
+    if comparison.margin is not None:
+        at = f"the {100 * level:g}% interval (one-sided {100 * (1 - level) / 2:g}%)"
+        lines.append(
+            f"Margin {comparison.margin:g}: not inferior by {at}, equivalent by the {200 * level - 100:g}% interval"
+        )
+        lines.append(f"(two one-sided tests of {100 * (1 - level):g}% each); of classes, both after Holm's correction.")
+    return lines
+
+
+def _format_runs(comparison: Comparison, labels: Mapping[str, str]) -> list[str]:
+    """Return the corrected t-test over folds; with one fold, how much the seeds vary."""
+    over_runs = comparison.over_runs
+    if not len(over_runs):
+        return []
+    n_runs, columns = int(over_runs["n_runs"].max()), ["mean", "sd", "low", "high", "p"]
+    seeds = ", the seeds of each averaged first" if over_runs["seed_sd"].notna().any() else ""
+    text = f"\nOver {n_runs} folds (corrected resampled t-test{seeds}):"
+    if n_runs < 2:
+        columns = ["mean", "seed_sd"]
+        text = (
+            "\nSeveral seeds of one fold: they share training and test records, so they show how much training varies\n"
+        )
+        text += (
+            "(seed_sd), and not whether other training records would give the same answer. That takes several folds:"
+        )
+    table = over_runs.loc[[each.key for each in overall_metrics(headline=True)], columns]
+    table = table.rename(index=labels).rename_axis(None)
+    formatters = {"p": _format_p} if "p" in columns else None
+    return [text, table.to_string(float_format="{:.3f}".format, formatters=formatters)]
 
 
 def _format_p(p: float) -> str:

@@ -93,3 +93,21 @@ def test_the_corrected_t_test_by_hand():
     assert found["p"] == pytest.approx(2 * stats.t.sf(t, 4))
     assert found["low"] == pytest.approx(0.03 - stats.t.ppf(0.975, 4) * 0.03 / t)
     assert np.isnan(compare_folds([0.8], [0.7], n_train=7, n_test=2)["p"])
+
+
+def test_seeds_of_a_fold_are_averaged_before_the_test():
+    a, b = np.array([[0.80, 0.82], [0.78, 0.76], [0.83, 0.85]]), np.array([[0.76, 0.77], [0.77, 0.78], [0.78, 0.77]])
+    sizes = {"n_train": 700, "n_test": 200}
+    found = compare_folds(a.ravel(), b.ravel(), [0, 0, 1, 1, 2, 2], **sizes)
+    averaged = compare_folds(a.mean(axis=1), b.mean(axis=1), **sizes)
+    assert found["n_runs"] == 3
+    for name in ("mean", "sd", "low", "high", "t", "p"):
+        assert found[name] == pytest.approx(averaged[name])
+    assert found["seed_sd"] == pytest.approx(np.sqrt((a - b).var(axis=1, ddof=1).mean()))
+    assert np.isnan(averaged["seed_sd"])
+
+
+def test_seeds_of_one_fold_are_no_test_of_training_sets():
+    found = compare_folds([0.80, 0.82, 0.81], [0.70, 0.71, 0.72], [4, 4, 4], n_train=700, n_test=200)
+    assert (found["n_runs"], found["mean"]) == (1, pytest.approx(0.10))
+    assert found["seed_sd"] == pytest.approx(0.01) and np.isnan([found["p"], found["low"]]).all()

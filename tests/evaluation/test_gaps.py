@@ -4,8 +4,8 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from ecgcls.evaluation.comparison import delong
 from ecgcls.evaluation.gaps import measure_gaps
+from ecgcls.evaluation.paired_tests import delong
 from ecgcls.evaluation.predictions import Predictions
 from ecgcls.evaluation.settings import Bootstrap
 

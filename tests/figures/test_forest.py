@@ -48,9 +48,27 @@ def test_subgroups_mark_what_can_be_told_from_the_rest_and_leave_out_small_ones(
 def test_differences_are_drawn_by_class_with_their_verdicts():
     index = pd.MultiIndex.from_product([["overall", "MI"], ["pr_auc", "roc_auc", "f1"]], names=["class", "metric"])
     by_class = pd.DataFrame({"difference": 0.1, "low": -0.1, "high": 0.2, "verdict": "a better"}, index=index)
+    by_class["is_supported"] = [True] * 3 + [False] * 3
+    by_class.loc["MI", ["low", "high"]] = [-1, 1]  # of too few patients
     figure = draw_differences(by_class, a="cnn1d", b="cnn2d", level=0.9)
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["macro", "MI"]
     labels = [axes.get_xlabel() for axes in figure.axes]
     assert labels == [f"Difference in {name} (a \N{MINUS SIGN} b)" for name in ("PR-AUC", "ROC-AUC")]
     assert figure.get_suptitle() == "a: cnn1d\nb: cnn2d\n90% intervals from resampling patients"
     assert read_legend(figure) == ["a better", "no difference"]
+    low, high = figure.axes[0].get_xlim()
+    assert -0.2 < low < -0.1 and 0.2 < high < 0.3
+
+
+def test_a_margin_is_a_band_and_the_kinds_are_its_verdicts():
+    index = pd.MultiIndex.from_product([["overall", "MI", "HYP"], ["pr_auc", "roc_auc"]], names=["class", "metric"])
+    by_class = pd.DataFrame({"difference": 0.0, "low": -0.01, "high": 0.01, "is_supported": True}, index=index)
+    by_class["verdict"] = ["cannot be told"] * 4 + ["b better"] * 2
+    by_class["margin_verdict"] = ["equivalent"] * 2 + ["cannot be told"] * 4
+    figure = draw_differences(by_class, a="cnn1d", b="cnn2d", level=0.95, margin=0.02)
+    assert read_legend(figure) == [
+        "b better", "equivalent", "cannot be told", "no difference", "within the margin of 0.02",
+    ]  # fmt: skip
+    for axes in figure.axes:
+        (band,) = axes.patches
+        assert (band.get_x(), band.get_width()) == (-0.02, 0.04)
