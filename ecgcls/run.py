@@ -77,7 +77,9 @@ def _show(directory: "RunDirectory") -> tuple[Path, float]:
         return directory.path, math.nan
     objective: float = directory.read_metrics()["val"]["overall"]["pr_auc"]
     if is_trial():
-        print(f"\nValidation PR-AUC {objective:.3f}: {directory.path}")  # a search must not see test scores
+        print(
+            f"\nValidation PR-AUC {objective:.3f} (optimistic): {directory.path}"
+        )  # a search must not see test scores
     else:
         from ecgcls.jobs.results import format_table, tabulate
 

@@ -31,6 +31,8 @@ from ecgcls.files import encode_csv, name_files, printable, restore, write_atomi
 
 log = logging.getLogger(__name__)
 
+OPTIMISTIC = "optimistic: validation records choose the epoch, the calibrator and the thresholds"
+"""What is said beside validation scores."""
 _OPTIONAL = (
     "intervals.csv", "subgroups.csv", "confusion_matrix.csv", "figures/calibration.png", "figures/subgroups.png",
     "figures/confusion_matrix.png",
@@ -98,6 +100,8 @@ def write_results(
     for optional in _OPTIONAL:
         (folder / optional).unlink(missing_ok=True)
     written = {name: found.to_dict() for name, found in scores.items()}
+    if "val" in written:
+        written["val"]["note"] = OPTIMISTIC
     if predictions.fold is not None:
         pooled = {name: score_predictions(predictions.select(name).merge_folds()) for name in scores}
         written["pooled"] = {name: found.to_dict() for name, found in pooled.items()}
@@ -152,6 +156,7 @@ def tabulate(folder: Path, split: str, *, rule: str = "f1", not_tuned: Collectio
             values = [*(of_class[key] for of_class in pooled["by_class"].values()), pooled["overall"][key]]
             table[f"{METRICS[key].label} pooled"] = np.array(values, dtype=float)
     intervals = read_intervals(folder)
+    table.attrs["split"] = split
     table.attrs["fmax"] = "" if overall["fmax"] is None else f"{overall['fmax']:.3f}"
     if intervals is not None:
         for metric in reversed(RANKING):
@@ -171,6 +176,9 @@ def format_table(table: pd.DataFrame) -> str:
         lines.append("means over the folds; pooled: the records of all folds ranked together, by different nets")
     if fmax := table.attrs.get("fmax", "").strip():
         lines.append(f"{METRICS['fmax'].label}, at the best threshold for all classes: {fmax}")
+    lines.append(f"{METRICS['f1'].label} is at the thresholds as they were fitted, whose uncertainty it leaves out")
+    if table.attrs.get("split") == "val":
+        lines.append(OPTIMISTIC)
     if "!\n" in f"{text}\n" or " ! " in text:
         lines.append("! too few positive or negative records for a reliable interval")
     if any(str(name).endswith(" *") for name in table.index):

@@ -62,8 +62,8 @@ def compare_with(
 
     Each line has the ``number`` of the other one among `configurations`, its ``name``, and either ``reason``, why they
     cannot be compared, or ``metrics``: by metric the row of `ecgcls.evaluation.comparison.compare` (reference - other)
-    with ``p_family``, adjusted for all comparisons, and its ``verdict`` by that, in the models' names. `is_best` says
-    that the reference was chosen by its test score.
+    with ``p_family``, adjusted for all comparisons, its ``verdict`` by that, in the models' names, and ``why`` it
+    cannot be told. `is_best` says that the reference was chosen by its test score.
     """
     level = reference.evaluation.intervals.level
     lines: list[dict[str, Any]] = []
@@ -85,8 +85,16 @@ def compare_with(
         for line, p_family in zip(family, adjusted.tolist(), strict=True):
             row = line["metrics"][metric]
             names = {"a better": f"{reference.name} is better", "b better": f"{line['name']} is better"}
-            verdict = names.get(row["verdict"]) if p_family < 1 - level else None
-            row |= {"p_family": p_family, "verdict": verdict or "cannot be told"}
+            is_told = p_family < 1 - level
+            why = (
+                row.get("why", "")
+                if row["verdict"] not in names
+                else ""
+                if is_told
+                else "too many comparisons for its p"
+            )
+            verdict = names.get(row["verdict"], "cannot be told") if is_told else "cannot be told"
+            row |= {"p_family": p_family, "verdict": verdict, "why": why}
     return lines
 
 

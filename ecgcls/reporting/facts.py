@@ -16,6 +16,7 @@ from ecgcls.reporting.decided import is_untuned, list_weights
 from ecgcls.reporting.experiment import Experiment
 from ecgcls.reporting.markup import clean, escape_markdown, quote_code
 from ecgcls.runs.configuration import Configuration
+from ecgcls.runs.searched import doubt_settings
 
 _FEW = 30  # positive records below which a class's scores are called uncertain
 
@@ -41,8 +42,8 @@ def summarize_configuration(one: Configuration) -> dict[str, Any]:
         "intervals": find_intervals(one),
     }
     for key in list_leaderboard():
-        mean, sd = one.over_folds.loc[("overall", key), ["mean", "sd"]].astype(float)
-        line[key] = {"mean": mean, "sd": sd, "pooled": one.scores.overall[key]}
+        sd = float(one.over_folds["sd"]["overall", key])
+        line[key] = {"value": one.scores.overall[key], "sd": sd, "pooled": one.pooled_scores.overall[key]}
     return line
 
 
@@ -88,6 +89,15 @@ def summarize_training(one: Configuration) -> dict[str, Any]:
     }
 
 
+def count_validated(one: Configuration) -> dict[int, float]:
+    """Return by fold the share of test records that a human validated; empty where the table does not say."""
+    if "validated_by_human" not in one.groups:
+        return {}
+    is_validated = one.groups["validated_by_human"] == "yes"
+    tested = zip(one.infos, one.predictions("test"), strict=True)
+    return {info.fold: float(is_validated.reindex(each.ecg_id, fill_value=False).mean()) for info, each in tested}
+
+
 def describe_data(configurations: Sequence[Configuration]) -> list[dict[str, Any]]:
     """Return records, patients and class counts by fold and part, once for all configurations that share them."""
     groups: dict[str, dict[str, Any]] = {}
@@ -96,8 +106,10 @@ def describe_data(configurations: Sequence[Configuration]) -> list[dict[str, Any
         key = repr([(data["fingerprint"], data["parts"], data["class_names"]) for data in datas])
         group = groups.setdefault(key, {"names": [], "data": datas[0], "folds": []})
         group["names"].append(one.name)
+        shares = count_validated(one)
+        group["is_validated"] = bool(shares)
         group["folds"] = [
-            {"fold": info.fold, "part": part, **counts}
+            {"fold": info.fold, "part": part, "validated": shares.get(info.fold) if part == "test" else None, **counts}
             for info in one.infos
             for part, counts in info.data["parts"].items()
         ]
@@ -159,10 +171,18 @@ def list_limits(experiment: Experiment) -> list[str]:
             rare=fewest[fewest < _FEW].to_dict(),
             seeds={info.seed for info in infos},
             weighted=_list_weighted(configurations),
+            doubts=[(one.name, doubt) for one in configurations for doubt in _list_doubts(one)],
             untuned=_list_untuned(configurations),
         )
     )
     return text.splitlines()
+
+
+def _list_doubts(one: Configuration) -> list[str]:
+    """Return why test scores are optimistic whose settings were searched on other folds."""
+    experiment = next((place for place in one.folder.parents if place.name == one.info.experiment), one.folder)
+    doubts = [doubt_settings(experiment, run.read_config()) for run in one.runs]
+    return [doubt for doubt in doubts if doubt][:1]
 
 
 def _list_weighted(configurations: Sequence[Configuration]) -> list[dict[str, Any]]:

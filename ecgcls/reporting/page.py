@@ -111,7 +111,11 @@ def _draw_charts(curves: AllCurves, configurations: Sequence[Configuration], cla
         ("reliability", "Reliability", charts.draw_reliability(curves, configurations, class_names)),
         ("loss", "Training loss", charts.draw_training(configurations, "train/loss", "Training loss")),
         ("val-loss", "Validation loss", charts.draw_training(configurations, "val/loss", "Validation loss")),
-        ("val-pr", "Validation PR-AUC", charts.draw_training(configurations, "val/pr_auc", "Macro PR-AUC")),
+        (
+            "val-pr",
+            "Validation PR-AUC (optimistic)",
+            charts.draw_training(configurations, "val/pr_auc", "Macro PR-AUC"),
+        ),
     )
     return [
         {"id": name, "title": title, "json": htmlsafe_json_dumps(figure, dumps=go.Figure.to_json)}
