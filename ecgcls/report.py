@@ -6,7 +6,7 @@ from ecgcls.command.start import run_command
 from ecgcls.config import DataPlace, Text
 
 
-def report(*, experiment: Text, output_dir: Path, data: DataPlace, output: Path | None) -> None:
+def report(*, experiment: Text, reference: Text | None, output_dir: Path, data: DataPlace, output: Path | None) -> None:
     """Write the page that the settings ask for."""
     from ecgcls.outputs import check_output_file
     from ecgcls.runs.find import find_experiment
@@ -16,7 +16,7 @@ def report(*, experiment: Text, output_dir: Path, data: DataPlace, output: Path 
 
     page = output or folder / "report.html"
     check_output_file(page, begins_with=b'<meta name="generator" content="ecgcls')
-    write_report(folder, output=page, data_root=data["root"])
+    write_report(folder, output=page, data_root=data["root"], reference=reference)
     print(f"{page} ({page.stat().st_size / 1e6:.1f} MB)")
 
 

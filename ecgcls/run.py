@@ -33,6 +33,7 @@ def run(**config: Unpack[RunConfig]) -> tuple[Path, float]:
     from ecgcls.jobs.logs import hold_log, quiet_lightning
     from ecgcls.jobs.train import train
     from ecgcls.runs.directory import RunDirectory
+    from ecgcls.runs.searched import doubt_settings
 
     model, variant = name_job()
     directory = RunDirectory(read_run_dir() or place_run(config, model=model, variant=variant))
@@ -41,6 +42,8 @@ def run(**config: Unpack[RunConfig]) -> tuple[Path, float]:
     with hold_log() as early:
         for choice in list_shadowed():
             log.warning("%s", choice)
+        if not is_trial() and (doubt := doubt_settings(config["output_dir"] / config["experiment"], config)):
+            log.warning("%s", doubt)
         job = build_job(config, directory, model=model, variant=variant, shows_bar=shows_bar, is_trial=is_trial())
         train(job, early)
     return _show(directory)
@@ -74,7 +77,9 @@ def _show(directory: "RunDirectory") -> tuple[Path, float]:
         return directory.path, math.nan
     objective: float = directory.read_metrics()["val"]["overall"]["pr_auc"]
     if is_trial():
-        print(f"\nValidation PR-AUC {objective:.3f}: {directory.path}")  # a search must not see test scores
+        print(
+            f"\nValidation PR-AUC {objective:.3f} (optimistic): {directory.path}"
+        )  # a search must not see test scores
     else:
         from ecgcls.jobs.results import format_table, tabulate
 

@@ -139,13 +139,16 @@ class ThresholdRule:
 
 @dataclass(frozen=True)
 class Subgroups:
-    """How subgroups are scored: the records that a cell needs, and the draws of patients for its intervals."""
+    """How subgroups are scored: the records that a cell needs, and the draws of patients for its intervals.
+
+    None: as many draws as for the other intervals.
+    """
 
     min_records: int = 30
-    n_resamples: int = 200
+    n_resamples: int | None = None
 
     def __post_init__(self) -> None:
-        _check(self, "subgroups", min_records=1, n_resamples=2)
+        _check(self, "subgroups", min_records=1, **({} if self.n_resamples is None else {"n_resamples": 2}))
 
 
 @dataclass(frozen=True)

@@ -5,26 +5,29 @@ Conventions
       than two patients is too small: its size is reported, its metrics are not.
     - Macro averages are over the classes that have a positive and a negative record in the cell, so two cells may
       average over different classes; `n_classes` is how many.
-    - PR-AUC depends on how frequent a class is, and cells differ in that: compare cells by ROC-AUC. The worst cell is
-      the one with the lowest macro ROC-AUC of all cells of all groupings that are not too small. The lowest of many
-      values is low by chance too; judge it by its interval.
+    - PR-AUC depends on how frequent a class is, and cells differ in that: compare cells by ROC-AUC. The lowest of many
+      values is low by chance too, so a cell is only called worse than the rest where its gap to the rest, with limits
+      that hold for all cells of all groupings together, lies below 0 (`gaps`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
+from ecgcls.evaluation.gaps import COLUMNS, measure_gaps
 from ecgcls.evaluation.intervals import bootstrap
 from ecgcls.evaluation.metrics import METRICS, OVERALL, overall_metrics
 from ecgcls.evaluation.predictions import Predictions
 from ecgcls.evaluation.settings import Bootstrap, Subgroups
 
+_JUDGED = "roc_auc"
 _COLUMNS = [
     "grouping", "group", "class", "metric", "n_records", "n_patients", "n_positive", "n_classes", "is_too_small",
-    "value", "low", "high", "is_supported",
+    "value", "low", "high", "is_supported", *COLUMNS,
 ]  # fmt: skip
 
 
@@ -44,18 +47,19 @@ def score_subgroups(
     groups
         Indexed by ecg_id, a column of text for each grouping; records without a text are in no cell.
     intervals
-        How these are computed, but for the number of resamples.
+        How these are computed; the number of resamples is that of `settings`, if it states one.
 
     Returns
     -------
     DataFrame
         One row per cell, class ('overall' for all together) and metric: ``grouping``, ``group``, ``class``, ``metric``,
         ``n_records``, ``n_patients``, ``n_positive``, ``n_classes`` (defined in the cell), ``is_too_small``,
-        ``value``, ``low``, ``high``, ``is_supported``. A cell that is too small has the rows of 'overall' alone, with
-        nan.
+        ``value``, ``low``, ``high``, ``is_supported``; in the rows of overall ROC-AUC ``gap``, ``gap_low``,
+        ``gap_high`` and ``gap_n_classes``, as by `gaps.measure_gaps`. A cell that is too small has the rows of
+        'overall' alone, with nan.
     """
     groups = groups.reindex(predictions.ecg_id)
-    how = replace(intervals, n_resamples=settings.n_resamples)
+    how = replace(intervals, n_resamples=settings.n_resamples or intervals.n_resamples)
     tables = []
     for grouping, group_of in groups.items():
         for group in group_of.dropna().unique():
@@ -64,23 +68,43 @@ def score_subgroups(
             tables.append(cell.assign(grouping=str(grouping), group=group))
     if not tables:
         return pd.DataFrame(columns=_COLUMNS)
-    return pd.concat(tables, ignore_index=True)[_COLUMNS]
+    table = pd.concat(tables, ignore_index=True)
+    gaps = measure_gaps(predictions, groups, intervals)
+    of_rows = gaps.reindex(pd.MultiIndex.from_frame(table[["grouping", "group"]])).to_numpy()
+    has_gap = (table["class"] == OVERALL) & (table["metric"] == _JUDGED) & ~table["is_too_small"].astype(bool)
+    table[COLUMNS] = np.where(has_gap.to_numpy()[:, None], of_rows, np.nan)
+    return table[_COLUMNS]
 
 
 def find_worst(table: pd.DataFrame) -> pd.Series | None:
-    """Return the row of the cell with the lowest macro ROC-AUC; None where there are not two cells to compare."""
-    rows = table[(table["class"] == OVERALL) & (table["metric"] == "roc_auc") & table["value"].notna()]
-    rows = rows[rows.groupby("grouping")["group"].transform("count") > 1]
-    return None if rows.empty else rows.iloc[int(rows["value"].to_numpy().argmin())]
+    """Return the row of the cell with the largest gap below the rest; None where no cell has one."""
+    rows = table[table["gap_high"].notna()]
+    return None if rows.empty else rows.iloc[int(rows["gap"].to_numpy().argmin())]
 
 
-def format_worst(row: pd.Series, title: str) -> str:
-    """Return a sentence that names the worst cell, with the title of its grouping."""
-    return (
-        f"{title}: {row['group']}, macro {METRICS[row['metric']].label} {row['value']:.3f} "
-        f"[{row['low']:.3f}, {row['high']:.3f}] over {row['n_classes']} classes ({row['n_records']} records of "
-        f"{row['n_patients']} patients)"
+def describe_worst(table: pd.DataFrame, titles: Mapping[str, str], settings: Bootstrap = Bootstrap()) -> str:
+    """Say which cell is worse than the rest, or that none can be told from it; empty without two cells to compare.
+
+    `titles` are those of the groupings.
+    """
+    if not (table.groupby("grouping")["group"].nunique() > 1).any():
+        return ""
+    row = find_worst(table)
+    if row is None:
+        return (
+            f"no subgroup can be told from the rest: none has {settings.min_positives} patients with and without a "
+            "class, in it and in the rest"
+        )
+    name = f"{titles.get(row['grouping'], row['grouping'])}: {row['group']}"
+    gap = (
+        f"{row['gap']:+.3f} [{row['gap_low']:+.3f}, {row['gap_high']:+.3f}] in macro {METRICS[_JUDGED].label} against "
+        f"all other records, over {row['gap_n_classes']:.0f} of its {row['n_classes']} classes "
+        f"({row['n_records']} records of {row['n_patients']} patients; limits for all "
+        f"{table['gap_high'].notna().sum()} subgroups together)"
     )
+    if row["gap_high"] < 0:
+        return f"worse than the rest is {name}, {gap}"
+    return f"no subgroup can be told from the rest; the largest gap is that of {name}, {gap}"
 
 
 def _score_cell(predictions: Predictions, rows: np.ndarray, settings: Subgroups, intervals: Bootstrap) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """Forest plots: one estimate with its interval per row: subgroups, held-out sites, differences of two models."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,7 @@ def draw_forest(
     title: str,
     colors: Mapping[str, str],
     reference: float | None = None,
+    referred: Collection[str] | None = None,
     margin: float | None = None,
 ) -> Figure:
     """Draw estimates and intervals, one line per row, in columns side by side.
@@ -36,6 +37,8 @@ def draw_forest(
         By kind; the legend lists those that occur.
     reference
         Where a vertical line marks no difference; None: nowhere.
+    referred
+        The labels of the columns that have this line; None: all.
     margin
         How far a band reaches on both sides of it; None: there is no band.
     """
@@ -45,7 +48,7 @@ def draw_forest(
     panels = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
     found: set[str] = set()
     for axes, (label, table) in zip(panels, columns.items(), strict=True):
-        if reference is not None:
+        if reference is not None and (referred is None or label in referred):
             axes.axvline(reference, color="0.5", linewidth=1, linestyle=":", zorder=1)
             if margin is not None:
                 axes.axvspan(reference - margin, reference + margin, color="0.88", linewidth=0, zorder=0)
@@ -77,19 +80,28 @@ def draw_forest(
     return finish_figure(figure, title, handles=handles)
 
 
-def draw_subgroups(table: pd.DataFrame, worst: pd.Series, *, title: str) -> Figure:
-    """Draw each subgroup's macro ROC-AUC and PR-AUC, the worst one in another color.
+def draw_subgroups(table: pd.DataFrame, *, title: str) -> Figure:
+    """Draw each subgroup's macro ROC-AUC, and its gap to the rest with limits that hold for all of them together.
 
     Groups keep the order of the table, that of `ecgcls.evaluation.subgroups.score_subgroups`; those that are too small
-    are left out. `worst` is the row of the worst subgroup.
+    are left out. A subgroup that can be told from the rest has another color.
     """
-    overall = table[(table["class"] == OVERALL) & ~table["is_too_small"].astype(bool)]
-    names = [f"{row.grouping}: {row.group} (n = {row.n_records})" for row in overall.itertuples()]
-    is_worst = (overall["grouping"] == worst["grouping"]) & (overall["group"] == worst["group"])
-    rows = overall.assign(kind=np.where(is_worst, "lowest ROC-AUC", "subgroup")).set_axis(names)
-    columns = {f"Macro {METRICS[key].label} (0 to 1)": rows[rows["metric"] == key] for key in ("roc_auc", "pr_auc")}
-    colors = {"subgroup": COLORS[0], "lowest ROC-AUC": COLORS[1]}
-    return draw_forest(columns, title=f"{title}, subgroups with intervals", colors=colors)
+    rows = table[(table["class"] == OVERALL) & (table["metric"] == "roc_auc") & ~table["is_too_small"].astype(bool)]
+    names = [f"{row.grouping}: {row.group} (n = {row.n_records})" for row in rows.itertuples()]
+    kinds = "worse than the rest", "better than the rest", "cannot be told from the rest"
+    kind = np.select([rows["gap_high"] < 0, rows["gap_low"] > 0], kinds[:2], kinds[2])
+    rows = rows.assign(kind=kind).set_axis(names)
+    has_limits = rows["gap_low"].notna()
+    gaps = pd.DataFrame({"value": rows["gap"].where(has_limits), "low": rows["gap_low"], "high": rows["gap_high"]})
+    label = "Gap to the rest in macro ROC-AUC"
+    colors = dict(zip(kinds, (COLORS[1], COLORS[2], COLORS[0]), strict=True))
+    return draw_forest(
+        {"Macro ROC-AUC (0 to 1)": rows, label: gaps.assign(kind=kind)},
+        title=f"{title}, subgroups\nGaps with limits that hold for all subgroups together",
+        colors=colors,
+        reference=0.0,
+        referred=[label],
+    )
 
 
 def draw_sites(measured: pd.DataFrame, summary: pd.DataFrame, *, title: str, level: float) -> Figure:

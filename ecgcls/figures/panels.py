@@ -96,7 +96,7 @@ def draw_search(trials: pd.DataFrame, searched: Sequence[str], *, objective: str
         _scale_setting(panel, done[column])
     best_so_far = np.maximum.accumulate(done[objective])
     panels[0].step(done["trial"], best_so_far, where="post", color=COLORS[2], label="best so far")
-    panels[0].set_ylabel("Validation PR-AUC (macro, 0 to 1)")
+    panels[0].set_ylabel("Validation PR-AUC (macro, 0 to 1; optimistic)")
     title = f"Search over {', '.join(searched)}: {len(done)} of {len(trials)} trials finished"
     return finish_figure(figure, title, handles=panels[0].get_legend_handles_labels()[0])
 

@@ -20,7 +20,7 @@ from ecgcls.evaluation.intervals import bootstrap
 from ecgcls.evaluation.metrics import METRICS, OVERALL, RANKING, Scores, class_metrics, find_macro, score_predictions
 from ecgcls.evaluation.predictions import SPLITS, Predictions
 from ecgcls.evaluation.settings import Bootstrap, EvaluationSettings
-from ecgcls.evaluation.subgroups import find_worst, format_worst, score_subgroups
+from ecgcls.evaluation.subgroups import describe_worst, score_subgroups
 from ecgcls.evaluation.thresholds import decision_curves, restate_predictive_values
 from ecgcls.figures.confusion import draw_confusion_matrices, draw_confusion_matrix, draw_confusions
 from ecgcls.figures.curves import draw_pr_curves, draw_reliability_curves, draw_roc_curves
@@ -31,6 +31,8 @@ from ecgcls.files import encode_csv, name_files, printable, restore, write_atomi
 
 log = logging.getLogger(__name__)
 
+OPTIMISTIC = "optimistic: validation records choose the epoch, the calibrator and the thresholds"
+"""What is said beside validation scores."""
 _OPTIONAL = (
     "intervals.csv", "subgroups.csv", "confusion_matrix.csv", "figures/calibration.png", "figures/subgroups.png",
     "figures/confusion_matrix.png",
@@ -98,6 +100,8 @@ def write_results(
     for optional in _OPTIONAL:
         (folder / optional).unlink(missing_ok=True)
     written = {name: found.to_dict() for name, found in scores.items()}
+    if "val" in written:
+        written["val"]["note"] = OPTIMISTIC
     if predictions.fold is not None:
         pooled = {name: score_predictions(predictions.select(name).merge_folds()) for name in scores}
         written["pooled"] = {name: found.to_dict() for name, found in pooled.items()}
@@ -159,6 +163,7 @@ def tabulate(folder: Path, split: str, *, rule: str = "f1", not_tuned: Collectio
             values = [*(of_class[key] for of_class in pooled["by_class"].values()), pooled["overall"][key]]
             table[f"{METRICS[key].label} pooled"] = np.array(values, dtype=float)
     intervals = read_intervals(folder)
+    table.attrs["split"] = split
     table.attrs["fmax"] = "" if overall["fmax"] is None else f"{overall['fmax']:.3f}"
     if intervals is not None:
         for metric in reversed(RANKING):
@@ -180,6 +185,9 @@ def format_table(table: pd.DataFrame) -> str:
         lines.append("means over the folds; pooled: the records of all folds ranked together, by different nets")
     if fmax := table.attrs.get("fmax", "").strip():
         lines.append(f"{METRICS['fmax'].label}, at the best threshold for all classes: {fmax}")
+    lines.append(f"{METRICS['f1'].label} is at the thresholds as they were fitted, whose uncertainty it leaves out")
+    if table.attrs.get("split") == "val":
+        lines.append(OPTIMISTIC)
     if "!\n" in f"{text}\n" or " ! " in text:
         lines.append("! too few patients for a reliable interval: see n_patients in intervals.csv")
     if any(str(name).endswith(" *") for name in table.index):
@@ -272,14 +280,13 @@ def _write_calibration(folder: Path, after: Predictions, before: Predictions | N
 def _write_subgroups(
     folder: Path, predictions: Predictions, groups: pd.DataFrame, *, settings: EvaluationSettings, title: str
 ) -> None:
-    """Score each subgroup, name the worst one, and draw them."""
+    """Score each subgroup, say which is worse than the rest, and draw them."""
     log.info("Subgroups: %s", ", ".join(map(str, groups.columns)))
     table = score_subgroups(predictions, groups, settings=settings.subgroups, intervals=settings.intervals)
     write_atomically(folder / "subgroups.csv", encode_csv(table, index=False))
-    worst = find_worst(table)
-    if worst is not None:
-        log.info("Worst subgroup: %s", format_worst(worst, str(worst["grouping"])))
-        save_figure(draw_subgroups(table, worst, title=title), folder / "figures" / "subgroups.png")
+    if text := describe_worst(table, {}, settings.intervals):
+        log.info("Subgroups: %s", text)
+        save_figure(draw_subgroups(table, title=title), folder / "figures" / "subgroups.png")
 
 
 def _write_intervals(path: Path, predictions: Predictions, settings: Bootstrap) -> pd.DataFrame | None:

@@ -48,6 +48,8 @@ def write_cards(
         "by_class": facts.list_class_columns(),
         "intervals": intervals,
         "worst": worst,
+        "validated": facts.count_validated(one),
+        "precision": info.data.get("precision", ""),  # why the sample is large enough, in a sentence
         "limit_sentences": limits,
         "pooled": lambda *names: _cite_pooled(one, names),
         "cite": lambda *names: _cite_folds(one, names),

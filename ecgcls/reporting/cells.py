@@ -10,7 +10,7 @@ from ecgcls.data.groupings import GROUPINGS, name_groups, order_groups
 from ecgcls.data.source import Source, split_settings
 from ecgcls.errors import DataError
 from ecgcls.evaluation.metrics import OVERALL, RANKING
-from ecgcls.evaluation.subgroups import find_worst, format_worst, score_subgroups
+from ecgcls.evaluation.subgroups import describe_worst, score_subgroups
 from ecgcls.jobs.parts import build_part
 from ecgcls.jobs.trust import take_trusted
 from ecgcls.runs.configuration import Configuration
@@ -28,7 +28,7 @@ def score_cells(
     Return the groupings, each a title and its subgroups: `group`, the counts `n_records`, `n_patients` and `n_positive`
     of the configuration with the most test records, and in `scores`, by the configuration's name and by `RANKING`, the
     row of `score_subgroups` over all classes (None where the configuration has no record of the subgroup). Then, by the
-    configuration's name, the subgroup with the lowest macro ROC-AUC, in words; and why there is no grouping, else ''.
+    configuration's name, which subgroup is worse than the rest, in words; and why there is no grouping, else ''.
     """
     if len({repr(_tables(one)) for one in configurations}) > 1:
         return [], {}, "The runs were trained on different data sets, so they have no subgroups in common."
@@ -43,8 +43,8 @@ def score_cells(
         table = score_subgroups(one.tested, groups, settings=settings.subgroups, intervals=settings.intervals)
         cells = table[table["class"] == OVERALL].set_index(["grouping", "group", "metric"])
         scored[one.name] = cells.to_dict(orient="index")
-        if (row := find_worst(table)) is not None:
-            worst[one.name] = format_worst(row, GROUPINGS.get(row["grouping"], row["grouping"]))
+        if text := describe_worst(table, GROUPINGS, settings.intervals):
+            worst[one.name] = text
     groupings: Groupings = []
     for column, group_of in groups.reindex(widest.tested.ecg_id).items():
         lines = []

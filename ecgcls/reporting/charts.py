@@ -39,7 +39,7 @@ def draw_pr(curves: AllCurves, configurations: Sequence[Configuration], class_na
     prevalences: dict[int, float] = {}
     for (name, number), found in curves.items():
         one, column = configurations[number], class_names.index(name)
-        row = one.scores.by_class.loc[name]
+        row = one.pooled_scores.by_class.loc[name]
         prevalences.setdefault(column, float(one.scores.by_class["prevalence"][name]))
         line = style(number) | {"width": 2, "shape": "hv"}
         label = f"{one.name}: AP {row.pr_auc:.3f}"
@@ -55,7 +55,7 @@ def draw_roc(curves: AllCurves, configurations: Sequence[Configuration], class_n
     point = "1 - specificity %{x:.2f}, sensitivity %{y:.2f}"
     for (name, number), found in curves.items():
         one = configurations[number]
-        label = f"{one.name}: AUC {one.scores.by_class.loc[name].roc_auc:.3f}"
+        label = f"{one.name}: AUC {one.pooled_scores.by_class.loc[name].roc_auc:.3f}"
         line = style(number) | {"width": 2, "shape": "linear"}
         _add(figure, found.fpr, found.tpr, label, point, model=number, column=class_names.index(name), line=line)
     _add(figure, [0, 1], [0, 1], "chance")

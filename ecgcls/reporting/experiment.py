@@ -21,7 +21,7 @@ class Experiment:
 
     name: str
     shared: tuple[str, ...]  # what all configurations have that differs from the defaults
-    configurations: tuple[Configuration, ...]  # with a finished fold, the best pooled PR-AUC first
+    configurations: tuple[Configuration, ...]  # with a finished fold, the best PR-AUC first
     begun: tuple[Configuration, ...]  # without one
     unfinished: dict[str, str]  # status of every other run, by its path below the experiment's folder
 

@@ -9,15 +9,14 @@ import jinja2
 import numpy as np
 import pandas as pd
 
-from ecgcls.errors import DataError
 from ecgcls.evaluation.calibration import measure_calibration
-from ecgcls.evaluation.comparison import compare
 from ecgcls.evaluation.intervals import bootstrap
-from ecgcls.evaluation.metrics import OVERALL, RANKING, class_metrics, overall_metrics
+from ecgcls.evaluation.metrics import OVERALL, class_metrics, overall_metrics
 from ecgcls.reporting.decided import is_untuned, list_weights
 from ecgcls.reporting.experiment import Experiment
 from ecgcls.reporting.markup import clean, escape_markdown, quote_code
 from ecgcls.runs.configuration import Configuration
+from ecgcls.runs.searched import doubt_settings
 
 _FEW = 30  # positive records below which a class's scores are called uncertain
 
@@ -43,8 +42,8 @@ def summarize_configuration(one: Configuration) -> dict[str, Any]:
         "intervals": find_intervals(one),
     }
     for key in list_leaderboard():
-        mean, sd = one.over_folds.loc[("overall", key), ["mean", "sd"]].astype(float)
-        line[key] = {"mean": mean, "sd": sd, "pooled": one.scores.overall[key]}
+        sd = float(one.over_folds["sd"]["overall", key])
+        line[key] = {"value": one.scores.overall[key], "sd": sd, "pooled": one.pooled_scores.overall[key]}
     return line
 
 
@@ -62,29 +61,6 @@ def find_intervals(one: Configuration) -> dict[str, tuple[float, float, bool] | 
     low, high, is_supported = (table[name].to_dict() for name in ("low", "high", "is_supported"))
     keys = {key: (OVERALL, key) for key in list_leaderboard()}
     return {key: (low[row], high[row], is_supported[row]) for key, row in keys.items()}
-
-
-def compare_with_best(configurations: Sequence[Configuration]) -> list[dict[str, Any]]:
-    """Compare the first configuration of the leaderboard with each other one, on macro PR-AUC and ROC-AUC.
-
-    Each line has the ``name`` of the other one, and either ``reason``, why they cannot be compared, or ``metrics``: by
-    metric the row of `ecgcls.evaluation.comparison.compare` (best - other), its ``verdict`` in the models' names.
-    """
-    best, *others = configurations
-    lines: list[dict[str, Any]] = []
-    for other in others:
-        line: dict[str, Any] = {"name": other.name, "reason": "", "metrics": {}}
-        lines.append(line)
-        try:
-            table = compare([best.tested], [other.tested], best.evaluation.intervals).to_dict(orient="index")
-        except DataError as error:
-            line["reason"] = f"{best.name} (a) and {other.name} (b): {error}"
-            continue
-        verdicts = {"a better": f"{best.name} is better", "b better": f"{other.name} is better"}
-        for metric in RANKING:
-            row = table[OVERALL, metric]
-            line["metrics"][metric] = row | {"verdict": verdicts.get(row["verdict"], "cannot be told")}
-    return lines
 
 
 def describe_calibration(configurations: Sequence[Configuration]) -> list[dict[str, Any]]:
@@ -113,6 +89,15 @@ def summarize_training(one: Configuration) -> dict[str, Any]:
     }
 
 
+def count_validated(one: Configuration) -> dict[int, float]:
+    """Return by fold the share of test records that a human validated; empty where the table does not say."""
+    if "validated_by_human" not in one.groups:
+        return {}
+    is_validated = one.groups["validated_by_human"] == "yes"
+    tested = zip(one.infos, one.predictions("test"), strict=True)
+    return {info.fold: float(is_validated.reindex(each.ecg_id, fill_value=False).mean()) for info, each in tested}
+
+
 def describe_data(configurations: Sequence[Configuration]) -> list[dict[str, Any]]:
     """Return records, patients and class counts by fold and part, once for all configurations that share them."""
     groups: dict[str, dict[str, Any]] = {}
@@ -121,8 +106,10 @@ def describe_data(configurations: Sequence[Configuration]) -> list[dict[str, Any
         key = repr([(data["fingerprint"], data["parts"], data["class_names"]) for data in datas])
         group = groups.setdefault(key, {"names": [], "data": datas[0], "folds": []})
         group["names"].append(one.name)
+        shares = count_validated(one)
+        group["is_validated"] = bool(shares)
         group["folds"] = [
-            {"fold": info.fold, "part": part, **counts}
+            {"fold": info.fold, "part": part, "validated": shares.get(info.fold) if part == "test" else None, **counts}
             for info in one.infos
             for part, counts in info.data["parts"].items()
         ]
@@ -184,10 +171,18 @@ def list_limits(experiment: Experiment) -> list[str]:
             rare=fewest[fewest < _FEW].to_dict(),
             seeds={info.seed for info in infos},
             weighted=_list_weighted(configurations),
+            doubts=[(one.name, doubt) for one in configurations for doubt in _list_doubts(one)],
             untuned=_list_untuned(configurations),
         )
     )
     return text.splitlines()
+
+
+def _list_doubts(one: Configuration) -> list[str]:
+    """Return why test scores are optimistic whose settings were searched on other folds."""
+    experiment = next((place for place in one.folder.parents if place.name == one.info.experiment), one.folder)
+    doubts = [doubt_settings(experiment, run.read_config()) for run in one.runs]
+    return [doubt for doubt in doubts if doubt][:1]
 
 
 def _list_weighted(configurations: Sequence[Configuration]) -> list[dict[str, Any]]:

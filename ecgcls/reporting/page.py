@@ -17,6 +17,7 @@ from plotly.offline import get_plotlyjs
 from ecgcls import __version__
 from ecgcls.files import name_file, write_atomically
 from ecgcls.reporting import charts, facts
+from ecgcls.reporting.against import BEST, choose_reference, compare_with
 from ecgcls.reporting.cards import write_cards
 from ecgcls.reporting.cells import score_cells
 from ecgcls.reporting.curves import SENSITIVITY, SPECIFICITY, AllCurves, trace_all
@@ -31,15 +32,18 @@ MAX_BYTES = 9_900_000
 _HERE = Path(__file__).parent
 
 
-def write_report(experiment_dir: Path, *, output: Path, data_root: Path | None = None) -> Path:
+def write_report(
+    experiment_dir: Path, *, output: Path, data_root: Path | None = None, reference: str | None = None
+) -> Path:
     """Write the report of all runs of an experiment, and a model card and a checklist for each configuration.
 
     These two go into the configuration's folder or, where that is read-only, beside the page.
 
     The table of the data set at `data_root` says which subgroups there are; None: as the runs recorded them.
+    `reference` names the configuration that all others are compared with, see `against.choose_reference`.
     """
     experiment, environment = collect(experiment_dir), facts.open_templates()
-    content = _collect_content(experiment, data_root=data_root)
+    content = _collect_content(experiment, data_root=data_root, reference=reference)
     for saved, line, one in zip(content["saved"], content["board"], experiment.configurations, strict=True):
         worst = content["worst"].get(one.name, "")
         limits = facts.list_limits(replace(experiment, configurations=(one,)))
@@ -54,9 +58,10 @@ def write_report(experiment_dir: Path, *, output: Path, data_root: Path | None =
     return output
 
 
-def _collect_content(experiment: Experiment, *, data_root: Path | None) -> dict[str, Any]:
+def _collect_content(experiment: Experiment, *, data_root: Path | None, reference: str | None) -> dict[str, Any]:
     """Return what the template says, but for the explained ECGs."""
     configurations, class_names = experiment.configurations, experiment.class_names
+    is_best, against = reference == BEST, choose_reference(configurations, reference)
     widest = experiment.widest.tested
     curves = trace_all(configurations, class_names)
     subgroups, worst, no_subgroups = score_cells(configurations, data_root=data_root)
@@ -70,7 +75,10 @@ def _collect_content(experiment: Experiment, *, data_root: Path | None) -> dict[
         "shown": facts.list_leaderboard(),
         "columns": {"n_positive": "Positives", "prevalence": "Prevalence"} | facts.list_class_columns(),
         "board": [facts.summarize_configuration(one) for one in configurations],
-        "comparisons": facts.compare_with_best(configurations),
+        "reference": against,
+        "is_best": is_best,
+        "is_chosen": reference is not None,
+        "comparisons": compare_with(against, configurations, is_best=is_best),
         "calibration": facts.describe_calibration(configurations),
         "calibrators": {one.name: describe_calibrators(one) for one in configurations},
         "thresholds": [read_thresholds(one) for one in configurations],
@@ -103,7 +111,11 @@ def _draw_charts(curves: AllCurves, configurations: Sequence[Configuration], cla
         ("reliability", "Reliability", charts.draw_reliability(curves, configurations, class_names)),
         ("loss", "Training loss", charts.draw_training(configurations, "train/loss", "Training loss")),
         ("val-loss", "Validation loss", charts.draw_training(configurations, "val/loss", "Validation loss")),
-        ("val-pr", "Validation PR-AUC", charts.draw_training(configurations, "val/pr_auc", "Macro PR-AUC")),
+        (
+            "val-pr",
+            "Validation PR-AUC (optimistic)",
+            charts.draw_training(configurations, "val/pr_auc", "Macro PR-AUC"),
+        ),
     )
     return [
         {"id": name, "title": title, "json": htmlsafe_json_dumps(figure, dumps=go.Figure.to_json)}

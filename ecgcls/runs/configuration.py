@@ -24,8 +24,8 @@ from ecgcls.runs.info import RunInfo
 
 log = logging.getLogger(__name__)
 
-PARTS = {"val": "validation", "test": "test"}
-"""What the scored parts are called in prose."""
+PARTS = {"val": "validation (optimistic)", "test": "test"}
+"""What the scored parts are called in titles."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The results of a search for better settings: one row per trial, the best configuration, a figure."""
 
 import json
+import shlex
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,17 +15,17 @@ from ecgcls.errors import DataError
 from ecgcls.figures.panels import draw_search
 from ecgcls.figures.style import save_figure
 from ecgcls.files import encode_csv, write_atomically
+from ecgcls.runs.searched import BEST, OBJECTIVE, TRIALS, list_searches
+from ecgcls.sweeps.nested import describe_nested
 from ecgcls.sweeps.reports import Report
-
-OBJECTIVE = "val_pr_auc"
-"""The column of the trials that is maximized: macro PR-AUC on the validation set."""
 
 
 def write_search(reports: Sequence[Report], sweep_folder: Path, folder: Path, *, choices: Sequence[str] = ()) -> str:
     """Write ``trials.csv``, ``best.yaml`` (a whole configuration) and ``search.png`` into a folder.
 
-    `choices` are overrides that repeat what a preset chose. Returned are the trials, best first, the folder, and the
-    command that trains the best on every fold. That no trial finished is a `DataError`.
+    `choices` are overrides that repeat what a preset chose. Returned are the trials, best first; the commands that test
+    the best one on the fold of the search, and train it again there; what a nested search lacks, or its result; and the
+    folder. That no trial finished is a `DataError`.
     """
     finished = [report for report in reports if report.status == "finished"]
     if not finished:
@@ -36,15 +37,20 @@ def write_search(reports: Sequence[Report], sweep_folder: Path, folder: Path, *,
     typed = [override for override in finished[0].overrides if _key(override) not in (*searched, "fold", "+preset")]
     fixed = [*typed, *(choice for choice in choices if _key(choice) not in map(_key, typed))]
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / "trials.csv", encode_csv(trials, index=False))
-    shutil.copyfile(Path(best["run"]) / ".hydra" / "config.yaml", folder / "best.yaml")
+    write_atomically(folder / TRIALS, encode_csv(trials, index=False))
+    shutil.copyfile(Path(best["run"]) / ".hydra" / "config.yaml", folder / BEST)
     save_figure(draw_search(trials, searched, objective=OBJECTIVE), folder / "search.png")
     shown = trials.sort_values(OBJECTIVE, ascending=False)[["trial", *searched, OBJECTIVE, "status"]]
     command = " ".join([*fixed, *(f"{key}={best[key]}" for key in searched)])
+    searches = list_searches(folder.parents[1])
+    own = next(search for search in searches if search.folder == folder)
     return (
         f"{shown.to_string(index=False, float_format='{:.4g}'.format)}\n\n"
-        f"The best of {len(shown)} trials was chosen on the validation set, so its {OBJECTIVE} is optimistic. To "
-        f"train it on every fold:\npython -m ecgcls.run -m {command} fold=0,1,2,3,4\n\n{folder}"
+        f"The best of {len(shown)} trials was chosen on the validation set of fold {own.fold}, so its {OBJECTIVE} is "
+        f"optimistic. To test it on fold {own.fold}, the one whose test records no trial has seen:\n"
+        f"python -m ecgcls.evaluate run={shlex.quote(str(own.run))}\n"
+        f"To train it there again:\npython -m ecgcls.run {command} fold={own.fold}\n\n"
+        f"{describe_nested([search for search in searches if search.is_like(own)])}{folder}"
     )
 
 

@@ -7,7 +7,9 @@ from ecgcls.evaluation.intervals import bootstrap
 from ecgcls.evaluation.metrics import score
 from ecgcls.evaluation.predictions import Predictions
 from ecgcls.evaluation.settings import Bootstrap, Subgroups
-from ecgcls.evaluation.subgroups import find_worst, format_worst, score_subgroups
+from ecgcls.evaluation.subgroups import describe_worst, find_worst, score_subgroups
+
+QUICK = Subgroups(n_resamples=10)
 
 
 @pytest.fixture(scope="module")
@@ -50,13 +52,28 @@ def test_a_small_cell_is_shown_as_too_small(scored):
     assert not table[table["group"] == "female"]["is_too_small"].any()
 
 
-def test_the_worst_cell_is_named(scored):
-    table = score_subgroups(*scored, settings=Subgroups(n_resamples=50))
-    worst = find_worst(table)
-    assert (worst["grouping"], worst["group"]) == ("device", "B")
-    assert format_worst(worst, "Device").startswith("Device: B, macro ROC-AUC 0.")
-    one_group = table[table["group"] == "female"]
-    assert find_worst(one_group) is None
+def test_only_a_cell_that_can_be_told_from_the_rest_is_called_worse(scored):
+    predictions, groups = scored
+    told = describe_worst(score_subgroups(predictions, groups, settings=QUICK), {"device": "Device"})
+    assert told.startswith("worse than the rest is Device: B, -0.")
+    assert "over 1 of its 2 classes (50 records of 50 patients; limits for all 2 subgroups together)" in told
+    random = groups.assign(device=np.where(predictions.ecg_id % 3 == 0, "B", "A"))
+    untold = describe_worst(score_subgroups(predictions, random, settings=QUICK), {})
+    assert untold.startswith("no subgroup can be told from the rest; the largest gap is that of device: ")
+    strict = Bootstrap(min_positives=60)
+    few = describe_worst(score_subgroups(predictions, groups, settings=QUICK, intervals=strict), {}, strict)
+    assert few.startswith("no subgroup can be told from the rest: none has 60 patients")
+    table = score_subgroups(predictions, groups[["sex"]].assign(sex="female"), settings=QUICK)
+    assert describe_worst(table, {}) == ""
+
+
+def test_a_gap_stands_beside_the_overall_roc_auc_alone(scored):
+    table = score_subgroups(*scored, settings=QUICK)
+    has_gap = table["gap"].notna()
+    assert table[has_gap][["grouping", "group", "class", "metric"]].to_numpy().tolist() == [
+        ["device", "A", "overall", "roc_auc"], ["device", "B", "overall", "roc_auc"],
+    ]  # fmt: skip
+    assert find_worst(table)["group"] == "B"
 
 
 @pytest.mark.parametrize("setting", ["min_records", "n_resamples"])

@@ -20,22 +20,29 @@ def test_each_row_has_its_value_and_interval_in_the_color_of_its_kind():
     assert read_legend(figure) == ["one", "three"]  # an empty row is not listed
 
 
-def test_subgroups_mark_the_worst_and_leave_out_small_ones():
+def test_subgroups_mark_what_can_be_told_from_the_rest_and_leave_out_small_ones():
     table = pd.DataFrame(
-        [("sex", "female", metric, 60, False, 0.8, 0.7, 0.9) for metric in ("roc_auc", "pr_auc")]
-        + [("sex", "male", metric, 50, False, 0.6, 0.5, 0.7) for metric in ("roc_auc", "pr_auc")]
-        + [("age", "90", metric, 3, True, np.nan, np.nan, np.nan) for metric in ("roc_auc", "pr_auc")],
-        columns=["grouping", "group", "metric", "n_records", "is_too_small", "value", "low", "high"],
-    ).assign(**{"class": "overall"})
-    figure = draw_subgroups(table, table.iloc[2], title="t")
-    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == [
-        "sex: female (n = 60)", "sex: male (n = 50)",
+        [
+            ("sex", "female", 60, False, 0.8, 0.7, 0.9, 0.2, -0.01, 0.41),
+            ("sex", "male", 50, False, 0.6, 0.5, 0.7, -0.2, -0.3, -0.1),
+            ("sex", "unknown", 40, False, 0.7, 0.6, 0.8, np.nan, np.nan, np.nan),
+            ("age", "90", 3, True, *[np.nan] * 6),
+        ],
+        columns=[
+            "grouping", "group", "n_records", "is_too_small", "value", "low", "high", "gap", "gap_low", "gap_high",
+        ],
+    ).assign(**{"class": "overall", "metric": "roc_auc"})  # fmt: skip
+    figure = draw_subgroups(table, title="t")
+    areas, gaps = figure.axes
+    assert [text.get_text() for text in areas.get_yticklabels()] == [
+        "sex: female (n = 60)", "sex: male (n = 50)", "sex: unknown (n = 40)",
     ]  # fmt: skip
-    assert [axes.get_xlabel() for axes in figure.axes] == ["Macro ROC-AUC (0 to 1)", "Macro PR-AUC (0 to 1)"]
-    usual, worst = figure.axes[0].lines
-    assert (list(usual.get_xdata()), list(worst.get_xdata())) == ([0.8], [0.6])
-    assert usual.get_color() != worst.get_color()
-    assert read_legend(figure) == ["subgroup", "lowest ROC-AUC"]
+    untold, worse = areas.lines
+    assert (list(untold.get_xdata()), list(worse.get_xdata())) == ([0.8, 0.7], [0.6])
+    assert untold.get_color() != worse.get_color()
+    line, *points = gaps.lines
+    assert [list(each.get_xdata()) for each in (line, *points)] == [[0, 0], [0.2], [-0.2]]  # no limits, no gap
+    assert read_legend(figure) == ["worse than the rest", "cannot be told from the rest", "no difference"]
 
 
 def test_differences_are_drawn_by_class_with_their_verdicts():

@@ -1,10 +1,17 @@
 import json
+from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 from omegaconf import OmegaConf
+from scipy import stats
 
 from ecgcls.errors import DataError
+from ecgcls.runs.directory import RunDirectory
+from ecgcls.runs.info import RunInfo
+from ecgcls.runs.searched import Search, doubt_settings
+from ecgcls.sweeps.nested import describe_nested
 from ecgcls.sweeps.reports import Report
 from ecgcls.sweeps.search import write_search
 from tests.commands import QUICK, ecgcls, succeed
@@ -17,8 +24,9 @@ def reports(tmp_path):
     for number, (lr, kind, objective) in enumerate([(0.1, "a", 0.5), (0.001, "b", 0.7), (0.01, "a", None)]):
         run = tmp_path / f"run_{number}"
         (run / ".hydra").mkdir(parents=True)
-        OmegaConf.save({"optimizer": {"lr": lr}}, run / ".hydra" / "config.yaml")
-        overrides = ["+preset=search", "model=cnn1d", "fold=0", f"optimizer.lr={lr}", f"model.image={kind}"]
+        config = {"fold": 1, "optimizer": {"lr": lr}, "model": {"_target_": "nets.Net", "image": kind}}
+        OmegaConf.save(config | {"folds": {"test": [[1], [2], [3]]}}, run / ".hydra" / "config.yaml")
+        overrides = ["+preset=search", "model=cnn1d", "fold=1", f"optimizer.lr={lr}", f"model.image={kind}"]
         end = {"status": "finished", "run": str(run), "objective": objective}
         if objective is None:
             end = {"status": "failed", "error": "out of memory"}
@@ -28,15 +36,52 @@ def reports(tmp_path):
 
 
 def test_the_best_trial_is_the_one_with_the_highest_validation_score(reports, tmp_path):
-    text = write_search(reports, tmp_path, tmp_path / "search", choices=["callbacks=early_stopping", "model=cnn2d"])
-    assert OmegaConf.load(tmp_path / "search" / "best.yaml").optimizer.lr == 0.001
-    trials = pd.read_csv(tmp_path / "search" / "trials.csv")
+    folder = tmp_path / "demo" / "search" / "noon"
+    text = write_search(reports, tmp_path, folder, choices=["callbacks=early_stopping", "model=cnn2d"])
+    assert OmegaConf.load(folder / "best.yaml").optimizer.lr == 0.001
+    trials = pd.read_csv(folder / "trials.csv")
     assert trials["val_pr_auc"].tolist()[:2] == [0.5, 0.7]
     assert trials["error"].tolist()[2] == "out of memory"
-    command = "python -m ecgcls.run -m model=cnn1d callbacks=early_stopping optimizer.lr=0.001 model.image=b"
-    assert f"{command} fold=0,1,2,3,4" in text
     assert [line.split()[0] for line in text.splitlines()[1:4]] == ["1", "0", "2"]  # best first, the failed last
-    assert (tmp_path / "search" / "search.png").stat().st_size > 10_000
+    assert (folder / "search.png").stat().st_size > 10_000
+
+
+def test_settings_that_were_found_on_a_fold_are_tested_on_that_fold_alone(reports, tmp_path):
+    folder = tmp_path / "demo" / "search" / "noon"
+    text = write_search(reports, tmp_path, folder, choices=["callbacks=early_stopping", "model=cnn2d"])
+    assert f"python -m ecgcls.evaluate run={tmp_path}/run_1\n" in text
+    command = "python -m ecgcls.run model=cnn1d callbacks=early_stopping optimizer.lr=0.001 model.image=b fold=1\n"
+    assert command in text
+    assert "repeat the search with fold=0, fold=2" in text
+    found = OmegaConf.to_container(OmegaConf.load(folder / "best.yaml"))
+    assert doubt_settings(tmp_path / "demo", found) == ""
+    doubt = doubt_settings(tmp_path / "demo", found | {"fold": 2, "trainer": {"max_epochs": 99}})
+    assert doubt.startswith(f"these settings were searched on fold 1 ({folder}), whose training and validation parts")
+    assert "test records of fold 2: its test score is optimistic" in doubt
+    assert doubt_settings(tmp_path / "demo", found | {"fold": 2, "optimizer": {"lr": 0.002}}) == ""
+    assert doubt_settings(tmp_path / "other", found | {"fold": 2}) == ""
+
+
+def test_searches_in_every_fold_are_one_result(tmp_path):
+    """Three searches, worked by hand: of the two on fold 0 the later one counts."""
+    searches = []
+    for name, fold, lr, score in (("a", 0, 0.1, 0.1), ("b", 1, 0.2, 0.6), ("c", 2, 0.3, 0.9), ("d", 0, 0.4, 0.6)):
+        run = RunDirectory(tmp_path / name)
+        parts = {part: {"n_records": n} for part, n in (("train", 60), ("val", 20), ("test", 20))}
+        run.write_info(RunInfo(status="finished", fold=fold, data={"parts": parts}))
+        overall = {"pr_auc": score, "roc_auc": score, "f1_macro": 0.5}
+        (run.path / "metrics.json").write_text(json.dumps({"test": {"overall": overall}}))
+        config = {"fold": fold, "optimizer.lr": lr, "folds.test": [[1], [2], [3]]}
+        searches.append(Search(tmp_path, config, ("optimizer.lr",), fold, run.path))
+    assert "repeat the search with fold=0, fold=2." in describe_nested(searches[1:2])
+    table = [line.split() for line in describe_nested(searches).splitlines()[2:7]]
+    assert [row[2:4] for row in table[:3]] == [
+        ["optimizer.lr=0.4", "0.600"], ["optimizer.lr=0.2", "0.600"], ["optimizer.lr=0.3", "0.900"],
+    ]  # fmt: skip
+    assert table[3][:2] == ["mean", "0.700"]
+    half = stats.t.ppf(0.975, 2) * np.sqrt((1 / 3 + 20 / 60) * 0.03)  # Nadeau and Bengio
+    assert table[4][1:3] == [f"[{0.7 - half:.3f},", f"{0.7 + half:.3f}]"]
+    assert describe_nested([replace(searches[0], config={"folds.test": [[10]]})]) == ""
 
 
 def test_a_search_without_a_finished_trial_is_an_error(reports, tmp_path):
