@@ -24,7 +24,8 @@ from ecgcls.data.waveforms import HIGHEST_HZ, RATE_HZ, compare_signatures, level
 
 MAX_SHIFT_S = 2.5
 """Copies are looked for at shifts up to this, and up to a quarter of their duration."""
-_MIN_SIMILARITY = 0.5  # of signatures
+_MIN_SIMILARITY = 0.5  # of signatures: each lead as it is,
+_MIN_SIMILARITY_BY_LEAD = 0.7  # or of either sign
 _N_NEAREST = 16
 _N_GROUPED = 16  # records whose distances are reduced to the smallest before the nearest are looked for
 _SMALLEST = 1e-3  # of the largest variance: components of autocorrelations below it are noise
@@ -57,7 +58,7 @@ class Leveled:
 
 
 def level(signals_uv: NDArray[np.int16], rows: NDArray[np.int64], *, sampling_rate_hz: float) -> Leveled:
-    """Level the leads of these rows of ``(record, lead, sample)``; they take 23 kB a record of ten seconds."""
+    """Level the leads of rows (at least one) of ``(record, lead, sample)``; they take 23 kB a record of ten seconds."""
 
     def level_some(chunk: slice) -> tuple[Any, ...]:
         leads = level_leads(signals_uv[rows[chunk]], sampling_rate_hz=sampling_rate_hz)
@@ -65,7 +66,7 @@ def level(signals_uv: NDArray[np.int16], rows: NDArray[np.int64], *, sampling_ra
         n_kept = int(HIGHEST_HZ / RATE_HZ * n_padded) + 2
         return leads.astype(np.float16), rfft(leads, n_padded)[..., :n_kept], leads.any(axis=-1), sign_leads(leads)
 
-    parts = map_chunks(level_some, max(len(rows), 1))
+    parts = map_chunks(level_some, len(rows))
     return Leveled(*(np.concatenate(each) for each in zip(*parts, strict=True)))
 
 
@@ -90,9 +91,15 @@ def _find_similar(leveled: Leveled) -> NDArray[np.int64]:
 
     signatures = normalize_signatures(leveled.signature)
 
+    leads = signatures.vectors.reshape(leveled.signature.shape)
+
     def find(chunk: slice) -> NDArray[np.int64]:
         similarity = compare_signatures(signatures.take(chunk), signatures.take(slice(chunk.start, None)))
-        return _sort_pairs(np.argwhere(similarity >= _MIN_SIMILARITY) + chunk.start)
+        pairs = _sort_pairs(np.argwhere(similarity >= _MIN_SIMILARITY) + chunk.start)
+        first, second = pairs.T
+        by_lead = np.abs((leads[first] * leads[second]).sum(axis=-1)).sum(axis=-1)
+        n_leads = (leveled.is_there[first] & leveled.is_there[second]).sum(axis=-1)
+        return pairs[by_lead >= _MIN_SIMILARITY_BY_LEAD * n_leads]
 
     return _join(map_chunks(find, len(leveled.signature)))
 
@@ -101,8 +108,6 @@ def _find_near(leveled: Leveled) -> NDArray[np.int64]:
     """Find each record's nearest ones by autocorrelation."""
     described = _describe(leveled)
     n_nearest = min(_N_NEAREST, len(described) - 1)
-    if n_nearest < 1:
-        return _join([])
     # The nearest has the largest product minus half its square; one more component takes that square.
     halves = (described**2).sum(axis=1, keepdims=True) / 2
     others = np.concatenate([described, -halves], axis=1).T
@@ -141,7 +146,7 @@ def _describe(leveled: Leveled) -> NDArray[np.float32]:
     described = np.concatenate(map_chunks(describe, len(leveled.spectra))).astype(np.float32)
     described -= described.mean(axis=0)
     variance, components = np.linalg.eigh(described.T @ described / len(described))
-    large = variance > max(variance[-1] * _SMALLEST, 1e-12) if len(variance) else variance > 0
+    large = variance > max(variance[-1] * _SMALLEST, 1e-12)
     return described @ (components[:, large] / np.sqrt(variance[large] + 3 * _SMALLEST * variance[-1]))
 
 

@@ -42,6 +42,8 @@ def find_pairs(signals_uv: NDArray[np.int16], rows: NDArray[np.int64], *, sampli
         for row, first in zip(rows[~is_first], first_of[~is_first], strict=True)
     ]
     unequal = rows[is_first]
+    if len(unequal) < 2:
+        return sorted(found)
     leveled = level(signals_uv, unequal, sampling_rate_hz=sampling_rate_hz)
     pairs = find_candidates(leveled)
     aligned = align(leveled, pairs)

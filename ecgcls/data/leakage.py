@@ -110,18 +110,17 @@ def find_copies(store: SignalStore, rows: NDArray[np.int64], part: NDArray[np.st
         {"ecg": ecg[rows], "order": [PARTS.index(each) for each in part], "row": np.arange(len(rows))}
     )
     records = records[records["ecg"].isin(ecg[first])]  # all others are there once
-    facts = {
-        frozenset(ids): how for *ids, how in zip(pairs["ecg_id"], pairs["other_id"], _list_facts(pairs), strict=True)
-    }
-    least = {number: (group["correlation"].min(), False) for number, group in pairs.groupby(ecg[first])}
+    of_pair = {frozenset(pair[:2]): pair[2] for pair in pairs.itertuples(index=False)}
+    least = pairs["correlation"].groupby(ecg[first]).min()  # for two that are copies by way of a third
     found = []
     for number, group in records.groupby("ecg"):
         latest, *others = group.sort_values(["order", "row"], ascending=[False, True])["row"].tolist()
         for row in others:
             one, other = (row, latest) if part[row] != part[latest] else (latest, row)
             ids = int(store.ecg_ids[rows[one]]), int(store.ecg_ids[rows[other]])
-            correlation, is_exact = facts.get(frozenset(ids), least[number])
-            found.append((one, Copy(*ids, str(part[one]), str(part[other]), float(correlation), bool(is_exact))))
+            is_exact = bool(np.array_equal(store.signals_uv[rows[one]], store.signals_uv[rows[other]]))
+            correlation = 1.0 if is_exact else float(of_pair.get(frozenset(ids)) or least[number])
+            found.append((one, Copy(*ids, str(part[one]), str(part[other]), correlation, is_exact)))
     return [copy for _, copy in sorted(found, key=lambda each: each[0])]
 
 
@@ -180,7 +179,3 @@ def _read(store: SignalStore) -> pd.DataFrame | None:
         return pairs if pairs[["ecg_id", "other_id"]].isin(store.ecg_ids).all(axis=None) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _list_facts(pairs: pd.DataFrame) -> list[tuple[float, bool]]:
-    return list(zip(pairs["correlation"], pairs["is_exact"], strict=True))
