@@ -16,6 +16,7 @@ class ExternalData(DataPlace):
     missing_records: Literal["error", "drop"]
     bad_records: Literal["error", "drop"]
     repairs: Literal["note", "refuse"]
+    known_records: Literal["error", "drop"]
     store_dir: Path | None
 
 
@@ -125,12 +126,17 @@ def evaluate(
                 missing_records=data["missing_records"],
                 bad_records=data["bad_records"],
                 repairs=data["repairs"],
+                known_records=data["known_records"],
                 store_dir=data["store_dir"],
                 split=split,
                 device=device,
                 overrides=overrides,
                 trust=split_names(trust),
             )
+            if len(own := rescored.own_tests):
+                tested = one.runs[0].read_predictions("test").take(own)
+                where = {"output_dir": which["output_dir"], "command": "evaluate data.root"}
+                log_official_test(one.runs[0], one.info, tested=tested, **where)
         else:
             rescored = rescore(one, split=split, overrides=overrides)
             if split == "test":

@@ -7,6 +7,7 @@
 - ``best.ckpt``, ``last.ckpt``: the epoch with the best validation score, and the one to resume from;
 - ``predictions.csv``: validation and test predictions of each record, recalibrated, with the decisions at the run's
   thresholds; ``predictions_uncalibrated.csv``: the best net's own probabilities;
+- ``waveforms/``: by what the records of each part are known again in other data; see `ecgcls.data.seen`;
 - ``repairs.csv``, ``left_out.csv``, where there is anything to list: what was changed in a record or is doubtful about
   it, and which records cannot be used or repeat another;
 - ``manifest.json``: the SHA-256 of the files that a finished run's results come from; see `ecgcls.runs.manifest`;
@@ -17,6 +18,7 @@
 The ``<variant>`` says what differs from the defaults; there is no such folder where nothing does.
 """
 
+import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -29,16 +31,19 @@ import pandas as pd
 from filelock import FileLock, Timeout
 from pandas.api.types import is_numeric_dtype
 
+from ecgcls.data.folds import PARTS
+from ecgcls.data.seen import GROUPS, SeenRecords, name_group, read_seen
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.predictions import Predictions
 from ecgcls.files import check_regular, encode_csv, format_json, remove_leftovers, restore, write_atomically
 from ecgcls.identity import flatten, identify
 from ecgcls.runs import manifest
+from ecgcls.runs.attested import check_decided, check_decisions, check_net, check_records, check_settings
 from ecgcls.runs.info import NAME, RunInfo
 from ecgcls.runs.predictions_csv import read_csv, write_csv
 from ecgcls.runs.saved import Node, check_types, damaged, read_json, read_yaml
 
-_CONFIG = ".hydra/config.yaml"
+_CONFIG, _WAVEFORMS = ".hydra/config.yaml", "waveforms"
 _OWN_FILES = (
     NAME, manifest.NAME, "best.ckpt", "last.ckpt", "baseline.json", "predictions.csv", "predictions_uncalibrated.csv",
     "groups.csv", "repairs.csv", "left_out.csv", "history.csv", "metrics.json", "metrics_by_class.csv",
@@ -47,7 +52,7 @@ _OWN_FILES = (
 )  # fmt: skip
 _OWN_FOLDERS = (
     ".hydra", "figures", "log", "tensorboard", "wandb", "evaluate", "interpret", "interpret_input", "predict",
-    "compare",
+    "compare", "waveforms",
 )  # fmt: skip
 _CONFIG_TYPES: dict[str, Any] = {
     "experiment": str, "fold": int, "seed": int, "folds": {"test": list}, "task": dict, "model": dict,
@@ -55,6 +60,7 @@ _CONFIG_TYPES: dict[str, Any] = {
 }  # fmt: skip
 _MAX_BYTES = {_CONFIG: 500_000, NAME: 20_000_000, "best.ckpt": 20_000_000_000}
 _MAX_TABLE_BYTES = 4_000_000_000
+_ATTESTED: set[tuple[str, str]] = set()  # what this process has found in order
 
 
 @dataclass(frozen=True)
@@ -139,8 +145,35 @@ class RunDirectory:
 
     def read_predictions(self, split: str | None = None, *, is_calibrated: bool = True) -> Predictions:
         """Return the run's predictions of its ``val`` or ``test`` part, or of both; or those before recalibration."""
-        predictions = read_csv(self.check_file(self._predictions(is_calibrated)))
+        self.attest()
+        predictions = self._read_predictions(is_calibrated)
         return predictions if split is None else predictions.select(split)
+
+    def _read_predictions(self, is_calibrated: bool) -> Predictions:
+        return read_csv(self.check_file(self._predictions(is_calibrated)))
+
+    def attest(self) -> None:
+        """Refuse a finished run whose results do not follow from one another; see `ecgcls.runs.attested`."""
+        if not self.is_begun or not (info := self.read_info()).is_finished:
+            return
+        key = str(self.path.resolve()), json.dumps(manifest.read_manifest(self.path), sort_keys=True)
+        if key in _ATTESTED or not (info.decisions or info.covers_content):
+            return
+        before, after = (self.path / self._predictions(is_calibrated) for is_calibrated in (False, True))
+        try:
+            uncalibrated, calibrated = self._read_predictions(False), self._read_predictions(True)
+            if info.covers_content:
+                check_records(before, uncalibrated, info)
+                check_records(after, calibrated, info)
+                check_net(before, uncalibrated, info)
+                check_settings(self.path / _CONFIG, self.read_config(), info)
+            decisions = check_decisions(self.path / NAME, uncalibrated, info)
+            check_decided(after, calibrated, decisions.apply(uncalibrated), decisions.thresholds)
+        except (KeyError, TypeError, ValueError) as error:
+            if isinstance(error, DataError):
+                raise
+            raise damaged(self.path / NAME, error) from error
+        _ATTESTED.add(key)
 
     def write_predictions(self, predictions: Predictions, *, is_calibrated: bool = True) -> None:
         """Replace the predictions of both parts."""
@@ -161,6 +194,30 @@ class RunDirectory:
     def write_groups(self, groups: pd.DataFrame) -> None:
         """Replace the subgroups of the predicted records."""
         write_atomically(self.path / "groups.csv", encode_csv(groups.rename_axis("ecg_id")))
+
+    def read_seen(self) -> SeenRecords:
+        """Return the waveforms of the run's data set, each with its part."""
+        if not (self.path / _WAVEFORMS).is_dir():
+            raise DataError(
+                f"{self.path}: no {_WAVEFORMS}/, by which records that it has learned from are known in other data: an "
+                "earlier version of ecgcls has trained it; repeat its command, which adds them without training"
+            )
+        seen, info = (
+            read_seen([self.check_file(f"{_WAVEFORMS}/{name_group(part)}") for part in GROUPS]),
+            self.read_info(),
+        )
+        for part in PARTS if info.covers_content else ():
+            found, expected = seen.hash_signals(seen.groups[part].ecg_ids), info.hash_part(part, "signals")
+            if found != expected:
+                raise DataError(
+                    f"{self.path / _WAVEFORMS / name_group(part)}: not of the records of the run's {part} part "
+                    f"(fingerprint {found[:12]}, expected {expected[:12]}); retrain with overwrite=true"
+                )
+        return seen
+
+    def write_seen(self, seen: SeenRecords) -> None:
+        """Replace the waveforms of the run's data set."""
+        seen.write(self.path / _WAVEFORMS)
 
     def read_history(self) -> pd.DataFrame:
         """Return losses and metrics, one row per epoch."""
