@@ -135,8 +135,8 @@ def evaluate(
             )
             if len(own := rescored.own_tests):
                 tested = one.runs[0].read_predictions("test").take(own)
-                where = {"output_dir": which["output_dir"], "command": "evaluate data.root"}
-                log_official_test(one.runs[0], one.info, tested=tested, **where)
+                command, output_dir = "evaluate data.root", which["output_dir"]
+                log_official_test(one.runs[0], one.info, output_dir=output_dir, command=command, tested=tested)
         else:
             rescored = rescore(one, split=split, overrides=overrides)
             if split == "test":

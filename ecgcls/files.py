@@ -181,16 +181,21 @@ def hash_records(
     """
     labels = np.asarray(y_true).astype(np.int8)
     lines = sorted(
-        f"{ecg_id},{patient_id},{row.tobytes().hex()}"
+        f"{_spell(ecg_id)},{_spell(patient_id)},{row.tobytes().hex()}"
         for ecg_id, patient_id, row in zip(ecg_ids, patient_ids, labels, strict=True)
     )
     return hashlib.sha256("\n".join([json.dumps(list(map(str, class_names))), *lines]).encode()).hexdigest()
 
 
+def _spell(number: int | str) -> str:
+    """Return an id as text, that of a whole number the same whatever its type."""
+    return number if isinstance(number, str) else str(int(number))
+
+
 def hash_signals(ecg_ids: Iterable[int], sha256: ArrayLike) -> str:
     """Return the SHA-256 of records with their signals, whose own hashes are ``(record, byte)``, in any order."""
     hashes = np.asarray(sha256, dtype=np.uint8)
-    lines = sorted(f"{ecg_id},{row.tobytes().hex()}" for ecg_id, row in zip(ecg_ids, hashes, strict=True))
+    lines = sorted(f"{_spell(ecg_id)},{row.tobytes().hex()}" for ecg_id, row in zip(ecg_ids, hashes, strict=True))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 

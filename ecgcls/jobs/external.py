@@ -83,7 +83,7 @@ def predict_data_set(
     usable = database.index[is_labeled & ~database.index.isin(list(left_out.ecg_ids))]
     if usable.empty:
         raise DataError(f"{root}: no record to score: none that can be used has a label in the run's task")
-    seen = find_known(one, store, store.find_rows(usable))
+    seen = find_known(net, one, store, store.find_rows(usable))
     scored = choose_unseen(seen, usable, one=one, split=split, known_records=known_records, root=root)
     is_scored = database.index.isin(scored)
     records = database[is_scored]

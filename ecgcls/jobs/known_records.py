@@ -15,6 +15,7 @@ from ecgcls.data.store import SignalStore
 from ecgcls.data.waveforms import sign_waveforms
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.predictions import Predictions
+from ecgcls.jobs.loaded import LoadedRun
 from ecgcls.runs.configuration import Configuration
 
 log = logging.getLogger(__name__)
@@ -24,9 +25,23 @@ _N_SHOWN = 3
 _MAX_DIFFERENCE = 0.02  # of probabilities: a GPU's differ from a CPU's by less than a tenth of that
 
 
-def find_known(one: Configuration, store: SignalStore, rows: NDArray[np.int64]) -> pd.DataFrame:
-    """Find the records in these rows of a store that any of the nets has seen; see `ecgcls.data.seen`."""
-    return merge([run.read_seen() for run in one.runs]).find(sign_waveforms(store, rows))
+def find_known(net: LoadedRun, one: Configuration, store: SignalStore, rows: NDArray[np.int64]) -> pd.DataFrame:
+    """Find the records in these rows of a store that any of the nets has seen; see `ecgcls.data.seen`.
+
+    Where a run's whole training part is there, the standardizer is fitted again; another one is a `DataError`.
+    """
+    seen = merge([run.read_seen() for run in one.runs])
+    known = seen.find(sign_waveforms(store, rows))
+    trained = known[known["is_exact"] & (known["part"] == "train")].drop_duplicates("known_ecg_id")
+    if one.is_single_run and len(trained) == len(seen.groups["train"]):
+        mean, sd = store.mean_sd_mv(store.find_rows(trained["ecg_id"]))
+        own = [values.cpu().numpy().ravel() for values in next(net.nets[0].children()).state_dict().values()]
+        if not np.allclose(own, [mean, np.where(sd > 0, sd, 1)], rtol=1e-5, atol=1e-7):
+            raise DataError(
+                f"leak: {one.folder}: its standardizer is not what its training records give when it is fitted again "
+                f"(signals in {store.folder}): best.ckpt was changed; retrain with overwrite=true"
+            )
+    return known
 
 
 def choose_unseen(
@@ -37,16 +52,16 @@ def choose_unseen(
     With ``split=val`` they are the run's own validation records, in their own data set. If some have to be left out and
     `known_records` is ``error``, or if all have to, it is a `DataError`.
     """
-    if split == "val":
-        own = known.loc[known["part"] == "val", "ecg_id"]
-        if own.empty:
-            raise ConfigError(f"split=val: {root} has no record of the run's validation part, all of it is test")
-        return ecg_ids[ecg_ids.isin(own)]
     learned_from = known[known["part"] != "test"]
+    if split == "val" and one.is_single_run:
+        own = ecg_ids[ecg_ids.isin(known.loc[known["part"] == "val", "ecg_id"])]
+        if own.empty:
+            raise ConfigError(f"split=val: {root} is another data set than the run's own, all of it is test")
+        return own
     if learned_from.empty:
         return ecg_ids
-    n_known = f"{len(learned_from)} of {len(ecg_ids)} labeled records"
-    told = f"{n_known} are ones that it has learned from ({_tell(learned_from)})"
+    amount = "all" if len(learned_from) == len(ecg_ids) else f"{len(learned_from)} of"
+    told = f"the run has learned from {amount} the {len(ecg_ids)} labeled records ({_tell(learned_from)})"
     unseen = ecg_ids[~ecg_ids.isin(learned_from["ecg_id"])]
     if unseen.empty and not one.is_single_run:
         raise ConfigError(
@@ -57,7 +72,7 @@ def choose_unseen(
         raise DataError(f"{root}: nothing to test {one.folder} on: {told}; name a data set from elsewhere")
     if known_records == "error":
         raise DataError(f"{root}: not external to {one.folder}: {told}; data.known_records=drop leaves them out")
-    log.warning("%s: left out, %s; all are listed in known_records.csv", root, told)
+    log.warning("%s: %s; they are left out, and listed in known_records.csv", root, told)
     return unseen
 
 
@@ -89,7 +104,7 @@ def _tell(known: pd.DataFrame) -> str:
     """Return counts by part and the first few records."""
     counts = ", ".join(f"{count} {part}" for part, count in count_known(known).items())
     first = [
-        f"{row.ecg_id} is its {row.known_ecg_id} ({row.part}, "
+        f"{row.ecg_id} is the run's {row.known_ecg_id} ({row.part}, "
         + ("every sample equal)" if row.is_exact else f"similarity {row.similarity:.2f})")
         for row in known.head(_N_SHOWN).itertuples()
     ]

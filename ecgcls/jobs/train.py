@@ -56,7 +56,7 @@ def train(job: Job, early: MemoryHandler) -> None:
     made = [path for path in (run.path, *run.path.absolute().parents) if not path.exists()]
     with run.locked():
         if not job.overwrite and run.is_finished:
-            return  # another process has finished it meanwhile
+            return _add_seen(job)  # another process has finished it meanwhile, or an earlier version of ecgcls
         ongoing = _Ongoing(run, _start(job), made=made)
         with write_log(early, run.path / "run.log"), ongoing.recorded():
             loggers = open_trackers(job.trackers, ongoing.info, run.path, output_dir=job.output_dir)
@@ -133,6 +133,14 @@ def _start(job: Job) -> RunInfo:
     )
     run.write_info(info)
     return info
+
+
+def _add_seen(job: Job) -> None:
+    """Add to a finished run what it lacks if an earlier version of ecgcls has trained it: no training is needed."""
+    if not job.run.has_seen:
+        job.run.check_same_data(job.info.data["fingerprint"])
+        job.run.write_seen(job.data.seen)
+        log.info("%s: finished already; the waveforms of its records are added", job.run.path)
 
 
 def _take_part(job: Job) -> None:

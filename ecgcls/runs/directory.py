@@ -197,7 +197,7 @@ class RunDirectory:
 
     def read_seen(self) -> SeenRecords:
         """Return the waveforms of the run's data set, each with its part."""
-        if not (self.path / _WAVEFORMS).is_dir():
+        if not self.has_seen:
             raise DataError(
                 f"{self.path}: no {_WAVEFORMS}/, by which records that it has learned from are known in other data: an "
                 "earlier version of ecgcls has trained it; repeat its command, which adds them without training"
@@ -216,8 +216,15 @@ class RunDirectory:
         return seen
 
     def write_seen(self, seen: SeenRecords) -> None:
-        """Replace the waveforms of the run's data set."""
+        """Replace the waveforms of the run's data set, also of a run that an earlier version finished without them."""
         seen.write(self.path / _WAVEFORMS)
+        if self.is_finished:
+            manifest.add_to_manifest(self.path, [f"{_WAVEFORMS}/{name_group(part)}" for part in GROUPS])
+
+    @property
+    def has_seen(self) -> bool:
+        """Whether the run keeps the waveforms of its data set; those of earlier versions do not."""
+        return (self.path / _WAVEFORMS).is_dir()
 
     def read_history(self) -> pd.DataFrame:
         """Return losses and metrics, one row per epoch."""

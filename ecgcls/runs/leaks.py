@@ -67,7 +67,11 @@ def describe_checks(info: RunInfo, *, learned_on: str) -> dict[str, Any]:
             "min_correlation": MIN_CORRELATION,
             "compared": sum(part["n_records"] for part in parts.values()),
         },
-        "standardizer": {"fitted_on": "train", "records_sha256": info.standardized_on},
+        "standardizer": {
+            "fitted_on": "train",
+            "records_sha256": info.hash_part("train"),
+            "sha256": info.standardized_on,
+        },
         "calibrator_and_thresholds": {"fitted_on": "val", "records_sha256": learned_on},
     }
 

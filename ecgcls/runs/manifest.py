@@ -5,6 +5,7 @@ mixed-up folder from a whole one; it is no signature, whoever changes a file on 
 """
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from ecgcls.errors import DataError
@@ -27,6 +28,11 @@ def write_manifest(folder: Path, *, run_json: bytes) -> None:
     """List the files in a run's folder, and what its ``run.json`` holds or is about to hold."""
     digests = {name: hash_file(folder / name) for name in SEALED if (folder / name).is_file()}
     write_json(folder / NAME, {"sha256": digests | {"run.json": hashlib.sha256(run_json).hexdigest()}})
+
+
+def add_to_manifest(folder: Path, names: Iterable[str]) -> None:
+    """List files that were added to a finished run; the others stay as they are listed."""
+    write_json(folder / NAME, {"sha256": read_manifest(folder) | {name: hash_file(folder / name) for name in names}})
 
 
 def read_manifest(folder: Path) -> dict[str, str]:
