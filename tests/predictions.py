@@ -28,3 +28,4 @@ def assert_same(left, right):
         np.testing.assert_array_equal(getattr(left, name), getattr(right, name))
         assert getattr(left, name).dtype.kind == getattr(right, name).dtype.kind
     np.testing.assert_array_equal(left.y_logit, right.y_logit)
+    np.testing.assert_array_equal(left.fold, right.fold)

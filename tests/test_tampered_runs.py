@@ -337,7 +337,10 @@ def test_decisions_of_another_version_that_differ_are_told(bench, caplog):
     run.write_predictions(decisions.apply(run.read_predictions(is_calibrated=False)))
     rewrite(run, thresholds=thresholds, versions=info.versions | {"ecgcls": "0.0.1"})
     evaluate(bench.folder, bench.root)
-    assert "give other decisions: the threshold of " in caplog.text and "the run is of ecgcls 0.0.1" in caplog.text
+    assert (
+        "give other decisions: the threshold of " in caplog.text
+        and "the run is of an earlier ecgcls, 0.0.1" in caplog.text
+    )
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from ecgcls.data.folds import PARTS, FoldTable
+from ecgcls.data.folds import PARTS, Folds
 from ecgcls.data.tasks import Task
 from ecgcls.files import hash_labels
 
@@ -38,7 +38,7 @@ class Audit:
     """Fingerprint of the labels of the records that take part."""
 
 
-def audit_labels(database: pd.DataFrame, statements: pd.DataFrame, *, task: Task, folds: FoldTable) -> Audit:
+def audit_labels(database: pd.DataFrame, statements: pd.DataFrame, *, task: Task, folds: Folds) -> Audit:
     """Audit the labels of a data set, from the tables of its source; `database` has a ``strat_fold``.
 
     Raises
@@ -53,11 +53,8 @@ def audit_labels(database: pd.DataFrame, statements: pd.DataFrame, *, task: Task
     listed = pd.DataFrame(rows, columns=["statement", "likelihood"])
     counts = pd.DataFrame(labels.y_true, columns=list(labels.class_names), index=database.index).astype(int)
     counts = counts.assign(records=1, labeled=has_label.astype(int))
-    by_part = {
-        (fold, part): counts[folds.split(database["strat_fold"].to_numpy(), fold=fold) == part].sum()
-        for fold in range(len(folds))
-        for part in PARTS
-    }
+    part_of = {fold: folds.assign(database, fold=fold) for fold in range(len(folds.list_held_out(database)))}
+    by_part = {(fold, part): counts[parts == part].sum() for fold, parts in part_of.items() for part in PARTS}
     return Audit(
         statements=_tabulate_statements(listed, statements, task),
         by_fold=counts.groupby(database["strat_fold"]).sum(),

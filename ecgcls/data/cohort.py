@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ecgcls.data.folds import PARTS, FoldTable, Part, check_patients, complete_strat_folds
+from ecgcls.data.folds import LEFT_OUT, PARTS, Folds, Part, check_patients, complete_strat_folds
 from ecgcls.data.record_files import find_missing
 from ecgcls.data.source import Source
 from ecgcls.data.tasks import Task
@@ -42,6 +42,11 @@ class Cohort:
     """The classes of which the validation or test set has no positive record."""
     n_copies_left_out: int = 0
     """Records left out because their waveform is in another of train, val and test, too."""
+    held_out: tuple[str, ...] = ()
+    """Which group of records each fold tests, as `Folds.list_held_out`; none where folds are drawn at random."""
+    fold: int = 0
+    n_of_tested_patients: int = 0
+    """Records left out because their patient is tested, in another group of records."""
 
     def find_part(self, part: Part) -> NDArray[np.int64]:
         """Return the row numbers of the train, validation or test set."""
@@ -69,7 +74,12 @@ class Cohort:
                 "records_sha256": self.hash_part(part),
                 "n_positive": dict(zip(self.class_names, self.y_true[rows].sum(axis=0).tolist(), strict=True)),
             }
+        folds: dict[str, Any] = {}
+        if self.held_out:
+            folds = {"n_folds": len(self.held_out), "held_out": self.held_out[self.fold]}
+            folds["n_of_tested_patients"] = self.n_of_tested_patients
         return {
+            **folds,
             "n_records": len(self.records),
             "n_without_label": self.n_without_label,
             "class_names": list(self.class_names),
@@ -88,6 +98,8 @@ class Tables:
     """Of a source, with ``strat_fold``: the records whose signal files are there."""
     statements: pd.DataFrame
     n_missing_files: int
+    every_record: pd.DataFrame
+    """As `database`, with the records whose signal files are missing, too: folds do not depend on these."""
 
     def leave_out(self, ecg_ids: Collection[int]) -> "Tables":
         """Leave records out."""
@@ -109,10 +121,11 @@ def read_tables(source: Source) -> Tables:
         database=database,
         statements=source.read_statements(),
         n_missing_files=len(every_record) - len(database),
+        every_record=every_record,
     )
 
 
-def select_cohort(tables: Tables, *, task: Task, folds: FoldTable, fold: int) -> Cohort:
+def select_cohort(tables: Tables, *, task: Task, folds: Folds, fold: int) -> Cohort:
     """Select the records of a fold.
 
     Raises
@@ -128,8 +141,9 @@ def select_cohort(tables: Tables, *, task: Task, folds: FoldTable, fold: int) ->
     has_label = labels.has_label
     if not has_label.any():
         raise DataError(f"{tables.root}: no record has a label in the task")
-    records, y_true = database[has_label].copy(), labels.y_true[has_label]
-    part = folds.split(records["strat_fold"].to_numpy(), fold=fold)
+    part_of = folds.assign(tables.every_record, fold=fold).reindex(database.index).to_numpy(dtype=np.str_)
+    is_kept = has_label & (part_of != LEFT_OUT)
+    records, y_true, part = database[is_kept].copy(), labels.y_true[is_kept], part_of[is_kept]
     check_patients(records["patient_id"].to_numpy(), part)
     for name in PARTS:
         if name not in part:
@@ -150,11 +164,19 @@ def select_cohort(tables: Tables, *, task: Task, folds: FoldTable, fold: int) ->
         unscored_classes={
             name: tuple(class_names[learnable & ~y_true[part == name].any(axis=0)].tolist()) for name in PARTS[1:]
         },
+        held_out=tuple(name for name in folds.list_held_out(tables.every_record) if name),
+        fold=fold,
+        n_of_tested_patients=int((has_label & ~is_kept).sum()),
     )
 
 
 def log_left_out(cohort: Cohort, *, fold: int) -> None:
-    """Log which records and classes a cohort is without."""
+    """Log which group of records is tested, and which records and classes a cohort is without."""
+    if cohort.held_out:
+        every = "; ".join(f"{number}: {name}" for number, name in enumerate(cohort.held_out))
+        log.info("Fold %d tests %s, which it is not trained on (all folds: %s)", fold, cohort.held_out[fold], every)
+    if cohort.n_of_tested_patients:
+        log.info("Left out %d records of patients who are tested elsewhere too", cohort.n_of_tested_patients)
     if cohort.n_without_label:
         log.info("Left out %d records without a label in the task", cohort.n_without_label)
     if cohort.absent_classes:

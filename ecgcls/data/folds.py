@@ -6,7 +6,7 @@ age; a fold table lists which of the ten are validation and which are test, the 
 
 import logging
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,21 @@ log = logging.getLogger(__name__)
 Part = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = get_args(Part)
 N_STRAT_FOLDS = 10
+LEFT_OUT = ""
+"""The part of a record that a fold neither trains, validates nor tests on."""
+
+
+class Folds(Protocol):
+    """What a table of folds must say; `FoldTable` and `ecgcls.data.group_folds.GroupFolds` do."""
+
+    def check_fold(self, fold: int) -> None:
+        """Raise ConfigError if there can be no such fold, before any data are read."""
+
+    def list_held_out(self, records: pd.DataFrame) -> list[str]:
+        """Return one text per fold: which group of records it holds out for its test; empty if it is no group."""
+
+    def assign(self, records: pd.DataFrame, *, fold: int) -> pd.Series:
+        """Return ``train``, ``val``, ``test`` or `LEFT_OUT` for every record of a data set, by its index."""
 
 
 class FoldTable:
@@ -50,6 +65,16 @@ class FoldTable:
                 raise ConfigError(
                     f"folds: fold {fold} must have distinct strat_folds for val and test, got {of_val} and {of_test}"
                 )
+            if len({*of_val, *of_test}) == N_STRAT_FOLDS:
+                raise ConfigError(
+                    f"folds: fold {fold} leaves no strat_fold to train on: {of_val} are val, {of_test} test"
+                )
+            for strat_fold in of_test:
+                if earlier := [number for number in range(fold) if strat_fold in self.test[number]]:
+                    raise ConfigError(
+                        f"folds: strat_fold {strat_fold} is tested by fold {earlier[0]} and by fold {fold}; each must "
+                        "be tested by at most one fold, as the results of all folds count every record once"
+                    )
 
     def __len__(self) -> int:
         return len(self.test)
@@ -65,6 +90,14 @@ class FoldTable:
         self.check_fold(fold)
         is_val, is_test = np.isin(strat_fold, self.val[fold]), np.isin(strat_fold, self.test[fold])
         return np.where(is_test, "test", np.where(is_val, "val", "train"))
+
+    def list_held_out(self, records: pd.DataFrame) -> list[str]:
+        """Return an empty text per fold: strat_folds are drawn at random."""
+        return [""] * len(self)
+
+    def assign(self, records: pd.DataFrame, *, fold: int) -> pd.Series:
+        """Return ``train``, ``val`` or ``test`` for every record, by its index."""
+        return pd.Series(self.split(records["strat_fold"].to_numpy(), fold=fold), index=records.index)
 
 
 def complete_strat_folds(records: pd.DataFrame) -> pd.DataFrame:

@@ -23,7 +23,7 @@ _NOISES = ("baseline_drift", "static_noise", "burst_noise", "electrodes_problems
 
 def name_groups(records: pd.DataFrame) -> pd.DataFrame:
     """Return the name of each record's subgroup, one column for each of `GROUPINGS` that the table has."""
-    columns = {column: _name(records[column], column) for column in GROUPINGS if column in records}
+    columns = {column: name_group(records[column], column) for column in GROUPINGS if column in records}
     return pd.DataFrame(columns, index=records.index)  # with all records, even without a column
 
 
@@ -32,7 +32,8 @@ def order_groups(groups: pd.Series) -> list[str]:
     return sorted(groups.dropna().unique(), key=lambda group: (group == "unknown", _leading_number(group), group))
 
 
-def _name(values: pd.Series, column: str) -> pd.Series:
+def name_group(values: pd.Series, column: str) -> pd.Series:
+    """Return the names of the subgroups of one column."""
     if column in _NAMES:
         return values.map(_NAMES[column]).fillna("unknown")
     if column == "age":

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, DistributedSampler, Sampler
 
 from ecgcls.data.cohort import Cohort, Tables, log_left_out, read_tables, select_cohort
-from ecgcls.data.folds import FoldTable, Part
+from ecgcls.data.folds import Folds, Part
 from ecgcls.data.leakage import find_copies
 from ecgcls.data.metadata import read_columns, refuse_empty
 from ecgcls.data.seen import SeenRecords, list_seen
@@ -88,7 +88,7 @@ class ECGDataModule(pl.LightningDataModule):
         source: Source,
         *,
         task: Task,
-        folds: FoldTable,
+        folds: Folds,
         fold: int,
         copies: Literal["error", "drop"] = "error",
         bad_records: Literal["error", "drop"] = "error",
@@ -194,9 +194,9 @@ class ECGDataModule(pl.LightningDataModule):
 
     @cached_property
     def seen(self) -> SeenRecords:
-        """The waveforms of every usable record, and its part; without a label in the task, that of its strat_fold."""
-        strat_fold = self._tables.leave_out(self._left_out.ecg_ids).database["strat_fold"]
-        part = pd.Series(self.folds.split(strat_fold.to_numpy(), fold=self.fold), strat_fold.index)
+        """The waveforms of every usable record by part; of those without a label in the task by what their fold is."""
+        usable = self._tables.leave_out(self._left_out.ecg_ids).database.index
+        part = self.folds.assign(self._tables.every_record, fold=self.fold).loc[usable]
         is_used = pd.Series(part.index.isin(self.cohort.records.index), part.index)
         return list_seen(self.store, part, is_used=is_used)
 

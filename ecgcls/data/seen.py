@@ -1,7 +1,7 @@
 """The records that a run has seen, known again by their waveforms wherever they turn up, whatever their ids there.
 
-A record without a label in the run's task took no part, but it belongs to a patient who may have: where its strat_fold
-is one of the training or validation part, it counts as `UNLABELED`.
+A record without a label in the run's task took no part, but it belongs to a patient who may have: where its fold would
+have put it into the training or validation part, it counts as `UNLABELED`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from ecgcls.data.waveforms import Waveforms, find_known, read_waveforms, sign_wa
 from ecgcls.files import hash_signals
 
 UNLABELED = "unlabeled"
-"""Records without a label, of the strat_folds that are trained or validated on."""
+"""Records without a label that would have been trained or validated on."""
+LEARNED_FROM = ("train", "val")
 GROUPS = (*PARTS, UNLABELED)
 """All groups: of several that hold the same waveform, the first one counts."""
 COLUMNS = ("ecg_id", "part", "known_ecg_id", "similarity", "is_exact")
@@ -69,10 +70,11 @@ def read_seen(paths: Sequence[Path]) -> SeenRecords:
 
 
 def list_seen(store: SignalStore, part: pd.Series, *, is_used: pd.Series) -> SeenRecords:
-    """List the records of a data set; of each, by ecg_id, the part of its strat_fold, and whether it is labeled."""
+    """List the records of a data set; of each, by ecg_id, the part that its fold says, and whether it is labeled."""
     every = sign_waveforms(store, store.find_rows(part.index))
     groups = {name: _take(every, ((part == name) & is_used).to_numpy()) for name in PARTS}
-    return SeenRecords(groups | {UNLABELED: _take(every, ((part != "test") & ~is_used).to_numpy())})
+    is_beside = part.isin(LEARNED_FROM) & ~is_used
+    return SeenRecords(groups | {UNLABELED: _take(every, is_beside.to_numpy())})
 
 
 def merge(every: Sequence[SeenRecords]) -> SeenRecords:

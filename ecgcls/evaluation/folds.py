@@ -2,7 +2,8 @@ r"""Folds: how a metric varies over the folds of a cross-validation, and what it
 
 The folds' training sets overlap, so their results vary less than those of independent experiments. Intervals and tests
 of a mean over folds (and seeds) take its variance as :math:`(1/J + n_{test}/n_{train}) s^2` over J runs, with J - 1
-degrees of freedom [1]_; the same correction holds for repeated cross-validation [2]_.
+degrees of freedom [1]_; the same correction holds for repeated cross-validation [2]_. The interval of a metric with
+bounds is taken on a scale without any, by the delta method, and so does not leave them.
 
 References
 ----------
@@ -24,6 +25,7 @@ from scipy import stats
 from ecgcls.errors import DataError
 from ecgcls.evaluation.checks import describe_difference
 from ecgcls.evaluation.metrics import OVERALL, Scores
+from ecgcls.evaluation.scales import bound, slope, unbound
 from ecgcls.evaluation.weighted import Array
 
 
@@ -64,7 +66,14 @@ def summarize_folds(scores: Sequence[Scores]) -> pd.DataFrame:
 
 
 def correct_folds(
-    mean: ArrayLike, sd: ArrayLike, n_folds: ArrayLike, *, n_train: float, n_test: float, level: float = 0.95
+    mean: ArrayLike,
+    sd: ArrayLike,
+    n_folds: ArrayLike,
+    *,
+    n_train: float,
+    n_test: float,
+    level: float = 0.95,
+    bounds: ArrayLike = (-np.inf, np.inf),
 ) -> tuple[Array, Array]:
     """Return the corrected interval of a metric's mean over the folds of a cross-validation.
 
@@ -75,11 +84,15 @@ def correct_folds(
         numbers, or arrays of one shape.
     n_train, n_test
         Records in a fold's training and test set, on average.
+    bounds
+        The metric's lowest and highest value, numbers or arrays as above. With two finite ones the interval is computed
+        on the logit's scale, with a finite lowest one on the logarithm's.
 
     Returns
     -------
     low, high
-        nan where there are fewer than two folds.
+        nan where there are fewer than two folds, or where all of them are at a bound, which tells nothing about how far
+        from it the mean may be.
 
     Examples
     --------
@@ -90,7 +103,8 @@ def correct_folds(
     mean, sd, n_folds = (np.asarray(each, dtype=float) for each in (mean, sd, n_folds))
     with np.errstate(invalid="ignore", divide="ignore"):
         half = stats.t.ppf((1 + level) / 2, n_folds - 1) * sd * np.sqrt(1 / n_folds + n_test / n_train)
-    return mean - half, mean + half
+        low, high = (bound(unbound(mean, bounds) + sign * half * slope(mean, bounds), bounds) for sign in (-1, 1))
+    return low, high
 
 
 def compare_folds(

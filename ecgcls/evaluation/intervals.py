@@ -3,7 +3,8 @@ r"""Intervals: how far a metric would move with another draw of patients.
 Conventions
     - Patients are drawn with replacement, each with all of their records: records of one patient resemble one another,
       and intervals from drawing records are too narrow [1]_. Two models of the same patients get the same draws from
-      the same seed.
+      the same seed. Of the folds of a cross-validation, each keeps its number of patients: they are drawn within folds,
+      as the metrics are measured [4]_.
     - *percentile* takes the quantiles of the resamples; *expanded* takes quantiles further out, as far as Student's t
       is from the normal distribution with as many patients as have the class (or do not, if those are fewer) [3]_;
       *bca* corrects for bias and skewness [2]_, with the acceleration from leaving out one patient at a time.
@@ -22,6 +23,8 @@ References
        1987, doi:10.1080/01621459.1987.10478410.
 .. [3] T. C. Hesterberg, "What teachers should know about the bootstrap: resampling in the undergraduate statistics
        curriculum", The American Statistician 69(4), 2015, doi:10.1080/00031305.2015.1089789.
+.. [4] E. LeDell, M. Petersen, M. van der Laan, "Computationally efficient confidence intervals for cross-validated area
+       under the ROC curve estimates", Electronic Journal of Statistics 9(1), 2015, doi:10.1214/15-EJS1035.
 """
 
 from __future__ import annotations
@@ -53,6 +56,7 @@ def bootstrap(
     threshold: float | Sequence[float] = 0.5,
     y_pred: ArrayLike | None = None,
     y_logit: ArrayLike | None = None,
+    fold: ArrayLike | None = None,
     settings: Bootstrap = Bootstrap(),
 ) -> pd.DataFrame:
     """Return the interval of every metric, per class and over all classes.
@@ -66,6 +70,8 @@ def bootstrap(
         ``(record,)``: whose records they are; two patients at least.
     threshold
         One for all classes, or one per class.
+    fold
+        ``(record,)``: which net of a cross-validation predicted the record; None: all the same.
 
     Returns
     -------
@@ -75,10 +81,10 @@ def bootstrap(
         whether the class, or for a macro mean the rarest class in it, has enough positive and negative records;
         ``contains_value``.
     """
-    records = Records.check(y_true, y_prob, class_names, threshold=threshold, y_pred=y_pred, y_logit=y_logit)
+    records = Records.check(y_true, y_prob, class_names, threshold=threshold, y_pred=y_pred, y_logit=y_logit, fold=fold)
     patient_of = _number_patients(patient_id, len(records.y_true))
     generator = np.random.default_rng(settings.seed)
-    drawn = _measure_patients(records, patient_of, _draw(patient_of, settings.n_resamples, generator))
+    drawn = _measure_patients(records, patient_of, _draw(patient_of, settings.n_resamples, generator, records.fold))
     names = [*map(str, class_names)]
     n_lost = dict(zip(names, (~drawn.is_defined).sum(axis=1).tolist(), strict=True))
     if settings.lost_class == "redraw":
@@ -123,10 +129,10 @@ def resample(predictions: Predictions, settings: Bootstrap) -> pd.DataFrame:
         Indexed by ``class`` and ``metric``: the column ``value``, and one per resample, from 0.
     """
     names = predictions.class_names
-    arrays = predictions.y_true, predictions.y_prob
-    records = Records.check(*arrays, names, y_pred=predictions.y_pred, y_logit=predictions.y_logit)
+    arrays, fold = (predictions.y_true, predictions.y_prob), predictions.fold
+    records = Records.check(*arrays, names, y_pred=predictions.y_pred, y_logit=predictions.y_logit, fold=fold)
     patient_of = _number_patients(predictions.patient_id, len(predictions))
-    counts = _draw(patient_of, settings.n_resamples, np.random.default_rng(settings.seed))
+    counts = _draw(patient_of, settings.n_resamples, np.random.default_rng(settings.seed), fold)
     table = _stack(_measure_patients(records, patient_of, counts), names)
     table.insert(0, "value", _stack(measure(records), names)[0])
     return table
@@ -163,10 +169,25 @@ def _number_patients(patient_id: ArrayLike, n_records: int) -> NDArray[np.intp]:
     return patient_of
 
 
-def _draw(patient_of: NDArray[np.intp], n_resamples: int, generator: np.random.Generator) -> Array:
-    """Draw as many patients as there are with replacement; how often each is drawn, ``(patient, resample)``."""
+def _draw(
+    patient_of: NDArray[np.intp],
+    n_resamples: int,
+    generator: np.random.Generator,
+    fold: NDArray[np.int64] | None = None,
+) -> Array:
+    """Draw as many patients as each fold has with replacement; how often each is drawn, ``(patient, resample)``.
+
+    A patient of several folds is drawn with those of the first of them, and counts in all.
+    """
     n_patients = int(patient_of.max()) + 1
-    return generator.multinomial(n_patients, np.full(n_patients, 1 / n_patients), n_resamples).T.astype(float)
+    fold_of = np.zeros(n_patients, dtype=np.int64)
+    if fold is not None:
+        fold_of[patient_of[::-1]] = fold[::-1]
+    counts = np.empty((n_patients, n_resamples))
+    for number in np.unique(fold_of):
+        rows = np.flatnonzero(fold_of == number)
+        counts[rows] = generator.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), n_resamples).T
+    return counts
 
 
 def _measure_patients(records: Records, patient_of: NDArray[np.intp], counts: Array) -> Measured:
@@ -193,7 +214,8 @@ def _redraw_lost(
             lost = np.flatnonzero(~measured.is_defined[column])
             if not len(lost):
                 break
-            again = measure(alone, _draw(patient_of, len(lost), generator)[patient_of], together=False)
+            counts = _draw(patient_of, len(lost), generator, records.fold)
+            again = measure(alone, counts[patient_of], together=False)
             measured.is_defined[column, lost] = again.is_defined[0]
             for key, values in again.by_class.items():
                 measured.by_class[key][column, lost] = values[0]

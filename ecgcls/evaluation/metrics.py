@@ -28,6 +28,12 @@ Conventions
       predicted alike; over all classes it is a macro mean. The Brier score is the mean of :math:`(p - y)^2`, 0 at
       best [6]_.
     - `log_loss` is the mean binary cross entropy in nats of all records and classes (`weighted.cross_entropy`).
+    - Where several nets predicted the records of a cross-validation (`Predictions.fold`), every metric is measured
+      *within folds*: of each fold's records alone, and averaged over the folds in which it is defined, each with the
+      same weight; a macro mean is over the classes of these. Ranked together, the probabilities of one net would be
+      compared with those of another, which no user of either does, and which lowers the areas [7]_ [8]_. One rule holds
+      for all metrics, though F1 and other ratios of counts are steadier from the counts of all folds where a fold has
+      few positives [9]_: `Predictions.merge_folds` gives those. Counts are of all records.
 
 References
 ----------
@@ -43,13 +49,18 @@ References
        in binary classification evaluation", BMC Genomics 21, 2020, doi:10.1186/s12864-019-6413-7.
 .. [6] G. W. Brier, "Verification of forecasts expressed in terms of probability", Monthly Weather Review 78(1), 1950,
        doi:10.1175/1520-0493(1950)078<0001:VOFEIT>2.0.CO;2.
+.. [7] E. LeDell, M. Petersen, M. van der Laan, "Computationally efficient confidence intervals for cross-validated area
+       under the ROC curve estimates", Electronic Journal of Statistics 9(1), 2015, doi:10.1214/15-EJS1035.
+.. [8] A. Airola, T. Pahikkala, W. Waegeman, B. De Baets, T. Salakoski, "A comparison of AUC estimators in small-sample
+       studies", Machine Learning in Systems Biology 2009, Proceedings of Machine Learning Research 8.
+.. [9] G. Forman, M. Scholz, "Apples-to-apples in cross-validation studies: pitfalls in classifier performance
+       measurement", ACM SIGKDD Explorations 12(1), 2010, doi:10.1145/1882471.1882479.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -59,6 +70,7 @@ from ecgcls.evaluation.by_record import ByRecord
 from ecgcls.evaluation.checks import check_pos_weight, check_threshold
 from ecgcls.evaluation.formulas import average_precision, f1, f1_max, mcc, roc_auc
 from ecgcls.evaluation.predictions import Predictions
+from ecgcls.evaluation.scores import Scores, explain_undefined
 from ecgcls.evaluation.weighted import Array, Records, Totals, Weighted, cross_entropy
 
 OVERALL = "overall"
@@ -87,6 +99,8 @@ class Metric:
         Whether the metric of a class without positive or without negative records is nan, whatever `by_class` returns.
     is_headline
         Whether short tables, such as a leaderboard, show the metric.
+    bounds
+        The lowest and the highest value.
     """
 
     key: str
@@ -98,6 +112,7 @@ class Metric:
     higher_is_better: bool = True
     needs_both: bool = True
     is_headline: bool = False
+    bounds: tuple[float, float] = (0.0, 1.0)
 
 
 METRICS: dict[str, Metric] = {
@@ -110,7 +125,7 @@ METRICS: dict[str, Metric] = {
         Metric(key="f1_micro", label="F1 micro", pooled=f1),
         Metric(key="f1_max", label="Maximal F1", by_class=f1_max),
         Metric(key="fmax", label="Fmax", by_record=ByRecord.measure_fmax),
-        Metric(key="mcc", label="MCC", by_class=mcc, macro_of="mcc"),
+        Metric(key="mcc", label="MCC", by_class=mcc, macro_of="mcc", bounds=(-1.0, 1.0)),
         Metric(key="sensitivity", label="Sensitivity", by_class=lambda c: c.tp / c.n_positive, needs_both=False),
         Metric(key="specificity", label="Specificity", by_class=lambda c: c.tn / c.n_negative, needs_both=False),
         Metric(key="precision", label="Precision", by_class=lambda c: c.tp / (c.tp + c.fp), needs_both=False),
@@ -120,7 +135,8 @@ METRICS: dict[str, Metric] = {
             by_class=lambda c: c.squared_error / c.n_labels, pooled=lambda c: c.squared_error / c.n_labels,
         ),
         Metric(
-            key="log_loss", label="Log loss", higher_is_better=False, pooled=lambda c: c.cross_entropy / c.n_labels
+            key="log_loss", label="Log loss", higher_is_better=False, bounds=(0.0, np.inf),
+            pooled=lambda c: c.cross_entropy / c.n_labels,
         ),
     )
 }  # fmt: skip
@@ -150,7 +166,7 @@ def find_macro(key: str) -> Metric | None:
 class Measured:
     """Metrics of weighted records, by key: per class ``(class, resample)``, and pooled or by record ``(resample,)``.
 
-    `is_defined`, ``(class, resample)``, is whether the class has positive and negative records.
+    `is_defined`, ``(class, resample)``, is whether the class has positive and negative records, in any of the folds.
     """
 
     by_class: dict[str, Array]
@@ -164,19 +180,37 @@ class Measured:
             if metric.macro_of is None:
                 found[metric.key] = self.pooled[metric.key]
                 continue
-            values = np.where(self.is_defined, self.by_class[metric.macro_of], np.nan)
-            n_left = (~np.isnan(values)).sum(axis=0)
-            found[metric.key] = np.where(n_left > 0, np.nansum(values, axis=0) / np.maximum(n_left, 1), np.nan)
+            found[metric.key] = _average(np.where(self.is_defined, self.by_class[metric.macro_of], np.nan))
         return found
 
 
 def measure(records: Records, weights: Array | None = None, *, together: bool = True) -> Measured:
     """Measure records with their weights, ``(record, resample)``; None: once, as they are.
 
-    `together` is whether to measure all classes together, too.
+    Records of several folds are measured within each, and the folds' values averaged. `together` is whether to measure
+    all classes together, too.
     """
     if weights is None:
         weights = np.ones((len(records.y_true), 1))
+    if records.fold is None:
+        return _measure(records, weights, together=together)
+    folds = [_measure(of_fold, weights[rows], together=together) for rows, of_fold in records.by_fold]
+    return Measured(
+        {key: _average([fold.by_class[key] for fold in folds]) for key in folds[0].by_class},
+        {key: _average([fold.pooled[key] for fold in folds]) for key in folds[0].pooled},
+        np.any([fold.is_defined for fold in folds], axis=0),
+    )
+
+
+def _average(values: Sequence[Array] | Array) -> Array:
+    """Return the mean of the values that are not nan over the first axis; nan where all are."""
+    has_value = ~np.isnan(values)
+    n_folds = has_value.sum(axis=0)
+    total: Array = np.where(has_value, values, 0.0).sum(axis=0)
+    return np.where(n_folds > 0, total / np.maximum(n_folds, 1), np.nan)
+
+
+def _measure(records: Records, weights: Array, *, together: bool) -> Measured:
     sums = records.quantities @ weights  # (quantity, class, resample)
     by_class = {metric.key: np.empty(sums.shape[1:]) for metric in class_metrics()}
     is_defined = np.empty(sums.shape[1:], dtype=bool)
@@ -195,48 +229,6 @@ def measure(records: Records, weights: Array | None = None, *, together: bool = 
     return Measured(by_class, pooled, is_defined)
 
 
-@dataclass(frozen=True, eq=False)
-class Scores:
-    """The result of `score`.
-
-    Parameters
-    ----------
-    overall
-        By key the `overall_metrics`, `loss` when a `pos_weight` was given, and the counts `n_records`, `n_classes`,
-        `n_defined_classes`, `n_positive` (positive labels over all classes), `n_unknown` (labels that nobody annotated)
-        and `prevalence` (the positive labels' share of the annotated ones).
-    by_class
-        One row per class: `n_positive`, `n_negative`, `n_unknown`, `prevalence`, the `class_metrics` by key, `tp`,
-        `fp`, `fn`, `tn`.
-    undefined
-        For each undefined class its reason: 'no positive record', 'no negative record' or 'no annotated record'.
-    threshold
-        A record is predicted positive where `y_prob >= threshold`: one for all classes, or one per class; None where
-        the decisions were given.
-    """
-
-    overall: dict[str, float]
-    by_class: pd.DataFrame
-    undefined: dict[str, str]
-    threshold: float | dict[str, float] | None
-
-    @property
-    def threshold_by_class(self) -> dict[str, float]:
-        """The threshold of each class; empty where the decisions were given."""
-        if self.threshold is None or isinstance(self.threshold, dict):
-            return self.threshold or {}
-        return dict.fromkeys(map(str, self.by_class.index), self.threshold)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain numbers and text for `json.dump`: nan becomes None, keys keep their order."""
-        return {
-            "threshold": self.threshold,
-            "overall": _drop_nan(self.overall),
-            "undefined": dict(self.undefined),
-            "by_class": {str(name): _drop_nan(row) for name, row in self.by_class.to_dict(orient="index").items()},
-        }
-
-
 def score(
     y_true: ArrayLike,
     y_prob: ArrayLike,
@@ -245,6 +237,7 @@ def score(
     threshold: float | Sequence[float] = 0.5,
     y_pred: ArrayLike | None = None,
     y_logit: ArrayLike | None = None,
+    fold: ArrayLike | None = None,
     pos_weight: ArrayLike | None = None,
 ) -> Scores:
     r"""Score probabilities against labels.
@@ -259,6 +252,9 @@ def score(
         The decisions themselves, 0 or 1, `(record, class)`; `threshold` is then ignored.
     y_logit
         The logits of `y_prob`, which then rank the records, `(record, class)`.
+    fold
+        Which net of a cross-validation predicted the record, `(record,)`: every metric is measured within folds. None:
+        all were predicted by the same.
     pos_weight
         One positive weight per class, or one for all. With it, `overall["loss"]` is the mean over all records
         and classes of :math:`-w_c y \log p - (1 - y) \log(1 - p)`, which is what
@@ -275,7 +271,7 @@ def score(
     >>> score([[1, 0], [0, 0]], [[0.9, 0.2], [0.1, 0.4]], ["NORM", "HYP"]).undefined
     {'HYP': 'no positive record'}
     """
-    records = Records.check(y_true, y_prob, class_names, threshold=threshold, y_pred=y_pred, y_logit=y_logit)
+    records = Records.check(y_true, y_prob, class_names, threshold=threshold, y_pred=y_pred, y_logit=y_logit, fold=fold)
     n_records, names = len(records.y_true), list(class_names)
     found = measure(records)
     tp, fp, fn, tn = records.quantities[:4].sum(axis=2).astype(int)  # (class,)
@@ -303,9 +299,11 @@ def score(
     at = thresholds.item() if thresholds.ndim == 0 else dict(zip(map(str, names), thresholds.tolist(), strict=True))
     by_class = pd.DataFrame(columns, index=pd.Index(names, name="class"))
     undefined = {
-        str(name): "no negative record" if n_positive else "no positive record" if n_negative else "no annotated record"
-        for name, n_positive, n_negative in zip(names, tp + fn, fp + tn, strict=True)
-        if not (n_positive and n_negative)
+        str(name): explain_undefined(n_positive, n_negative)
+        for name, n_positive, n_negative, is_defined in zip(
+            names, tp + fn, fp + tn, found.is_defined[:, 0], strict=True
+        )
+        if not is_defined
     }
     return Scores(overall, by_class, undefined, None if y_pred is not None else at)
 
@@ -317,7 +315,7 @@ def score_predictions(
     pos_weight: ArrayLike | None = None,
     uncalibrated: Predictions | None = None,
 ) -> Scores:
-    """Score the records of one split.
+    """Score the records of one split; those of several folds within folds.
 
     Parameters
     ----------
@@ -330,7 +328,8 @@ def score_predictions(
     """
     names = predictions.class_names
     decided = {"y_pred": predictions.y_pred} if threshold is None else {"threshold": threshold}
-    scores = score(predictions.y_true, predictions.y_prob, names, y_logit=predictions.y_logit, **decided)
+    arrays = predictions.y_true, predictions.y_prob
+    scores = score(*arrays, names, y_logit=predictions.y_logit, fold=predictions.fold, **decided)
     if pos_weight is not None:
         trained, weight = uncalibrated or predictions, check_pos_weight(pos_weight, len(names))
         scores.overall["loss"] = _average_loss(Records.check(trained.y_true, trained.y_prob, names), weight)
@@ -341,7 +340,3 @@ def _average_loss(records: Records, pos_weight: Array) -> float:
     """Return the mean weighted cross entropy of all annotated labels."""
     losses = cross_entropy(records.y_true, records.y_prob, pos_weight)[records.is_known]
     return float(losses.mean()) if losses.size else np.nan
-
-
-def _drop_nan(values: Mapping[Any, float]) -> dict[str, float | None]:
-    return {key: None if value != value else value for key, value in values.items()}

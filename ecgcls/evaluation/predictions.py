@@ -7,7 +7,8 @@ float32 from a logit of 17 on). Where there are none, `y_prob` ranks.
 
 In a table, the columns `y_true_<CLASS>`, `y_prob_<CLASS>`, `y_logit_<CLASS>` and `y_pred_<CLASS>` carry the class names
 as they are ('LAFB/LPFB', 'ISC_'), all in class order. A table without `y_pred_` columns was decided at 0.5; an empty
-cell of `y_true_` is not annotated.
+cell of `y_true_` is not annotated. Where several nets predicted the records of a cross-validation, the column `fold`
+tells whose prediction each is.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ SPLITS = ("val", "test")
 THRESHOLD = 0.5
 """A class is predicted where its probability is at least this, unless a run has thresholds of its own."""
 ID_COLUMNS = ("ecg_id", "patient_id", "strat_fold", "split")
+FOLD = "fold"
+"""The column after these, of predictions that several nets made."""
 TRUE, PROB, LOGIT, PRED = PREFIXES = "y_true_", "y_prob_", "y_logit_", "y_pred_"
 """What the columns of each class begin with."""
 _OF_CLASSES = ("y_true", "y_prob", "y_pred", "y_logit")
@@ -59,6 +62,9 @@ class Predictions:
         0 or 1, `(record, class)`, kept as int8. None: a class is predicted where its probability is at least 0.5.
     y_logit
         The logits of `y_prob`, `(record, class)`, kept as float64; None: the probabilities rank the records.
+    fold
+        Whole numbers, `(record,)`, kept as int64: which net of a cross-validation predicted the record. Every metric is
+        then measured within folds, see `metrics`. None: all records were predicted by the same one.
 
     Examples
     --------
@@ -79,11 +85,14 @@ class Predictions:
     class_names: tuple[str, ...]
     y_pred: NDArray[np.int8] = None  # type: ignore[assignment]  # None is replaced at once
     y_logit: NDArray[np.float64] | None = None
+    fold: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         ids: dict[str, NDArray] = {name: check_ids(name, getattr(self, name)) for name in ID_COLUMNS[:2]}
         ids["strat_fold"] = check_whole_numbers("strat_fold", self.strat_fold)
         ids["split"] = np.asarray(self.split, dtype=np.str_)
+        if self.fold is not None:
+            ids[FOLD] = check_whole_numbers(FOLD, self.fold)
         y_true, y_prob = check_arrays(self.y_true, self.y_prob, self.class_names, ecg_id=ids["ecg_id"])
         for name, array in ids.items():
             if array.shape != (len(y_true),):
@@ -152,6 +161,10 @@ class Predictions:
         arrays = {name: array[:, columns] for name in _OF_CLASSES if (array := getattr(self, name)) is not None}
         return replace(self, **arrays, class_names=tuple(class_names))
 
+    def merge_folds(self) -> Predictions:
+        """Forget which net predicted which record, to measure the records of all folds together."""
+        return replace(self, fold=None)
+
     def decide(self, thresholds: ArrayLike) -> Predictions:
         """Predict each class where its probability is at least a threshold, one for all classes or one per class."""
         return replace(self, y_pred=(self.y_prob >= np.asarray(thresholds, dtype=float)).astype(np.int8))
@@ -159,9 +172,10 @@ class Predictions:
     def to_table(self) -> pd.DataFrame:
         """Return a table of `ID_COLUMNS`, then the columns ``y_true_<CLASS>`` of all classes, and of the other arrays.
 
-        What is not annotated is missing in a column of pandas' Int8.
+        After the ids comes ``fold``, where there is one. What is not annotated is missing in a column of pandas' Int8.
         """
-        ids = pd.DataFrame({name: getattr(self, name) for name in ID_COLUMNS})
+        names = ID_COLUMNS if self.fold is None else (*ID_COLUMNS, FOLD)
+        ids = pd.DataFrame({name: getattr(self, name) for name in names})
         tables = [
             pd.DataFrame(array, columns=[prefix + name for name in self.class_names])
             for prefix in PREFIXES
@@ -183,7 +197,7 @@ class Predictions:
         if missing := [name for name in ID_COLUMNS if name not in columns]:
             raise DataError(f"column {missing[0]!r} is missing, got {', '.join(columns[:6])}, ...")
         if unknown := find_unknown(columns):
-            wanted = ", ".join([*ID_COLUMNS, *(f"{prefix}<CLASS>..." for prefix in PREFIXES)])
+            wanted = ", ".join([*ID_COLUMNS, FOLD, *(f"{prefix}<CLASS>..." for prefix in PREFIXES)])
             raise DataError(f"unknown column {unknown[0]!r}, expected {wanted}")
         classes = find_classes(columns)
         names = classes[TRUE]
@@ -191,7 +205,9 @@ class Predictions:
             if classes[prefix] and classes[prefix] != names:
                 raise _classes_differ(prefix, classes[prefix], names)
         ids = {name: table[name].to_numpy() for name in ID_COLUMNS[:2]}
-        ids["strat_fold"] = _read_numbers(table["strat_fold"], "a whole number")
+        for name in ("strat_fold", FOLD):
+            if name in columns:
+                ids[name] = _read_numbers(table[name], "a whole number")
         split = table["split"].to_numpy(dtype=np.str_)
         allowed = {TRUE: "0 or 1", PROB: "in [0, 1]", LOGIT: "finite", PRED: "0 or 1"}
         y_true, y_prob, y_logit, y_pred = (
@@ -204,13 +220,13 @@ class Predictions:
         return cls(**ids, split=split, y_true=y_true, y_prob=y_prob, class_names=names, y_pred=y_pred, y_logit=y_logit)  # type: ignore[arg-type]
 
     def _take_rows(self, rows: NDArray[np.intp]) -> Predictions:
-        arrays = {name: getattr(self, name) for name in (*ID_COLUMNS, *_OF_CLASSES)}
+        arrays = {name: getattr(self, name) for name in (*ID_COLUMNS, FOLD, *_OF_CLASSES)}
         return replace(self, **{name: array[rows] for name, array in arrays.items() if array is not None})
 
 
 def find_unknown(columns: Sequence[str]) -> list[str]:
     """Return the columns that no table of predictions has."""
-    return [name for name in columns if name not in ID_COLUMNS and not name.startswith(PREFIXES)]
+    return [name for name in columns if name not in (*ID_COLUMNS, FOLD) and not name.startswith(PREFIXES)]
 
 
 def find_classes(columns: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -230,11 +246,13 @@ def find_classes(columns: Sequence[str]) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def pool(parts: Sequence[Predictions]) -> Predictions:
+def pool(parts: Sequence[Predictions], folds: Sequence[int] | None = None) -> Predictions:
     """Pool out-of-fold predictions: put the folds' records together, sorted by ecg_id.
 
     Each part is narrowed to its out-of-fold records by `select("test")`. Parts that differ in the classes or their
-    order, and a record that occurs twice, are refused.
+    order, and a record that occurs twice, are refused. With several parts, each record keeps the number of its part as
+    its `fold`, or that in `folds`: every metric is then measured within the folds, as the probabilities of different
+    nets do not rank one another's records.
 
     Examples
     --------
@@ -242,6 +260,8 @@ def pool(parts: Sequence[Predictions]) -> Predictions:
     >>> second = Predictions([4], [2], [3], ["test"], [[0]], [[0.25]], ("AFIB",))
     >>> pool([first, second]).ecg_id
     array([4, 9])
+    >>> pool([first, second], folds=[2, 3]).fold
+    array([3, 2])
     """
     if not parts:
         raise DataError("there are no predictions to pool: expected one part per fold, got none")
@@ -266,6 +286,8 @@ def pool(parts: Sequence[Predictions]) -> Predictions:
             f"ecg_id {twice} occurs {len(where)} times ({', '.join(where)}), expected once; so do "
             f"{(counts > 1).sum() - 1} more records: pool one split of folds that do not overlap"
         )
+    if len(parts) > 1:
+        arrays[FOLD] = np.repeat(range(len(parts)) if folds is None else folds, [len(part) for part in parts])
     return Predictions(**arrays, class_names=class_names)._take_rows(np.argsort(arrays["ecg_id"]))
 
 

@@ -98,6 +98,7 @@ def _score_cell(predictions: Predictions, rows: np.ndarray, settings: Subgroups,
         index = pd.MultiIndex.from_product([[OVERALL], keys], names=["class", "metric"])
         empty = {"value": np.nan, "low": np.nan, "high": np.nan, "is_supported": False}
         return pd.DataFrame(empty, index=index).reset_index().assign(n_positive=int(n_positive.sum()), **size)
-    more = {name: array[rows] for name in ("y_pred", "y_logit") if (array := getattr(predictions, name)) is not None}
+    names = ("y_pred", "y_logit", "fold")
+    more = {name: array[rows] for name in names if (array := getattr(predictions, name)) is not None}
     found = bootstrap(y_true, predictions.y_prob[rows], patients, predictions.class_names, **more, settings=intervals)
     return found[["value", "low", "high", "n_positive", "is_supported"]].reset_index().assign(**size)

@@ -15,8 +15,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ecgcls.errors import DataError
 from ecgcls.evaluation.by_record import ByRecord
-from ecgcls.evaluation.checks import check_arrays, check_logits, check_threshold
+from ecgcls.evaluation.checks import check_arrays, check_logits, check_threshold, check_whole_numbers
 
 Array = NDArray[np.float64]
 _EPS = float(np.finfo(np.float64).eps)
@@ -121,7 +122,8 @@ class Ranking:
 class Records:
     """Labels, probabilities, what ranks the records, and decisions, ``(record, class)``.
 
-    A label that nobody annotated is neither `y_true` nor `is_negative`.
+    A label that nobody annotated is neither `y_true` nor `is_negative`. `fold`, ``(record,)``, is which net predicted
+    the record; None where all were predicted by the same.
     """
 
     y_true: NDArray[np.bool_]
@@ -129,6 +131,7 @@ class Records:
     y_prob: Array
     y_score: Array
     y_pred: NDArray[np.bool_]
+    fold: NDArray[np.int64] | None = None
 
     @classmethod
     def check(
@@ -140,6 +143,7 @@ class Records:
         threshold: float | Sequence[float] = 0.5,
         y_pred: ArrayLike | None = None,
         y_logit: ArrayLike | None = None,
+        fold: ArrayLike | None = None,
     ) -> Records:
         """Check the arrays; without `y_pred`, a record is predicted positive where ``y_prob >= threshold``.
 
@@ -150,7 +154,10 @@ class Records:
         if y_pred is not None:
             predicted = check_arrays(y_pred, y_prob, class_names, name="y_pred")[0] == 1
         y_score = y_prob if y_logit is None else check_logits(y_logit, y_prob, class_names)
-        return cls(labels == 1, labels == 0, y_prob, y_score, predicted)
+        fold_of = None if fold is None else check_whole_numbers("fold", fold)
+        if fold_of is not None and fold_of.shape != (len(labels),):
+            raise DataError(f"fold must have shape ({len(labels)},) like y_true, got {fold_of.shape}")
+        return cls(labels == 1, labels == 0, y_prob, y_score, predicted, fold_of)
 
     @property
     def is_known(self) -> NDArray[np.bool_]:
@@ -159,7 +166,19 @@ class Records:
 
     def take_class(self, column: int) -> Records:
         """Keep one class."""
-        return Records(**{each.name: getattr(self, each.name)[:, [column]] for each in fields(self)})
+        return Records(**{name: array[:, [column]] for name, array in self._of_classes.items()}, fold=self.fold)
+
+    @cached_property
+    def by_fold(self) -> list[tuple[NDArray[np.intp], Records]]:
+        """The rows of each fold, and its records, of one fold each."""
+        rows = [np.flatnonzero(self.fold == number) for number in np.unique(self.fold)]  # type: ignore[arg-type]
+        return [
+            (of_fold, Records(**{name: array[of_fold] for name, array in self._of_classes.items()})) for of_fold in rows
+        ]
+
+    @property
+    def _of_classes(self) -> dict[str, NDArray]:
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "fold"}
 
     @cached_property
     def rankings(self) -> list[Ranking]:

@@ -1,7 +1,8 @@
 """Curves: training, precision-recall, ROC and reliability, one curve per class in one pair of axes.
 
 Classes keep the order of `Predictions.class_names`. An undefined class (no positive or no negative record) is named in
-the legend and never drawn.
+the legend and never drawn. The records of several folds are drawn ranked together; the legend has the areas of these
+curves, the title the mean over the folds, too.
 """
 
 import math
@@ -58,7 +59,7 @@ def draw_pr_curves(predictions: Predictions, *, title: str) -> Figure:
     The curve is the step function whose area is the average precision. A class's prevalence, the precision of an
     uninformative model, is the faint dotted line of the same color.
     """
-    scores = score_predictions(predictions)
+    scores = score_predictions(predictions.merge_folds())
     figure, axes = _new_curve_figure(len(predictions.class_names))
     handles: list[Line2D] = []
     for _, name, row, style in _list_classes(scores, handles):
@@ -69,8 +70,7 @@ def draw_pr_curves(predictions: Predictions, *, title: str) -> Figure:
         axes.axhline(row.prevalence, color=style["color"], **faint)
         handles += axes.plot(recall, precision, drawstyle="steps-post", label=label, **style)
     axes.set(xlabel="Recall (sensitivity)", ylabel="Precision (positive predictive value)")
-    macro = _format_macro("average precision", scores.overall["pr_auc"], scores)
-    axes.set_title(f"{title}\n{macro}", parse_math=False)
+    axes.set_title(f"{title}\n{_format_macro('average precision', 'pr_auc', predictions)}", parse_math=False)
     handles.append(Line2D([], [], color="0.4", linestyle=":", linewidth=0.8, label="prevalence, in the class's color"))
     _add_legend(figure, axes, handles)
     return figure
@@ -78,7 +78,7 @@ def draw_pr_curves(predictions: Predictions, *, title: str) -> Figure:
 
 def draw_roc_curves(predictions: Predictions, *, title: str) -> Figure:
     """Draw a ROC curve for each class, and the diagonal of an uninformative model."""
-    scores = score_predictions(predictions)
+    scores = score_predictions(predictions.merge_folds())
     figure, axes = _new_curve_figure(len(predictions.class_names))
     handles: list[Line2D] = []
     for _, name, row, style in _list_classes(scores, handles):
@@ -88,7 +88,7 @@ def draw_roc_curves(predictions: Predictions, *, title: str) -> Figure:
         handles += axes.plot(fpr, tpr, label=label, **style)
     chance = axes.plot([0, 1], [0, 1], color="0.4", linestyle=":", linewidth=1.0, label="chance", zorder=1)
     axes.set(xlabel="False positive rate (1 \N{MINUS SIGN} specificity)", ylabel="True positive rate (sensitivity)")
-    axes.set_title(f"{title}\n{_format_macro('ROC-AUC', scores.overall['roc_auc'], scores)}", parse_math=False)
+    axes.set_title(f"{title}\n{_format_macro('ROC-AUC', 'roc_auc', predictions)}", parse_math=False)
     _add_legend(figure, axes, [*handles, *chance])
     return figure
 
@@ -102,7 +102,7 @@ def draw_reliability_curves(predictions: Predictions, *, title: str) -> Figure:
     its scale is linear from 0 to 1 and logarithmic above.
     """
     names = predictions.class_names
-    scores = score_predictions(predictions)
+    scores = score_predictions(predictions.merge_folds())
     bins = reliability_curve(predictions.y_true, predictions.y_prob, names)
     few = len(names) <= FEW_CLASSES
     figure, axes = _new_curve_figure(len(names), below=1.3)
@@ -192,11 +192,15 @@ def _add_legend(figure: Figure, axes: Axes, handles: Sequence[Line2D]) -> None:
         each.set_position((box.x0 * width / wider, box.y0, box.width * width / wider, box.height))
 
 
-def _format_macro(what: str, value: float, scores: Scores) -> str:
-    n_defined, n_classes = scores.overall["n_defined_classes"], scores.overall["n_classes"]
+def _format_macro(what: str, key: str, predictions: Predictions) -> str:
+    overall = score_predictions(predictions).overall
+    n_defined, n_classes = overall["n_defined_classes"], overall["n_classes"]
     if not n_defined:
         return f"macro {what} undefined for all {n_classes} classes"
-    return f"macro {what} {value:.3f} over {n_defined} of {n_classes} classes"
+    found = f"macro {what} {overall[key]:.3f} over {n_defined} of {n_classes} classes"
+    if predictions.fold is None:
+        return found
+    return f"{found}; drawn: all folds ranked together, {score_predictions(predictions.merge_folds()).overall[key]:.3f}"
 
 
 def _check_history(history: pd.DataFrame, best_epoch: int | None) -> None:

@@ -1,4 +1,4 @@
-"""Forest plots: one estimate with its interval per row, for subgroups and for the differences between two models."""
+"""Forest plots: one estimate with its interval per row: subgroups, held-out sites, differences of two models."""
 
 from collections.abc import Mapping
 
@@ -70,6 +70,27 @@ def draw_subgroups(table: pd.DataFrame, worst: pd.Series, *, title: str) -> Figu
     columns = {f"Macro {METRICS[key].label} (0 to 1)": rows[rows["metric"] == key] for key in ("roc_auc", "pr_auc")}
     colors = {"subgroup": COLORS[0], "lowest ROC-AUC": COLORS[1]}
     return draw_forest(columns, title=f"{title}, subgroups with intervals", colors=colors)
+
+
+def draw_sites(measured: pd.DataFrame, summary: pd.DataFrame, *, title: str, level: float) -> Figure:
+    """Draw each held-out site's macro ROC-AUC and PR-AUC, their mean, and what is to be expected at a new site.
+
+    `measured` is the table of `ecgcls.evaluation.sites.measure_sites` with a column `is_site`: whether the records are
+    of one site, and so part of the summary; `summary` that of `summarize_sites`. A prediction interval has no value.
+    """
+    kinds = ("a site", "several small sites, not in the mean", "mean of the sites", "a new site")
+    columns = {}
+    for key in ("roc_auc", "pr_auc"):
+        sites = measured[(measured["class"] == OVERALL) & (measured["metric"] == key)]
+        names = [f"{row.site} (n = {row.n_records})" for row in sites.itertuples()]
+        rows = sites.assign(kind=np.where(sites["is_site"], *kinds[:2])).set_axis(names)
+        found = summary.loc[[(OVERALL, key)]].to_dict("records")[0]
+        expected = [[found[name] for name in ("mean", f"{which}low", f"{which}high")] for which in ("", "new_")]
+        more = pd.DataFrame(expected, columns=["value", "low", "high"], index=kinds[2:]).assign(kind=kinds[2:])
+        both = pd.concat([rows[["value", "low", "high", "kind"]], more])
+        columns[f"Macro {METRICS[key].label} (0 to 1)"] = both
+    colors = dict(zip(kinds, (COLORS[0], "0.45", COLORS[1], COLORS[2]), strict=True))
+    return draw_forest(columns, title=f"{title}\n{100 * level:g}% intervals; a new site: prediction", colors=colors)
 
 
 def draw_differences(by_class: pd.DataFrame, *, a: str, b: str, level: float) -> Figure:

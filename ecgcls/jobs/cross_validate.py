@@ -1,12 +1,8 @@
 """From the folds of one configuration to its cross-validated result.
 
-The test predictions of all folds are pooled, each record once, and scored as a whole; the mean and the standard
-deviation over folds are reported beside it. Both are written to ``cv/`` beside the folds.
-
-References
-----------
-.. [1] Forman, Scholz. Apples-to-apples in cross-validation studies: pitfalls in classifier performance measurement.
-   ACM SIGKDD Explorations 12 (2010) 49-57. doi:10.1145/1882471.1882479 (why both are reported)
+Every metric is measured within folds and averaged (see `ecgcls.evaluation.metrics`); beside it stand the value of the
+records of all folds ranked together, as ``pooled``, and the standard deviation over folds. All is written to ``cv/``
+beside the folds.
 """
 
 import logging
@@ -22,6 +18,7 @@ from ecgcls.figures.curves import draw_training_curves
 from ecgcls.figures.style import save_figure
 from ecgcls.files import encode_csv, write_atomically
 from ecgcls.jobs.results import nest, write_results
+from ecgcls.jobs.sites import format_sites, write_sites
 from ecgcls.runs.configuration import Configuration, read_configuration
 from ecgcls.runs.predictions_csv import write_csv
 
@@ -29,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 def cross_validate(folder: Path) -> Configuration:
-    """Pool and score the folds of a configuration, and write ``cv/`` if all of them are finished."""
+    """Score the folds of a configuration together, and write ``cv/`` if all of them are finished."""
     one = read_configuration(folder)
     if not one.is_complete:
         return one
@@ -43,7 +40,7 @@ def cross_validate(folder: Path) -> Configuration:
         cv,
         one.tested,
         uncalibrated=one.pooled("test", is_calibrated=False),
-        title=f"{one.title}, test pooled",
+        title=f"{one.title}, test" + (", mean over folds" if len(one.runs) > 1 else ""),
         settings=one.evaluation,
         groups=one.groups,
         more={
@@ -59,6 +56,7 @@ def cross_validate(folder: Path) -> Configuration:
             },
         },
     )
+    write_sites(one, cv, title=f"{one.title}, each site held out")
     write_atomically(cv / "metrics_over_folds.csv", encode_csv(over_folds))
     folds = pd.Index([info.fold for info in one.infos], name="fold")
     by_fold = pd.DataFrame([scores.overall for scores in one.by_fold], index=folds)
@@ -72,6 +70,8 @@ def cross_validate(folder: Path) -> Configuration:
 def add_corrected_intervals(one: Configuration) -> pd.DataFrame:
     """Return mean and standard deviation over the folds, with the interval of the mean as ``low`` and ``high``."""
     table = one.over_folds.copy()
+    keys = table.index.get_level_values("metric")
+    bounds = np.array([METRICS[key].bounds if key in METRICS else (-np.inf, np.inf) for key in keys]).T
     low, high = correct_folds(
         table["mean"],
         table["sd"],
@@ -79,21 +79,27 @@ def add_corrected_intervals(one: Configuration) -> pd.DataFrame:
         n_train=one.count_records("train"),
         n_test=one.count_records("test"),
         level=one.evaluation.intervals.level,
+        bounds=bounds,
     )
-    is_metric = table.index.get_level_values("metric").isin(list(METRICS))  # the others count records
+    is_metric = keys.isin(list(METRICS))  # the others count records
     return table.assign(low=np.where(is_metric, low, np.nan), high=np.where(is_metric, high, np.nan))
 
 
 def format_configurations(found: Sequence[Configuration]) -> str:
-    """Return one table with a line per configuration: pooled metrics, and mean ± sd over the finished folds."""
+    """Return one table with a line per configuration: means over the finished folds ± sd, and pooled metrics.
+
+    Of those whose folds test one site each, what is to be expected at a new one follows.
+    """
     rows = []
     for one in found:
         name = f"{one.info.model} {one.info.variant}".strip()
         row = {"model": name, "parameters": f"{one.info.n_parameters:,}", "folds": f"{len(one.runs)}/{one.n_folds}"}
         for metric in overall_metrics(headline=True):
             key, label = metric.key, metric.label
-            mean, sd = one.over_folds.loc[("overall", key), ["mean", "sd"]].to_numpy(dtype=float)
-            row[f"{label} pooled"] = f"{one.scores.overall[key]:.3f}"
-            row[f"{label} folds"] = f"{mean:.3f}" + ("" if np.isnan(sd) else f" ± {sd:.3f}")
+            sd = one.over_folds["sd"]["overall", key]
+            row[label] = f"{one.scores.overall[key]:.3f}" + ("" if np.isnan(sd) else f" ± {sd:.3f}")
+            row[f"{label} pooled"] = f"{one.pooled_scores.overall[key]:.3f}"
         rows.append(row)
-    return pd.DataFrame(rows).to_string(index=False)
+    text = pd.DataFrame(rows).to_string(index=False)
+    sites = {row["model"]: format_sites(one.folder / "cv") for row, one in zip(rows, found, strict=True)}
+    return "\n\n".join([text, *(f"{name}: {of_sites}" for name, of_sites in sites.items() if of_sites)])

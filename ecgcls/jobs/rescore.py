@@ -1,4 +1,4 @@
-"""Score again: a run's stored predictions, the pooled folds, or predictions from anywhere."""
+"""Score again: a run's stored predictions, those of all folds, or predictions from anywhere."""
 
 import json
 import logging
@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 
 from ecgcls.errors import ConfigError, DataError
@@ -86,11 +87,10 @@ def rescore(one: Configuration, *, split: str, overrides: Mapping[str, Any]) -> 
         threshold = simplify([learned[0].thresholds[name] for name in one.class_names])
     else:
         source |= {"left_out_classes": one.left_out_classes, "n_folds": one.n_folds}
-    title = f"{one.title}, {PARTS[split]}" + ("" if one.is_single_run else " pooled")
+    title = f"{one.title}, {PARTS[split]}" + (", mean over folds" if len(one.runs) > 1 else "")
     not_tuned = [name for name in one.class_names if any(name in decisions.not_tuned for decisions in learned)]
-    return Rescored(
-        pool(predictions), title, source, settings, threshold, uncalibrated, one.groups, not_tuned=tuple(not_tuned)
-    )
+    pooled = pool(predictions, [info.fold for info in one.infos])
+    return Rescored(pooled, title, source, settings, threshold, uncalibrated, one.groups, not_tuned=tuple(not_tuned))
 
 
 def _decide(run: RunDirectory, info: RunInfo, settings: EvaluationSettings) -> Decisions:
@@ -144,6 +144,9 @@ def read_predictions_files(
         read, assumptions = read_arrays(y_true, y_prob, names, patient_id_path=patient_id, values=values)
     for assumption in assumptions:
         log.warning("%s: %s", path, assumption)
+    if read.fold is not None:
+        n_folds = len(np.unique(read.fold))
+        log.info("%s has a column fold: every metric is measured within its %d folds and averaged", path, n_folds)
     settings = EvaluationSettings().replace_with(overrides)
     return Rescored(read, path.name, {"predictions": str(path), "assumptions": assumptions}, settings), path
 

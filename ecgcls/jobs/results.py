@@ -60,6 +60,9 @@ def write_results(
 ) -> Scores:
     """Score predictions split by split, write the results, and return the scores of the split that is drawn.
 
+    Predictions of several folds are scored within folds; the scores of their records ranked together stand beside these
+    as ``pooled``.
+
     Parameters
     ----------
     folder
@@ -95,6 +98,9 @@ def write_results(
     for optional in _OPTIONAL:
         (folder / optional).unlink(missing_ok=True)
     written = {name: found.to_dict() for name, found in scores.items()}
+    if predictions.fold is not None:
+        pooled = {name: score_predictions(predictions.select(name).merge_folds()) for name in scores}
+        written["pooled"] = {name: found.to_dict() for name, found in pooled.items()}
     if are_exclusive(drawn.y_true, drawn.y_prob):
         written[draw]["exclusive"] = _write_confusions(folder, drawn, title=title)
     write_json(folder / "metrics.json", written | dict(more or {}))
@@ -129,9 +135,11 @@ def tabulate(folder: Path, split: str, *, rule: str = "f1", not_tuned: Collectio
 
     The intervals are beside PR-AUC and ROC-AUC, those of classes with too few records marked by ``!``. With a rule for
     thresholds other than f1 there are the rates that it is about, and classes that it was not applied to are marked by
-    ``*``. The attribute ``fmax`` of the table is Fmax as text.
+    ``*``. Of several folds the columns are means over the folds, and PR-AUC and ROC-AUC pooled stand beside them. The
+    attribute ``fmax`` of the table is Fmax as text.
     """
-    scores = json.loads((folder / "metrics.json").read_text())[split]
+    written = json.loads((folder / "metrics.json").read_text())
+    scores, pooled = written[split], written.get("pooled", {}).get(split)
     shown = [*class_metrics(headline=True), *(METRICS[key] for key in _RATES_OF.get(rule, ()))]
     columns = {"n_positive": "positives"} | {metric.key: metric.label for metric in shown}
     table = pd.DataFrame(scores["by_class"]).T[list(columns)].rename(columns=columns)
@@ -139,6 +147,10 @@ def tabulate(folder: Path, split: str, *, rule: str = "f1", not_tuned: Collectio
     overall = {None: float("nan")} | scores["overall"]
     table.loc["macro"] = [overall["n_positive"], *(overall[macro.key if macro else None] for macro in macros)]
     table = table.astype(float).astype({"positives": int})
+    if pooled is not None:
+        for key in RANKING:
+            values = [*(of_class[key] for of_class in pooled["by_class"].values()), pooled["overall"][key]]
+            table[f"{METRICS[key].label} pooled"] = np.array(values, dtype=float)
     intervals = read_intervals(folder)
     table.attrs["fmax"] = "" if overall["fmax"] is None else f"{overall['fmax']:.3f}"
     if intervals is not None:
@@ -155,6 +167,8 @@ def format_table(table: pd.DataFrame) -> str:
     """Return a table of scores as text, and what its marks mean."""
     text = table.to_string(float_format="{:.3f}".format, na_rep="")
     lines = [text]
+    if any(str(name).endswith(" pooled") for name in table):
+        lines.append("means over the folds; pooled: the records of all folds ranked together, by different nets")
     if fmax := table.attrs.get("fmax", "").strip():
         lines.append(f"{METRICS['fmax'].label}, at the best threshold for all classes: {fmax}")
     if "!\n" in f"{text}\n" or " ! " in text:
@@ -267,11 +281,15 @@ def _write_intervals(path: Path, predictions: Predictions, settings: Bootstrap) 
         return
     log.info("Intervals from %d resamples of %d patients", settings.n_resamples, n_patients)
     arrays = predictions.y_true, predictions.y_prob, predictions.patient_id
-    decided, y_logit = predictions.y_pred, predictions.y_logit
-    table = bootstrap(*arrays, predictions.class_names, y_pred=decided, y_logit=y_logit, settings=settings)
+    more = {name: getattr(predictions, name) for name in ("y_pred", "y_logit", "fold")}
+    table = bootstrap(*arrays, predictions.class_names, **more, settings=settings)
     outside = table.index[~table["contains_value"] & table["value"].notna()]
     if len(outside):
         log.warning("Intervals that do not contain their own value: %s", ", ".join(map(" ".join, outside)))
+    if predictions.fold is not None:
+        pooled = score_predictions(predictions.merge_folds())
+        rows: dict[Any, dict[Any, float]] = {OVERALL: pooled.overall, **pooled.by_class.to_dict("index")}
+        table["pooled"] = [rows[name][key] for name, key in table.index]
     write_atomically(path, encode_csv(table.assign(**settings.describe())))
 
 

@@ -21,7 +21,7 @@ _MODEL_PACKAGES = ("ecgcls.models", "torch.nn")
 _CLASSES = {
     "data": ("ecgcls.data.ptbxl.PTBXL", "ecgcls.data.synthetic.Synthetic"),
     "task": ("ecgcls.data.tasks.Task",),
-    "folds": ("ecgcls.data.folds.FoldTable",),
+    "folds": ("ecgcls.data.folds.FoldTable", "ecgcls.data.group_folds.GroupFolds"),
 }
 _NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", re.ASCII)
 

@@ -57,8 +57,8 @@ def find_intervals(one: Configuration) -> dict[str, tuple[float, float, bool] | 
     if len(np.unique(tested.patient_id)) < 2:
         return dict.fromkeys(list_leaderboard())
     settings, records = one.evaluation.intervals, (tested.y_true, tested.y_prob, tested.patient_id)
-    decided, y_logit = tested.y_pred, tested.y_logit
-    table = bootstrap(*records, tested.class_names, y_pred=decided, y_logit=y_logit, settings=settings)
+    more = {name: getattr(tested, name) for name in ("y_pred", "y_logit", "fold")}
+    table = bootstrap(*records, tested.class_names, **more, settings=settings)
     low, high, is_supported = (table[name].to_dict() for name in ("low", "high", "is_supported"))
     keys = {key: (OVERALL, key) for key in list_leaderboard()}
     return {key: (low[row], high[row], is_supported[row]) for key, row in keys.items()}

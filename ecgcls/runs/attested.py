@@ -70,7 +70,8 @@ def check_net(path: Path, uncalibrated: Predictions, info: RunInfo) -> None:
 def check_decisions(where: Path, uncalibrated: Predictions, info: RunInfo) -> Decisions:
     """Learn the run's decisions again and return its own; refuse them if they differ.
 
-    Of a run of another version of ecgcls, which may have learned otherwise, a difference is a warning.
+    Of a run of another version of ecgcls, or an earlier state of this one, which may have learned otherwise, a
+    difference is a warning.
     """
     own, validation = info.read_decisions(), uncalibrated.select("val")
     own.check_learned_on(info.hash_part("val"))
@@ -88,15 +89,17 @@ def check_decisions(where: Path, uncalibrated: Predictions, info: RunInfo) -> De
     if differing:
         made_by = info.versions.get("ecgcls", __version__)
         text = f"{where}: the run's rules, applied to its validation records again, give other decisions: {differing}"
-        if made_by == __version__:
+        if made_by == __version__ and info.covers_content:
             raise DataError(f"leak: {text}; they were chosen on other records, or changed since; {_CURE}")
-        log.warning("%s (the run is of ecgcls %s, this is %s)", text, made_by, __version__)
+        log.warning("%s (the run is of an earlier ecgcls, %s, this is %s)", text, made_by, __version__)
     return own
 
 
 def check_decided(path: Path, decided: Predictions, expected: Predictions, thresholds: Mapping[str, float]) -> None:
     """Refuse recalibrated predictions and decisions that are not those of the run's calibrator and thresholds."""
     same = np.isclose(decided.y_prob, expected.y_prob, rtol=1e-6, atol=1e-9)
+    if decided.y_logit is not None and expected.y_logit is not None:
+        same &= np.isclose(decided.y_logit, expected.y_logit, rtol=1e-6, atol=1e-6)
     at = np.array([thresholds[name] for name in expected.class_names])
     same &= (decided.y_pred == expected.y_pred) | np.isclose(expected.y_prob, at, rtol=1e-9, atol=0)
     if not same.all():

@@ -120,12 +120,13 @@ class Configuration:
         return [predictions.take_classes(self.class_names) for predictions in read]
 
     def pooled(self, split: str, *, is_calibrated: bool = True) -> Predictions:
-        """Return the predictions of all finished folds together, each record once."""
-        return pool(self.predictions(split, is_calibrated=is_calibrated))
+        """Return the predictions of all finished folds, each record once, with the fold that predicted it."""
+        folds = [info.fold for info in self.infos]
+        return pool(self.predictions(split, is_calibrated=is_calibrated), folds)
 
     @cached_property
     def tested(self) -> Predictions:
-        """The pooled test predictions."""
+        """The test predictions of all folds, which are scored within folds."""
         return self.pooled("test")
 
     @property
@@ -156,8 +157,13 @@ class Configuration:
 
     @cached_property
     def scores(self) -> Scores:
-        """Scores of the pooled test predictions."""
+        """Test scores: of several folds, measured within each and averaged."""
         return score_predictions(self.tested)
+
+    @cached_property
+    def pooled_scores(self) -> Scores:
+        """Test scores of the records of all folds ranked together, though different nets predicted them."""
+        return score_predictions(self.tested.merge_folds())
 
     @cached_property
     def by_fold(self) -> list[Scores]:
@@ -199,7 +205,7 @@ def read_configuration(folder: Path) -> Configuration:
     return Configuration(
         folder=folder,
         runs=finished,
-        n_folds=len(finished[0].read_config()["folds"]["test"]) if finished else len(runs),
+        n_folds=_count_folds(finished[0]) if finished else len(runs),
         unfinished={
             fold: info.status + (f" ({info.error})" if info.error else "")
             for fold, info in infos.items()
@@ -210,7 +216,7 @@ def read_configuration(folder: Path) -> Configuration:
 
 def read_single(run: RunDirectory) -> Configuration:
     """Treat one finished run as the only fold of its configuration that is there."""
-    return Configuration(folder=run.path, runs=(run,), n_folds=len(run.read_config()["folds"]["test"]))
+    return Configuration(folder=run.path, runs=(run,), n_folds=_count_folds(run))
 
 
 def name_apart(configurations: Sequence[Configuration]) -> list[Configuration]:
@@ -237,6 +243,13 @@ def describe_place(one: Configuration) -> tuple[str, str]:
     run = next(iter(one.runs), None) or RunDirectory(one.folder / f"fold_{next(iter(one.unfinished))}")
     info = run.read_info()
     return info.model, info.variant
+
+
+def _count_folds(run: RunDirectory) -> int:
+    """Return how many folds a run's configuration has; the run says it where that depends on the data."""
+    data, folds = run.read_info().data, run.read_config()["folds"]
+    n_folds: int = data["n_folds"] if "n_folds" in data else len(folds["test"])
+    return n_folds
 
 
 def _read_fold(path: Path) -> int:

@@ -26,6 +26,7 @@ _INNER: dict[str, Any] = {  # of the keys that are nodes themselves; one that is
         "root": str, "class_names": list[str], "lead_names": list[str], "sampling_rate_hz": int | float,
         "n_samples": int, "n_records": int, "n_without_label": int, "n_missing_files": int, "n_copies_left_out": int,
         "n_records_with_a_flat_lead": int, "absent_classes": list[str], "labels_sha256": str,
+        "n_folds": int, "held_out": str, "n_of_tested_patients": int,
         "fingerprint": dict[str, str], "parts": {"train": _PART, "val": _PART, "test": _PART},
     },
     "decisions": {
@@ -177,7 +178,18 @@ class RunInfo:
     @property
     def title(self) -> str:
         """The run's name in the title of a figure."""
-        return f"{self.model}, fold {self.fold}{self.simulated}"
+        held_out = f" ({self.held_out})" if self.held_out else ""
+        return f"{self.model}, fold {self.fold}{held_out}{self.simulated}"
+
+    @property
+    def held_out(self) -> str:
+        """The group of records that the fold tests, such as ``site 3``; empty where folds are drawn at random."""
+        return str(self.data.get("held_out", "")).partition(":")[0]
+
+    @property
+    def is_one_group(self) -> bool:
+        """Whether it is a single one, not the small ones that are tested together."""
+        return bool(self.held_out) and not self.held_out.startswith("other ")
 
     @property
     def simulated(self) -> str:

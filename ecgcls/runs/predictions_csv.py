@@ -19,7 +19,7 @@ from scipy.special import expit
 
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.checks import check_arrays, check_ids, check_logits
-from ecgcls.evaluation.predictions import ID_COLUMNS, PREFIXES, TRUE, Predictions, find_classes, find_unknown
+from ecgcls.evaluation.predictions import FOLD, ID_COLUMNS, PREFIXES, TRUE, Predictions, find_classes, find_unknown
 from ecgcls.files import encode_csv, restore, write_atomically
 
 
@@ -41,7 +41,7 @@ def read_predictions(path: Path) -> tuple[Predictions, list[str]]:
     """Read any program's predictions: a CSV file that needs only `y_true_<CLASS>` and `y_prob_<CLASS>` or `y_logit_`.
 
     Columns may be in any order; the classes keep that of the `y_true_` columns. An empty cell of `y_true_<CLASS>`, -1
-    or nan is not annotated.
+    or nan is not annotated. A column `fold` tells which net of a cross-validation predicted the record.
 
     Returns
     -------
@@ -68,7 +68,8 @@ def read_predictions(path: Path) -> tuple[Predictions, list[str]]:
     try:
         classes = find_classes([*rows])
         of_classes = [prefix + name for prefix in PREFIXES for name in classes[TRUE] if prefix + name in rows]
-        return Predictions.from_table(rows[[*ID_COLUMNS, *of_classes]]), assumptions
+        ids = [*ID_COLUMNS, FOLD] if FOLD in rows else [*ID_COLUMNS]
+        return Predictions.from_table(rows[[*ids, *of_classes]]), assumptions
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
 

@@ -97,6 +97,12 @@ def test_no_such_fold(fold):
         ([[0]], [[10]], r"a strat_fold must be in 1\.\.10, got 0"),
         ([[9], [9]], [[10], [8, 9]], r"fold 1 must have distinct strat_folds for val and test, got \[9\] and \[8, 9\]"),
         ([[]], [[10]], r"fold 0 must have distinct strat_folds for val and test, got \[\] and \[10\]"),
+        (
+            [[9], [8], [7]],
+            [[1, 2], [3], [4, 2]],
+            "strat_fold 2 is tested by fold 0 and by fold 2; each must be tested by at",
+        ),
+        ([[1, 2, 3, 4, 5]], [[6, 7, 8, 9, 10]], r"fold 0 leaves no strat_fold to train on: \[1, 2, 3, 4, 5\] are val"),
         ([[9]], [[]], r"fold 0 must have distinct strat_folds for val and test, got \[9\] and \[\]"),
     ],
 )

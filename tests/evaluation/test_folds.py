@@ -66,6 +66,25 @@ def test_folds_are_corrected_by_hand():
     assert low[1] < 0.6 < high[1]
 
 
+def test_the_interval_of_a_mean_stays_within_the_metrics_bounds():
+    # half = 2.776 * 0.03 * sqrt(1/5 + 2/7) = 0.05804; logit(0.97) = 3.4761; slope 1 / (0.97 * 0.03) = 34.364
+    how = {"n_train": 700, "n_test": 200}
+    half = 2.776445 * 0.03 * np.sqrt(1 / 5 + 2 / 7)
+    low, high = correct_folds(0.97, 0.03, 5, **how, bounds=(0, 1))
+    logits = np.log(0.97 / 0.03) + np.array([-1, 1]) * half / (0.97 * 0.03)
+    assert (low, high) == pytest.approx(1 / (1 + np.exp(-logits)), abs=1e-6) and high < 1 < 0.97 + half
+    low, high = correct_folds(-0.9, 0.1, 5, **how, bounds=(-1, 1))
+    assert -1 < low < -0.9 < high < 0
+    assert (low, high) == pytest.approx(2 * np.array(correct_folds(0.05, 0.05, 5, **how, bounds=(0, 1))) - 1)
+    low, high = correct_folds(0.02, 0.03, 5, **how, bounds=(0, np.inf))
+    assert (low, high) == pytest.approx(0.02 * np.exp([-half / 0.02, half / 0.02]), rel=1e-6)
+    low, high = correct_folds([0.6, 1.0, 0.0, np.nan, 0.5], [0.0, 0.0, 0.0, np.nan, 50.0], 5, **how, bounds=(0, 1))
+    assert (low[0], high[0]) == pytest.approx((0.6, 0.6)) and np.isnan([*low[1:4], *high[1:4]]).all()
+    assert (low[4], high[4]) == (pytest.approx(0), 1)
+    wide, narrow = correct_folds(0.5, 0.01, 5, **how, bounds=(0, 1)), correct_folds(0.5, 0.01, 5, **how)
+    assert np.ravel(wide) == pytest.approx(np.ravel(narrow), abs=2e-4)  # far from the bounds they change little
+
+
 def test_the_corrected_t_test_by_hand():
     found = compare_folds([0.80, 0.78, 0.83, 0.79, 0.80], [0.76, 0.77, 0.78, 0.77, 0.77], n_train=700, n_test=200)
     differences = np.array([0.04, 0.01, 0.05, 0.02, 0.03])

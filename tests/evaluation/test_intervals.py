@@ -21,13 +21,16 @@ def arrays():
     return y_true, y_prob
 
 
-def test_weighted_records_score_as_repeated_ones(arrays):
+@pytest.mark.parametrize("n_folds", [1, 3])
+def test_weighted_records_score_as_repeated_ones(arrays, n_folds):
     y_true, y_prob = arrays
     weights = np.random.default_rng(1).multinomial(150, np.full(150, 1 / 150), 20).T  # (record, resample)
-    found = measure(Records.check(y_true, y_prob, CLASSES, threshold=0.4), weights.astype(float))
+    fold = np.arange(150) // 50 if n_folds > 1 else None
+    found = measure(Records.check(y_true, y_prob, CLASSES, threshold=0.4, fold=fold), weights.astype(float))
     for resample in range(20):
         rows = np.repeat(np.arange(150), weights[:, resample])
-        expected = score(y_true[rows], y_prob[rows], CLASSES, threshold=0.4)
+        of_rows = None if fold is None else fold[rows]
+        expected = score(y_true[rows], y_prob[rows], CLASSES, threshold=0.4, fold=of_rows)
         for key, values in found.by_class.items():
             np.testing.assert_allclose(values[:, resample], expected.by_class[key], rtol=1e-12)
         for key, values in found.average().items():
@@ -159,3 +162,14 @@ def test_patients_are_needed(arrays):
         bootstrap(*arrays, np.arange(10), CLASSES)
     with pytest.raises(DataError, match="at least two patients, got 1"):
         bootstrap(*arrays, np.zeros(150, dtype=int), CLASSES)
+
+
+def test_patients_are_drawn_within_folds(arrays):
+    """A fold that a net ranks perfectly and one that it ranks wrongly: every resample has both, half and half."""
+    y_true = np.tile([[1], [0]], (30, 1))
+    y_prob = np.where(np.arange(60)[:, None] < 20, y_true, 1 - y_true) * 0.5 + 0.2
+    fold = np.repeat([0, 1], [20, 40])
+    found = bootstrap(y_true, y_prob, np.arange(60) // 2, ["MI"], fold=fold, settings=Bootstrap(200))
+    assert found.loc[("MI", "roc_auc"), ["value", "low", "high"]].tolist() == [0.5, 0.5, 0.5]
+    together = bootstrap(y_true, y_prob, np.arange(60) // 2, ["MI"], settings=Bootstrap(200)).loc[("MI", "roc_auc")]
+    assert together["low"] < together["value"] < together["high"]

@@ -251,3 +251,45 @@ def test_by_class_is_indexed_by_class_name():
     found = score(*make(), NAMES)
     assert found.by_class.index.name == "class" and found.by_class.index.tolist() == NAMES
     assert all(pd.api.types.is_integer_dtype(found.by_class[name]) for name in ("tp", "fp", "fn", "tn"))
+
+
+def test_several_folds_are_measured_each_by_itself():
+    """Each net's probabilities are shifted: within folds that changes no area, ranked together it does."""
+    y_true, y_prob = make(decimals=2)
+    fold = np.arange(400) % 4
+    wide = y_prob.astype(float) ** np.array([1, 2, 4, 8])[fold][:, None]
+    found = score(y_true, wide, NAMES, threshold=0.3, fold=fold)
+    alone = [score(y_true[fold == k], wide[fold == k], NAMES, threshold=0.3) for k in range(4)]
+    for key, function in (
+        ("roc_auc", sklearn.metrics.roc_auc_score),
+        ("pr_auc", sklearn.metrics.average_precision_score),
+    ):
+        each = [function(y_true[fold == k], y_prob[fold == k].astype(float), average=None) for k in range(4)]
+        np.testing.assert_allclose(found.by_class[key], np.mean(each, axis=0), atol=1e-12)
+        assert found.overall[key] == pytest.approx(np.mean(each), abs=1e-12)
+        assert score(y_true, wide, NAMES).overall[key] < found.overall[key] - 0.02
+    for metric in overall_metrics():
+        expected = np.mean([one.overall[metric.key] for one in alone])
+        assert found.overall[metric.key] == pytest.approx(expected, abs=1e-12), metric.key
+    for key in ("f1", "mcc", "sensitivity", "precision", "brier", "f1_max"):
+        np.testing.assert_allclose(
+            found.by_class[key], np.mean([one.by_class[key] for one in alone], axis=0), atol=1e-12
+        )
+    assert found.by_class["tp"].tolist() == sum(one.by_class["tp"] for one in alone).tolist()
+    assert found.overall["n_records"] == 400
+    assert score(y_true, wide, NAMES, fold=[5] * 400).to_dict() == score(y_true, wide, NAMES).to_dict()
+
+
+def test_a_fold_without_a_class_does_not_count_for_it():
+    fold = [0, 0, 0, 0, 1, 1, 2, 2]
+    y_true = np.array([[1, 1], [0, 0], [1, 0], [0, 0], [0, 1], [0, 1], [1, 0], [0, 0]])
+    y_prob = np.array([[0.9, 0.9], [0.8, 0.1], [0.7, 0.1], [0.1, 0.1], [0.9, 0.2], [0.9, 0.3], [0.1, 0.2], [0.6, 0.4]])
+    found = score(y_true, y_prob, ["MI", "HYP"], fold=fold)
+    assert found.by_class["roc_auc"].tolist() == [(0.75 + 0.0) / 2, 1.0]  # of MI over two folds, of HYP over the first
+    assert found.overall["roc_auc"] == (0.375 + 1.0) / 2
+    assert found.by_class.at["HYP", "sensitivity"] == (1.0 + 0.0) / 2  # needs no negative record
+    apart = score([[1], [1], [0], [0]], [[0.9], [0.8], [0.2], [0.3]], ["MI"], fold=[0, 0, 1, 1])
+    assert apart.undefined == {"MI": "no fold with a positive and a negative record"}
+    assert math.isnan(apart.overall["roc_auc"]) and apart.overall["n_defined_classes"] == 0
+    with pytest.raises(DataError, match=r"fold must have shape \(4,\) like y_true, got \(1,\)"):
+        score([[1], [1], [0], [0]], [[0.5]] * 4, ["MI"], fold=[0])

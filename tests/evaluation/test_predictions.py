@@ -36,7 +36,7 @@ def test_pool_sorts_by_ecg_id_and_keeps_each_row_together():
     assert pooled.patient_id.tolist() == [101, 101, 100, 100]
     expected = [parts[1].y_prob[1], parts[0].y_prob[1], parts[1].y_prob[0], parts[0].y_prob[0]]
     np.testing.assert_array_equal(pooled.y_prob, expected)
-    assert_same(pool(parts[::-1]), pooled)
+    assert_same(pool(parts[::-1], [1, 0]), pooled)
 
 
 def test_pool_refuses_a_record_that_occurs_twice():
@@ -170,3 +170,30 @@ def test_a_table_keeps_its_decisions():
     np.testing.assert_array_equal(Predictions.from_table(without).y_pred, make().y_pred)
     with pytest.raises(DataError, match="the classes of the y_pred_ and y_true_ columns differ: missing: MI"):
         Predictions.from_table(predictions.to_table().drop(columns="y_pred_MI"))
+
+
+def test_each_record_keeps_the_fold_that_predicted_it():
+    parts = [make((9, 2), ("test",) * 2, seed=1), make((5, 1), ("test",) * 2, seed=2)]
+    assert pool(parts).fold.tolist() == [1, 0, 1, 0]
+    pooled = pool(parts, folds=[3, 7])
+    assert pooled.fold.tolist() == [7, 3, 7, 3] and pooled.fold.dtype == np.int64
+    assert pooled.take([2, 5]).take_classes(["MI"]).decide(0.3).select("test").fold.tolist() == [3, 7]
+    assert [*pooled.to_table()][:5] == ["ecg_id", "patient_id", "strat_fold", "split", "fold"]
+    assert_same(Predictions.from_table(pooled.to_table().astype(str)), pooled)
+    assert pooled.merge_folds().fold is None
+    assert pool(parts[:1]).fold is None and "fold" not in pool(parts[:1]).to_table()
+
+
+@pytest.mark.parametrize(
+    ("fold", "message"),
+    [
+        ([0, 1], r"fold must have shape \(3,\) like y_true, got \(2,\)"),
+        ([0.5, 1, 2], "fold must hold whole numbers, got 0.5"),
+    ],
+)
+def test_folds_that_are_none_are_refused(fold, message):
+    with pytest.raises(DataError, match=message):
+        make(fold=fold)
+    table = make(fold=[0, 1, 2]).to_table().astype(str)
+    with pytest.raises(DataError, match="fold in row 2 must be a whole number, got ''"):
+        Predictions.from_table(table.assign(fold=["0", "", "1"]))

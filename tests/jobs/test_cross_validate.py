@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -7,6 +8,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from ecgcls.errors import DataError
 from ecgcls.jobs.cross_validate import add_corrected_intervals, cross_validate, format_configurations
+from ecgcls.jobs.results import format_table, tabulate
 from tests.made_by_hand import N_FOLDS, write_fold
 
 
@@ -25,31 +27,43 @@ def one(folder):
     return cross_validate(folder)
 
 
-def test_pooled_and_fold_scores_equal_scikit_learn(one, folder):
+def test_the_mean_over_folds_and_pooled_scores_are_scikit_learns(one, folder):
     folds = [run.read_predictions("test") for run in one.runs]
     y_true, y_prob = (np.concatenate([getattr(fold, name) for fold in folds]) for name in ("y_true", "y_prob"))
-    assert one.scores.overall["pr_auc"] == pytest.approx(average_precision_score(y_true, y_prob))
-    assert one.scores.overall["roc_auc"] == pytest.approx(roc_auc_score(y_true, y_prob))
     by_fold = [average_precision_score(fold.y_true, fold.y_prob) for fold in folds]
+    pooled = {"pr_auc": average_precision_score(y_true, y_prob), "roc_auc": roc_auc_score(y_true, y_prob)}
+    assert one.scores.overall["pr_auc"] == pytest.approx(np.mean(by_fold))
+    assert {key: one.pooled_scores.overall[key] for key in pooled} == pytest.approx(pooled)
+    metrics = json.loads((folder / "cv" / "metrics.json").read_text())
+    assert metrics["test"]["overall"]["pr_auc"] == one.scores.overall["pr_auc"]
+    assert {key: metrics["pooled"]["test"]["overall"][key] for key in pooled} == pytest.approx(pooled)
     over_folds = add_corrected_intervals(one)
     row = over_folds.loc[("overall", "pr_auc")]
     assert row["mean"] == pytest.approx(np.mean(by_fold))
     assert row["sd"] == pytest.approx(np.std(by_fold, ddof=1))
     half = 4.3027 * row["sd"] * np.sqrt(1 / 3 + 40 / 80)  # t(0.975, 2); 40 test records for 80 of training
-    assert (row["low"], row["high"]) == pytest.approx((row["mean"] - half, row["mean"] + half), rel=1e-4)
+    limits = np.log(row["mean"] / (1 - row["mean"])) + np.array([-1, 1]) * half / (row["mean"] * (1 - row["mean"]))
+    assert (row["low"], row["high"]) == pytest.approx(1 / (1 + np.exp(-limits)), rel=1e-4)
+    of_metrics = over_folds[over_folds["low"].notna()]
+    assert of_metrics["low"].min() >= -1 and of_metrics.drop(index="log_loss", level="metric")["high"].max() <= 1
     assert np.isnan(over_folds.loc[("overall", "n_records"), "low"])
     written = pd.read_csv(folder / "cv" / "metrics_over_folds.csv", index_col=["class", "metric"])
     pd.testing.assert_frame_equal(written, over_folds, check_dtype=False)
-    pooled = pd.read_csv(folder / "cv" / "intervals.csv", index_col=["class", "metric"]).loc[("overall", "pr_auc")]
-    assert pooled["low"] < pooled["value"] < pooled["high"]
-    assert pooled["value"] == pytest.approx(one.scores.overall["pr_auc"])
+    interval = pd.read_csv(folder / "cv" / "intervals.csv", index_col=["class", "metric"]).loc[("overall", "pr_auc")]
+    assert interval["low"] < interval["value"] < interval["high"]
+    assert (interval["value"], interval["pooled"]) == pytest.approx((np.mean(by_fold), pooled["pr_auc"]))
+    table = tabulate(folder / "cv", "test")
+    assert table.loc["macro", ["PR-AUC", "PR-AUC pooled"]].tolist() == pytest.approx(
+        [np.mean(by_fold), pooled["pr_auc"]]
+    )
+    assert "pooled: the records of all folds ranked together" in format_table(table)
 
 
 def test_cv_holds_every_record_once_with_the_same_figures_as_a_run(one):
     cv = one.folder / "cv"
     pooled = pd.read_csv(cv / "predictions.csv")
     assert pooled["ecg_id"].tolist() == [*range(40), *range(100, 140), *range(200, 240)]
-    assert set(pooled["split"]) == {"test"}
+    assert set(pooled["split"]) == {"test"} and pooled["fold"].tolist() == [0] * 40 + [1] * 40 + [2] * 40
     figures = {path.stem for path in (cv / "figures").iterdir()}
     curves = {"pr_curves", "roc_curves", "reliability_curves", "training_curves", "decision_curves"}
     assert figures == curves | {"confusion_matrices", "calibration", "subgroups"}
@@ -81,7 +95,7 @@ def test_fewer_than_all_folds_give_numbers_that_are_marked(tmp_path, folds):
     spread = f" ± {np.std(by_fold, ddof=1):.3f}" if len(folds) > 1 else ""
     line = format_configurations([one]).splitlines()[1]
     assert f" {len(folds)}/3 " in line
-    assert f" {pooled} " in line and f" {np.mean(by_fold):.3f}{spread} " in line
+    assert f" {np.mean(by_fold):.3f}{spread} " in line and f" {pooled} " in line
     assert one.title == f"cnn1d, {len(folds)}/3 folds"
 
 
@@ -99,6 +113,6 @@ def test_the_table_has_a_line_per_configuration(one, tmp_path):
     header, whole, partial = format_configurations([one, cross_validate(tmp_path)]).splitlines()
     assert "PR-AUC pooled" in header
     mean, sd = one.over_folds.loc[("overall", "pr_auc"), ["mean", "sd"]]
-    assert f"{one.scores.overall['pr_auc']:.3f} {mean:.3f} ± {sd:.3f}" in whole
+    assert re.search(rf" {mean:.3f} ± {sd:.3f} +{one.pooled_scores.overall['pr_auc']:.3f} ", whole)
     assert "46,757" in whole and "3/3" in whole
     assert "1/3" in partial and "±" not in partial
