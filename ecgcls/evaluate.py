@@ -59,6 +59,7 @@ def evaluate(
     of_arrays = {"class_names": class_names, "patient_id": patient_id, "values": values.replace("probabilities", "")}
     of_data = {
         "data.missing_records": data["missing_records"].replace("error", ""),
+        "data.known_records": data["known_records"].replace("drop", ""),
         "data.store_dir": data["store_dir"],
         "device": device.replace("cpu", ""),
     }

@@ -7,7 +7,7 @@ teach (if requested).
 
 import logging
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,8 @@ class Cohort:
     fold: int = 0
     n_of_tested_patients: int = 0
     """Records left out because their patient is tested, in another group of records."""
+    n_copies_within: Mapping[Part, int] = field(default_factory=lambda: dict.fromkeys(PARTS, 0))
+    """Records that repeat another one of the same of train, val and test, and stay."""
 
     def find_part(self, part: Part) -> NDArray[np.int64]:
         """Return the row numbers of the train, validation or test set."""

@@ -1,44 +1,51 @@
-"""The same waveform in two of train, val and test: an ECG that is trained on and, under another ecg_id, tested.
+"""The same ECG twice: in two of train, val and test, where it is trained on and tested, or within one of them.
 
-`find_copies` compares every record of one set with every record of the others in two steps. The first uses a signature
-that costs nothing: the variance of each lead, up to a common factor, which the signal store already has. It is nearly
-unchanged when an ECG is scaled, gets an offset or a little noise, or is cut out a moment later. The second compares the
-signals of the few pairs whose signatures are close: all leads together, at the best shift of at most 2.5 s.
-
-A copy that was filtered (say, to remove baseline wander) may have another signature, and is then not found. Different
-ECGs are not mistaken for copies: of the 63,000 pairs among 356 records of PTB-XL all but three have a correlation below
-0.67, and those three are copies, each of one patient, with a correlation above 0.9999.
+Copies are found in the signals, whatever the table says: see `ecgcls.data.copies`. The search takes all records of a
+signal store at once, and its result is kept in the store's folder, so that the folds of a cross-validation, and later
+runs, pay for it once.
 """
 
+import json
+import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
-from itertools import combinations
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.fft import irfft, rfft
-from scipy.spatial import cKDTree
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
+from ecgcls.data.alignment import MIN_CORRELATION
+from ecgcls.data.cohort import Cohort
+from ecgcls.data.copies import find_pairs, match
 from ecgcls.data.folds import PARTS
 from ecgcls.data.store import SignalStore
+from ecgcls.errors import DataError
+from ecgcls.files import write_json
 
-MIN_CORRELATION = 0.9
-"""Two signals with at least this correlation count as copies."""
-_RADIUS = 0.1  # of signatures: Euclidean distance of log variances
-_MAX_SHIFT_S = 2.5
+__all__ = ["COPIES", "MIN_CORRELATION", "Copy", "find_copies", "find_duplicates", "settle_copies"]
+
+log = logging.getLogger(__name__)
+
+COPIES = "copies.json"
+"""What the search found, in the store's folder."""
+_N_SHOWN = 3  # copies in a warning
+_VERSION = 1  # of the search: one with another result has another number
 
 
 @dataclass(frozen=True)
 class Copy:
-    """Two records with the same waveform; `part`, where the first is, comes before `other_part` in train, val, test."""
+    """Two records of one ECG; `part`, where the first is, is `other_part` or comes before it in train, val, test."""
 
     ecg_id: int
     other_id: int
     part: str
     other_part: str
     correlation: float
-    """Of the signals, all leads together; 1 if they are identical."""
+    """As of `ecgcls.data.alignment.correlate`; 1 if the samples are equal."""
     is_exact: bool
     """Whether every sample is the same."""
 
@@ -47,10 +54,40 @@ class Copy:
         return f"ecg_id {self.ecg_id} ({self.part}) and ecg_id {self.other_id} ({self.other_part}), {how}"
 
 
-def find_copies(
-    store: SignalStore, rows: NDArray[np.int64], part: NDArray[np.str_], *, sampling_rate_hz: float
-) -> list[Copy]:
-    """Find the waveforms that are in two of train, val and test, in the order of the records.
+def settle_copies(cohort: Cohort, store: SignalStore, *, copies: Literal["error", "drop"], root: Path) -> Cohort:
+    """Refuse copies in two of train, val and test, or leave out the earlier one; count those within one of them.
+
+    Raises
+    ------
+    DataError
+        If an ECG is in two of them and `copies` is ``error``.
+    """
+    rows, part = store.find_rows(cohort.records.index), cohort.records["part"].to_numpy(dtype=np.str_)
+    found = find_copies(store, rows, part)
+    across = [copy for copy in found if copy.part != copy.other_part]
+    within = [copy for copy in found if copy.part == copy.other_part]
+    if across and copies == "error":
+        raise DataError(
+            f"{root}: the same waveform is in two of train, val and test: {across[0]}; {len(across)} such pairs "
+            f"(all copies are in {store.folder / COPIES}). Put them into one strat_fold, or leave out the earlier one "
+            "with data.copies=drop"
+        )
+    if across:
+        left_out = {copy.ecg_id for copy in across}
+        log.warning("Left out %d records whose waveform is also in a later one of train, val, test", len(left_out))
+        cohort = cohort.leave_out(left_out)
+    if within:
+        shown = "; ".join(map(str, within[:_N_SHOWN]))
+        text = "%d records repeat another one of the same set, and stay: %s; all in %s"
+        log.warning(text, len(within), shown, store.folder / COPIES)
+    return replace(cohort, n_copies_within={name: sum(copy.part == name for copy in within) for name in PARTS})
+
+
+def find_copies(store: SignalStore, rows: NDArray[np.int64], part: NDArray[np.str_]) -> list[Copy]:
+    """Find the ECGs that are there more than once, in the order of the records.
+
+    An ECG that is there n times makes n - 1 pairs: one of its records, the first one in the latest part that it is in,
+    is paired with each other. Without the earlier records of the pairs in two parts, it is in one part alone.
 
     Parameters
     ----------
@@ -59,19 +96,36 @@ def find_copies(
     part
         ``(record,)``: train, val or test.
     """
+    pairs = _read(store)
+    if pairs is None:
+        pairs = _search(store)
+        _write(store, pairs)
+    if pairs.empty:
+        return []
+    position = pd.Series(np.arange(len(store.ecg_ids)), index=store.ecg_ids)
+    first, second = (position[pairs[name]].to_numpy() for name in ("ecg_id", "other_id"))
+    shape = 2 * (len(store.ecg_ids),)
+    _, ecg = connected_components(coo_array((np.ones(len(pairs)), (first, second)), shape=shape), directed=False)
+    records = pd.DataFrame(
+        {"ecg": ecg[rows], "order": [PARTS.index(each) for each in part], "row": np.arange(len(rows))}
+    )
+    records = records[records["ecg"].isin(ecg[first])]  # all others are there once
+    facts = {
+        frozenset(ids): how for *ids, how in zip(pairs["ecg_id"], pairs["other_id"], _list_facts(pairs), strict=True)
+    }
+    least = {number: (group["correlation"].min(), False) for number, group in pairs.groupby(ecg[first])}
     found = []
-    for first, second in _find_candidates(_sign(store, rows), part):
-        one, other = store.signals_uv[rows[first]], store.signals_uv[rows[second]]
-        correlation, is_exact = compare(one, other, sampling_rate_hz=sampling_rate_hz)
-        if correlation >= MIN_CORRELATION:
-            ids = int(store.ecg_ids[rows[first]]), int(store.ecg_ids[rows[second]])
-            found.append(Copy(*ids, str(part[first]), str(part[second]), correlation, is_exact))
-    return found
+    for number, group in records.groupby("ecg"):
+        latest, *others = group.sort_values(["order", "row"], ascending=[False, True])["row"].tolist()
+        for row in others:
+            one, other = (row, latest) if part[row] != part[latest] else (latest, row)
+            ids = int(store.ecg_ids[rows[one]]), int(store.ecg_ids[rows[other]])
+            correlation, is_exact = facts.get(frozenset(ids), least[number])
+            found.append((one, Copy(*ids, str(part[one]), str(part[other]), float(correlation), bool(is_exact))))
+    return [copy for _, copy in sorted(found, key=lambda each: each[0])]
 
 
-def find_duplicates(
-    store: SignalStore, records: pd.DataFrame, known: Mapping[int, int], *, sampling_rate_hz: float
-) -> dict[int, int]:
+def find_duplicates(store: SignalStore, records: pd.DataFrame, known: Mapping[int, int]) -> dict[int, int]:
     """Find the known duplicates that are to be left out; return which record each repeats.
 
     They are those pairs whose signals are copies, if one of these pairs is in two strat_folds: then the data set is a
@@ -86,57 +140,47 @@ def find_duplicates(
         Which record to leave out of each pair, and which to keep.
     """
     present = {*records.index}
+    rate_hz = store.manifest["sampling_rate_hz"]
     found = {}
     for ecg_id, kept in known.items():
         if {ecg_id, kept} <= present:
             one, other = store.signals_uv[store.find_rows([ecg_id, kept])]
-            if compare(one, other, sampling_rate_hz=sampling_rate_hz)[0] >= MIN_CORRELATION:
+            if match(one, other, sampling_rate_hz=rate_hz) is not None:
                 found[ecg_id] = kept
     if "strat_fold" in records and all(records["strat_fold"][a] == records["strat_fold"][b] for a, b in found.items()):
         return {}
     return found
 
 
-def compare(one: NDArray[np.int16], other: NDArray[np.int16], *, sampling_rate_hz: float) -> tuple[float, bool]:
-    """Return the correlation of two signals ``(lead, sample)`` at the best shift, and whether every sample is equal."""
-    if np.array_equal(one, other):
-        return 1.0, True
-    return correlate(one, other, max_shift=round(_MAX_SHIFT_S * sampling_rate_hz)), False
+def _search(store: SignalStore) -> pd.DataFrame:
+    """Search all records of a store that can be used."""
+    rows = np.flatnonzero(~np.isin(store.ecg_ids, store.bad_records["ecg_id"]))
+    if len(rows) > 5000:
+        log.info("Looking for copies among %d records", len(rows))
+    pairs = find_pairs(store.signals_uv, rows, sampling_rate_hz=store.manifest["sampling_rate_hz"])
+    found = [(store.ecg_ids[pair.first], store.ecg_ids[pair.second], *pair[2:]) for pair in pairs]
+    return pd.DataFrame(found, columns=["ecg_id", "other_id", "correlation", "is_exact"])
 
 
-def correlate(one: NDArray[np.int16], other: NDArray[np.int16], *, max_shift: int) -> float:
-    """Return the correlation of two signals ``(lead, sample)``, all leads together, at the best shift.
-
-    Each lead's mean is subtracted first. A shifted pair is compared where the two overlap.
-    """
-    n_samples = one.shape[1]
-    signals = [each - each.mean(axis=1, keepdims=True) for each in (one.astype(float), other.astype(float))]
-    spectra = [rfft(each, 2 * n_samples, axis=1) for each in signals]
-    product = irfft((spectra[0] * spectra[1].conj()).sum(axis=0), 2 * n_samples)
-    shifts = np.arange(-max_shift, max_shift + 1)  # at shift s sample t + s of the first meets sample t of the second
-    scale = np.sqrt(_overlap_energy(signals[0], shifts) * _overlap_energy(signals[1], -shifts))
-    return float(np.divide(product[shifts], scale, out=np.zeros(len(shifts)), where=scale > 0).max())
+def _write(store: SignalStore, pairs: pd.DataFrame) -> None:
+    content = {"version": _VERSION, "content_sha256": store.manifest["content_sha256"]}
+    try:
+        write_json(store.folder / COPIES, content | {"pairs": pairs.to_dict(orient="records")}, rows="pairs")
+    except OSError as error:
+        log.debug("%s: cannot be written (%s); the next run searches again", store.folder / COPIES, error.strerror)
 
 
-def _overlap_energy(signal: NDArray[np.float64], shifts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the sum of squares of samples s to n + s of a signal ``(lead, n)`` for each shift s, ``(shift,)``."""
-    before = np.concatenate([[0.0], (signal**2).sum(axis=0).cumsum()])
-    n_samples = signal.shape[1]
-    return before[(n_samples + shifts).clip(max=n_samples)] - before[shifts.clip(min=0)]
+def _read(store: SignalStore) -> pd.DataFrame | None:
+    """Read what an earlier search found; None if there is none, or if it is of other signals or damaged."""
+    try:
+        content = json.loads((store.folder / COPIES).read_bytes())
+        if (content["version"], content["content_sha256"]) != (_VERSION, store.manifest["content_sha256"]):
+            return None
+        pairs = pd.DataFrame(content["pairs"], columns=["ecg_id", "other_id", "correlation", "is_exact"])
+        return pairs if pairs[["ecg_id", "other_id"]].isin(store.ecg_ids).all(axis=None) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
-def _sign(store: SignalStore, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the signature of each record, ``(record, lead)``: its leads' log variances minus their mean."""
-    variance = store.squares_uv[rows] / store.n_samples - (store.sums_uv[rows] / store.n_samples) ** 2
-    logs = np.log(variance.clip(min=0) + 1.0)  # a flat lead counts as 1 microvolt
-    return logs - logs.mean(axis=1, keepdims=True)
-
-
-def _find_candidates(signatures: NDArray[np.float64], part: NDArray[np.str_]) -> list[tuple[int, int]]:
-    """List pairs of records with close signatures; the first is from an earlier one of train, val, test."""
-    pairs = []
-    for earlier, later in combinations(PARTS, 2):
-        rows, other_rows = np.flatnonzero(part == earlier), np.flatnonzero(part == later)
-        near = cKDTree(signatures[rows]).query_ball_tree(cKDTree(signatures[other_rows]), _RADIUS)
-        pairs += [(int(row), int(other_rows[k])) for row, found in zip(rows, near, strict=True) for k in found]
-    return sorted(pairs)
+def _list_facts(pairs: pd.DataFrame) -> list[tuple[float, bool]]:
+    return list(zip(pairs["correlation"], pairs["is_exact"], strict=True))

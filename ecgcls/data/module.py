@@ -17,7 +17,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, DistributedSampl
 
 from ecgcls.data.cohort import Cohort, Tables, log_left_out, read_tables, select_cohort
 from ecgcls.data.folds import Folds, Part
-from ecgcls.data.leakage import find_copies
+from ecgcls.data.leakage import settle_copies
 from ecgcls.data.metadata import read_columns, refuse_empty
 from ecgcls.data.seen import SeenRecords, list_seen
 from ecgcls.data.signals import LEADS
@@ -26,7 +26,7 @@ from ecgcls.data.store import SignalStore, open_store
 from ecgcls.data.store_writer import count_kinds
 from ecgcls.data.tasks import Task
 from ecgcls.data.usable import LeftOut, find_unusable
-from ecgcls.errors import ConfigError, DataError
+from ecgcls.errors import ConfigError
 from ecgcls.files import hash_standardizer
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,8 @@ class ECGDataModule(pl.LightningDataModule):
         Where the records come from, what the classes are, and which records are trained, validated and tested on.
     copies
         What to do with a waveform that is in two of train, val and test (see `ecgcls.data.leakage`): ``error`` refuses,
-        ``drop`` leaves out and counts the record of the earlier one (train, then val).
+        ``drop`` leaves out and counts the record of the earlier one (train, then val). Copies within one of them stay
+        and are counted.
     bad_records
         What to do with records that cannot be used: ``error`` refuses and names the list of them, ``drop`` leaves them
         out and counts them.
@@ -134,18 +135,7 @@ class ECGDataModule(pl.LightningDataModule):
         self._read_metadata(self._select(self._tables))  # what is wrong with tables is said before signals are read
         cohort = self._select(self._tables.leave_out(self._left_out.ecg_ids))
         log_left_out(cohort, fold=self.fold)
-        rows, part = self.store.find_rows(cohort.records.index), cohort.records["part"].to_numpy(dtype=np.str_)
-        copies = find_copies(self.store, rows, part, sampling_rate_hz=self.source.sampling_rate_hz)
-        if not copies:
-            return cohort
-        if self.copies == "error":
-            raise DataError(
-                f"{self.source.root}: the same waveform is in two of train, val and test: {copies[0]}; {len(copies)} "
-                "such pairs. Put them into one strat_fold, or leave out the earlier one with data.copies=drop"
-            )
-        left_out = {copy.ecg_id for copy in copies}
-        log.warning("Left out %d records whose waveform is also in a later one of train, val, test", len(left_out))
-        return cohort.leave_out(left_out)
+        return settle_copies(cohort, self.store, copies=self.copies, root=self.source.root)
 
     def _select(self, tables: Tables) -> Cohort:
         return select_cohort(tables, task=self.task, folds=self.folds, fold=self.fold)
@@ -307,6 +297,7 @@ class ECGDataModule(pl.LightningDataModule):
             "n_duplicates_left_out": len(self._left_out.duplicates),
             "repairs": dict(count_kinds(self.noted["what"])),
             "n_copies_left_out": self.cohort.n_copies_left_out,
+            "n_copies_within": dict(self.cohort.n_copies_within),
             "fingerprint": {"signals": self.store.manifest["content_sha256"], **self.source.fingerprint()},
         }
 

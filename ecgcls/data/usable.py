@@ -67,12 +67,7 @@ def find_unusable(
         bad |= doubtful.groupby("ecg_id", sort=False)["what"].agg("; ".join).to_dict()
     if bad:
         _refuse_or_tell(bad, store, len(records), bad_records, has_refused=repairs == "refuse" and len(doubtful) > 0)
-    duplicates = find_duplicates(
-        store,
-        records.drop(list(bad)),
-        known_duplicates,
-        sampling_rate_hz=store.manifest["sampling_rate_hz"],
-    )
+    duplicates = find_duplicates(store, records.drop(list(bad)), known_duplicates)
     if duplicates:
         pairs = [f"{left_out} ({kept})" for left_out, kept in list(duplicates.items())[:_N_SHOWN]]
         text = "Left out %d records that repeat another, such as ecg_id %s"

@@ -17,11 +17,11 @@ most similar reach 0.92, 0.89 and 0.89 (of different patients, regular rhythms i
 import hashlib
 import io
 import os
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
@@ -37,10 +37,13 @@ MIN_SIMILARITY = 0.94
 """Two signatures with at least this similarity are of one ECG."""
 MIN_LEADS = 3
 """Leads that two records must have in common, not flat in either, to be compared by signature."""
+RATE_HZ = 50
+"""The sampling rate of leveled leads."""
+HIGHEST_HZ = 18.0
+"""Leveled leads have no higher frequency."""
 
 _INDEPENDENT = [LEADS.index(lead) for lead in ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")]
-_RATE_HZ = 50
-_BAND_HZ = (0.5, 1.5, 12.0, 18.0)  # passed from the second to the third, nothing below the first or above the fourth
+_BAND_HZ = (0.5, 1.5, 12.0, HIGHEST_HZ)  # passed from the second to the third, nothing beyond the first and the fourth
 _FLAT_UV = 5.0  # root mean square in the band
 _KNEE = 1.5  # in root mean squares: a larger value is compressed
 _N_SIGNS = 32  # of each lead
@@ -76,6 +79,19 @@ class Waveforms:
         write_atomically(path, buffer.getvalue())
 
 
+class UnitSignatures(NamedTuple):
+    """Signatures of some records, ready to be compared."""
+
+    vectors: NDArray[np.float32]
+    """``(record, lead * 32)``, each lead of length 1, or 0 where it is flat."""
+    is_there: NDArray[np.float32]
+    """``(record, lead)``: 0 where a lead is flat, 1 elsewhere."""
+
+    def take(self, rows: slice) -> "UnitSignatures":
+        """Return those of some records."""
+        return UnitSignatures(self.vectors[rows], self.is_there[rows])
+
+
 @dataclass(frozen=True)
 class Known:
     """A record whose waveform is known already."""
@@ -100,7 +116,7 @@ def sign_waveforms(store: SignalStore, rows: NDArray[np.int64]) -> Waveforms:
     def sign(start: int) -> tuple[list[bytes], NDArray[np.int8]]:
         signals_uv = store.signals_uv[rows[start : start + _CHUNK]]
         hashes = [hashlib.sha256(signal.astype("<i2", copy=False).tobytes()).digest()[:16] for signal in signals_uv]
-        return hashes, _project(level_leads(signals_uv, sampling_rate_hz=rate_hz))
+        return hashes, sign_leads(level_leads(signals_uv, sampling_rate_hz=rate_hz))
 
     with ThreadPoolExecutor(min(os.cpu_count() or 1, 4)) as pool:  # NumPy and hashlib let other threads run
         parts = list(pool.map(sign, range(0, len(rows), _CHUNK)))
@@ -126,8 +142,9 @@ def find_known(new: Waveforms, known: Waveforms) -> list[Known]:
     ids = {bytes(each): int(ecg_id) for each, ecg_id in zip(known.sha256[::-1], known.ecg_ids[::-1], strict=True)}
     if not len(known):
         return []
-    found = []
-    for start, similarity in _compare(new.signature, known.signature):
+    found, asking, knowing = [], normalize_signatures(new.signature), normalize_signatures(known.signature)
+    for start in range(0, len(new), _CHUNK):
+        similarity = compare_signatures(asking.take(slice(start, start + _CHUNK)), knowing)
         nearest = similarity.argmax(axis=1)
         for number, column in enumerate(nearest.tolist()):
             ecg_id = int(new.ecg_ids[start + number])
@@ -162,7 +179,9 @@ def read_waveforms(path: Path) -> Waveforms:
         raise DataError(f"{path}: not a file of waveforms as a run writes it ({reason})") from None
 
 
-def level_leads(signals_uv: NDArray[np.int16], *, sampling_rate_hz: float) -> NDArray[np.float32]:
+def level_leads(
+    signals_uv: NDArray[np.int16], *, sampling_rate_hz: float, is_compressed: bool = True
+) -> NDArray[np.float32]:
     """Return eight leads at 50 Hz, in 1 to 15 Hz, compressed, each of energy 1: ``(record, lead, time)``.
 
     They are made for comparison: gain, offset, drift, noise and the limits of a recorder matter little in them, and the
@@ -175,17 +194,18 @@ def level_leads(signals_uv: NDArray[np.int16], *, sampling_rate_hz: float) -> ND
     leads -= first + (last - first) * np.linspace(0, 1, n_samples, dtype=np.float32)  # else the ends meet in a step
     frequency = np.fft.rfftfreq(n_samples, 1 / sampling_rate_hz)
     gain = np.interp(frequency, _BAND_HZ, [0, 1, 1, 0]).astype(np.float32)
-    n_kept = max(2, round(n_samples * _RATE_HZ / sampling_rate_hz))
+    n_kept = max(2, round(n_samples * RATE_HZ / sampling_rate_hz))
     spectrum = rfft(leads, axis=-1)[..., : n_kept // 2 + 1] * gain[: n_kept // 2 + 1]
     leads = irfft(spectrum, n_kept, axis=-1) * np.float32(n_kept / n_samples)
     size = np.sqrt((leads**2).mean(axis=-1, keepdims=True))
     leads /= size.clip(min=_FLAT_UV)
-    leads /= 1 + np.abs(leads) / np.float32(_KNEE)
+    if is_compressed:
+        leads /= 1 + np.abs(leads) / np.float32(_KNEE)
     leads /= np.sqrt((leads**2).sum(axis=-1, keepdims=True)).clip(min=1e-6)
     return np.where(size < _FLAT_UV, np.float32(0), leads)
 
 
-def _project(leads: NDArray[np.float32]) -> NDArray[np.int8]:
+def sign_leads(leads: NDArray[np.float32]) -> NDArray[np.int8]:
     """Project leads of energy 1, ``(record, lead, time)``, on series of random signs: ``(record, lead, 32)``."""
     series = _draw_signs(*leads.shape[1:])
     projected = np.stack([leads[:, lead] @ series[lead] for lead in range(leads.shape[1])], axis=1)
@@ -200,21 +220,22 @@ def _draw_signs(n_leads: int, n_times: int) -> NDArray[np.float32]:
     return bits.reshape(n_leads, n_times, _N_SIGNS).astype(np.float32) * 2 - 1
 
 
-def _compare(new: NDArray[np.int8], known: NDArray[np.int8]) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Yield, chunk by chunk, the first new record and the similarities, ``(new record, known record)``.
-
-    A similarity is the mean over the leads that are flat in neither, of either sign: an inverted ECG is the same ECG.
-    """
-    (vectors, is_there), (others, are_there) = _normalize(new), _normalize(known)
-    for start in range(0, len(new), _CHUNK):
-        n_leads = is_there[start : start + _CHUNK] @ are_there.T
-        products = np.abs(vectors[start : start + _CHUNK] @ others.T)
-        yield start, np.where(n_leads >= MIN_LEADS, products / n_leads.clip(min=1), np.float32(0))
-
-
-def _normalize(signature: NDArray[np.int8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return signatures with each lead of length 1, ``(record, lead * 32)``, and where there are leads, 0 or 1."""
+def normalize_signatures(signature: NDArray[np.int8]) -> UnitSignatures:
+    """Bring the leads of signatures ``(record, lead, 32)`` to length 1."""
     vectors = signature.astype(np.float32)
     length = np.linalg.norm(vectors, axis=-1, keepdims=True)
     vectors /= length.clip(min=1)
-    return vectors.reshape(len(vectors), len(_INDEPENDENT) * _N_SIGNS), (length[..., 0] >= 1).astype(np.float32)
+    is_there = (length[..., 0] >= 1).astype(np.float32)
+    return UnitSignatures(vectors.reshape(len(vectors), len(_INDEPENDENT) * _N_SIGNS), is_there)
+
+
+def compare_signatures(new: UnitSignatures, known: UnitSignatures) -> NDArray[np.float32]:
+    """Return the similarity of each pair of signatures, ``(new record, known record)``.
+
+    It is the mean over the leads that are flat in neither, of either sign: an inverted ECG is the same ECG.
+    """
+    n_leads = new.is_there @ known.is_there.T
+    similarity = np.abs(new.vectors @ known.vectors.T)
+    similarity /= n_leads.clip(min=1)
+    similarity[n_leads < MIN_LEADS] = 0
+    return similarity

@@ -24,6 +24,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +151,8 @@ class RunDirectory:
         return predictions if split is None else predictions.select(split)
 
     def _read_predictions(self, is_calibrated: bool) -> Predictions:
-        return read_csv(self.check_file(self._predictions(is_calibrated)))
+        path = self.check_file(self._predictions(is_calibrated))
+        return _parse(path, manifest.hash_file(path))
 
     def attest(self) -> None:
         """Refuse a finished run whose results do not follow from one another; see `ecgcls.runs.attested`."""
@@ -330,3 +332,9 @@ class RunDirectory:
             raise ConfigError(
                 f"{self.path} is not the folder of a run, and not empty ({sorted(foreign)[0]} is in it): name another"
             )
+
+
+@lru_cache(maxsize=8)
+def _parse(path: Path, sha256: str) -> Predictions:
+    """Read a predictions file of this content, which takes a second for many classes, once."""
+    return read_csv(path)

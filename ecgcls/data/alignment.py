@@ -1,0 +1,122 @@
+"""Whether two ECGs are one: their leads at the best shift, and how much better it is than the next best.
+
+Two numbers tell. The *correlation* is that of the three strongest components of all leads at the best shift: noise,
+which differs from lead to lead, is mostly in the others. It is taken of the leads compressed and not compressed (one
+withstands clipping better, the other noise), and the larger counts. Each lead may have either sign, and the two leads
+that fit worst do not count: one that is wrong or interchanged makes no other ECG.
+
+The *contrast* is the part of the leveled leads that stays unexplained at the next best shift over that at the best. Two
+ECGs of a regular rhythm, above all of a pacemaker, may fit as well as copies, but they fit as well a beat later. A copy
+does not: no heart is regular to the last detail.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.fft import irfft, rfft
+
+from ecgcls.data.candidates import Leveled, map_chunks, sum_overlap
+from ecgcls.data.waveforms import MIN_LEADS, RATE_HZ, level_leads
+
+MIN_CORRELATION = 0.92
+"""No two ECGs with a smaller correlation count as copies."""
+RULES = ((0.995, 0.0), (0.965, 1.5), (0.955, 2.0), (0.935, 3.0), (MIN_CORRELATION, 4.0))
+"""Copies have at least this correlation and this contrast, by one of these rules."""
+_MIN_DURATION_S = 5.0  # shorter records have no next best shift to speak of: only the first rule counts
+_MIN_MEAN = 0.72  # of the leads' absolute correlations: below it nothing is looked at more closely
+_MIN_MEAN_ALIKE = 0.9  # the same where only the first rule can hold
+_N_COMPONENTS = 3
+_N_WORST = 2  # leads that do not count
+_FINE = 2  # shifts per time of the leveled leads
+_APART_S = 0.2  # from the best shift to the next best, at least
+
+
+@dataclass(frozen=True, eq=False)
+class Alignment:
+    """How pairs of ECGs fit at the best shift, all ``(pair,)``."""
+
+    shift: NDArray[np.int64]
+    """How much later the first begins than the second, in times of the leveled leads over `_FINE`."""
+    mean: NDArray[np.float32]
+    """Of the leads' absolute correlations."""
+    contrast: NDArray[np.float32]
+
+
+def align(leveled: Leveled, pairs: NDArray[np.int64]) -> Alignment:
+    """Find the best shift of each pair ``(pair, 2)`` of records."""
+    reach = _FINE * leveled.max_shift
+    fine = np.arange(-reach, reach + 1)
+    coarse = np.rint(fine / _FINE).astype(np.int64)
+
+    def sum_before(records: NDArray[np.int64]) -> NDArray[np.float32]:
+        energy = leveled.leads[records].astype(np.float32) ** 2
+        return np.concatenate([np.zeros((*energy.shape[:2], 1), np.float32), energy.cumsum(axis=-1)], axis=-1)
+
+    def align_some(chunk: slice) -> tuple[NDArray, ...]:
+        first, second = pairs[chunk].T
+        product = leveled.spectra[first] * leveled.spectra[second].conj()
+        products = np.abs(irfft(product, _FINE * leveled.n_padded)[..., fine] * _FINE)  # (pair, lead, shift)
+        energies = sum_overlap(sum_before(first), coarse) * sum_overlap(sum_before(second), -coarse)
+        is_there = leveled.is_there[first] & leveled.is_there[second]
+        correlation = products / np.sqrt(energies.clip(min=0.01))
+        mean = np.where(is_there[..., None], correlation, 0).sum(axis=1) / is_there.sum(axis=1)[:, None].clip(min=1)
+        mean[is_there.sum(axis=1) < MIN_LEADS] = 0
+        best = mean.argmax(axis=1)
+        largest = mean.max(axis=1).clip(max=1 - 1e-4)
+        is_apart = np.abs(fine - fine[best, None]) >= _APART_S * RATE_HZ * _FINE
+        following = np.where(is_apart, mean, 0).max(axis=1).clip(max=1 - 1e-4)
+        return fine[best], largest, (1 - following) / (1 - largest)
+
+    empty = np.zeros(0, np.int64), np.zeros(0, np.float32), np.zeros(0, np.float32)
+    parts = [empty, *map_chunks(align_some, len(pairs))]
+    return Alignment(*(np.concatenate(each) for each in zip(*parts, strict=True)))
+
+
+def find_same(
+    signals_uv: NDArray[np.int16], pairs: NDArray[np.int64], aligned: Alignment, *, sampling_rate_hz: float
+) -> NDArray[np.float64]:
+    """Return the correlation of each pair that is one ECG, nan for the others, ``(pair,)``.
+
+    Parameters
+    ----------
+    signals_uv, pairs
+        ``(record, lead, sample)``, and the rows of each pair, ``(pair, 2)``.
+    """
+    found = np.full(len(pairs), np.nan)
+    is_long = signals_uv.shape[-1] >= _MIN_DURATION_S * sampling_rate_hz
+    rules = RULES if is_long else RULES[:1]
+    least = np.full(len(pairs), np.inf)
+    for correlation, contrast in rules:
+        least[aligned.contrast >= contrast] = correlation
+    for number in np.flatnonzero(aligned.mean >= np.where(least < RULES[0][0], _MIN_MEAN, _MIN_MEAN_ALIKE)).tolist():
+        one, other = signals_uv[pairs[number]]
+        value = correlate(one, other, shift=int(aligned.shift[number]), sampling_rate_hz=sampling_rate_hz)
+        found[number] = value if value >= least[number] else np.nan
+    return found
+
+
+def correlate(one: NDArray[np.int16], other: NDArray[np.int16], *, shift: int, sampling_rate_hz: float) -> float:
+    """Return the correlation of two ECGs ``(lead, sample)`` at a shift of `Alignment`, as this module defines it."""
+    both = np.stack([one, other])
+    leveled = (level_leads(both, sampling_rate_hz=sampling_rate_hz, is_compressed=how) for how in (True, False))
+    return max(_correlate_components(*_overlap(leads, shift)) for leads in leveled)
+
+
+def _overlap(leads: NDArray[np.float32], shift: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the parts of two records ``(record, lead, time)`` that overlap, without leads that are flat in either."""
+    leads = leads[:, leads.any(axis=-1).all(axis=0)]
+    n_times = _FINE * leads.shape[-1]
+    one, other = irfft(rfft(leads), n_times)
+    return one[:, max(shift, 0) : n_times + shift], other[:, max(-shift, 0) : n_times - shift]
+
+
+def _correlate_components(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    """Return the correlation of the strongest components of two ECGs ``(lead, time)``."""
+    one, other = (each / np.linalg.norm(each, axis=1, keepdims=True).clip(min=1e-9) for each in (one, other))
+    by_lead = (one * other).sum(axis=1)
+    kept = np.argsort(-np.abs(by_lead))[: max(MIN_LEADS, len(by_lead) - _N_WORST)]
+    one, other = one[kept] * np.sign(by_lead[kept, None]), other[kept]
+    _, components = np.linalg.eigh(one @ one.T + other @ other.T)
+    one, other = (components[:, -_N_COMPONENTS:].T @ each for each in (one, other))
+    return float((one * other).sum() / np.sqrt((one**2).sum() * (other**2).sum()).clip(min=1e-9))
