@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 
 from ecgcls import __version__
+from ecgcls.data.folds import PARTS
+from ecgcls.data.seen import SeenRecords, name_group
 from ecgcls.errors import DataError
 from ecgcls.evaluation.decisions import Decisions, learn_decisions
 from ecgcls.evaluation.predictions import Predictions
@@ -32,6 +34,33 @@ log = logging.getLogger(__name__)
 
 _CURE = "get the run's own files, or retrain with overwrite=true"
 _RELATIVE, _ABSOLUTE = 1e-3, 1e-6  # of probabilities: another machine, or SciPy, ends its search elsewhere
+
+
+def attest(
+    info: RunInfo,
+    *,
+    run_json: Path,
+    config: tuple[Path, Mapping[str, Any]],
+    uncalibrated: tuple[Path, Predictions],
+    calibrated: tuple[Path, Predictions],
+) -> None:
+    """Refuse a finished run whose results do not follow from one another; each file comes with its path.
+
+    Of a run of an earlier version, whose fingerprints are of ecg_ids alone, the decisions are compared and no more.
+    """
+    try:
+        if info.covers_content:
+            check_records(*uncalibrated, info)
+            check_records(*calibrated, info)
+            check_net(*uncalibrated, info)
+            check_settings(*config, info)
+        decisions = check_decisions(run_json, uncalibrated[1], info)
+        if info.covers_content:
+            check_decided(*calibrated, decisions.apply(uncalibrated[1]), decisions.thresholds)
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise damaged(run_json, error) from error
 
 
 def hash_uncalibrated(uncalibrated: Predictions) -> str:
@@ -55,6 +84,17 @@ def check_records(path: Path, predictions: Predictions, info: RunInfo) -> None:
 def hash_predicted(predictions: Predictions) -> str:
     """Return the fingerprint of the records of predictions, with their patients and labels."""
     return hash_records(predictions.ecg_id, predictions.patient_id, predictions.y_true, predictions.class_names)
+
+
+def check_seen(folder: Path, seen: SeenRecords, info: RunInfo) -> None:
+    """Refuse waveforms of other records, or of other signals, than those of the run's parts."""
+    for part in PARTS if info.covers_content else ():
+        found, expected = seen.hash_signals(seen.groups[part].ecg_ids), info.hash_part(part, "signals")
+        if found != expected:
+            raise DataError(
+                f"{folder / name_group(part)}: not of the records of the run's {part} part (fingerprint {found[:12]}, "
+                f"expected {expected[:12]} by run.json); {_CURE}"
+            )
 
 
 def check_net(path: Path, uncalibrated: Predictions, info: RunInfo) -> None:

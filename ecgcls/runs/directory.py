@@ -32,14 +32,13 @@ import pandas as pd
 from filelock import FileLock, Timeout
 from pandas.api.types import is_numeric_dtype
 
-from ecgcls.data.folds import PARTS
 from ecgcls.data.seen import GROUPS, SeenRecords, name_group, read_seen
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.predictions import Predictions
 from ecgcls.files import check_regular, encode_csv, format_json, remove_leftovers, restore, write_atomically
 from ecgcls.identity import flatten, identify
 from ecgcls.runs import manifest
-from ecgcls.runs.attested import check_decided, check_decisions, check_net, check_records, check_settings
+from ecgcls.runs.attested import attest, check_seen
 from ecgcls.runs.info import NAME, RunInfo
 from ecgcls.runs.predictions_csv import read_csv, write_csv
 from ecgcls.runs.saved import Node, check_types, damaged, read_json, read_yaml
@@ -161,21 +160,13 @@ class RunDirectory:
         key = str(self.path.resolve()), json.dumps(manifest.read_manifest(self.path), sort_keys=True)
         if key in _ATTESTED or not (info.decisions or info.covers_content):
             return
-        before, after = (self.path / self._predictions(is_calibrated) for is_calibrated in (False, True))
-        try:
-            uncalibrated, calibrated = self._read_predictions(False), self._read_predictions(True)
-            if info.covers_content:
-                check_records(before, uncalibrated, info)
-                check_records(after, calibrated, info)
-                check_net(before, uncalibrated, info)
-                check_settings(self.path / _CONFIG, self.read_config(), info)
-            decisions = check_decisions(self.path / NAME, uncalibrated, info)
-            if info.covers_content:
-                check_decided(after, calibrated, decisions.apply(uncalibrated), decisions.thresholds)
-        except (KeyError, TypeError, ValueError) as error:
-            if isinstance(error, DataError):
-                raise
-            raise damaged(self.path / NAME, error) from error
+        attest(
+            info,
+            run_json=self.path / NAME,
+            config=(self.path / _CONFIG, self.read_config()),
+            uncalibrated=(self.path / self._predictions(False), self._read_predictions(False)),
+            calibrated=(self.path / self._predictions(True), self._read_predictions(True)),
+        )
         _ATTESTED.add(key)
 
     def write_predictions(self, predictions: Predictions, *, is_calibrated: bool = True) -> None:
@@ -205,17 +196,8 @@ class RunDirectory:
                 f"{self.path}: no {_WAVEFORMS}/, by which records that it has learned from are known in other data: an "
                 "earlier version of ecgcls has trained it; repeat its command, which adds them without training"
             )
-        seen, info = (
-            read_seen([self.check_file(f"{_WAVEFORMS}/{name_group(part)}") for part in GROUPS]),
-            self.read_info(),
-        )
-        for part in PARTS if info.covers_content else ():
-            found, expected = seen.hash_signals(seen.groups[part].ecg_ids), info.hash_part(part, "signals")
-            if found != expected:
-                raise DataError(
-                    f"{self.path / _WAVEFORMS / name_group(part)}: not of the records of the run's {part} part "
-                    f"(fingerprint {found[:12]}, expected {expected[:12]}); retrain with overwrite=true"
-                )
+        seen = read_seen([self.check_file(f"{_WAVEFORMS}/{name_group(part)}") for part in GROUPS])
+        check_seen(self.path / _WAVEFORMS, seen, self.read_info())
         return seen
 
     def write_seen(self, seen: SeenRecords) -> None:
