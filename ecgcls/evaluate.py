@@ -16,6 +16,7 @@ class ExternalData(DataPlace):
     missing_records: Literal["error", "drop"]
     bad_records: Literal["error", "drop"]
     repairs: Literal["note", "refuse"]
+    known_records: Literal["error", "drop"]
     store_dir: Path | None
 
 
@@ -58,6 +59,7 @@ def evaluate(
     of_arrays = {"class_names": class_names, "patient_id": patient_id, "values": values.replace("probabilities", "")}
     of_data = {
         "data.missing_records": data["missing_records"].replace("error", ""),
+        "data.known_records": data["known_records"].replace("drop", ""),
         "data.store_dir": data["store_dir"],
         "device": device.replace("cpu", ""),
     }
@@ -125,12 +127,17 @@ def evaluate(
                 missing_records=data["missing_records"],
                 bad_records=data["bad_records"],
                 repairs=data["repairs"],
+                known_records=data["known_records"],
                 store_dir=data["store_dir"],
                 split=split,
                 device=device,
                 overrides=overrides,
                 trust=split_names(trust),
             )
+            if len(own := rescored.own_tests):
+                tested = one.runs[0].read_predictions("test").take(own)
+                command, output_dir = "evaluate data.root", which["output_dir"]
+                log_official_test(one.runs[0], one.info, output_dir=output_dir, command=command, tested=tested)
         else:
             rescored = rescore(one, split=split, overrides=overrides)
             if split == "test":

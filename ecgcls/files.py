@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 STANDARDIZED_ON = "ecgcls_standardized_on"
-"""Key in a checkpoint: `hash_records` of the records that the standardizer was fitted on."""
+"""Key in a checkpoint: `hash_standardizer` of its standardizer, as it was fitted."""
 CLASS_NAMES = "ecgcls_class_names"
 """Key in a checkpoint: the classes, in the order of the logits."""
 INPUT_FORM = "ecgcls_input_form"
@@ -166,16 +166,46 @@ def format_json(content: Mapping[str, Any], *, rows: str | None = None) -> bytes
     return (text + "\n").encode()
 
 
-def hash_records(ecg_ids: Iterable[int | str]) -> str:
-    """Return the SHA-256 of a set of records; their order does not matter.
+def hash_records(
+    ecg_ids: Iterable[int | str], patient_ids: Iterable[int | str], y_true: ArrayLike, class_names: Sequence[str]
+) -> str:
+    """Return the SHA-256 of records with their patients and labels ``(record, class)``; their order does not matter.
 
     Examples
     --------
-    >>> hash_records([3, 1]) == hash_records([1, 3]) != hash_records([1, 2])
+    >>> records = hash_records([3, 1], [7, 8], [[1, 0], [0, 1]], ["MI", "CD"])
+    >>> records == hash_records([1, 3], [8, 7], [[0, 1], [1, 0]], ["MI", "CD"])
     True
+    >>> records == hash_records([3, 1], [7, 8], [[1, 1], [0, 1]], ["MI", "CD"])  # another label
+    False
     """
-    texts = (ecg_id if isinstance(ecg_id, str) else str(int(ecg_id)) for ecg_id in sorted(ecg_ids))
-    return hashlib.sha256(",".join(texts).encode()).hexdigest()
+    labels = np.asarray(y_true).astype(np.int8)
+    lines = sorted(
+        f"{_spell(ecg_id)},{_spell(patient_id)},{row.tobytes().hex()}"
+        for ecg_id, patient_id, row in zip(ecg_ids, patient_ids, labels, strict=True)
+    )
+    return hashlib.sha256("\n".join([json.dumps(list(map(str, class_names))), *lines]).encode()).hexdigest()
+
+
+def _spell(number: int | str) -> str:
+    """Return an id as text, that of a whole number the same whatever its type."""
+    return number if isinstance(number, str) else str(int(number))
+
+
+def hash_signals(ecg_ids: Iterable[int], sha256: ArrayLike) -> str:
+    """Return the SHA-256 of records with their signals, whose own hashes are ``(record, byte)``, in any order."""
+    hashes = np.asarray(sha256, dtype=np.uint8)
+    lines = sorted(f"{_spell(ecg_id)},{row.tobytes().hex()}" for ecg_id, row in zip(ecg_ids, hashes, strict=True))
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def hash_standardizer(signals_sha256: str, mean_mv: ArrayLike, sd_mv: ArrayLike) -> str:
+    """Return the SHA-256 of a standardizer: the `hash_signals` of what it was fitted on, and its values by lead.
+
+    A standard deviation of 0, by which nothing is divided, counts as 1.
+    """
+    mean, sd = (np.asarray(each, dtype="<f4").ravel() for each in (mean_mv, sd_mv))
+    return hashlib.sha256(signals_sha256.encode() + mean.tobytes() + np.where(sd > 0, sd, 1).tobytes()).hexdigest()
 
 
 def hash_labels(ecg_ids: Iterable[int], y_true: ArrayLike, class_names: Sequence[str]) -> str:

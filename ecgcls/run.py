@@ -60,7 +60,7 @@ def answer_early(plain: dict[str, Any]) -> tuple[Path, float] | None:
     if not config["overwrite"] and (place / "run.json").exists():
         from ecgcls.runs.directory import RunDirectory
 
-        if (directory := RunDirectory(place)).is_finished:
+        if (directory := RunDirectory(place)).is_finished and directory.has_seen:
             check_repeated(directory, config)
             if is_reporter():
                 print(f"Finished already: {place} (overwrite=true retrains)")

@@ -195,7 +195,14 @@ NO_EFFECT = [
     ({"class_names": "A"}, "class_names has no effect without y_true= and y_prob="),
     ({"values": "logits"}, "values has no effect without y_true= and y_prob="),
     ({"device": "cuda"}, "device has no effect without data.root="),
-    ({"data": {"root": None, "missing_records": "drop", "store_dir": None}}, "data.missing_records has no effect "),
+    (
+        {"data": {"root": None, "missing_records": "drop", "known_records": "drop", "store_dir": None}},
+        "data.missing_records has no effect ",
+    ),
+    (
+        {"data": {"root": None, "missing_records": "error", "known_records": "error", "store_dir": None}},
+        "data.known_records has no effect ",
+    ),
     ({"predictions": "p.csv", "model": "cnn1d"}, "model has no effect with predictions=, which needs no run"),
     ({"predictions": "p.csv", "run": "last"}, "run has no effect with predictions=, which needs no run"),
     ({"predictions": "p.csv", "y_true": "t.npy"}, "y_true has no effect with predictions="),

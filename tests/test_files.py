@@ -1,4 +1,5 @@
 import errno
+import hashlib
 import io
 import json
 
@@ -6,7 +7,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ecgcls.files import encode_csv, hash_records, name_file, name_files, restore, write_atomically, write_json
+from ecgcls.files import (
+    encode_csv,
+    hash_records,
+    hash_signals,
+    hash_standardizer,
+    name_file,
+    name_files,
+    restore,
+    write_atomically,
+    write_json,
+)
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
@@ -34,9 +45,32 @@ def test_no_text_of_a_table_is_a_formula():
 
 
 def test_the_hash_of_records_is_the_same_for_whole_numbers_of_any_type():
-    pinned = "ef96f1f6b55a072e70c2b4e8bd6585793f5f05ace0c01a5b07fad298a4d0051a"
-    assert {hash_records(ids) for ids in ([1, 3], np.array([3, 1]), pd.Index([3.0, 1.0]))} == {pinned}
-    assert hash_records(np.array(["JS1", "007"])) == hash_records(["007", "JS1"]) != hash_records(["7", "JS1"])
+    lines = '["MI", "CD"]\n1,8,0001\n3,7,01ff'  # 255 is -1, not annotated
+    pinned = hashlib.sha256(lines.encode()).hexdigest()
+    y_true = np.array([[1, -1], [0, 1]])
+    for ids, patients in (([3, 1], [7, 8]), (np.array([3, 1]), np.array([7, 8])), (pd.Index([3.0, 1.0]), [7.0, 8.0])):
+        assert hash_records(ids, patients, y_true, ["MI", "CD"]) == pinned
+        assert hash_records(ids[::-1], patients[::-1], y_true[::-1].astype(float), ("MI", "CD")) == pinned
+    named = [
+        hash_records(ids, "ab", [[1], [1]], ["MI"]) for ids in (np.array(["JS1", "007"]), ["JS1", "007"], ["JS1", "7"])
+    ]
+    assert named[0] == named[1] != named[2]
+
+
+def test_the_hash_of_a_part_changes_with_each_label_patient_id_and_signal():
+    records = {"ecg_ids": [1, 2], "patient_ids": [5, 6], "y_true": [[1, 0], [0, 1]], "class_names": ["MI", "CD"]}
+    changes = {"ecg_ids": [1, 3], "patient_ids": [6, 5], "y_true": [[1, 0], [1, 0]], "class_names": ["CD", "MI"]}
+    hashes = {hash_records(**records), *(hash_records(**records | {key: value}) for key, value in changes.items())}
+    assert len(hashes) == 5
+    signals = hash_signals([1, 2], [[0, 1], [2, 3]])
+    assert signals == hash_signals([2, 1], [[2, 3], [0, 1]]) != hash_signals([1, 2], [[2, 3], [0, 1]])
+
+
+def test_a_standardizer_is_known_by_its_values_and_signals():
+    one = hash_standardizer("a" * 64, np.array([0.1, 0.2]), np.array([1.0, 0.0]))
+    assert one == hash_standardizer("a" * 64, np.float32([[0.1], [0.2]]), np.float32([[1.0], [1.0]]))  # as buffers are
+    assert one != hash_standardizer("b" * 64, np.array([0.1, 0.2]), np.array([1.0, 0.0]))
+    assert one != hash_standardizer("a" * 64, np.array([0.1, 0.2]), np.array([1.01, 0.0]))
 
 
 def test_a_file_name_holds_no_path_and_keeps_the_letters():

@@ -4,13 +4,20 @@ import json
 import os
 import shutil
 from copy import deepcopy
+from dataclasses import replace as replace_fields
 
 import numpy as np
 import pytest
+import torch
 import yaml
+from scipy.special import expit
 
 from ecgcls.command.refusal import explain, is_expected
 from ecgcls.data.signals import LEADS
+from ecgcls.evaluation.decisions import learn_decisions
+from ecgcls.evaluation.settings import ThresholdRule
+from ecgcls.evaluation.thresholds import choose_thresholds
+from ecgcls.files import STANDARDIZED_ON, hash_standardizer
 from ecgcls.jobs.compare import read_side
 from ecgcls.jobs.external import predict_data_set
 from ecgcls.jobs.load import load_run
@@ -19,6 +26,7 @@ from ecgcls.reporting.experiment import collect
 from ecgcls.reporting.facts import describe_data, summarize_configuration
 from ecgcls.runs.directory import RunDirectory
 from ecgcls.runs.find import open_configuration
+from ecgcls.training.standardizer import hash_weights, take_own
 
 SETTINGS = {"intervals": {}, "calibration": {}, "thresholds": {}, "subgroups": {}, "prevalence": None}
 FILES = (
@@ -174,6 +182,165 @@ def test_names_in_another_order_are_found_out(bench):
             bench.try_all(key, damage, seals=seals, commands=(predict,))
     assert bench.faults == []
     assert bench.n_refused == 4
+
+
+def rewrite(run, **changed):
+    """Write another run.json, and the manifest with it."""
+    run.write_info(replace_fields(run.read_info(), **changed))
+
+
+def tune_on_test(run):
+    """Choose the thresholds on the test set, and say that they come from validation."""
+    tested, info = run.read_predictions("test", is_calibrated=False), run.read_info()
+    tuned, _ = choose_thresholds(tested.y_true, tested.y_prob, tested.class_names, ThresholdRule(min_positives=1))
+    rewrite(run, thresholds=tuned)
+    decided = replace_fields(info.read_decisions(), thresholds=tuned).apply(run._read_predictions(False))
+    run.write_predictions(decided)
+
+
+def change_calibrator(run):
+    info = run.read_info()
+    by_class = info.decisions["calibrator"]["by_class"] | {"MI": {"method": "platt", "slope": 1.3, "intercept": 0.4}}
+    rewrite(run, decisions=info.decisions | {"calibrator": {"method": "platt", "by_class": by_class}})
+
+
+def change_rule(run):
+    """Say that the thresholds are fixed ones, by a rule that was none of the configuration."""
+    fixed = replace_fields(run.read_info().evaluation, thresholds=ThresholdRule(rule="fixed", fixed=0.37))
+    validation, info = run.read_predictions("val", is_calibrated=False), run.read_info()
+    decisions = learn_decisions(validation, thresholds=fixed.thresholds, pos_weight=info.pos_weight)
+    run.write_predictions(decisions.apply(run.read_predictions(is_calibrated=False)))
+    rewrite(run, evaluation=fixed, decisions=decisions.to_dict(), thresholds=dict(decisions.thresholds))
+
+
+def raise_probabilities(run):
+    """Give the test records with MI a higher probability of it, after recalibration."""
+    predictions = run.read_predictions()
+    y_logit = predictions.y_logit + (predictions.y_true == 1) * (predictions.split == "test")[:, None]
+    run.write_predictions(replace_fields(predictions, y_logit=y_logit, y_prob=expit(y_logit)))
+
+
+def decide_better(run):
+    predictions = run.read_predictions()
+    run.write_predictions(replace_fields(predictions, y_pred=predictions.y_true))
+
+
+def raise_logits(run):
+    """Give the test records with MI a higher logit of it, before recalibration and after."""
+    predictions = run.read_predictions(is_calibrated=False)
+    y_logit = predictions.y_logit + (predictions.y_true == 1) * (predictions.split == "test")[:, None]
+    raised = replace_fields(predictions, y_logit=y_logit, y_prob=expit(y_logit))
+    run.write_predictions(raised, is_calibrated=False)
+    run.write_predictions(run.read_info().read_decisions().apply(raised))
+
+
+def change_table(column, change):
+    """Change a column of both predictions files."""
+
+    def damage(run):
+        tables = {before: run.read_predictions(is_calibrated=not before) for before in (True, False)}
+        for before, table in tables.items():
+            changed = replace_fields(table, **{column: change(getattr(table, column))})
+            run.write_predictions(changed, is_calibrated=not before)
+
+    return damage
+
+
+def flip_a_label(y_true):
+    flipped = y_true.copy()
+    flipped[-1, 0] = 1 - flipped[-1, 0]
+    return flipped
+
+
+def change_weights(key, change):
+    def damage(run):
+        stored = torch.load(run.best_checkpoint, weights_only=True)
+        stored["state_dict"][key] = change(stored["state_dict"][key])
+        torch.save(stored, run.best_checkpoint)
+
+    return damage
+
+
+def forge_standardizer(run):
+    """Change the standardizer, and every fingerprint that is of it."""
+    stored, info = torch.load(run.best_checkpoint, weights_only=True), run.read_info()
+    stored["state_dict"]["standardizer.sd_mv"] *= 1.001
+    values = stored["state_dict"]["standardizer.mean_mv"], stored["state_dict"]["standardizer.sd_mv"]
+    stored[STANDARDIZED_ON] = hash_standardizer(info.hash_part("train", "signals"), *values)
+    torch.save(stored, run.best_checkpoint)
+    net = hash_weights(take_own(stored["state_dict"]))
+    rewrite(run, standardized_on=stored[STANDARDIZED_ON], fingerprints=info.fingerprints | {"net": net})
+
+
+def forge_weights(run):
+    """Change a weight and its fingerprint."""
+    stored = torch.load(run.best_checkpoint, weights_only=True)
+    stored["state_dict"]["net.head.3.bias"] += 2.0
+    torch.save(stored, run.best_checkpoint)
+    net = hash_weights(take_own(stored["state_dict"]))
+    rewrite(run, fingerprints=run.read_info().fingerprints | {"net": net})
+
+
+def change_config(run):
+    path = run.path / ".hydra/config.yaml"
+    path.write_text(path.read_text().replace("lr: ", "lr: 1"))
+
+
+READING, PREDICTING = (evaluate, predict, evaluate_elsewhere, compare, report), (predict, evaluate_elsewhere)
+TAMPERED = {  # what was changed, by whom it must be found, and in which words
+    "thresholds tuned on test": (tune_on_test, READING, "leak: .* give other decisions: the threshold of "),
+    "calibrator": (change_calibrator, READING, "leak: .* give other decisions: the calibrator is another"),
+    "rule": (change_rule, READING, r"evaluation\.thresholds\.rule is not as in run\.json"),
+    "probabilities": (raise_probabilities, READING, "not what the run's calibrator and thresholds make of"),
+    "decisions": (decide_better, READING, "not what the run's calibrator and thresholds make of"),
+    "logits": (raise_logits, READING, r"not what the run's net predicted \(fingerprint"),
+    "labels": (change_table("y_true", flip_a_label), READING, "other ids, patients or labels"),
+    "patients": (change_table("patient_id", lambda ids: ids + 1), READING, "other ids, patients or labels"),
+    "configuration": (change_config, READING, "not the configuration that the run was trained with"),
+    "standardizer": (
+        change_weights("standardizer.sd_mv", lambda sd: sd * 1.01), PREDICTING, "leak: the standardizer was fitted on",
+    ),
+    "weights": (change_weights("net.head.3.bias", lambda bias: bias + 0.5), PREDICTING, "other weights than the run"),
+    "forged standardizer": (forge_standardizer, (evaluate_elsewhere,), "leak: .* its training records give when it"),
+    "forged weights": (forge_weights, (evaluate_elsewhere,), r"predicts its own test record \d+ otherwise than its"),
+}  # fmt: skip
+
+
+def find_out(bench, kind, commands):
+    """Tamper with a copy of the run, and with its manifest so that it agrees; each command must refuse it."""
+    damage, _, words = TAMPERED[kind]
+    run = RunDirectory(shutil.copytree(bench.source, bench.folder, ignore=shutil.ignore_patterns("figures", "log")))
+    damage(run)
+    run.seal()
+    for command in commands:
+        with pytest.raises(ValueError, match=words) as refused:
+            command(bench.folder, bench.root)
+        assert is_expected(refused.value) and "\n" not in explain(refused.value)
+
+
+@pytest.mark.parametrize("kind", TAMPERED)
+def test_what_was_changed_is_found_out_though_the_manifest_agrees(bench, kind):
+    find_out(bench, kind, TAMPERED[kind][1][:1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", TAMPERED)
+def test_what_was_changed_is_found_out_by_every_command(bench, kind):
+    find_out(bench, kind, TAMPERED[kind][1])
+
+
+def test_decisions_of_another_version_that_differ_are_told(bench, caplog):
+    run = RunDirectory(shutil.copytree(bench.source, bench.folder))
+    info = run.read_info()
+    thresholds = {name: at * 0.9 for name, at in info.thresholds.items()}
+    decisions = replace_fields(info.read_decisions(), thresholds=thresholds)
+    run.write_predictions(decisions.apply(run.read_predictions(is_calibrated=False)))
+    rewrite(run, thresholds=thresholds, versions=info.versions | {"ecgcls": "0.0.1"})
+    evaluate(bench.folder, bench.root)
+    assert (
+        "give other decisions: the threshold of " in caplog.text
+        and "the run is of an earlier ecgcls, 0.0.1" in caplog.text
+    )
 
 
 @pytest.mark.slow

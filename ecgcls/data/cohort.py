@@ -59,6 +59,12 @@ class Cohort:
         kept = ~self.records.index.isin(list(ecg_ids))
         return replace(self, records=self.records[kept], y_true=self.y_true[kept], n_copies_left_out=int((~kept).sum()))
 
+    def hash_part(self, part: Part) -> str:
+        """Return the fingerprint of the records of one part, with their patients and labels."""
+        rows = self.find_part(part)
+        records = self.records.iloc[rows]
+        return hash_records(records.index, records["patient_id"], self.y_true[rows], self.class_names)
+
     def describe(self) -> dict[str, Any]:
         """Return the counts, ready for JSON."""
         parts = {}
@@ -67,7 +73,7 @@ class Cohort:
             parts[part] = {
                 "n_records": len(rows),
                 "n_patients": int(self.records["patient_id"].iloc[rows].nunique()),
-                "records_sha256": hash_records(self.records.index[rows]),
+                "records_sha256": self.hash_part(part),
                 "n_positive": dict(zip(self.class_names, self.y_true[rows].sum(axis=0).tolist(), strict=True)),
             }
         folds: dict[str, Any] = {}

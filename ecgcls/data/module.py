@@ -19,6 +19,7 @@ from ecgcls.data.cohort import Cohort, Tables, log_left_out, read_tables, select
 from ecgcls.data.folds import Folds, Part
 from ecgcls.data.leakage import settle_copies
 from ecgcls.data.metadata import read_columns, refuse_empty
+from ecgcls.data.seen import SeenRecords, list_seen
 from ecgcls.data.signals import LEADS
 from ecgcls.data.source import Source
 from ecgcls.data.store import SignalStore, open_store
@@ -26,7 +27,7 @@ from ecgcls.data.store_writer import count_kinds
 from ecgcls.data.tasks import Task
 from ecgcls.data.usable import LeftOut, find_unusable
 from ecgcls.errors import ConfigError
-from ecgcls.files import hash_records
+from ecgcls.files import hash_standardizer
 
 log = logging.getLogger(__name__)
 
@@ -50,8 +51,8 @@ class Standardization:
 
     mean_mv: Tensor
     sd_mv: Tensor
-    records_sha256: str
-    """`ecgcls.files.hash_records` of these records."""
+    sha256: str
+    """`ecgcls.files.hash_standardizer` of this and of the records' signals."""
 
 
 class ECGDataModule(pl.LightningDataModule):
@@ -182,6 +183,14 @@ class ECGDataModule(pl.LightningDataModule):
         return pd.DataFrame([*self._left_out.bad.items(), *reasons.items()], columns=["ecg_id", "reason"])
 
     @cached_property
+    def seen(self) -> SeenRecords:
+        """The waveforms of every usable record by part; of those without a label in the task by what their fold is."""
+        usable = self._tables.leave_out(self._left_out.ecg_ids).database.index
+        part = self.folds.assign(self._tables.every_record, fold=self.fold).loc[usable]
+        is_used = pd.Series(part.index.isin(self.cohort.records.index), part.index)
+        return list_seen(self.store, part, is_used=is_used)
+
+    @cached_property
     def _store_rows(self) -> NDArray[np.int64]:
         """The store's row of each record of the cohort."""
         return self.store.find_rows(self.cohort.records.index)
@@ -214,8 +223,9 @@ class ECGDataModule(pl.LightningDataModule):
     def fit_standardization(self, rows: NDArray[np.int64]) -> Standardization:
         """Compute each lead's mean and standard deviation over these rows of the cohort."""
         mean, sd = self.store.mean_sd_mv(self._store_rows[rows])
-        ids = self.cohort.records.index[rows]
-        return Standardization(torch.from_numpy(mean).float(), torch.from_numpy(sd).float(), hash_records(ids))
+        signals_sha256 = self.seen.hash_signals(self.cohort.records.index[rows])
+        digest = hash_standardizer(signals_sha256, mean, sd)
+        return Standardization(torch.from_numpy(mean).float(), torch.from_numpy(sd).float(), digest)
 
     @property
     def pos_weight(self) -> Tensor:
@@ -271,6 +281,9 @@ class ECGDataModule(pl.LightningDataModule):
 
     def describe(self) -> dict[str, Any]:
         """Return the settings, counts and fingerprints of the data, ready for JSON."""
+        described = self.cohort.describe()
+        for name, part in described["parts"].items():
+            part["signals_sha256"] = self.seen.hash_signals(self.seen.groups[name].ecg_ids)
         return {
             "root": str(self.source.root),
             "sampling_rate_hz": self.source.sampling_rate_hz,
@@ -278,7 +291,7 @@ class ECGDataModule(pl.LightningDataModule):
             "lead_names": list(self.lead_names),
             **({"metadata": list(self.metadata_names)} if self.metadata_names else {}),
             "n_records_with_a_flat_lead": len(self.store.find_flat_leads()),
-            **self.cohort.describe(),
+            **described,
             "n_missing_files": self._tables.n_missing_files,
             "n_bad_records": len(self._left_out.bad),
             "n_duplicates_left_out": len(self._left_out.duplicates),

@@ -26,7 +26,8 @@ class Decisions:
     """A calibrator and thresholds (by class, of recalibrated probabilities), and what they were learned on.
 
     `rule` is how the thresholds were chosen, `not_tuned` the reason for each class without a threshold of its own,
-    `n_records` and `records_sha256` are the number and the fingerprint of the records.
+    `n_records` and `records_sha256` are the number and the fingerprint of the records, their patients and
+    their labels.
     """
 
     calibrator: Calibrator
@@ -112,6 +113,5 @@ def learn_decisions(
     if not calibrator.is_exclusive:
         own = calibrator.apply([own], names)[0].tolist()
     chosen |= {name: at for name, at in zip(names, own, strict=True) if name in not_tuned}
-    return Decisions(
-        calibrator, chosen, thresholds.describe(), not_tuned, len(validation), hash_records(validation.ecg_id)
-    )
+    digest = hash_records(validation.ecg_id, validation.patient_id, validation.y_true, names)
+    return Decisions(calibrator, chosen, thresholds.describe(), not_tuned, len(validation), digest)

@@ -172,7 +172,7 @@ def build_classifier(config: Mapping[str, Any], data: ECGDataModule) -> ECGClass
         class_names=data.class_names,
         mean_mv=standardization.mean_mv,
         sd_mv=standardization.sd_mv,
-        standardized_on=standardization.records_sha256,
+        standardized_on=standardization.sha256,
         input_form={
             "lead_names": list(data.lead_names),
             "sampling_rate_hz": data.source.sampling_rate_hz,

@@ -19,14 +19,14 @@ from ecgcls.data.source import is_simulated
 from ecgcls.data.store import open_store
 from ecgcls.data.store_writer import count_kinds
 from ecgcls.data.usable import find_unusable
-from ecgcls.errors import ConfigError, DataError
+from ecgcls.errors import DataError
 from ecgcls.evaluation.predictions import Predictions
+from ecgcls.jobs.known_records import KnownRecords, check_own_tests, choose_unseen, count_known, find_known
 from ecgcls.jobs.load import load_configuration
 from ecgcls.jobs.parts import build_part
 from ecgcls.jobs.rescore import Rescored, refuse_learning, simplify
 from ecgcls.jobs.trust import take_trusted
 from ecgcls.runs.configuration import Configuration
-from ecgcls.runs.directory import RunDirectory
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +41,7 @@ def predict_data_set(
     missing_records: Literal["error", "drop"],
     bad_records: Literal["error", "drop"],
     repairs: Literal["note", "refuse"],
+    known_records: KnownRecords = "drop",
     store_dir: Path | None,
     device: str,
     overrides: Mapping[str, Any],
@@ -48,9 +49,9 @@ def predict_data_set(
 ) -> Rescored:
     """Predict another data set in PTB-XL's layout with the net of a run, or the mean of all folds' nets.
 
-    Every labeled record is predicted, unless the data set turns out to be the one that the run was trained on (or a
-    part of it, or one that contains it): then only the records of the run's own `split` are. Nets are never tested on
-    records that they were trained on.
+    Every labeled record is predicted but those that a net was trained or validated on, or that are of the same
+    strat_folds and had no label: they are known by their waveforms (`ecgcls.data.seen`). Of the run's own data set
+    there remains its test part; with ``split=val``, its validation part alone is predicted.
     """
     refuse_learning(overrides, "on another data set")
     net, config = load_configuration(one, device=device, trust=trust), one.runs[0].read_config()
@@ -65,23 +66,7 @@ def predict_data_set(
     y_true = labels.y_true[:, : len(net.class_names)]
     if task.exclusive:  # a record whose only class the run left out has none
         is_labeled = is_labeled & y_true.any(axis=1)
-    is_own = _is_own_data(one.runs[0], database, y_true)
-    is_scored = is_labeled.copy()
-    if is_own:
-        if not one.is_single_run:
-            raise ConfigError(
-                f"data.root: {root} holds the records that the nets were trained on, so their mean says nothing there; "
-                "without data.root, fold=all scores each record by the net that has not seen it"
-            )
-        if one.info.held_out:  # which groups there are, and who is tested, depends on the data that it was trained on
-            is_scored &= database.index.isin(one.runs[0].read_predictions(split).ecg_id)
-        else:
-            folds = build_part("folds", take_trusted(config, "folds", trust=trust))
-            is_scored &= (folds.assign(database, fold=one.info.fold) == split).to_numpy()
-        log.info("%s is the run's own data set: scoring the %d records of its %s part", root, is_scored.sum(), split)
-    elif split != "test":
-        raise ConfigError(f"split={split}: {root} is another data set than the run's own, all of it is test")
-    if not is_scored.any():
+    if not is_labeled.any():
         raise DataError(f"{root}: no record to score: none has a label in the run's task")
     if not is_labeled.all():
         log.info("Left out %d records without a label in the task", (~is_labeled).sum())
@@ -95,9 +80,12 @@ def predict_data_set(
     left_out = find_unusable(
         store, database, known_duplicates=source.known_duplicates, bad_records=bad_records, repairs=repairs
     )
-    is_scored &= ~database.index.isin(list(left_out.ecg_ids))
-    if not is_scored.any():
+    usable = database.index[is_labeled & ~database.index.isin(list(left_out.ecg_ids))]
+    if usable.empty:
         raise DataError(f"{root}: no record to score: none that can be used has a label in the run's task")
+    seen = find_known(net, one, store, store.find_rows(usable))
+    scored = choose_unseen(seen, usable, one=one, split=split, known_records=known_records, root=root)
+    is_scored = database.index.isin(scored)
     records = database[is_scored]
     rows = store.find_rows(records.index)
     metadata = _read_metadata(records, net.metadata_names, root)
@@ -115,6 +103,7 @@ def predict_data_set(
         y_logit=logits,
         class_names=net.class_names,
     )
+    check_own_tests(predictions, seen, one)
     which = f"fold {one.info.fold}" if one.is_single_run else f"mean of {one.folds}"
     simulated = is_simulated(root)
     trained = " (trained on simulated ECGs)" if one.info.synthetic and not simulated else ""
@@ -125,7 +114,8 @@ def predict_data_set(
             "runs": [str(one.folder)],
             "split": split,
             "data_root": str(root),
-            "is_own_data_set": is_own,
+            "known_records": count_known(seen),
+            "n_known_left_out": int((~seen["ecg_id"].isin(scored)).sum()),
             "is_simulated": simulated,
             "trained_on_simulated_ecgs": one.info.synthetic,
             "n_without_label": int((~is_labeled).sum()),
@@ -139,6 +129,7 @@ def predict_data_set(
         one.evaluation.replace_with(overrides),
         simplify([net.thresholds[name] for name in net.class_names]),
         groups=name_groups(records),
+        known=seen,
     )
 
 
@@ -155,21 +146,3 @@ def _read_metadata(records: pd.DataFrame, columns: Sequence[str], root: Path) ->
                 len(values),
             )
     return values
-
-
-def _is_own_data(run: RunDirectory, database: pd.DataFrame, y_true: np.ndarray) -> bool:
-    """Whether these are records of the data set that the run was trained on: same number, patient, fold and labels.
-
-    Compared are the records of the validation and test parts, which the run keeps; different data sets may use the
-    same numbers, but not for the same patients in the same folds with the same labels.
-    """
-    if "strat_fold" not in database:
-        return False
-    own = run.read_predictions()
-    _, there, here = np.intersect1d(own.ecg_id, database.index.to_numpy(), return_indices=True)
-    agrees = (
-        (own.patient_id[there] == database["patient_id"].to_numpy()[here])
-        & (own.strat_fold[there] == database["strat_fold"].to_numpy()[here])
-        & (own.y_true[there] == y_true[here]).all(axis=1)
-    )
-    return bool(agrees.sum() > 0.9 * len(agrees))

@@ -23,7 +23,7 @@ from ecgcls.runs.directory import RunDirectory
 from ecgcls.runs.find import open_configuration
 from ecgcls.runs.info import RunInfo
 from ecgcls.runs.leaks import check_standardizer
-from ecgcls.training.standardizer import StandardizedNet, Standardizer
+from ecgcls.training.standardizer import StandardizedNet, Standardizer, hash_weights, take_own
 
 
 def load_run(path: str | Path, *, device: str = "cpu", trust: Sequence[str] = ()) -> LoadedRun:
@@ -60,6 +60,8 @@ def load_configuration(one: Configuration, *, device: str = "cpu", trust: Sequen
                     f"{one.runs[0].path.name}, {info.data.get(key)} in {run.path.name}"
                 )
     nets = tuple(move(load_net(run, trust=trust), device) for run in one.runs)
+    for run in one.runs:
+        run.attest()
     return LoadedRun(
         path=one.folder,
         nets=nets,
@@ -108,7 +110,7 @@ def load_net(run: RunDirectory, *, trust: Sequence[str] = ()) -> StandardizedNet
     with _explained(path):
         check_archive(path)
         stored = torch.load(path, weights_only=True, map_location="cpu")
-        weights = {key: each for key, each in stored["state_dict"].items() if key.startswith(("standardizer.", "net."))}
+        weights = take_own(stored["state_dict"])
         if not trust:
             _check_shapes(make_net, weights)
     try:
@@ -121,7 +123,13 @@ def load_net(run: RunDirectory, *, trust: Sequence[str] = ()) -> StandardizedNet
         if not isinstance(fitted_on := stored[STANDARDIZED_ON], str):
             raise DataError(f"{STANDARDIZED_ON} must be text, got {fitted_on!r}")
         _check_contract(stored, info, columns)
-    check_standardizer(fitted_on, info)
+        values = weights["standardizer.mean_mv"].numpy(), weights["standardizer.sd_mv"].numpy()
+    check_standardizer(fitted_on, info, values)
+    if (found := hash_weights(weights)) != (expected := info.fingerprints.get("net", found)):
+        raise DataError(
+            f"{path}: other weights than the run trained (fingerprint {found[:12]}, expected {expected[:12]} by "
+            "run.json); get the run's own file, or retrain with overwrite=true"
+        )
     return whole.eval().requires_grad_(False)
 
 

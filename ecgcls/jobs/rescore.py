@@ -16,7 +16,7 @@ from ecgcls.evaluation.decisions import Decisions, learn_decisions
 from ecgcls.evaluation.metrics import Scores
 from ecgcls.evaluation.predictions import Predictions, pool
 from ecgcls.evaluation.settings import EvaluationSettings
-from ecgcls.files import hash_records, name_file, restore
+from ecgcls.files import encode_csv, name_file, restore, write_atomically
 from ecgcls.jobs.results import write_confusion_matrices, write_results
 from ecgcls.runs.configuration import PARTS, Configuration
 from ecgcls.runs.directory import RunDirectory
@@ -34,7 +34,8 @@ class Rescored:
     """Predictions of one split, what they are (for a figure, and for ``metrics.json``), and how they are evaluated.
 
     `threshold` is one for all or one per class; None where the predictions carry the decisions themselves.
-    `uncalibrated` and `groups` (subgroups by ecg_id) are None where they are not known. `not_tuned` are the classes to
+    `uncalibrated`, `groups` (subgroups by ecg_id) and `known` (records of another data set that a net has seen, see
+    `ecgcls.data.seen.SeenRecords.find`) are None where they are not known. `not_tuned` are the classes to
     which the rule for thresholds was not applied, in any of the runs.
     """
 
@@ -45,7 +46,13 @@ class Rescored:
     threshold: float | list[float] | None = None
     uncalibrated: Predictions | None = None
     groups: pd.DataFrame | None = None
+    known: pd.DataFrame | None = None
     not_tuned: tuple[str, ...] = ()
+
+    @property
+    def own_tests(self) -> list[int]:
+        """Of another data set: which of the run's own test records are in it."""
+        return [] if self.known is None else self.known.loc[self.known["part"] == "test", "known_ecg_id"].tolist()
 
     def narrow(self, ecg_ids: Sequence[int] | Sequence[str]) -> "Rescored":
         """Keep only these records; one that is not among the predictions is a `DataError`."""
@@ -89,8 +96,6 @@ def rescore(one: Configuration, *, split: str, overrides: Mapping[str, Any]) -> 
 def _decide(run: RunDirectory, info: RunInfo, settings: EvaluationSettings) -> Decisions:
     """Return the run's own decisions, or others learned on its validation part if the settings ask for others."""
     own, validation = info.read_decisions(), run.read_predictions("val", is_calibrated=False)
-    own.check_learned_on(info.hash_part("val"))
-    own.check_learned_on(hash_records(validation.ecg_id))
     if (settings.calibration, settings.thresholds) == (info.evaluation.calibration, info.evaluation.thresholds):
         return own
     return learn_decisions(
@@ -162,6 +167,8 @@ def name_folder(split: str, overrides: Mapping[str, Any], *, root: Path | None, 
 def write_rescored(rescored: Rescored, folder: Path) -> Scores:
     """Write predictions, scores, figures and a confusion matrix per class."""
     write_csv(rescored.predictions, folder / "predictions.csv")
+    if rescored.known is not None and len(rescored.known):
+        write_atomically(folder / "known_records.csv", encode_csv(rescored.known, index=False))
     scores = write_results(
         folder,
         rescored.predictions,

@@ -1,6 +1,7 @@
 """Train, predict and score one run, resuming where an earlier start was stopped."""
 
 import contextlib
+import hashlib
 import logging
 import time
 import uuid
@@ -29,6 +30,7 @@ from ecgcls.jobs.build import Job
 from ecgcls.jobs.logs import errors_only, write_log
 from ecgcls.jobs.results import write_results
 from ecgcls.jobs.track import log_results, open_trackers
+from ecgcls.runs.attested import hash_uncalibrated
 from ecgcls.runs.directory import RunDirectory
 from ecgcls.runs.info import RunInfo
 from ecgcls.runs.leaks import check_standardizer, describe_checks, log_official_test
@@ -54,7 +56,7 @@ def train(job: Job, early: MemoryHandler) -> None:
     made = [path for path in (run.path, *run.path.absolute().parents) if not path.exists()]
     with run.locked():
         if not job.overwrite and run.is_finished:
-            return  # another process has finished it meanwhile
+            return _add_seen(job)  # another process has finished it meanwhile, or an earlier version of ecgcls
         ongoing = _Ongoing(run, _start(job), made=made)
         with write_log(early, run.path / "run.log"), ongoing.recorded():
             loggers = open_trackers(job.trackers, ongoing.info, run.path, output_dir=job.output_dir)
@@ -75,7 +77,7 @@ def train(job: Job, early: MemoryHandler) -> None:
                 predicted = job.fitter.predict(job.data, run.path)
             run.write_predictions(tabulate(predicted, job.data.cohort), is_calibrated=False)
             ongoing.update(n_epochs=len(history), n_parameters=job.fitter.n_parameters, **job.fitter.describe(run.path))
-            check_standardizer(ongoing.info.standardized_on, ongoing.info)
+            check_standardizer(ongoing.info.standardized_on, ongoing.info, job.fitter.standardizer)
             with ongoing.timed("score"):
                 _score(job, ongoing)
             shown = [] if job.is_trial else sorted((run.path / "figures").glob("*.png"))
@@ -117,6 +119,7 @@ def _start(job: Job) -> RunInfo:
             earlier.n_threads,
         )
     run.write_config(job.config_yaml)
+    run.write_seen(job.data.seen)
     for name, table in (("repairs.csv", job.data.noted), ("left_out.csv", job.data.left_out)):
         if len(table):
             write_atomically(run.path / name, encode_csv(table, index=False))
@@ -130,6 +133,14 @@ def _start(job: Job) -> RunInfo:
     )
     run.write_info(info)
     return info
+
+
+def _add_seen(job: Job) -> None:
+    """Add to a finished run what it lacks if an earlier version of ecgcls has trained it: no training is needed."""
+    if not job.run.has_seen:
+        job.run.check_same_data(job.info.data["fingerprint"])
+        job.run.write_seen(job.data.seen)
+        log.info("%s: finished already; the waveforms of its records are added", job.run.path)
 
 
 def _take_part(job: Job) -> None:
@@ -151,6 +162,9 @@ def _score(job: Job, ongoing: "_Ongoing") -> None:
         pos_weight=info.pos_weight,
     )
     decisions.check_learned_on(info.hash_part("val"))
+    config_sha256 = hashlib.sha256(job.config_yaml.encode()).hexdigest()
+    fingerprints = {"predictions": hash_uncalibrated(uncalibrated), "config": config_sha256}
+    ongoing.update(fingerprints=info.fingerprints | fingerprints)
     for name, why in decisions.not_tuned.items():
         log.info("Threshold of %s: %g, not tuned (%s in validation)", name, decisions.thresholds[name], why)
     predictions = decisions.apply(uncalibrated)

@@ -13,6 +13,7 @@ from ecgcls.data.groupings import name_groups
 from ecgcls.data.module import ECGDataModule
 from ecgcls.errors import DataError
 from ecgcls.evaluation.decisions import learn_decisions
+from ecgcls.files import STANDARDIZED_ON
 from ecgcls.jobs.build import build_data
 from ecgcls.jobs.load import load_net, move
 from ecgcls.jobs.rescore import Rescored, simplify
@@ -52,6 +53,8 @@ def score_unfinished(
     data.prepare_data()
     data.setup()
     run.check_same_data(data.describe()["fingerprint"])
+    if info.kind == "net" and info.covers_content and best[STANDARDIZED_ON] != data.standardization.sha256:
+        raise DataError(f"leak: {run.best_checkpoint}: its standardizer is not that of the training part; train again")
     parts: tuple[Literal["val", "test"], ...] = ("val", "test")
     uncalibrated = tabulate({part: _predict(net, data, part, device=device) for part in parts}, data.cohort)
     weights = best["state_dict"]

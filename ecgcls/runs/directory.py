@@ -7,6 +7,7 @@
 - ``best.ckpt``, ``last.ckpt``: the epoch with the best validation score, and the one to resume from;
 - ``predictions.csv``: validation and test predictions of each record, recalibrated, with the decisions at the run's
   thresholds; ``predictions_uncalibrated.csv``: the best net's own probabilities;
+- ``waveforms/``: by what the records of each part are known again in other data; see `ecgcls.data.seen`;
 - ``repairs.csv``, ``left_out.csv``, where there is anything to list: what was changed in a record or is doubtful about
   it, and which records cannot be used or repeat another;
 - ``manifest.json``: the SHA-256 of the files that a finished run's results come from; see `ecgcls.runs.manifest`;
@@ -17,11 +18,13 @@
 The ``<variant>`` says what differs from the defaults; there is no such folder where nothing does.
 """
 
+import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +32,18 @@ import pandas as pd
 from filelock import FileLock, Timeout
 from pandas.api.types import is_numeric_dtype
 
+from ecgcls.data.seen import GROUPS, SeenRecords, name_group, read_seen
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.predictions import Predictions
 from ecgcls.files import check_regular, encode_csv, format_json, remove_leftovers, restore, write_atomically
 from ecgcls.identity import flatten, identify
 from ecgcls.runs import manifest
+from ecgcls.runs.attested import attest, check_seen
 from ecgcls.runs.info import NAME, RunInfo
 from ecgcls.runs.predictions_csv import read_csv, write_csv
 from ecgcls.runs.saved import Node, check_types, damaged, read_json, read_yaml
 
-_CONFIG = ".hydra/config.yaml"
+_CONFIG, _WAVEFORMS = ".hydra/config.yaml", "waveforms"
 _OWN_FILES = (
     NAME, manifest.NAME, "best.ckpt", "last.ckpt", "baseline.json", "predictions.csv", "predictions_uncalibrated.csv",
     "groups.csv", "repairs.csv", "left_out.csv", "history.csv", "metrics.json", "metrics_by_class.csv",
@@ -47,7 +52,7 @@ _OWN_FILES = (
 )  # fmt: skip
 _OWN_FOLDERS = (
     ".hydra", "figures", "log", "tensorboard", "wandb", "evaluate", "interpret", "interpret_input", "predict",
-    "compare",
+    "compare", "waveforms",
 )  # fmt: skip
 _CONFIG_TYPES: dict[str, Any] = {
     "experiment": str, "fold": int, "seed": int, "folds": {"test": list}, "task": dict, "model": dict,
@@ -55,6 +60,7 @@ _CONFIG_TYPES: dict[str, Any] = {
 }  # fmt: skip
 _MAX_BYTES = {_CONFIG: 500_000, NAME: 20_000_000, "best.ckpt": 20_000_000_000}
 _MAX_TABLE_BYTES = 4_000_000_000
+_ATTESTED: set[tuple[str, str]] = set()  # what this process has found in order
 
 
 @dataclass(frozen=True)
@@ -139,8 +145,29 @@ class RunDirectory:
 
     def read_predictions(self, split: str | None = None, *, is_calibrated: bool = True) -> Predictions:
         """Return the run's predictions of its ``val`` or ``test`` part, or of both; or those before recalibration."""
-        predictions = read_csv(self.check_file(self._predictions(is_calibrated)))
+        self.attest()
+        predictions = self._read_predictions(is_calibrated)
         return predictions if split is None else predictions.select(split)
+
+    def _read_predictions(self, is_calibrated: bool) -> Predictions:
+        path = self.check_file(self._predictions(is_calibrated))
+        return _parse(path, manifest.hash_file(path))
+
+    def attest(self) -> None:
+        """Refuse a finished run whose results do not follow from one another; see `ecgcls.runs.attested`."""
+        if not self.is_begun or not (info := self.read_info()).is_finished:
+            return
+        key = str(self.path.resolve()), json.dumps(manifest.read_manifest(self.path), sort_keys=True)
+        if key in _ATTESTED or not (info.decisions or info.covers_content):
+            return
+        attest(
+            info,
+            run_json=self.path / NAME,
+            config=(self.path / _CONFIG, self.read_config()),
+            uncalibrated=(self.path / self._predictions(False), self._read_predictions(False)),
+            calibrated=(self.path / self._predictions(True), self._read_predictions(True)),
+        )
+        _ATTESTED.add(key)
 
     def write_predictions(self, predictions: Predictions, *, is_calibrated: bool = True) -> None:
         """Replace the predictions of both parts."""
@@ -161,6 +188,28 @@ class RunDirectory:
     def write_groups(self, groups: pd.DataFrame) -> None:
         """Replace the subgroups of the predicted records."""
         write_atomically(self.path / "groups.csv", encode_csv(groups.rename_axis("ecg_id")))
+
+    def read_seen(self) -> SeenRecords:
+        """Return the waveforms of the run's data set, each with its part."""
+        if not self.has_seen:
+            raise DataError(
+                f"{self.path}: no {_WAVEFORMS}/, by which records that it has learned from are known in other data: an "
+                "earlier version of ecgcls has trained it; repeat its command, which adds them without training"
+            )
+        seen = read_seen([self.check_file(f"{_WAVEFORMS}/{name_group(part)}") for part in GROUPS])
+        check_seen(self.path / _WAVEFORMS, seen, self.read_info())
+        return seen
+
+    def write_seen(self, seen: SeenRecords) -> None:
+        """Replace the waveforms of the run's data set, also of a run that an earlier version finished without them."""
+        seen.write(self.path / _WAVEFORMS)
+        if self.is_finished:
+            manifest.add_to_manifest(self.path, [f"{_WAVEFORMS}/{name_group(part)}" for part in GROUPS])
+
+    @property
+    def has_seen(self) -> bool:
+        """Whether the run keeps the waveforms of its data set; those of earlier versions do not."""
+        return (self.path / _WAVEFORMS).is_dir()
 
     def read_history(self) -> pd.DataFrame:
         """Return losses and metrics, one row per epoch."""
@@ -265,3 +314,9 @@ class RunDirectory:
             raise ConfigError(
                 f"{self.path} is not the folder of a run, and not empty ({sorted(foreign)[0]} is in it): name another"
             )
+
+
+@lru_cache(maxsize=8)
+def _parse(path: Path, sha256: str) -> Predictions:
+    """Read a predictions file of this content, which takes a second for many classes, once."""
+    return read_csv(path)

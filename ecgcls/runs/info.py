@@ -14,7 +14,13 @@ from ecgcls.runs.saved import Node, check_types, damaged
 
 NAME = "run.json"
 
-_PART = {"n_records": int, "n_patients": int, "records_sha256": str, "n_positive": dict[str, int]}
+_PART = {
+    "n_records": int,
+    "n_patients": int,
+    "records_sha256": str,
+    "signals_sha256": str,
+    "n_positive": dict[str, int],
+}
 _INNER: dict[str, Any] = {  # of the keys that are nodes themselves; one that is missing is found when it is needed
     "data": {
         "root": str, "class_names": list[str], "lead_names": list[str], "sampling_rate_hz": int | float,
@@ -78,7 +84,10 @@ class RunInfo:
     n_epochs, best_epoch
         Epochs that were trained, and the one, from 0, whose weights were kept.
     standardized_on
-        Fingerprint of the records that the standardizer was fitted on.
+        Fingerprint of the standardizer: its values, and the records and signals that it was fitted on; of a baseline
+        that of the records.
+    fingerprints
+        Of what else results come from: ``net`` (its weights), ``predictions`` (before recalibration), ``config``.
     pos_weight
         By class, in their order: how much more the loss weighed positive records; None: it did not.
     thresholds, decisions
@@ -115,6 +124,7 @@ class RunInfo:
     n_epochs: int = 0
     best_epoch: int = 0
     standardized_on: str = ""
+    fingerprints: dict[str, str] = field(default_factory=dict)
     pos_weight: list[float] | None = None
     thresholds: dict[str, float] = field(default_factory=dict)
     decisions: dict[str, Any] = field(default_factory=dict)
@@ -186,9 +196,14 @@ class RunInfo:
         """A mark for titles of results from simulated ECGs; empty otherwise."""
         return " (simulated ECGs)" if self.synthetic else ""
 
-    def hash_part(self, part: str) -> str:
-        """Return the fingerprint of the records of ``train``, ``val`` or ``test``."""
-        fingerprint: str = self.data["parts"][part]["records_sha256"]
+    @property
+    def covers_content(self) -> bool:
+        """Whether its fingerprints are of contents; those of runs of earlier versions are of ecg_ids alone."""
+        return "signals_sha256" in self.data.get("parts", {}).get("train", {})
+
+    def hash_part(self, part: str, of: Literal["records", "signals"] = "records") -> str:
+        """Return a fingerprint of ``train``, ``val`` or ``test``: ids, patients and labels, or ids and signals."""
+        fingerprint: str = self.data["parts"][part][f"{of}_sha256"]
         return fingerprint
 
     def read_decisions(self) -> Decisions:

@@ -16,10 +16,12 @@ from typing import Any
 
 import pandas as pd
 from filelock import FileLock
+from numpy.typing import ArrayLike
 
 from ecgcls.data.leakage import MIN_CORRELATION
 from ecgcls.errors import DataError
 from ecgcls.evaluation.predictions import Predictions
+from ecgcls.files import hash_standardizer
 from ecgcls.identity import identify
 from ecgcls.runs.directory import RunDirectory
 from ecgcls.runs.info import RunInfo
@@ -36,13 +38,21 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def check_standardizer(fitted_on: str, info: RunInfo) -> None:
-    """Refuse a standardizer that was fitted on other records than the training part, by their fingerprints."""
-    expected = info.hash_part("train")
-    if fitted_on != expected:
+def check_standardizer(fitted_on: str, info: RunInfo, values: tuple[ArrayLike, ArrayLike] | None) -> None:
+    """Refuse a standardizer that was fitted on other records or signals than the training part's, or changed since.
+
+    `fitted_on` is its fingerprint, `values` its mean and standard deviation by lead; None: of a baseline.
+    """
+    if values is None or not info.covers_content:
+        expected = info.hash_part("train")
+    else:
+        expected = hash_standardizer(info.hash_part("train", "signals"), *values)
+    if fitted_on != expected or info.standardized_on not in ("", expected):
+        found = fitted_on if fitted_on != expected else info.standardized_on
         raise DataError(
-            "leak: the standardizer was fitted on other records than the run's training part (fingerprint "
-            f"{fitted_on[:12]}, expected {expected[:12]}): its scores cannot be trusted; retrain with overwrite=true"
+            "leak: the standardizer was fitted on other records than the run's training part, or changed since "
+            f"(fingerprint {found[:12]}, expected {expected[:12]}): its scores cannot be trusted; retrain with "
+            "overwrite=true"
         )
 
 
@@ -57,7 +67,11 @@ def describe_checks(info: RunInfo, *, learned_on: str) -> dict[str, Any]:
             "min_correlation": MIN_CORRELATION,
             "compared": sum(part["n_records"] for part in parts.values()),
         },
-        "standardizer": {"fitted_on": "train", "records_sha256": info.standardized_on},
+        "standardizer": {
+            "fitted_on": "train",
+            "records_sha256": info.hash_part("train"),
+            "sha256": info.standardized_on,
+        },
         "calibrator_and_thresholds": {"fitted_on": "val", "records_sha256": learned_on},
     }
 

@@ -5,6 +5,7 @@ mixed-up folder from a whole one; it is no signature, whoever changes a file on 
 """
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from ecgcls.errors import DataError
@@ -14,7 +15,9 @@ from ecgcls.runs.saved import damaged, read_json
 NAME = "manifest.json"
 SEALED = (
     "best.ckpt", "baseline.json", "predictions.csv", "predictions_uncalibrated.csv", "groups.csv", "history.csv",
-    "metrics.json", "intervals.csv", ".hydra/config.yaml",
+    "metrics.json", "metrics_by_class.csv", "intervals.csv", "confusion_matrix.csv", "reliability.csv",
+    "calibration.csv", "decision_curves.csv", "subgroups.csv", "repairs.csv", "left_out.csv", ".hydra/config.yaml",
+    "waveforms/train.npz", "waveforms/val.npz", "waveforms/test.npz", "waveforms/unlabeled.npz",
 )  # fmt: skip
 """The files that are listed, those of them that the run has."""
 
@@ -25,6 +28,11 @@ def write_manifest(folder: Path, *, run_json: bytes) -> None:
     """List the files in a run's folder, and what its ``run.json`` holds or is about to hold."""
     digests = {name: hash_file(folder / name) for name in SEALED if (folder / name).is_file()}
     write_json(folder / NAME, {"sha256": digests | {"run.json": hashlib.sha256(run_json).hexdigest()}})
+
+
+def add_to_manifest(folder: Path, names: Iterable[str]) -> None:
+    """List files that were added to a finished run; the others stay as they are listed."""
+    write_json(folder / NAME, {"sha256": read_manifest(folder) | {name: hash_file(folder / name) for name in names}})
 
 
 def read_manifest(folder: Path) -> dict[str, str]:

@@ -40,7 +40,7 @@ class ECGClassifier(pl.LightningModule):
     mean_mv, sd_mv
         ``(lead,)``: each lead's mean and standard deviation over the training part.
     standardized_on
-        `ecgcls.files.hash_records` of the records that these were computed from; stored in every checkpoint.
+        `ecgcls.files.hash_standardizer` of these and of the signals behind them; stored in every checkpoint.
     loss
         Takes logits and targets ``(batch, class)``. Targets that are not known (negative or nan) reach it only if it
         has an attribute `masks_unknown` that is true.

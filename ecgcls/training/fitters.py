@@ -18,7 +18,7 @@ from scipy.special import expit
 from ecgcls.data.module import ECGDataModule
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.metrics import score
-from ecgcls.files import STANDARDIZED_ON, hash_records, write_json
+from ecgcls.files import STANDARDIZED_ON, write_json
 from ecgcls.training.baselines import MetadataBaseline
 from ecgcls.training.callbacks import History
 from ecgcls.training.checkpoints import read_checkpoint
@@ -26,6 +26,7 @@ from ecgcls.training.classifier import ECGClassifier
 from ecgcls.training.finite import CURE
 from ecgcls.training.gathering import gather_rows, leave_group
 from ecgcls.training.monitor import check_scores
+from ecgcls.training.standardizer import hash_weights, take_own
 
 log = logging.getLogger(__name__)
 
@@ -144,14 +145,21 @@ class NetFitter:
         return predicted
 
     def describe(self, folder: Path) -> dict[str, Any]:
-        """Return `best_epoch`, `standardized_on` and `pos_weight` of `ecgcls.runs.info.RunInfo`."""
+        """Return `best_epoch`, `standardized_on`, `pos_weight` and `fingerprints` of `ecgcls.runs.info.RunInfo`."""
         stored = torch.load(folder / "best.ckpt", weights_only=True, map_location="cpu")
         pos_weight = getattr(self.classifier.loss, "pos_weight", None)
         return {
             "best_epoch": stored["epoch"],
             "standardized_on": stored[STANDARDIZED_ON],
             "pos_weight": None if pos_weight is None else pos_weight.cpu().double().tolist(),
+            "fingerprints": {"net": hash_weights(take_own(stored["state_dict"]))},
         }
+
+    @property
+    def standardizer(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Mean and standard deviation by lead, mV."""
+        own = self.classifier.standardizer
+        return own.mean_mv.cpu().numpy(), own.sd_mv.cpu().numpy()
 
 
 @dataclass
@@ -179,7 +187,7 @@ class BaselineFitter:
         rows = data.cohort.find_part("train")
         records = data.cohort.records.iloc[rows]
         self.baseline.fit(records, data.cohort.y_true[rows])
-        self._standardized_on = hash_records(records.index)
+        self._standardized_on = data.cohort.hash_part("train")
         write_json(folder / "baseline.json", self.baseline.describe(data.class_names))
         train, val = self._score(data, "train"), self._score(data, "val")
         epoch = {"epoch": 0, "train/loss": train["log_loss"], "val/loss": val["log_loss"]}
@@ -196,7 +204,11 @@ class BaselineFitter:
 
     def describe(self, folder: Path) -> dict[str, Any]:
         """Return the records that the baseline was fitted on; it has one epoch and an unweighted loss."""
-        return {"best_epoch": 0, "standardized_on": self._standardized_on, "pos_weight": None}
+        return {"best_epoch": 0, "standardized_on": self._standardized_on, "pos_weight": None, "fingerprints": {}}
+
+    @property
+    def standardizer(self) -> None:
+        """None: it takes no signal."""
 
     def _score(self, data: ECGDataModule, part: Literal["train", "val"]) -> dict[str, Any]:
         rows = data.cohort.find_part(part)

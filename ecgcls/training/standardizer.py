@@ -1,6 +1,8 @@
 """The standardizer: the first thing that happens to a signal, inside the net's checkpoint."""
 
+import hashlib
 from collections import OrderedDict
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +40,21 @@ class StandardizedNet(nn.Sequential):
         """Turn ``(batch, lead, sample)`` in mV, and ``(batch, column)`` if the net takes such, into logits."""
         standardizer, net = self
         return apply_net(net, standardizer(signal_mv), metadata)
+
+
+def take_own(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return of a checkpoint's weights those of a `StandardizedNet`."""
+    return {key: each for key, each in state.items() if key.startswith(("standardizer.", "net."))}
+
+
+def hash_weights(weights: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of weights by name; that of a file would change with the version of PyTorch."""
+    content = hashlib.sha256()
+    for key in sorted(weights):
+        tensor = weights[key].detach().cpu().contiguous()
+        content.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        content.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return content.hexdigest()
 
 
 def apply_net(net: nn.Module, signal: Tensor, metadata: Tensor | None) -> Tensor:

@@ -1,15 +1,20 @@
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 import wfdb
+from scipy.signal import resample_poly
 
+from ecgcls.data.seen import SeenRecords
 from ecgcls.data.signals import LEADS
 from ecgcls.data.synthetic import write_synthetic
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.jobs.external import predict_data_set
-from ecgcls.jobs.rescore import rescore
+from ecgcls.jobs.rescore import rescore, write_rescored
+from ecgcls.runs.configuration import read_single
+from ecgcls.runs.directory import RunDirectory
 from ecgcls.runs.find import open_configuration
 
 
@@ -39,7 +44,7 @@ def predict(tmp_path_factory):
     """Predict a data set; its signal store is kept for the next test."""
     store_dir = tmp_path_factory.mktemp("store")
 
-    def predict(one, root, *, split="test", overrides=None, bad_records="error"):
+    def predict(one, root, *, split="test", overrides=None, bad_records="error", known_records="drop"):
         return predict_data_set(
             one,
             root=root,
@@ -47,6 +52,7 @@ def predict(tmp_path_factory):
             missing_records="error",
             bad_records=bad_records,
             repairs="note",
+            known_records=known_records,
             store_dir=store_dir,
             device="cpu",
             overrides=overrides or {},
@@ -59,7 +65,7 @@ def predict(tmp_path_factory):
 def test_the_net_predicts_of_its_own_data_what_the_run_predicted(predict, one, elsewhere, split):
     stored = rescore(one, split=split, overrides={})
     again = predict(one, elsewhere, split=split)
-    assert again.source["is_own_data_set"]
+    assert again.source["known_records"] == {"train": 40, "val": 7, "test": 12}
     assert again.predictions.ecg_id.tolist() == stored.predictions.ecg_id.tolist()
     np.testing.assert_array_equal(again.predictions.y_true, stored.predictions.y_true)
     np.testing.assert_allclose(again.predictions.y_prob, stored.predictions.y_prob, rtol=1e-4)
@@ -77,7 +83,7 @@ def test_all_labeled_records_of_another_data_set_are_scored(predict, configurati
     single = [predict(open_configuration(run.path), another) for run in whole.runs]
     database = pd.read_csv(another / "ptbxl_database.csv").set_index("ecg_id")
     for fold, found in enumerate(single):
-        assert not found.source["is_own_data_set"]
+        assert found.source["known_records"] == {}
         assert found.title == f"cnn1d, fold {fold}, on {another.name} (simulated ECGs)"
         assert found.source["is_simulated"] and found.source["trained_on_simulated_ecgs"]
         assert len(found.predictions) + found.source["n_without_label"] == len(database)
@@ -117,9 +123,134 @@ def test_a_net_of_simulated_ecgs_is_marked_on_others(predict, one, another, tmp_
     assert not found.source["is_simulated"]
 
 
-def test_nets_are_never_averaged_over_their_own_training_records(predict, configuration, elsewhere):
+@pytest.fixture(scope="module")
+def disguise(synthetic_root, tmp_path_factory):
+    """Copy the run's data set with another table: `change` gets it, indexed by row, and returns it changed."""
+
+    def disguise(change):
+        root = tmp_path_factory.mktemp("disguised") / "ecgs"
+        root.mkdir()
+        for name in ("scp_statements.csv", "records100"):
+            (root / name).symlink_to(synthetic_root / name)
+        change(pd.read_csv(synthetic_root / "ptbxl_database.csv")).to_csv(root / "ptbxl_database.csv", index=False)
+        return root
+
+    return disguise
+
+
+def relabel(table):
+    """Exchange the labels of one record in six for those of another."""
+    codes = table["scp_codes"].copy()
+    codes[::6] = codes[3::6].to_numpy()
+    return table.assign(scp_codes=codes)
+
+
+DISGUISES = {
+    "renumbered as the Challenge does": lambda table: table.assign(ecg_id=table["ecg_id"] + 100_000),
+    "other patients": lambda table: table.assign(patient_id=table["patient_id"].rank(method="dense") + 5e6),
+    "other strat_folds": lambda table: table.assign(strat_fold=table["strat_fold"] % 10 + 1),
+    "other labels": relabel,
+    "no strat_folds": lambda table: table.drop(columns="strat_fold"),
+}
+
+
+@pytest.mark.parametrize("change", DISGUISES.values(), ids=DISGUISES)
+def test_records_that_the_run_has_learned_from_are_left_out_whatever_the_table_says(predict, one, disguise, change):
+    root = disguise(change)
+    found = predict(one, root)
+    own = set(one.runs[0].read_predictions("test").ecg_id.tolist())
+    assert {ecg_id % 100_000 for ecg_id in found.predictions.ecg_id.tolist()} == own
+    assert (found.known["ecg_id"] % 100_000).tolist() == found.known["known_ecg_id"].tolist()
+    assert found.known["is_exact"].all()
+    assert found.source["n_known_left_out"] == (found.known["part"] != "test").sum() == 47
+    assert sorted(found.own_tests) == sorted(own)
+
+
+def test_the_training_folds_alone_leave_nothing_to_test_on(predict, one, disguise):
+    info, folds = one.info, one.runs[0].read_config()["folds"]
+    not_trained = folds["test"][info.fold] + folds["val"][info.fold]
+    root = disguise(lambda table: table[~table["strat_fold"].isin(not_trained)])
+    with pytest.raises(
+        DataError, match=r"nothing to test .* has learned from all the 40 labeled records \(40 train: "
+    ) as none:
+        predict(one, root)
+    assert "\n" not in str(none.value)
+
+
+def test_a_record_that_had_no_label_is_of_a_patient_who_may_have_been_trained_on(predict, configuration, disguise):
+    root = disguise(lambda table: table.assign(scp_codes="{'NORM': 100.0}"))
+    known = predict(open_configuration(configuration / "fold_1"), root).known
+    assert known.loc[known["part"] == "unlabeled", "ecg_id"].tolist() == [47]  # sinus rhythm is no superclass
+
+
+@pytest.mark.parametrize("split", ["test", "val"])
+def test_nets_are_never_averaged_over_their_own_training_records(predict, configuration, disguise, split):
+    root = disguise(DISGUISES["renumbered as the Challenge does"])
     with pytest.raises(ConfigError, match="holds the records that the nets were trained on"):
-        predict(open_configuration(configuration), elsewhere)
+        predict(open_configuration(configuration), root, split=split)
+
+
+def resample(root, synthetic_root, ecg_ids):
+    """Write records of the run's data set at 500 Hz, and return the paths by ecg_id."""
+    names = pd.read_csv(synthetic_root / "ptbxl_database.csv").set_index("ecg_id")["filename_lr"]
+    (root / "fast").mkdir()
+    for ecg_id in ecg_ids:
+        record = wfdb.rdrecord(str(synthetic_root / names[ecg_id]))
+        signal = resample_poly(record.p_signal, 5, 1)
+        leads = {"sig_name": record.sig_name, "units": ["mV"] * 12, "fmt": ["16"] * 12}
+        wfdb.wrsamp(f"r{ecg_id}", 500, p_signal=signal, write_dir=str(root / "fast"), **leads)
+    return {ecg_id: f"fast/r{ecg_id}" for ecg_id in ecg_ids}
+
+
+def test_a_part_of_the_training_set_among_other_records_is_found(predict, one, another, synthetic_root, tmp_path):
+    """Some as they are, some written again at 500 Hz in other units; all with other numbers."""
+    root = shutil.copytree(another, tmp_path / "ecgs", ignore=shutil.ignore_patterns(".ecgcls"))
+    shutil.copytree(synthetic_root / "records100", root / "own")
+    seen = one.runs[0].read_seen().groups
+    trained, tested = seen["train"].ecg_ids[:9].tolist(), seen["test"].ecg_ids[:2].tolist()
+    rewritten = resample(root, synthetic_root, trained[:4])
+    table = pd.read_csv(synthetic_root / "ptbxl_database.csv").set_index("ecg_id", drop=False).loc[trained + tested]
+    table["filename_lr"] = table["filename_lr"].str.replace("records100", "own")
+    table["filename_lr"] = pd.Series(rewritten).reindex(table.index).fillna(table["filename_lr"])
+    mixed = pd.concat([pd.read_csv(another / "ptbxl_database.csv"), table.assign(ecg_id=table["ecg_id"] + 5000)])
+    mixed.to_csv(root / "ptbxl_database.csv", index=False)
+    found, plain = predict(one, root), predict(one, another).predictions
+    assert found.predictions.ecg_id.tolist() == [*plain.ecg_id.tolist(), *(ecg_id + 5000 for ecg_id in tested)]
+    known = found.known.set_index("known_ecg_id")
+    assert sorted(known.index) == sorted(trained + tested)
+    assert not known.loc[trained[:4], "is_exact"].any() and known.loc[trained[4:], "is_exact"].all()
+    assert (known.loc[trained, "part"] == "train").all() and (known.loc[tested, "part"] == "test").all()
+    with pytest.raises(DataError, match=r"not external .* learned from 9 of the \d+ .*data\.known_records=drop leaves"):
+        predict(one, root, known_records="error")
+    assert predict(one, another, known_records="error").known.empty
+
+
+@pytest.mark.slow
+def test_which_records_are_known_is_written_beside_the_results(predict, one, elsewhere, tmp_path):
+    found = predict(one, elsewhere, overrides={"intervals": {"n_resamples": 20}, "subgroups": {"n_resamples": 20}})
+    write_rescored(found, tmp_path)
+    listed = pd.read_csv(tmp_path / "known_records.csv")
+    assert listed.columns.tolist() == ["ecg_id", "part", "known_ecg_id", "similarity", "is_exact"]
+    assert len(listed) == 59 and listed["part"].value_counts().to_dict() == {"train": 40, "test": 12, "val": 7}
+
+
+def test_a_run_that_keeps_no_waveforms_is_not_tested_elsewhere(predict, configuration, another, tmp_path):
+    ignored = shutil.ignore_patterns("waveforms", "figures", "log")
+    run = RunDirectory(shutil.copytree(configuration / "fold_0", tmp_path / "fold_0", ignore=ignored))
+    run.seal()
+    with pytest.raises(DataError, match=r"no waveforms/, .* repeat its command, which adds them without training"):
+        predict(read_single(run), another)
+
+
+def test_a_training_record_that_was_taken_from_the_waveforms_is_missed(predict, configuration, another, tmp_path):
+    run = RunDirectory(shutil.copytree(configuration / "fold_0", tmp_path / "fold_0"))
+    seen = run.read_seen()
+    train = seen.groups["train"]
+    fewer = replace(train, **{name: getattr(train, name)[1:] for name in ("ecg_ids", "sha256", "signature")})
+    SeenRecords(seen.groups | {"train": fewer}).write(run.path / "waveforms")
+    run.seal()
+    with pytest.raises(DataError, match=r"train\.npz: not of the records of the run's train part \(fingerprint"):
+        predict(read_single(run), another)
 
 
 def test_another_data_set_has_no_validation_part(predict, one, another):

@@ -154,14 +154,10 @@ def test_the_rebuilt_net_is_the_trained_one(configuration):
         assert torch.equal(value, stored[key]), key
 
 
-def test_stored_thresholds_decide(copied, signals_mv):
-    info = copied.read_info()
-    (copied.path / "run.json").unlink()
+def test_stored_thresholds_decide(run, signals_mv):
+    assert run.thresholds == run.info.thresholds
     thresholds = {"NORM": 0.0, "MI": 1.0, "STTC": 0.5, "CD": 0.5, "HYP": 0.5}
-    copied.write_info(replace(info, thresholds=thresholds))
-    run = load_run(copied.path)
-    assert run.thresholds == thresholds
-    found = run.predict(signals_mv[0], **FORM)
+    found = replace(run, thresholds=thresholds).predict(signals_mv[0], **FORM)
     assert (found.y_pred["NORM"], found.y_pred["MI"]) == (True, False)
 
 

@@ -94,6 +94,10 @@ def test_a_run_directory_holds_what_the_contract_says(run):
         "history.csv",
         "run.json",
         "run.log",
+        "waveforms/train.npz",
+        "waveforms/val.npz",
+        "waveforms/test.npz",
+        "waveforms/unlabeled.npz",
         "figures/training_curves.png",
         "figures/pr_curves.png",
         "figures/roc_curves.png",
@@ -172,7 +176,8 @@ def test_decisions_are_learned_on_validation_and_travel_with_the_run(run):
     stored = run.read_predictions()
     np.testing.assert_allclose(stored.y_prob, again.apply(uncalibrated).y_prob, atol=1e-12)
     np.testing.assert_array_equal(stored.y_pred, again.apply(uncalibrated).y_pred)
-    assert info.leakage["standardizer"]["records_sha256"] == info.standardized_on == info.hash_part("train")
+    assert info.leakage["standardizer"]["sha256"] == info.standardized_on
+    assert info.leakage["standardizer"]["records_sha256"] == info.hash_part("train")
     assert info.leakage["waveforms"]["in_two_parts"] == info.leakage["patients"]["in_two_parts"] == 0
     with pytest.raises(DataError, match=r"leak: decisions are learned on the validation .* alone, ecg_id"):
         learn_decisions(uncalibrated)
@@ -185,6 +190,25 @@ def test_decisions_learned_elsewhere_are_found_out(copy):
     copy.write_info(planted)
     with pytest.raises(DataError, match="leak: calibrator and thresholds were learned on other records"):
         rescore(read_single(copy), split="test", overrides={})
+
+
+def test_a_run_of_an_earlier_version_gets_its_waveforms_without_training(copy, data_root):
+    def read_listed():
+        return json.loads((copy.path / "manifest.json").read_text())["sha256"]
+
+    seen, listed, checkpoint = copy.read_seen(), read_listed(), copy.best_checkpoint.stat().st_mtime_ns
+    shutil.rmtree(copy.path / "waveforms")
+    copy.seal()
+    assert not copy.has_seen and len(read_listed()) == len(listed) - 4
+    train_in(copy.path, configure(data_root))
+    again = copy.read_seen()
+    assert {part: each.ecg_ids.tolist() for part, each in again.groups.items()} == {
+        part: each.ecg_ids.tolist() for part, each in seen.groups.items()
+    }
+    assert read_listed() == listed and copy.best_checkpoint.stat().st_mtime_ns == checkpoint
+    info = copy.read_info()
+    for part in ("train", "val", "test"):
+        assert len(again.groups[part].ecg_ids) == info.data["parts"][part]["n_records"]
 
 
 def test_a_standardizer_fitted_on_all_records_is_found_out(data_root, tmp_path, monkeypatch):

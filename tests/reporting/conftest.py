@@ -1,5 +1,4 @@
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -50,24 +49,25 @@ def write_configuration(synthetic_root, database) -> Callable[..., Path]:
         for fold in folds:
             rows = np.flatnonzero(strat_fold % N_FOLDS == fold)
             run = RunDirectory(experiment / model / variant / f"fold_{fold}")
+            twice = np.tile(rows, 2)  # what is validated on looks like what is tested
             predictions = Predictions(
-                database.index.to_numpy()[rows],
-                database["patient_id"].to_numpy()[rows].astype(int),
-                strat_fold[rows],
-                np.full(len(rows), "test"),
-                y_true[rows],
-                y_prob[rows],
+                database.index.to_numpy()[twice],
+                database["patient_id"].to_numpy()[twice].astype(int),
+                strat_fold[twice],
+                np.repeat(["test", "val"], len(rows)),
+                y_true[twice],
+                y_prob[twice],
                 CLASSES,
             )
             decisions = learn_decisions(
-                replace(predictions, split=np.full(len(rows), "val")),
+                predictions.select("val"),
                 calibration=calibration,
                 thresholds=thresholds,
                 pos_weight=pos_weight,
             )
             run.write_predictions(predictions, is_calibrated=False)
             run.write_predictions(decisions.apply(predictions))
-            run.write_groups(groups.loc[predictions.ecg_id])
+            run.write_groups(groups.loc[database.index[rows]])
             config = {
                 "fold": fold,
                 "seed": 0,
@@ -80,6 +80,7 @@ def write_configuration(synthetic_root, database) -> Callable[..., Path]:
             epochs = {"epoch": [0, 1], "train/loss": [1.0, 0.5], "val/loss": [1.0, 0.7], "val/pr_auc": [0.2, skill]}
             pd.DataFrame(epochs).to_csv(run.path / "history.csv", index=False)
             part = {"n_records": 10 + fold, "n_patients": 9, "n_positive": dict.fromkeys(CLASSES, 4)}
+            part["records_sha256"] = decisions.records_sha256
             known = {
                 "status": "finished",
                 "experiment": experiment.name,

@@ -36,6 +36,7 @@ WHOLE = RunInfo(
     n_epochs=2,
     best_epoch=1,
     standardized_on="0" * 64,
+    fingerprints={"net": "1" * 64},
     pos_weight=[1 / 3, 20.0],
     thresholds={"MI": 2 / 3},
     decisions={"learned_on": {"n_records": 3}},

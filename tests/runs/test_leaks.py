@@ -6,6 +6,7 @@ import pytest
 
 from ecgcls.errors import DataError
 from ecgcls.evaluation.predictions import Predictions
+from ecgcls.files import hash_standardizer
 from ecgcls.runs.directory import RunDirectory
 from ecgcls.runs.info import RunInfo
 from ecgcls.runs.leaks import check_standardizer, log_official_test, read_log
@@ -58,6 +59,21 @@ def test_simulated_ecgs_have_no_official_test_fold(tmp_path):
 
 
 def test_the_standardizer_must_come_from_the_training_part():
-    check_standardizer("a" * 64, INFO)
+    check_standardizer("a" * 64, INFO, None)
     with pytest.raises(DataError, match="leak: the standardizer was fitted on other records"):
-        check_standardizer("b" * 64, INFO)
+        check_standardizer("b" * 64, INFO, None)
+
+
+def test_the_standardizer_must_have_the_values_that_were_fitted():
+    part = {"records_sha256": "a" * 64, "signals_sha256": "c" * 64}
+    info = replace(INFO, data={"parts": {"train": part}})
+    values = np.array([0.1, 0.2]), np.array([1.0, 2.0])
+    fitted = hash_standardizer("c" * 64, *values)
+    for said in ("", fitted):  # a run that is under way says nothing yet
+        check_standardizer(fitted, replace(info, standardized_on=said), values)
+    for changed in ((values[0], values[1] * 1.001), (values[0] + 1e-6, values[1]), values[::-1]):
+        with pytest.raises(DataError, match=r"or changed since \(fingerprint \w{12}, expected \w{12}\)"):
+            check_standardizer(fitted, info, changed)
+        again = hash_standardizer("c" * 64, *changed)  # the checkpoint agrees, run.json does not
+        with pytest.raises(DataError, match=rf"fingerprint {fitted[:12]}, expected {again[:12]}"):
+            check_standardizer(again, replace(info, standardized_on=fitted), changed)

@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 
-from ecgcls.files import hash_records
 from ecgcls.jobs.build import build_job
 from ecgcls.runs.directory import RunDirectory
 from ecgcls.training.fitters import BaselineFitter, NetFitter
@@ -56,9 +55,10 @@ def test_the_validation_and_the_test_part_are_predicted(fitted):
 def test_what_it_learned_from_is_described(fitted):
     model, job, history = fitted
     described = job.fitter.describe(job.run.path)
-    assert set(described) == {"best_epoch", "standardized_on", "pos_weight"}
-    cohort = job.data.cohort
-    assert described["standardized_on"] == hash_records(cohort.records.index[cohort.find_part("train")])
+    assert set(described) == {"best_epoch", "standardized_on", "pos_weight", "fingerprints"}
+    fitted_on = job.data.standardization.sha256 if model == "cnn1d" else job.data.cohort.hash_part("train")
+    assert described["standardized_on"] == fitted_on
+    assert list(described["fingerprints"]) == (["net"] if model == "cnn1d" else [])
     assert described["best_epoch"] == (history["val/pr_auc"].idxmax())
     weights = job.data.pos_weight.double().clamp(max=20).tolist()
     assert described["pos_weight"] == (pytest.approx(weights) if model == "cnn1d" else None)
