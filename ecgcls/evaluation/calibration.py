@@ -62,7 +62,7 @@ from sklearn.linear_model import LogisticRegression
 
 from ecgcls.errors import ConfigError
 from ecgcls.evaluation.checks import UNKNOWN, check_arrays, check_logits
-from ecgcls.evaluation.logits import to_logits
+from ecgcls.evaluation.logits import place_certain, to_logits
 from ecgcls.evaluation.metrics import OVERALL
 from ecgcls.evaluation.weighted import Array, cross_entropy
 
@@ -141,7 +141,7 @@ def measure_calibration(
         ``resolution``, ``uncertainty``, ``within_bins``, ``slope``, ``intercept``, ``log_loss``.
     """
     y_true, y_prob = check_arrays(y_true, y_prob, class_names)
-    logits = to_logits(y_prob) if y_logit is None else check_logits(y_logit, y_prob, class_names)
+    logits = None if y_logit is None else check_logits(y_logit, y_prob, class_names)
     by_mass, by_width = (
         reliability_curve(y_true, y_prob, class_names, strategy=strategy).groupby("class")
         for strategy in get_args(Strategy)
@@ -158,7 +158,9 @@ def measure_calibration(
         truth, prob = y_true[known, column], y_prob[known, column]
         mass, width = by_mass.get_group(name), by_width.get_group(name)
         prevalence, share = truth.mean(), mass["n_records"] / len(truth)
-        slope, intercept = _regress(truth == 1, logits[known, column])
+        slope, intercept = _regress(
+            truth == 1, to_logits(place_certain(prob)) if logits is None else logits[known, column]
+        )
         rows[name] = {
             "ece_width": _average_distance(width),
             "ece_mass": _average_distance(mass),

@@ -161,7 +161,8 @@ def format_table(table: pd.DataFrame) -> str:
         lines.append("! too few positive or negative records for a reliable interval")
     if any(str(name).endswith(" *") for name in table.index):
         lines.append(
-            "* too few validation records for a threshold of its own: it is decided as by 0.5 before recalibration"
+            "* no threshold of its own (too few validation records, or none that keeps what the rule asks for): it is "
+            "decided as by 0.5 before recalibration"
         )
     return "\n".join(lines)
 
