@@ -40,11 +40,11 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import expit
 from sklearn.isotonic import IsotonicRegression
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
 
 from ecgcls.errors import DataError
 from ecgcls.evaluation import exclusive
-from ecgcls.evaluation.calibration import regress_logistic
 from ecgcls.evaluation.checks import UNKNOWN, check_arrays, check_logits
 from ecgcls.evaluation.logits import cross_entropy_of_logits, place_certain, to_logits
 from ecgcls.evaluation.settings import CalibrationRule
@@ -237,13 +237,22 @@ def _fit(truth: NDArray[np.int8], logits: Array, prob: Array | None, method: str
         targets = np.where(truth == 1, (n_pos + 1) / (n_pos + 2), 1 / (n_neg + 2))
         twice = np.concatenate([logits, logits])  # each record as a positive and as a negative one, weighted
         labels = np.repeat([1, 0], len(logits))
-        slope, intercept = regress_logistic(twice, labels, np.concatenate([targets, 1 - targets]))
+        slope, intercept = _regress_logistic(twice, labels, np.concatenate([targets, 1 - targets]))
         return {"method": "platt", "slope": slope, "intercept": intercept} if slope > 0 else unweighted
     steps = IsotonicRegression(out_of_bounds="clip").fit(logits if prob is None else prob, truth)
     least = 1 / (len(truth) + 2)  # never 0 or 1: no number of records proves that
     calibrated = np.clip(steps.y_thresholds_, least, 1 - least)
     at = "logit" if prob is None else "prob"
     return {"method": "isotonic", at: steps.X_thresholds_.tolist(), "calibrated": calibrated.tolist()}
+
+
+def _regress_logistic(logits: Array, truth: NDArray, weights: Array | None = None) -> tuple[float, float]:
+    """Return slope and intercept of an unpenalized logistic regression; the logits may be of any size."""
+    center, spread = logits.mean(), logits.std() or 1.0
+    model = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-10, max_iter=1000)
+    model.fit((logits[:, None] - center) / spread, truth, sample_weight=weights)
+    slope = float(model.coef_[0, 0] / spread)
+    return slope, float(model.intercept_[0] - slope * center)
 
 
 def _recalibrate(fitted: Mapping[str, Any], prob: Array) -> Array:
