@@ -198,6 +198,32 @@ def measure_calibration(
     return table
 
 
+def find_miscalibrated(measured: pd.DataFrame) -> list[str]:
+    """Return a text for each class that has enough patients and whose slope or O:E has limits that exclude 1."""
+    texts = []
+    for name, row in measured.drop(index=OVERALL).iterrows():
+        if row["is_supported"] and any(row[f"{key}_low"] > 1 or row[f"{key}_high"] < 1 for key in ("slope", "oe")):
+            texts.append(f"{name} {format_line(row, ', ')}")
+    return texts
+
+
+def format_line(row: Any, separator: str) -> str:
+    """Return slope and O:E of a row of `measure_calibration` as text, each with its limits; ``!``: few patients.
+
+    Examples
+    --------
+    >>> row = {"slope": 0.9, "slope_low": 0.8, "slope_high": 1.0, "oe": 1.2, "oe_low": 0.9, "oe_high": 1.5}
+    >>> format_line(pd.Series(row | {"is_supported": True}), ", ")
+    'slope 0.90 [0.80, 1.00], O:E 1.20 [0.90, 1.50]'
+    """
+    texts = []
+    for key, label in (("slope", "slope"), ("oe", "O:E")):
+        if pd.notna(row[key]):
+            limits = f" [{row[f'{key}_low']:.2f}, {row[f'{key}_high']:.2f}]" if pd.notna(row[f"{key}_low"]) else ""
+            texts.append(f"{label} {row[key]:.2f}{limits}{'' if row['is_supported'] else ' !'}")
+    return separator.join(texts)
+
+
 def _cut_by_mass(prob: Array, n_bins: int) -> NDArray[np.int64]:
     """Choose where bins of sorted probabilities begin and end: 0, ..., n_records."""
     if not len(prob):

@@ -13,13 +13,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from ecgcls.evaluation.calibration import measure_calibration, reliability_curve
+from ecgcls.evaluation.calibration import find_miscalibrated, measure_calibration, reliability_curve
 from ecgcls.evaluation.checks import UNKNOWN, check_threshold
 from ecgcls.evaluation.exclusive import are_exclusive, count_confusions, summarize_confusions
 from ecgcls.evaluation.intervals import bootstrap
 from ecgcls.evaluation.metrics import METRICS, OVERALL, RANKING, Scores, class_metrics, find_macro, score_predictions
 from ecgcls.evaluation.predictions import SPLITS, Predictions
 from ecgcls.evaluation.settings import Bootstrap, EvaluationSettings
+from ecgcls.evaluation.smooth_calibration import smooth_curves
 from ecgcls.evaluation.subgroups import find_worst, format_worst, score_subgroups
 from ecgcls.evaluation.thresholds import decision_curves, restate_predictive_values
 from ecgcls.figures.confusion import draw_confusion_matrices, draw_confusion_matrix, draw_confusions
@@ -64,8 +65,8 @@ def write_results(
     ----------
     folder
         Gets ``metrics.json`` and ``metrics_by_class.csv`` with every split, and ``intervals.csv``, ``reliability.csv``,
-        ``calibration.csv``, ``decision_curves.csv``, ``subgroups.csv`` and ``figures/`` of the split `draw`; where the
-        classes exclude each other, ``confusion_matrix.csv`` of all of them.
+        ``calibration.csv``, ``calibration_curves.csv``, ``decision_curves.csv``, ``subgroups.csv`` and ``figures/`` of
+        the split `draw`; where the classes exclude each other, ``confusion_matrix.csv`` of all of them.
     predictions, uncalibrated
         Of one or both splits; the same before recalibration, or None where there was none.
     settings
@@ -106,13 +107,14 @@ def write_results(
     _write_intervals(folder / "intervals.csv", drawn, settings.intervals)
     if groups is not None and len(groups.columns):
         _write_subgroups(folder, drawn, groups, settings=settings, title=title)
-    _write_calibration(folder, drawn, None if uncalibrated is None else uncalibrated.select(draw), title=title)
+    before = None if uncalibrated is None else uncalibrated.select(draw)
+    _write_calibration(folder, drawn, before, settings=settings.intervals, title=title)
     curves = decision_curves(drawn.y_true, drawn.y_prob, drawn.class_names)
     write_atomically(folder / "decision_curves.csv", encode_csv(curves, index=False))
     for name, figure in (
         ("pr_curves", draw_pr_curves(drawn, title=title)),
         ("roc_curves", draw_roc_curves(drawn, title=title)),
-        ("reliability_curves", draw_reliability_curves(drawn, title=title)),
+        ("reliability_curves", draw_reliability_curves(drawn, title=title, level=settings.intervals.level)),
         ("decision_curves", draw_decision_curves(curves, title=title)),
         ("confusion_matrices", draw_confusion_matrices(drawn, threshold=threshold, title=title)),
     ):
@@ -230,21 +232,44 @@ def _warn_of_ties(predictions: Predictions) -> None:
         )
 
 
-def _write_calibration(folder: Path, after: Predictions, before: Predictions | None, *, title: str) -> None:
-    """Write how far probabilities are from frequencies, before recalibration and after."""
+def _write_calibration(
+    folder: Path, after: Predictions, before: Predictions | None, *, settings: Bootstrap, title: str
+) -> None:
+    """Write how far probabilities are from frequencies, before recalibration and after, and name what is off."""
     stages = {"after": after} if before is None else {"before": before, "after": after}
     names = after.class_names
     curves = {stage: reliability_curve(each.y_true, each.y_prob, names) for stage, each in stages.items()}
     reliability = pd.concat(curves, names=["recalibration"]).reset_index("recalibration").reset_index(drop=True)
     write_atomically(folder / "reliability.csv", encode_csv(reliability, index=False))
+    level = settings.level
+    smooth = pd.concat(
+        {
+            stage: smooth_curves(each.y_true, each.y_prob, each.patient_id, names, y_logit=each.y_logit, level=level)
+            for stage, each in stages.items()
+        },
+        names=["recalibration"],
+    )
+    smooth = smooth.reset_index("recalibration").reset_index(drop=True)
+    write_atomically(folder / "calibration_curves.csv", encode_csv(smooth, index=False))
     measured = {
-        stage: measure_calibration(each.y_true, each.y_prob, names, y_logit=each.y_logit)
+        stage: measure_calibration(
+            each.y_true,
+            each.y_prob,
+            names,
+            y_logit=each.y_logit,
+            patient_id=each.patient_id,
+            level=level,
+            min_positives=settings.min_positives,
+        )
         for stage, each in stages.items()
     }
     table = pd.concat(measured, names=["recalibration", "class"])
-    write_atomically(folder / "calibration.csv", encode_csv(table))
+    write_atomically(folder / "calibration.csv", encode_csv(table.assign(level=level)))
+    if off := find_miscalibrated(measured["after"]):
+        log.info("Calibration is off (its interval excludes 1): %s", "; ".join(map(printable, off)))
     if before is not None:
-        save_figure(draw_calibration(before, after, title=title), folder / "figures" / "calibration.png")
+        figure = draw_calibration(before, after, title=title, level=level)
+        save_figure(figure, folder / "figures" / "calibration.png")
 
 
 def _write_subgroups(

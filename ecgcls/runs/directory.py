@@ -42,8 +42,8 @@ _CONFIG = ".hydra/config.yaml"
 _OWN_FILES = (
     NAME, manifest.NAME, "best.ckpt", "last.ckpt", "baseline.json", "predictions.csv", "predictions_uncalibrated.csv",
     "groups.csv", "repairs.csv", "left_out.csv", "history.csv", "metrics.json", "metrics_by_class.csv",
-    "confusion_matrix.csv", "intervals.csv", "reliability.csv", "calibration.csv", "decision_curves.csv",
-    "subgroups.csv", "model_card.md", "tripod_ai.md", "run.log",
+    "confusion_matrix.csv", "intervals.csv", "reliability.csv", "calibration.csv", "calibration_curves.csv",
+    "decision_curves.csv", "subgroups.csv", "model_card.md", "tripod_ai.md", "run.log",
 )  # fmt: skip
 _OWN_FOLDERS = (
     ".hydra", "figures", "log", "tensorboard", "wandb", "evaluate", "interpret", "interpret_input", "predict",

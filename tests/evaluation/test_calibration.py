@@ -9,7 +9,7 @@ from scipy.stats import binomtest
 from sklearn.calibration import calibration_curve
 
 from ecgcls.errors import ConfigError
-from ecgcls.evaluation.calibration import measure_calibration, reliability_curve
+from ecgcls.evaluation.calibration import find_miscalibrated, measure_calibration, reliability_curve
 from ecgcls.evaluation.logistic import number_patients
 from ecgcls.evaluation.smooth_calibration import SmoothCurve, smooth_curves
 
@@ -262,3 +262,12 @@ def test_limits_need_two_patients_with_the_rarer_label():
     assert found[["slope_low", "intercept_high", "oe_low", "ici"]].isna().all()
     alone = measure_calibration(y_true, y_prob, ["MI"], patient_id=np.zeros(200)).loc["MI"]
     assert alone[["slope_low", "oe_high"]].isna().all() and alone["slope"] == found["slope"]
+
+
+def test_a_class_is_called_off_where_its_limits_exclude_1():
+    y_true, y_prob = simulate(800, 30)
+    fair = (np.random.default_rng(31).random((800, 1)) < y_prob).astype(int)
+    rare = np.where(np.cumsum(y_true, axis=0) > 15, 0, y_true)
+    measured = measure_calibration(np.hstack([y_true, fair, rare]), np.repeat(y_prob, 3, axis=1), ["MI", "CD", "HYP"])
+    (text,) = find_miscalibrated(measured)
+    assert text.startswith("MI slope 0.") and "O:E 0." in text

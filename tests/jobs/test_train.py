@@ -89,6 +89,7 @@ def test_a_run_directory_holds_what_the_contract_says(run):
         "intervals.csv",
         "subgroups.csv",
         "calibration.csv",
+        "calibration_curves.csv",
         "decision_curves.csv",
         "reliability.csv",
         "history.csv",
