@@ -99,7 +99,8 @@ def test_unknown_labels_ties_and_odd_names_are_told_once_and_written_safely(tmp_
         "Nothing ranks the records of flat, sure: the probabilities of all are the same number, or of half of them 1. "
         "A constant baseline is so by design; of a net, keep the logits (columns y_logit_<CLASS>, values=logits)",
     ]
-    for name in "metrics_by_class intervals reliability calibration calibration_curves decision_curves".split():
+    curves = "calibration_curves", "decision_curves"
+    for name in ("metrics_by_class", "intervals", "reliability", "calibration", *curves):
         text = (tmp_path / f"{name}.csv").read_text()
         assert "'=cmd()" in text and ",=cmd()" not in text and "\n=cmd()" not in text
     table = tabulate(tmp_path, "test", rule="sensitivity", not_tuned=["flat"])
