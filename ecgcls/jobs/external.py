@@ -136,6 +136,7 @@ def predict_data_set(
         one.evaluation.replace_with(overrides),
         simplify([net.thresholds[name] for name in net.class_names]),
         groups=name_groups(records),
+        likelihoods=task.find_likelihoods(net.class_names, records["scp_codes"], source.read_statements()),
     )
 
 

@@ -33,8 +33,8 @@ class Rescored:
     """Predictions of one split, what they are (for a figure, and for ``metrics.json``), and how they are evaluated.
 
     `threshold` is one for all or one per class; None where the predictions carry the decisions themselves.
-    `uncalibrated` and `groups` (subgroups by ecg_id) are None where they are not known. `not_tuned` are the classes to
-    which the rule for thresholds was not applied, in any of the runs.
+    `uncalibrated`, `groups` (subgroups by ecg_id) and `likelihoods` (of labels, see `label_noise`) are None where they
+    are not known. `not_tuned` are the classes to which the rule for thresholds was not applied, in any of the runs.
     """
 
     predictions: Predictions
@@ -45,6 +45,7 @@ class Rescored:
     uncalibrated: Predictions | None = None
     groups: pd.DataFrame | None = None
     not_tuned: tuple[str, ...] = ()
+    likelihoods: pd.DataFrame | None = None
 
     def narrow(self, ecg_ids: Sequence[int] | Sequence[str]) -> "Rescored":
         """Keep only these records; one that is not among the predictions is a `DataError`."""
@@ -82,7 +83,15 @@ def rescore(one: Configuration, *, split: str, overrides: Mapping[str, Any]) -> 
     title = f"{one.title}, {PARTS[split]}" + ("" if one.is_single_run else " pooled")
     not_tuned = [name for name in one.class_names if any(name in decisions.not_tuned for decisions in learned)]
     return Rescored(
-        pool(predictions), title, source, settings, threshold, uncalibrated, one.groups, not_tuned=tuple(not_tuned)
+        pool(predictions),
+        title,
+        source,
+        settings,
+        threshold,
+        uncalibrated,
+        one.groups,
+        not_tuned=tuple(not_tuned),
+        likelihoods=one.likelihoods,
     )
 
 
@@ -168,6 +177,7 @@ def write_rescored(rescored: Rescored, folder: Path) -> Scores:
         threshold=rescored.threshold,
         uncalibrated=rescored.uncalibrated,
         groups=rescored.groups,
+        likelihoods=rescored.likelihoods,
         more={"source": rescored.source},
     )
     write_confusion_matrices(

@@ -13,28 +13,28 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from ecgcls.evaluation.calibration import find_miscalibrated, measure_calibration, reliability_curve
 from ecgcls.evaluation.checks import UNKNOWN, check_threshold
 from ecgcls.evaluation.exclusive import are_exclusive, count_confusions, summarize_confusions
 from ecgcls.evaluation.intervals import bootstrap
+from ecgcls.evaluation.label_noise import format_readings, score_readings
 from ecgcls.evaluation.metrics import METRICS, OVERALL, RANKING, Scores, class_metrics, find_macro, score_predictions
 from ecgcls.evaluation.predictions import SPLITS, Predictions
 from ecgcls.evaluation.settings import Bootstrap, EvaluationSettings
-from ecgcls.evaluation.smooth_calibration import smooth_curves
 from ecgcls.evaluation.subgroups import find_worst, format_worst, score_subgroups
 from ecgcls.evaluation.thresholds import decision_curves, restate_predictive_values
 from ecgcls.figures.confusion import draw_confusion_matrices, draw_confusion_matrix, draw_confusions
 from ecgcls.figures.curves import draw_pr_curves, draw_reliability_curves, draw_roc_curves
 from ecgcls.figures.forest import draw_subgroups
-from ecgcls.figures.panels import draw_calibration, draw_decision_curves
+from ecgcls.figures.panels import draw_decision_curves
 from ecgcls.figures.style import save_figure
 from ecgcls.files import encode_csv, name_files, printable, restore, write_atomically, write_json
+from ecgcls.jobs.calibration_files import write_calibration
 
 log = logging.getLogger(__name__)
 
 _OPTIONAL = (
-    "intervals.csv", "subgroups.csv", "confusion_matrix.csv", "figures/calibration.png", "figures/subgroups.png",
-    "figures/confusion_matrix.png",
+    "intervals.csv", "subgroups.csv", "label_noise.csv", "confusion_matrix.csv", "figures/calibration.png",
+    "figures/subgroups.png", "figures/confusion_matrix.png",
 )  # fmt: skip
 _RATES_OF = {
     "youden": ("sensitivity", "specificity"),
@@ -57,6 +57,7 @@ def write_results(
     uncalibrated: Predictions | None = None,
     pos_weight: ArrayLike | None = None,
     groups: pd.DataFrame | None = None,
+    likelihoods: pd.DataFrame | None = None,
     more: Mapping[str, Any] | None = None,
 ) -> Scores:
     """Score predictions split by split, write the results, and return the scores of the split that is drawn.
@@ -77,6 +78,9 @@ def write_results(
         ``(class,)``: the weights of the training loss, for the metric ``loss`` (before recalibration).
     groups
         By ecg_id, a column of text per grouping; None, or no column: no ``subgroups.csv``.
+    likelihoods
+        Of positive labels, see `ecgcls.evaluation.label_noise`: where a stricter reading leaves some out, there is
+        ``label_noise.csv``, and ``label_noise`` in ``metrics.json``.
     more
         Further content of ``metrics.json``.
     """
@@ -98,6 +102,10 @@ def write_results(
     written = {name: found.to_dict() for name, found in scores.items()}
     if are_exclusive(drawn.y_true, drawn.y_prob):
         written[draw]["exclusive"] = _write_confusions(folder, drawn, title=title)
+    readings = None if likelihoods is None else score_readings(drawn, likelihoods)
+    if readings is not None:
+        write_atomically(folder / "label_noise.csv", encode_csv(readings))
+        written[draw]["label_noise"] = nest(readings)
     write_json(folder / "metrics.json", written | dict(more or {}))
     stated = settings.prevalence_by_class(predictions.class_names)
     by_class = pd.concat(
@@ -108,7 +116,7 @@ def write_results(
     if groups is not None and len(groups.columns):
         _write_subgroups(folder, drawn, groups, settings=settings, title=title)
     before = None if uncalibrated is None else uncalibrated.select(draw)
-    _write_calibration(folder, drawn, before, settings=settings.intervals, title=title)
+    write_calibration(folder, drawn, before, settings=settings.intervals, title=title)
     curves = decision_curves(drawn.y_true, drawn.y_prob, drawn.class_names)
     write_atomically(folder / "decision_curves.csv", encode_csv(curves, index=False))
     for name, figure in (
@@ -131,7 +139,8 @@ def tabulate(folder: Path, split: str, *, rule: str = "f1", not_tuned: Collectio
 
     The intervals are beside PR-AUC and ROC-AUC, those of classes with too few records marked by ``!``. With a rule for
     thresholds other than f1 there are the rates that it is about, and classes that it was not applied to are marked by
-    ``*``. The attribute ``fmax`` of the table is Fmax as text.
+    ``*``. The attribute ``fmax`` of the table is Fmax as text, ``label_noise`` the headline under stricter readings of
+    the labels.
     """
     scores = json.loads((folder / "metrics.json").read_text())[split]
     shown = [*class_metrics(headline=True), *(METRICS[key] for key in _RATES_OF.get(rule, ()))]
@@ -150,6 +159,9 @@ def tabulate(folder: Path, split: str, *, rule: str = "f1", not_tuned: Collectio
             label = f"{100 * float(of_metric['level'].iloc[0]):g}%"
             table.insert(list(table.columns).index(columns[metric]) + 1, label, texts, allow_duplicates=True)
         table.attrs["fmax"] += f" {_format_interval(intervals.xs('fmax', level='metric').T[OVERALL])}"
+    if (path := folder / "label_noise.csv").is_file():
+        readings = pd.read_csv(path, keep_default_na=False, na_values=[""], converters={"class": restore})
+        table.attrs["label_noise"] = format_readings(readings.set_index(["at_least", "class"]))
     return table.rename(index=lambda name: printable(name) + (" *" if name in not_tuned else ""))
 
 
@@ -159,6 +171,8 @@ def format_table(table: pd.DataFrame) -> str:
     lines = [text]
     if fmax := table.attrs.get("fmax", "").strip():
         lines.append(f"{METRICS['fmax'].label}, at the best threshold for all classes: {fmax}")
+    if readings := table.attrs.get("label_noise"):
+        lines.append(readings)
     if "!\n" in f"{text}\n" or " ! " in text:
         lines.append("! too few positive or negative records for a reliable interval")
     if any(str(name).endswith(" *") for name in table.index):
@@ -230,46 +244,6 @@ def _warn_of_ties(predictions: Predictions) -> None:
             "constant baseline is so by design; of a net, keep the logits (columns y_logit_<CLASS>, values=logits)",
             ", ".join(found),
         )
-
-
-def _write_calibration(
-    folder: Path, after: Predictions, before: Predictions | None, *, settings: Bootstrap, title: str
-) -> None:
-    """Write how far probabilities are from frequencies, before recalibration and after, and name what is off."""
-    stages = {"after": after} if before is None else {"before": before, "after": after}
-    names = after.class_names
-    curves = {stage: reliability_curve(each.y_true, each.y_prob, names) for stage, each in stages.items()}
-    reliability = pd.concat(curves, names=["recalibration"]).reset_index("recalibration").reset_index(drop=True)
-    write_atomically(folder / "reliability.csv", encode_csv(reliability, index=False))
-    level = settings.level
-    smooth = pd.concat(
-        {
-            stage: smooth_curves(each.y_true, each.y_prob, each.patient_id, names, y_logit=each.y_logit, level=level)
-            for stage, each in stages.items()
-        },
-        names=["recalibration"],
-    )
-    smooth = smooth.reset_index("recalibration").reset_index(drop=True)
-    write_atomically(folder / "calibration_curves.csv", encode_csv(smooth, index=False))
-    measured = {
-        stage: measure_calibration(
-            each.y_true,
-            each.y_prob,
-            names,
-            y_logit=each.y_logit,
-            patient_id=each.patient_id,
-            level=level,
-            min_positives=settings.min_positives,
-        )
-        for stage, each in stages.items()
-    }
-    table = pd.concat(measured, names=["recalibration", "class"])
-    write_atomically(folder / "calibration.csv", encode_csv(table.assign(level=level)))
-    if off := find_miscalibrated(measured["after"]):
-        log.info("Calibration is off (its interval excludes 1): %s", "; ".join(map(printable, off)))
-    if before is not None:
-        figure = draw_calibration(before, after, title=title, level=level)
-        save_figure(figure, folder / "figures" / "calibration.png")
 
 
 def _write_subgroups(
