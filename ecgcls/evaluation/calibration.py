@@ -76,10 +76,11 @@ MIN_RECORDS = 10
 Strategy = Literal["equal_mass", "equal_width"]
 _COLUMNS = (
     *(f"{name}{end}" for name in LIMITED for end in ("", "_low", "_high")),
-    "ici", "ici_by_chance", "e50", "e90", "brier", "miscalibration", "discrimination", "uncertainty", "log_loss",
-    "ece_debiased", "ece_mass", "ece_width",
+    "ici", "ici_by_chance", "e50", "e90", "p_calibrated", "brier", "miscalibration", "discrimination", "uncertainty",
+    "log_loss", "ece_debiased", "ece_mass", "ece_width",
 )  # fmt: skip
 _SUPPORT = ("n_rarest_patients", "is_supported", "undefined")
+_SIGNIFICANT = 0.05
 _Z = 1.959963984540054  # of a standard normal variable, 95% lie within this
 
 
@@ -161,10 +162,10 @@ def measure_calibration(
     -------
     DataFrame
         Indexed by class, and 'overall' for their mean: ``slope``, ``intercept`` and ``oe``, each followed by its
-        limits, such as ``slope_low`` and ``slope_high``; ``ici``, ``ici_by_chance``, ``e50``, ``e90``; ``brier``,
-        ``miscalibration``, ``discrimination``, ``uncertainty``; ``log_loss``; ``ece_debiased``, ``ece_mass``,
-        ``ece_width``; ``n_rarest_patients``, ``is_supported`` and ``undefined``, why something is not defined. A mean
-        has no limits.
+        limits, such as ``slope_low`` and ``slope_high``; ``ici``, ``ici_by_chance``, ``e50``, ``e90``,
+        ``p_calibrated``; ``brier``, ``miscalibration``, ``discrimination``, ``uncertainty``; ``log_loss``;
+        ``ece_debiased``, ``ece_mass``, ``ece_width``; ``n_rarest_patients``, ``is_supported`` and ``undefined``, why
+        something is not defined. A mean has no limits and no p-value.
     """
     y_true, y_prob = check_arrays(y_true, y_prob, class_names)
     logits = None if y_logit is None else check_logits(y_logit, y_prob, class_names)
@@ -191,7 +192,8 @@ def measure_calibration(
             "undefined": undefined,
         }
     table = pd.DataFrame.from_dict(rows, orient="index").reindex(columns=[*_COLUMNS, *_SUPPORT]).rename_axis("class")
-    means = table[[name for name in _COLUMNS if not name.endswith(("_low", "_high"))]].mean().to_dict()
+    points = [name for name in _COLUMNS if not name.endswith(("_low", "_high", "p_calibrated"))]
+    means = table[points].mean().to_dict()
     supported = bool(table["is_supported"].all())
     fewest: dict[str, Any] = {"n_rarest_patients": table["n_rarest_patients"].min(), "is_supported": supported}
     table.loc[OVERALL] = pd.Series(means | fewest | {"undefined": ""})
@@ -199,12 +201,17 @@ def measure_calibration(
 
 
 def find_miscalibrated(measured: pd.DataFrame) -> list[str]:
-    """Return a text for each class that has enough patients and whose slope or O:E has limits that exclude 1."""
-    texts = []
-    for name, row in measured.drop(index=OVERALL).iterrows():
-        if row["is_supported"] and any(row[f"{key}_low"] > 1 or row[f"{key}_high"] < 1 for key in ("slope", "oe")):
-            texts.append(f"{name} {format_line(row, ', ')}")
-    return texts
+    """Return a text for each class that has enough patients and is not calibrated: p (Holm over these) below 0.05."""
+    tested = measured.drop(index=OVERALL)
+    tested = tested[tested["is_supported"].astype(bool) & tested["p_calibrated"].notna()]
+    ordered = tested.sort_values("p_calibrated", kind="stable")
+    corrected = (ordered["p_calibrated"] * np.arange(len(ordered), 0, -1)).cummax()
+    off = set(corrected.index[corrected < _SIGNIFICANT])
+    return [
+        f"{name} {format_line(row, ', ')}, ICI {row['ici']:.3f} (by chance {row['ici_by_chance']:.3f})"
+        for name, row in tested.iterrows()
+        if name in off
+    ]
 
 
 def format_line(row: Any, separator: str) -> str:

@@ -10,7 +10,8 @@ Conventions
       patient (`logistic`).
     - ICI is the mean distance between curve and diagonal over the records, E50 and E90 its median and its 90% quantile
       [2]_. Of a perfectly calibrated class they are not 0, as no estimated curve is the diagonal:
-      ``ici_by_chance`` is the mean ICI that a curve as uncertain as this one has then.
+      ``ici_by_chance`` is the mean ICI that a curve as uncertain as this one has then, and ``p_calibrated`` the p-value
+      of a test that the curve is the diagonal.
 
 References
 ----------
@@ -27,6 +28,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 from scipy.special import expit
 
 from ecgcls.evaluation.checks import UNKNOWN, check_arrays, check_logits
@@ -92,6 +94,15 @@ class SmoothCurve:
         variance = np.einsum("ij,jk,ik->i", design, self.covariance, design)
         return design @ self.coefficients, np.sqrt(np.maximum(variance, 0.0))
 
+    def test_calibrated(self) -> float:
+        """Return the p-value of the hypothesis that the curve is the diagonal, from Hotelling's T squared."""
+        k, n_units = len(self.coefficients), self.n_patients - 1
+        diagonal = np.zeros(k)
+        diagonal[:2] = self.center, self.spread  # the logit itself
+        off = self.coefficients - diagonal
+        statistic = float(off @ np.linalg.solve(self.covariance, off))
+        return float(stats.f.sf(statistic * (n_units - k + 1) / (n_units * k), k, n_units - k + 1))
+
     def critical_values(self, logits: Array, level: float) -> tuple[float, float]:
         """Return how many standard errors the pointwise band is wide to each side, and the one everywhere.
 
@@ -149,16 +160,25 @@ def smooth_curves(
 
 
 def measure_distance(curve: SmoothCurve | None, logits: Array) -> dict[str, float]:
-    """Return ``ici``, ``ici_by_chance``, ``e50`` and ``e90`` over records with these logits; nan without a curve."""
+    """Return ``ici``, ``ici_by_chance``, ``e50``, ``e90`` and ``p_calibrated`` over records with these logits.
+
+    All are nan without a curve.
+    """
     if curve is None:
-        return dict.fromkeys(("ici", "ici_by_chance", "e50", "e90"), np.nan)
+        return dict.fromkeys(("ici", "ici_by_chance", "e50", "e90", "p_calibrated"), np.nan)
     log_odds, error = curve.predict(logits)
     prob = expit(logits)
     distance = np.abs(expit(log_odds) - prob)
     truth = expit(log_odds)
     by_chance = np.sqrt(2 / np.pi) * (truth * (1 - truth) * error).mean()  # the mean size of a normal deviation
     e50, e90 = np.quantile(distance, [0.5, 0.9])
-    return {"ici": float(distance.mean()), "ici_by_chance": float(by_chance), "e50": float(e50), "e90": float(e90)}
+    return {
+        "ici": float(distance.mean()),
+        "ici_by_chance": float(by_chance),
+        "e50": float(e50),
+        "e90": float(e90),
+        "p_calibrated": curve.test_calibrated(),
+    }
 
 
 def _tabulate(curve: SmoothCurve, logits: Array, level: float) -> pd.DataFrame:

@@ -50,7 +50,7 @@ def write_calibration(
     table = pd.concat(measured, names=["recalibration", "class"])
     write_atomically(folder / "calibration.csv", encode_csv(table.assign(level=level)))
     if off := find_miscalibrated(measured["after"]):
-        log.info("Calibration is off (its interval excludes 1): %s", "; ".join(map(printable, off)))
+        log.info("Not calibrated (p below 0.05, Holm): %s", "; ".join(map(printable, off)))
     if before is not None:
         figure = draw_calibration(before, after, title=title, level=level)
         save_figure(figure, folder / "figures" / "calibration.png")

@@ -264,10 +264,23 @@ def test_limits_need_two_patients_with_the_rarer_label():
     assert alone[["slope_low", "oe_high"]].isna().all() and alone["slope"] == found["slope"]
 
 
-def test_a_class_is_called_off_where_its_limits_exclude_1():
+def test_a_class_is_named_where_its_curve_is_not_the_diagonal():
     y_true, y_prob = simulate(800, 30)
     fair = (np.random.default_rng(31).random((800, 1)) < y_prob).astype(int)
     rare = np.where(np.cumsum(y_true, axis=0) > 15, 0, y_true)
     measured = measure_calibration(np.hstack([y_true, fair, rare]), np.repeat(y_prob, 3, axis=1), ["MI", "CD", "HYP"])
     (text,) = find_miscalibrated(measured)
-    assert text.startswith("MI slope 0.") and "O:E 0." in text
+    assert text.startswith("MI slope 0.") and "O:E 0." in text and "ICI 0." in text
+    assert measured.loc["CD", "p_calibrated"] > 0.05 > measured.loc["HYP", "p_calibrated"]  # too few to be named
+
+
+def test_whether_the_curve_is_the_diagonal_is_tested_as_in_statsmodels():
+    y_true, y_prob = simulate(500, 33)
+    logits = logit(y_prob[:, 0])
+    y_true[np.flatnonzero(y_true[:, 0])[18:]] = 0  # so few that the curve is a line
+    found = measure_calibration(y_true, y_prob, ["MI"]).loc["MI", "p_calibrated"]
+    fitted = sm.GLM(y_true[:, 0], sm.add_constant(logits), family=sm.families.Binomial()).fit(
+        cov_type="cluster", cov_kwds={"groups": np.arange(500)}
+    )
+    wald = fitted.wald_test((np.eye(2), [0, 1]), scalar=True, use_f=False).statistic * 499 / 498  # n - k, not n - 1
+    assert found == pytest.approx(stats.f.sf(wald * 16 / (17 * 2), 2, 16), rel=1e-4)
