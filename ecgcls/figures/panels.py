@@ -72,7 +72,7 @@ def draw_calibration(before: Predictions, after: Predictions, *, title: str, lev
         axes.vlines([], [], [], color="0.4", linewidth=1, alpha=0.6, label="a bin's 95% Wilson interval")
         axes.fill_between([], [], [], color=_MODEL, alpha=0.15, label=f"{100 * level:g}% band of the whole curve")
         text = format_line(measured.loc[name], "\n")
-        axes.text(0.98, 0.03, text, fontsize=6.5, ha="right", transform=axes.transAxes)
+        axes.text(0.03, 0.97, text, fontsize=6.5, va="top", transform=axes.transAxes)
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
     figure.supxlabel("Mean predicted probability", fontsize=10)
     figure.supylabel("Fraction of positive records", fontsize=10)
