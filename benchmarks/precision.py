@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 from scipy.special import logit
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from ecgcls.evaluation.calibration import regress_logistic
 from ecgcls.evaluation.precision import expect_average_precision, oe_error, roc_auc_error, slope_error
 
 _RESULTS = Path(__file__).parent / "precision.json"
@@ -32,7 +32,7 @@ def measure(roc_auc: float, n_positive: int, repeats: int) -> list[dict[str, flo
         logits = logit(prevalence) + distance * (generator.normal(size=_N_RECORDS) + distance * (y_true - 0.5))
         drawn["roc_auc"].append(roc_auc_score(y_true, logits))
         drawn["pr_auc"].append(average_precision_score(y_true, logits))
-        drawn["slope"].append(regress_logistic(logits, y_true)[0])
+        drawn["slope"].append(LogisticRegression(C=np.inf).fit(logits[:, None], y_true).coef_[0, 0])
         n_drawn = max(generator.binomial(_N_RECORDS, prevalence), 1)
         drawn["log_oe"].append(np.log(n_drawn / n_positive))
     grid = np.linspace(-30, 30, 6001)

@@ -85,7 +85,8 @@ def _show(directory: "RunDirectory") -> tuple[Path, float]:
 
         info = directory.read_info()
         rule, not_tuned = info.evaluation.thresholds.rule, info.read_decisions().not_tuned
-        directory.check_file("intervals.csv", missing_ok=True)
+        for name in ("intervals.csv", "label_noise.csv"):
+            directory.check_file(name, missing_ok=True)
         table = format_table(tabulate(directory.path, "test", rule=rule, not_tuned=not_tuned))
         print(f"\nTest of {info.title}:\n{table}\n\n{directory.path}")
     return directory.path, objective

@@ -157,6 +157,28 @@ class Task:
         columns = [labels.class_names.index(name) for name in class_names]
         return self._keep(labels.y_true[:, columns], class_names)
 
+    def find_likelihoods(
+        self, class_names: Sequence[str], scp_codes: pd.Series, statements: pd.DataFrame
+    ) -> pd.DataFrame:
+        """Return the likelihood of each positive label that is not certain, for `ecgcls.evaluation.label_noise`.
+
+        Returns
+        -------
+        DataFrame
+            A row per record and class of which no statement has a likelihood of 100 percent: ``ecg_id``, ``class``,
+            ``likelihood``, that of the most likely statement; 0 where a statement was listed without one.
+        """
+        class_of, rows = self.class_of_statement(statements), []
+        for ecg_id, codes in scp_codes.items():
+            found: dict[str, list[float]] = {}
+            for statement, likelihood in codes.items():
+                if class_of.get(statement) in class_names and likelihood >= self.min_likelihood:
+                    found.setdefault(class_of[statement], []).append(float(likelihood))
+            for name, likelihoods in found.items():
+                if max(likelihoods) < 100:
+                    rows.append((ecg_id, name, max(likelihoods) if min(likelihoods) > 0 else 0.0))
+        return pd.DataFrame(rows, columns=["ecg_id", "class", "likelihood"])
+
     def _keep(self, y_true: NDArray[np.bool_], class_names: Sequence[str]) -> Labels:
         labels = Labels(y_true, tuple(class_names), self.unlabelled == "negative", self.exclusive)
         if self.exclusive and len(class_names) < 2:

@@ -11,15 +11,15 @@ Conventions
     - The share of a bin comes with Wilson's 95% score interval [3]_, which stays in [0, 1] and keeps a width where no
       record or every record is positive. It is of one bin at a time, and takes records as independent (two ECGs of a
       patient are not quite).
+    - Slope, intercept and O:E, with intervals, say most about a class (`calibration_line`), then the distance of a
+      smooth curve from the diagonal, the ICI (`smooth_calibration`).
+    - Brier score = miscalibration - discrimination + uncertainty [5]_: against the best rising step function of the
+      probability, and the prevalence alone. None depends on bins. Steps that fit best are never worse than the
+      probabilities, so miscalibration is above 0 by chance as well.
     - The expected calibration error (ECE) is the mean distance between a bin's mean probability and its share of
       positive records, weighted by its records, with bins of equal width or equal mass [4]_. It is never below 0 and
-      grows with the number of bins, so it has no interval here: compare it at equal numbers only.
-    - Brier score = reliability - resolution + uncertainty + within bins [5]_, with bins of equal mass: reliability is
-      the squared distance from the diagonal, resolution how far the bins' shares are from the prevalence, uncertainty
-      the variance of the truth; the last is what lies within the bins.
-    - Calibration slope: of a logistic regression of the truth on the logit, 1 at best; below 1 the probabilities are
-      too extreme. Intercept: what must be added to all logits for the mean probability to be the prevalence, 0 at best;
-      below 0 the probabilities are too high [6]_. nan where the probabilities separate the class perfectly.
+      grows with the number of bins: compare it at equal numbers only. ``ece_debiased`` is the root of the mean squared
+      distance in bins of equal mass, less what chance adds to it [6]_ (0 where that is more).
 
 How many bins
     `n_bins` is the most there may be. No more are made than `n_records // 10`, and at least one.
@@ -42,35 +42,46 @@ References
        American Statistical Association 22(158), 1927, doi:10.1080/01621459.1927.10502953.
 .. [4] M. P. Naeini, G. F. Cooper, M. Hauskrecht, "Obtaining well calibrated probabilities using Bayesian binning",
        AAAI 2015, doi:10.1609/aaai.v29i1.9602.
-.. [5] D. B. Stephenson, C. A. S. Coelho, I. T. Jolliffe, "Two extra components in the Brier score decomposition",
-       Weather and Forecasting 23(4), 2008, doi:10.1175/2007WAF2006116.1.
-.. [6] B. Van Calster et al., "Calibration: the Achilles heel of predictive analytics", BMC Medicine 17, 2019,
-       doi:10.1186/s12916-019-1466-7.
+.. [5] T. Dimitriadis, T. Gneiting, A. I. Jordan, "Stable reliability diagrams for probabilistic classifiers", PNAS
+       118(8), 2021, doi:10.1073/pnas.2016191118.
+.. [6] A. Kumar, P. Liang, T. Ma, "Verified uncertainty calibration", NeurIPS 2019, arXiv:1909.10155.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import brentq
-from scipy.special import expit
-from sklearn.linear_model import LogisticRegression
+from sklearn.isotonic import IsotonicRegression
 
 from ecgcls.errors import ConfigError
+from ecgcls.evaluation.calibration_line import LIMITED, measure_line
 from ecgcls.evaluation.checks import UNKNOWN, check_arrays, check_logits
-from ecgcls.evaluation.logits import to_logits
+from ecgcls.evaluation.logistic import (
+    correct_for_patients,
+    count_rarest_patients,
+    number_patients,
+    sum_by_patient,
+)
+from ecgcls.evaluation.logits import place_certain, to_logits
 from ecgcls.evaluation.metrics import OVERALL
+from ecgcls.evaluation.smooth_calibration import SmoothCurve, measure_distance
 from ecgcls.evaluation.weighted import Array, cross_entropy
 
 MIN_RECORDS = 10
 """Fewer records than this make no bin of their own."""
 Strategy = Literal["equal_mass", "equal_width"]
+_COLUMNS = (
+    *(f"{name}{end}" for name in LIMITED for end in ("", "_low", "_high")),
+    "ici", "ici_by_chance", "e50", "e90", "p_calibrated", "brier", "miscalibration", "discrimination", "uncertainty",
+    "log_loss", "ece_debiased", "ece_mass", "ece_width",
+)  # fmt: skip
+_SUPPORT = ("n_rarest_patients", "is_supported", "undefined")
+_SIGNIFICANT = 0.05
 _Z = 1.959963984540054  # of a standard normal variable, 95% lie within this
-_WIDEST = 40.0  # a logit beyond this is a probability of 0 or 1
 
 
 def reliability_curve(
@@ -125,65 +136,99 @@ def reliability_curve(
 
 
 def measure_calibration(
-    y_true: ArrayLike, y_prob: ArrayLike, class_names: Sequence[str], *, y_logit: ArrayLike | None = None
+    y_true: ArrayLike,
+    y_prob: ArrayLike,
+    class_names: Sequence[str],
+    *,
+    y_logit: ArrayLike | None = None,
+    patient_id: ArrayLike | None = None,
+    level: float = 0.95,
+    min_positives: int = 20,
 ) -> pd.DataFrame:
-    """Measure how far probabilities are from frequencies, with the bins of `reliability_curve`.
+    """Measure how far probabilities are from frequencies.
 
     Parameters
     ----------
     y_logit
         The logits of `y_prob`, of which slope and intercept are then; None: they are computed from `y_prob`.
+    patient_id
+        ``(record,)``: whose records they are; None: each is of another patient.
+    level
+        The confidence of the limits.
+    min_positives
+        A class with fewer patients that show it (or do not) is marked as not supported.
 
     Returns
     -------
     DataFrame
-        Indexed by class, and 'overall' for their mean: ``ece_width``, ``ece_mass``, ``brier``, ``reliability``,
-        ``resolution``, ``uncertainty``, ``within_bins``, ``slope``, ``intercept``, ``log_loss``.
+        Indexed by class, and 'overall' for their mean: ``slope``, ``intercept`` and ``oe``, each followed by its
+        limits, such as ``slope_low`` and ``slope_high``; ``ici``, ``ici_by_chance``, ``e50``, ``e90``,
+        ``p_calibrated``; ``brier``, ``miscalibration``, ``discrimination``, ``uncertainty``; ``log_loss``;
+        ``ece_debiased``, ``ece_mass``, ``ece_width``; ``n_rarest_patients``, ``is_supported`` and ``undefined``, why
+        something is not defined. A mean has no limits and no p-value.
     """
     y_true, y_prob = check_arrays(y_true, y_prob, class_names)
-    logits = to_logits(y_prob) if y_logit is None else check_logits(y_logit, y_prob, class_names)
-    by_mass, by_width = (
-        reliability_curve(y_true, y_prob, class_names, strategy=strategy).groupby("class")
-        for strategy in get_args(Strategy)
-    )
-    columns = [
-        "ece_width", "ece_mass", "brier", "reliability", "resolution", "uncertainty", "slope", "intercept", "log_loss"
-    ]  # fmt: skip
+    logits = None if y_logit is None else check_logits(y_logit, y_prob, class_names)
+    patients = np.arange(len(y_true)) if patient_id is None else np.asarray(patient_id)
     rows = {}
     for column, name in enumerate(class_names):
         known = y_true[:, column] != UNKNOWN
         if not known.any():
-            rows[name] = dict.fromkeys(columns, np.nan)
+            rows[name] = {"n_rarest_patients": 0, "is_supported": False, "undefined": "no annotated record"}
             continue
-        truth, prob = y_true[known, column], y_prob[known, column]
-        mass, width = by_mass.get_group(name), by_width.get_group(name)
-        prevalence, share = truth.mean(), mass["n_records"] / len(truth)
-        slope, intercept = _regress(truth == 1, logits[known, column])
+        truth, prob, patient_of = y_true[known, column], y_prob[known, column], number_patients(patients[known])
+        of_class = to_logits(place_certain(prob)) if logits is None else logits[known, column]
+        line, undefined = measure_line(truth == 1, prob, of_class, patient_of, level=level)
+        curve = SmoothCurve.fit(truth.astype(float), of_class, patient_of)
+        n_patients = count_rarest_patients(truth == 1, patient_of)
         rows[name] = {
-            "ece_width": _average_distance(width),
-            "ece_mass": _average_distance(mass),
-            "brier": np.mean((prob - truth) ** 2),
-            "reliability": (share * (mass["mean_prob"] - mass["share_positive"]) ** 2).sum(),
-            "resolution": (share * (mass["share_positive"] - prevalence) ** 2).sum(),
-            "uncertainty": prevalence * (1 - prevalence),
-            "slope": slope,
-            "intercept": intercept,
+            **line,
+            **measure_distance(curve, of_class),
+            **_decompose(truth, prob),
             "log_loss": cross_entropy(truth, prob).mean(),
+            **_measure_bins(truth, prob, patient_of),
+            "n_rarest_patients": n_patients,
+            "is_supported": n_patients >= min_positives,
+            "undefined": undefined,
         }
-    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("class")
-    between_bins = table["reliability"] - table["resolution"] + table["uncertainty"]
-    table.insert(6, "within_bins", table["brier"] - between_bins)
-    table.loc[OVERALL] = table.mean()
+    table = pd.DataFrame.from_dict(rows, orient="index").reindex(columns=[*_COLUMNS, *_SUPPORT]).rename_axis("class")
+    points = [name for name in _COLUMNS if not name.endswith(("_low", "_high", "p_calibrated"))]
+    means = table[points].mean().to_dict()
+    supported = bool(table["is_supported"].all())
+    fewest: dict[str, Any] = {"n_rarest_patients": table["n_rarest_patients"].min(), "is_supported": supported}
+    table.loc[OVERALL] = pd.Series(means | fewest | {"undefined": ""})
     return table
 
 
-def regress_logistic(logits: Array, truth: NDArray, weights: Array | None = None) -> tuple[float, float]:
-    """Return slope and intercept of an unpenalized logistic regression; the logits may be of any size."""
-    center, spread = logits.mean(), logits.std() or 1.0
-    model = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-10, max_iter=1000)
-    model.fit((logits[:, None] - center) / spread, truth, sample_weight=weights)
-    slope = float(model.coef_[0, 0] / spread)
-    return slope, float(model.intercept_[0] - slope * center)
+def find_miscalibrated(measured: pd.DataFrame) -> list[str]:
+    """Return a text for each class that has enough patients and is not calibrated: p (Holm over these) below 0.05."""
+    tested = measured.drop(index=OVERALL)
+    tested = tested[tested["is_supported"].astype(bool) & tested["p_calibrated"].notna()]
+    ordered = tested.sort_values("p_calibrated", kind="stable")
+    corrected = (ordered["p_calibrated"] * np.arange(len(ordered), 0, -1)).cummax()
+    off = set(corrected.index[corrected < _SIGNIFICANT])
+    return [
+        f"{name} {format_line(row, ', ')}, ICI {row['ici']:.3f} (by chance {row['ici_by_chance']:.3f})"
+        for name, row in tested.iterrows()
+        if name in off
+    ]
+
+
+def format_line(row: Any, separator: str) -> str:
+    """Return slope and O:E of a row of `measure_calibration` as text, each with its limits; ``!``: few patients.
+
+    Examples
+    --------
+    >>> row = {"slope": 0.9, "slope_low": 0.8, "slope_high": 1.0, "oe": 1.2, "oe_low": 0.9, "oe_high": 1.5}
+    >>> format_line(pd.Series(row | {"is_supported": True}), ", ")
+    'slope 0.90 [0.80, 1.00], O:E 1.20 [0.90, 1.50]'
+    """
+    texts = []
+    for key, label in (("slope", "slope"), ("oe", "O:E")):
+        if pd.notna(row[key]):
+            limits = f" [{row[f'{key}_low']:.2f}, {row[f'{key}_high']:.2f}]" if pd.notna(row[f"{key}_low"]) else ""
+            texts.append(f"{label} {row[key]:.2f}{limits}{'' if row['is_supported'] else ' !'}")
+    return separator.join(texts)
 
 
 def _cut_by_mass(prob: Array, n_bins: int) -> NDArray[np.int64]:
@@ -240,16 +285,38 @@ def _wilson_interval(n_positive: NDArray[np.int64], n_records: NDArray[np.int64]
     return np.clip(middle - half, 0.0, share), np.clip(middle + half, share, 1.0)
 
 
+def _decompose(truth: NDArray[np.int8], prob: Array) -> dict[str, float]:
+    """Split the Brier score of records ``(record,)`` by their best rising step function [5]_."""
+    steps = IsotonicRegression(y_min=0, y_max=1).fit_transform(prob, truth)
+    brier, uncertainty = float(np.mean((prob - truth) ** 2)), float(truth.mean() * (1 - truth.mean()))
+    of_steps = float(np.mean((steps - truth) ** 2))
+    return {
+        "brier": brier,
+        "miscalibration": brier - of_steps,
+        "discrimination": uncertainty - of_steps,
+        "uncertainty": uncertainty,
+    }
+
+
+def _measure_bins(truth: NDArray[np.int8], prob: Array, patient_of: NDArray[np.intp]) -> dict[str, float]:
+    """Return the calibration errors of records ``(record,)``."""
+    arrays = truth[:, None], prob[:, None], ["class"]
+    mass, width = (reliability_curve(*arrays, strategy=strategy) for strategy in get_args(Strategy))
+    bin_of = np.searchsorted(mass["prob_high"], prob)
+    share, by_chance = mass["share_positive"].to_numpy(), np.zeros(len(mass))
+    for number in range(len(mass)):
+        inside = bin_of == number
+        of_bin = number_patients(patient_of[inside])
+        if of_bin.max() > 0:
+            sums = sum_by_patient((truth[inside] - share[number])[:, None], of_bin)
+            by_chance[number] = (sums**2).sum() * correct_for_patients(of_bin) / inside.sum() ** 2
+    squared = np.average((mass["mean_prob"] - share) ** 2 - by_chance, weights=mass["n_records"])
+    return {
+        "ece_debiased": float(np.sqrt(max(squared, 0.0))),
+        "ece_mass": _average_distance(mass),
+        "ece_width": _average_distance(width),
+    }
+
+
 def _average_distance(bins: pd.DataFrame) -> float:
     return float(np.average((bins["mean_prob"] - bins["share_positive"]).abs(), weights=bins["n_records"]))
-
-
-def _regress(truth: NDArray[np.bool_], logits: Array) -> tuple[float, float]:
-    """Return calibration slope and intercept; nan where the probabilities separate the class, or it is undefined."""
-    if truth.all() or not truth.any():
-        return np.nan, np.nan
-    positive, negative = logits[truth], logits[~truth]
-    overlaps = positive.min() <= negative.max() and negative.min() <= positive.max() and np.ptp(logits) > 0
-    slope = regress_logistic(logits, truth)[0] if overlaps else np.nan
-    mean, low, high = truth.mean(), -_WIDEST - logits.max(), _WIDEST - logits.min()
-    return slope, float(brentq(lambda offset: expit(logits + offset).mean() - mean, low, high))

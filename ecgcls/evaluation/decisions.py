@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from scipy.special import expit
 
 from ecgcls.errors import DataError
+from ecgcls.evaluation.logits import to_logits
 from ecgcls.evaluation.predictions import THRESHOLD, Predictions
 from ecgcls.evaluation.recalibration import Calibrator, fit_calibrator
 from ecgcls.evaluation.settings import CalibrationRule, ThresholdRule
@@ -38,10 +39,14 @@ class Decisions:
     records_sha256: str
 
     def apply(self, uncalibrated: Predictions) -> Predictions:
-        """Recalibrate probabilities (and logits where there are some), and decide."""
+        """Recalibrate probabilities and logits, and decide; logits rank what recalibrated probabilities round to 1."""
         names = uncalibrated.class_names
-        if uncalibrated.y_logit is None:
-            calibrated = replace(uncalibrated, y_prob=self.calibrator.apply(uncalibrated.y_prob, names))
+        if uncalibrated.y_logit is None and self.calibrator.method == "none":
+            calibrated = uncalibrated
+        elif uncalibrated.y_logit is None:
+            y_logit = self.calibrator.apply_logits(to_logits(uncalibrated.y_prob), names)
+            y_prob = self.calibrator.apply(uncalibrated.y_prob, names)
+            calibrated = replace(uncalibrated, y_prob=y_prob, y_logit=y_logit)
         else:
             y_logit = self.calibrator.apply_logits(uncalibrated.y_logit, names)
             calibrated = replace(uncalibrated, y_prob=expit(y_logit), y_logit=y_logit)

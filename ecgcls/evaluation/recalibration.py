@@ -7,12 +7,14 @@ Conventions
     - With l the logit of a class's probability, *temperature* gives :math:`\sigma(l/T)` [1]_, *platt*
       :math:`\sigma(al + b)` with Platt's smoothed targets [2]_, *isotonic* the rising step function that fits best,
       interpolated linearly [3]_, *best* the one of these (or *none*) with the lowest log loss in a patient-wise
-      cross-validation of the records it is fitted on.
-    - None of them reverses a class's order. Temperature and Platt keep it, and with it every ranking metric; isotonic
-      makes ties. Where Platt's slope is not positive, and where a class has fewer than `min_positives` positive (or
-      negative) records, nothing is fitted: the class is only *unweighted*. A loss that weights positives w times leads
-      to odds that are w times too high, so log w is subtracted from the logit [4]_. That needs no validation record,
-      and moves all folds of a cross-validation nearly alike.
+      cross-validation of the records it is fitted on. A
+      class with enough of them for a fit is fitted in each fold, too.
+    - None of them reverses a class's order. Temperature and Platt keep it, and with it every ranking metric (of the
+      recalibrated logits: probabilities close to 1 may round to it); isotonic makes ties. Where Platt's slope is not
+      positive, and where a class has fewer than `min_positives` positive (or negative) records, nothing is fitted: the
+      class is only *unweighted*. A loss that weights positives w times leads to odds that are w times too high, so
+      log w is subtracted from the logit [4]_. That needs no validation record, and moves all folds of a
+      cross-validation nearly alike.
     - Classes that exclude each other are recalibrated together, so that a record's probabilities still sum to 1
       (`exclusive`).
 
@@ -38,13 +40,13 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import expit
 from sklearn.isotonic import IsotonicRegression
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
 
 from ecgcls.errors import DataError
 from ecgcls.evaluation import exclusive
-from ecgcls.evaluation.calibration import regress_logistic
 from ecgcls.evaluation.checks import UNKNOWN, check_arrays, check_logits
-from ecgcls.evaluation.logits import cross_entropy_of_logits, to_logits
+from ecgcls.evaluation.logits import cross_entropy_of_logits, place_certain, to_logits
 from ecgcls.evaluation.settings import CalibrationRule
 from ecgcls.evaluation.weighted import Array, cross_entropy
 
@@ -75,7 +77,10 @@ class Calibrator:
     is_exclusive: bool | None = None
 
     def apply(self, y_prob: ArrayLike, class_names: Sequence[str]) -> Array:
-        """Recalibrate probabilities, ``(record, class)``; refuse a class that was not fitted."""
+        """Recalibrate probabilities, ``(record, class)``; refuse a class that was not fitted.
+
+        What was close to 1 may be rounded to 1: what ranks the records is `apply_logits` of their logits.
+        """
         if self.is_exclusive and self.method != "none":
             prob: Array = expit(self.apply_logits(to_logits(np.asarray(y_prob, dtype=float)), class_names))
             return prob
@@ -146,25 +151,51 @@ def fit_calibrator(
     """
     weights = np.broadcast_to(np.asarray(1.0 if pos_weight is None else pos_weight, dtype=float), len(class_names))
     y_true, y_prob = check_arrays(y_true, y_prob, class_names)
-    logits = to_logits(y_prob) if y_logit is None else check_logits(y_logit, y_prob, class_names)
+    logits = None if y_logit is None else check_logits(y_logit, y_prob, class_names)
     if exclusive.are_exclusive(y_true, y_prob):
+        logits = to_logits(place_certain(y_prob)) if logits is None else logits
         return _fit_exclusive(y_true, logits, class_names, rule, weights)
+    n_rarest = np.minimum((y_true == 1).sum(axis=0), (y_true == 0).sum(axis=0))
+    records = _Records(y_true, y_prob, logits, class_names, n_rarest >= rule.min_positives, weights)
     patients = np.asarray(patient_id)
-    method: str = rule.method
-    log_loss = None
-    if method == "best" and len(np.unique(patients)) < rule.n_folds:
-        method = "platt"
-    elif method == "best":
-        arrays = y_true, y_prob, None if y_logit is None else logits
-        log_loss = _cross_validate(arrays, patients, class_names, rule, weights)
-        method = min(log_loss, key=log_loss.__getitem__)
-    by_class = {}
-    for column, name in enumerate(class_names):
-        known = y_true[:, column] != UNKNOWN
-        truth, of_class = y_true[known, column], logits[known, column]
-        prob = y_prob[known, column] if y_logit is None else None
-        by_class[str(name)] = _fit(truth, of_class, prob, method, rule.min_positives, float(weights[column]))
-    return Calibrator(method, by_class, log_loss)
+    if rule.method != "best":
+        return records.fit(rule.method)
+    if len(np.unique(patients)) < rule.n_folds:
+        return records.fit("platt")
+    log_loss = _cross_validate(records, patients, rule.n_folds)
+    return replace(records.fit(min(log_loss, key=log_loss.__getitem__)), log_loss=log_loss)
+
+
+@dataclass(frozen=True)
+class _Records:
+    """What a calibrator is fitted on, ``(record, class)``; a class that has not enough is only unweighted."""
+
+    y_true: NDArray[np.int8]
+    y_prob: Array
+    y_logit: Array | None
+    class_names: Sequence[str]
+    has_enough: NDArray[np.bool_]
+    weights: Array
+
+    def take(self, rows: NDArray[np.intp]) -> _Records:
+        """Keep some of the records; whether a class has enough of them is still said of all."""
+        y_logit = None if self.y_logit is None else self.y_logit[rows]
+        return replace(self, y_true=self.y_true[rows], y_prob=self.y_prob[rows], y_logit=y_logit)
+
+    def fit(self, method: str) -> Calibrator:
+        """Fit each class."""
+        by_class = {}
+        for column, name in enumerate(self.class_names):
+            known = self.y_true[:, column] != UNKNOWN
+            truth, prob, logits = self.y_true[known, column], None, None
+            if self.y_logit is None:
+                prob = self.y_prob[known, column]
+                logits = to_logits(place_certain(prob))
+            else:
+                logits = self.y_logit[known, column]
+            used = method if method == "none" or self.has_enough[column] else "unweighted"
+            by_class[str(name)] = _fit(truth, logits, prob, used, float(self.weights[column]))
+        return Calibrator(method, by_class)
 
 
 def _fit_exclusive(
@@ -187,16 +218,14 @@ def _fit_exclusive(
     return Calibrator(method, by_class, is_exclusive=True)
 
 
-def _fit(
-    truth: NDArray[np.int8], logits: Array, prob: Array | None, method: str, min_positives: int, weight: float
-) -> dict[str, Any]:
+def _fit(truth: NDArray[np.int8], logits: Array, prob: Array | None, method: str, weight: float) -> dict[str, Any]:
     """Fit one class; the probabilities are given where they, and not the logits, are what is known."""
     if method == "none":
         return {"method": "none", "slope": 1.0, "intercept": 0.0}
     n_pos = int(truth.sum())
     n_neg = len(truth) - n_pos
     unweighted = {"method": "unweighted", "slope": 1.0, "intercept": -float(np.log(weight))}
-    if min(n_pos, n_neg) < min_positives or np.ptp(logits) == 0:
+    if method == "unweighted" or min(n_pos, n_neg) == 0 or np.ptp(logits) == 0:
         return unweighted
     if method == "temperature":
         scale = max(1.0, np.abs(logits).max() / _LARGEST)
@@ -208,13 +237,22 @@ def _fit(
         targets = np.where(truth == 1, (n_pos + 1) / (n_pos + 2), 1 / (n_neg + 2))
         twice = np.concatenate([logits, logits])  # each record as a positive and as a negative one, weighted
         labels = np.repeat([1, 0], len(logits))
-        slope, intercept = regress_logistic(twice, labels, np.concatenate([targets, 1 - targets]))
+        slope, intercept = _regress_logistic(twice, labels, np.concatenate([targets, 1 - targets]))
         return {"method": "platt", "slope": slope, "intercept": intercept} if slope > 0 else unweighted
     steps = IsotonicRegression(out_of_bounds="clip").fit(logits if prob is None else prob, truth)
     least = 1 / (len(truth) + 2)  # never 0 or 1: no number of records proves that
     calibrated = np.clip(steps.y_thresholds_, least, 1 - least)
     at = "logit" if prob is None else "prob"
     return {"method": "isotonic", at: steps.X_thresholds_.tolist(), "calibrated": calibrated.tolist()}
+
+
+def _regress_logistic(logits: Array, truth: NDArray, weights: Array | None = None) -> tuple[float, float]:
+    """Return slope and intercept of an unpenalized logistic regression; the logits may be of any size."""
+    center, spread = logits.mean(), logits.std() or 1.0
+    model = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-10, max_iter=1000)
+    model.fit((logits[:, None] - center) / spread, truth, sample_weight=weights)
+    slope = float(model.coef_[0, 0] / spread)
+    return slope, float(model.intercept_[0] - slope * center)
 
 
 def _recalibrate(fitted: Mapping[str, Any], prob: Array) -> Array:
@@ -235,26 +273,17 @@ def _recalibrate_logits(fitted: Mapping[str, Any], logits: Array) -> Array:
     return recalibrated
 
 
-def _cross_validate(
-    arrays: tuple[NDArray, Array, Array | None],
-    patients: NDArray,
-    class_names: Sequence[str],
-    rule: CalibrationRule,
-    weights: Array,
-) -> dict[str, float]:
-    """Return each method's log loss on patients that it was not fitted on, from y_true, y_prob and y_logit or None."""
-    y_true, y_prob, y_logit = arrays
+def _cross_validate(records: _Records, patients: NDArray, n_folds: int) -> dict[str, float]:
+    """Return each method's log loss on patients that it was not fitted on."""
     methods = [name for name in get_args(get_type_hints(CalibrationRule)["method"]) if name != "best"]
     losses: dict[str, float] = dict.fromkeys(methods, 0.0)
-    known = y_true != UNKNOWN
-    for kept, left_out in GroupKFold(rule.n_folds, shuffle=True, random_state=0).split(y_prob, groups=patients):
-        fold = y_true[kept], y_prob[kept], patients[kept], class_names
-        kept_logits = None if y_logit is None else y_logit[kept]
+    known, names = records.y_true != UNKNOWN, records.class_names
+    for kept, left_out in GroupKFold(n_folds, shuffle=True, random_state=0).split(known, groups=patients):
         for method in methods:
-            fitted = fit_calibrator(*fold, replace(rule, method=method), pos_weight=weights, y_logit=kept_logits)
-            if y_logit is None:
-                held = cross_entropy(y_true[left_out], fitted.apply(y_prob[left_out], class_names))
+            fitted, held = records.take(kept).fit(method), records.take(left_out)
+            if held.y_logit is None:
+                loss = cross_entropy(held.y_true, fitted.apply(held.y_prob, names))
             else:
-                held = cross_entropy_of_logits(y_true[left_out], fitted.apply_logits(y_logit[left_out], class_names))
-            losses[method] += float(held[known[left_out]].sum() / max(known.sum(), 1))
+                loss = cross_entropy_of_logits(held.y_true, fitted.apply_logits(held.y_logit, names))
+            losses[method] += float(loss[known[left_out]].sum() / max(known.sum(), 1))
     return losses

@@ -9,7 +9,8 @@ Conventions
       threshold that keeps a stated sensitivity, *specificity* the lowest that keeps a stated specificity; *cost*
       minimizes the false positives plus `cost_ratio` times the false negatives; *fixed* chooses nothing.
     - A class with fewer than `min_positives` positive (or negative) records is not tuned: it gets `fixed` here (a run
-      replaces that by its net's own 0.5, see `decisions`), and is listed with the reason.
+      replaces that by its net's own 0.5, see `decisions`), and is listed with the reason. So is a class of which no
+      threshold keeps the stated specificity: a record with a probability of 1 is predicted at each of them.
     - The predictive values depend on how frequent a class is. `restate_predictive_values` computes them by Bayes' rule
       for another prevalence, as long as sensitivity and specificity are the same there [2]_.
     - The net benefit of acting from a probability p on is :math:`TP/n - FP/n \cdot p/(1-p)`: p is also the number of
@@ -52,7 +53,8 @@ def choose_thresholds(
     Returns
     -------
     thresholds, not_tuned
-        By class; and the reason, for each class that has too few records for the rule and got ``rule.fixed``.
+        By class; and the reason, for each class that has too few records for the rule, or no threshold that keeps the
+        stated specificity, and got ``rule.fixed``.
 
     Examples
     --------
@@ -71,8 +73,14 @@ def choose_thresholds(
         if fewest < rule.min_positives:
             kind = "positive" if truth.sum() == fewest else "negative"
             not_tuned[name] = f"{fewest} {kind} records, fewer than {rule.min_positives}"
+        elif (chosen := _choose(truth, y_prob[known, column], rule)) is not None:
+            thresholds[name] = chosen
         else:
-            thresholds[name] = _choose(truth, y_prob[known, column], rule)
+            n_certain = int((y_prob[known, column][~truth] == 1).sum())
+            not_tuned[name] = (
+                f"no threshold keeps a specificity of {rule.specificity:g}: {n_certain} of {(~truth).sum()} negative "
+                "records have a probability of 1"
+            )
     return thresholds, not_tuned
 
 
@@ -135,20 +143,24 @@ def decision_curves(
     return pd.concat(tables, ignore_index=True)
 
 
-def _choose(truth: NDArray[np.bool_], y_prob: NDArray[np.float64], rule: ThresholdRule) -> float:
-    """Choose the threshold of one class that has positive and negative records."""
+def _choose(truth: NDArray[np.bool_], y_prob: NDArray[np.float64], rule: ThresholdRule) -> float | None:
+    """Choose the threshold of one class that has positive and negative records; None where none does what is stated."""
     values, group, counts = np.unique(y_prob, return_inverse=True, return_counts=True)
     n_positive_at = np.bincount(group, weights=truth)[::-1]  # by falling probability, as all below
     values, counts = values[::-1], counts[::-1]
     borders = np.concatenate([[max(1.0, values[0])], values, [0.0]])
     between = (borders[:-1] + borders[1:]) / 2  # where 0, 1, ..., all distinct probabilities are predicted
+    between = np.where(between > borders[1:], between, borders[:-1])  # the middle of two neighbors may be the lower one
     tp = np.concatenate([[0], np.cumsum(n_positive_at)])
     fp = np.concatenate([[0], np.cumsum(counts - n_positive_at)])
     n_pos, n_neg = tp[-1], fp[-1]
+    if values[0] == 1:  # nothing is above it: no threshold predicts none of the records
+        between, tp, fp = between[1:], tp[1:], fp[1:]
     if rule.rule == "sensitivity":
         return float(between[np.argmax(tp >= rule.sensitivity * n_pos - 1e-9)])
     if rule.rule == "specificity":
-        return float(between[np.flatnonzero(n_neg - fp >= rule.specificity * n_neg - 1e-9)[-1]])
+        enough = np.flatnonzero(n_neg - fp >= rule.specificity * n_neg - 1e-9)
+        return float(between[enough[-1]]) if len(enough) else None
     value = {
         "f1": 2 * tp / (tp + fp + n_pos),
         "youden": tp / n_pos - fp / n_neg,

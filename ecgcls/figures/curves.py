@@ -11,16 +11,19 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from ecgcls.errors import DataError
-from ecgcls.evaluation.calibration import reliability_curve
+from ecgcls.evaluation.calibration import format_line, measure_calibration, reliability_curve
 from ecgcls.evaluation.metrics import Scores, score_predictions
 from ecgcls.evaluation.predictions import Predictions
+from ecgcls.evaluation.smooth_calibration import smooth_curves
 from ecgcls.figures.style import DASHES, FEW_CLASSES, add_grid, finish_figure, new_figure, show_verbatim, style_class
 
 _HISTOGRAM_EDGES = np.linspace(0.0, 1.0, 21)
@@ -93,27 +96,40 @@ def draw_roc_curves(predictions: Predictions, *, title: str) -> Figure:
     return figure
 
 
-def draw_reliability_curves(predictions: Predictions, *, title: str) -> Figure:
+def draw_reliability_curves(predictions: Predictions, *, title: str, level: float = 0.95) -> Figure:
     """Draw for each class how often it is true against its predicted probability.
 
-    The curve joins the equal-mass bins of `calibration.reliability_curve`: their mean probability and their fraction
-    of positive records, with its 95% Wilson interval as a faint vertical line (left out for more than 12 classes, as
-    the legend then says). The lower panel counts the records by predicted probability in twenty bins of equal width;
-    its scale is linear from 0 to 1 and logarithmic above.
+    Points are the equal-mass bins of `calibration.reliability_curve`, with the 95% Wilson interval of their fraction of
+    positive records as a faint vertical line. The curve is that of `smooth_calibration`, its band holds the whole curve
+    with the confidence `level`; where a class has none, and for more than 12 classes, the curve joins the bins, without
+    intervals. The lower panel counts the records by predicted probability in twenty bins of equal width; its scale is
+    linear from 0 to 1 and logarithmic above.
     """
     names = predictions.class_names
     scores = score_predictions(predictions.merge_folds())
     bins = reliability_curve(predictions.y_true, predictions.y_prob, names)
     few = len(names) <= FEW_CLASSES
+    arrays: dict[str, Any] = {"y_logit": predictions.y_logit, "level": level}
+    of_all = predictions.y_true, predictions.y_prob
+    smooth = smooth_curves(*of_all, predictions.patient_id, names, **arrays) if few else pd.DataFrame({"class": []})
+    measured = measure_calibration(*of_all, names, patient_id=predictions.patient_id, **arrays) if few else None
     figure, axes = _new_curve_figure(len(names), below=1.3)
     histogram = _add_lower_panel(figure, axes, height_inch=1.1)
     marker: dict[str, Any] = {"marker": "o", "markersize": 4.0 if few else 2.0}
-    handles: list[Line2D] = []
+    handles: list[Any] = []
     for _, name, row, style in _list_classes(scores, handles):
         curve = bins[bins["class"] == name]
         label = f"{name}  (n+ = {row.n_positive:.0f})"
-        handles += axes.plot(curve["mean_prob"], curve["share_positive"], label=label, **marker, **style)
+        if measured is not None:
+            label = f"{label}  {format_line(measured.loc[name], ', ')}"
+        of_class = smooth[smooth["class"] == name]
+        joined = style if of_class.empty else {**style, "linestyle": "none"}
+        axes.plot(curve["mean_prob"], curve["share_positive"], label=label, **marker, **joined)
+        handles.append(Line2D([], [], label=label, **marker, **style))
         if few:
+            axes.plot(of_class["prob"], of_class["share_positive"], **style)
+            band = of_class["low_everywhere"], of_class["high_everywhere"]
+            axes.fill_between(of_class["prob"], *band, color=style["color"], alpha=0.1, linewidth=0, zorder=0)
             faint = {"color": style["color"], "linewidth": 1.0, "alpha": 0.35, "zorder": 1}
             axes.vlines(curve["mean_prob"], curve["share_low"], curve["share_high"], **faint)
         counts, _ = np.histogram(predictions.annotated(name).y_prob, _HISTOGRAM_EDGES)
@@ -121,8 +137,10 @@ def draw_reliability_curves(predictions: Predictions, *, title: str) -> Figure:
         histogram.stairs(counts, _HISTOGRAM_EDGES, baseline=None, **style)
     handles += axes.plot([0, 1], [0, 1], color="0.4", linestyle=":", label="perfect calibration", zorder=1)
     bar: dict[str, Any] = {"color": "0.4", "alpha": 0.5, "marker": "|", "markersize": 12} if few else {}
-    what = "95% Wilson interval" if few else f"no intervals (more than {FEW_CLASSES} classes)"
+    what = "a bin's 95% Wilson interval" if few else f"no intervals (more than {FEW_CLASSES} classes)"
     handles.append(Line2D([], [], linestyle="none", label=what, **bar))
+    if few:
+        handles.append(Patch(color="0.4", alpha=0.25, linewidth=0, label=f"{100 * level:g}% band of the whole curve"))
     axes.set(ylabel="Fraction of positive records")
     histogram.set_ylim(bottom=-0.15)
     n_most = bins.groupby("class")["bin"].count().max()
@@ -166,7 +184,7 @@ def _list_classes(scores: Scores, handles: list[Line2D]) -> Iterator[tuple[int, 
             yield number, str(name), row, style_class(number, len(scores.by_class))
 
 
-def _add_legend(figure: Figure, axes: Axes, handles: Sequence[Line2D]) -> None:
+def _add_legend(figure: Figure, axes: Axes, handles: Sequence[Artist]) -> None:
     """Put the legend to the right of the axes and widen the figure by its width; the axes keep their size."""
     width, height = figure.get_size_inches()
     side = axes.get_position().height * height

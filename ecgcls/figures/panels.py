@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from ecgcls.evaluation.calibration import reliability_curve
+from ecgcls.evaluation.calibration import format_line, measure_calibration, reliability_curve
 from ecgcls.evaluation.predictions import Predictions
+from ecgcls.evaluation.smooth_calibration import smooth_curves
 from ecgcls.figures.style import COLORS, add_grid, choose_grid, finish_figure, new_figure
 
 _MODEL, _OTHER, _NEUTRAL = COLORS[0], COLORS[1], "0.35"
@@ -34,10 +35,13 @@ def draw_decision_curves(curves: pd.DataFrame, *, title: str) -> Figure:
     return finish_figure(figure, title, handles=panels[0].get_legend_handles_labels()[0], place="right")
 
 
-def draw_calibration(before: Predictions, after: Predictions, *, title: str) -> Figure:
-    """Draw each class's reliability before and after recalibration, in bins with equal numbers of records.
+def draw_calibration(before: Predictions, after: Predictions, *, title: str, level: float = 0.95) -> Figure:
+    """Draw each class's reliability before and after recalibration.
 
-    Vertical lines are 95% Wilson intervals; the diagonal is perfect calibration.
+    Points are bins with equal numbers of records, their vertical lines 95% Wilson intervals; curves those of
+    `smooth_calibration`, with the band that holds the whole curve after recalibration with the confidence `level`. A
+    class without such a curve has its bins joined. Slope and O:E, in the corner, are of after. The diagonal is perfect
+    calibration.
     """
     names = after.class_names
     figure, panels = _new_panels(names, height_inch=2.35)
@@ -46,15 +50,29 @@ def draw_calibration(before: Predictions, after: Predictions, *, title: str) -> 
         {"label": "after recalibration", "color": _MODEL, "marker": "o", "linestyle": "-"},
     )
     for predictions, style in zip((before, after), styles, strict=True):
+        arrays: dict[str, Any] = {"y_logit": predictions.y_logit, "level": level}
+        smooth = smooth_curves(predictions.y_true, predictions.y_prob, predictions.patient_id, names, **arrays)
         bins = reliability_curve(predictions.y_true, predictions.y_prob, names)
         for axes, name in zip(panels, names, strict=True):
-            curve = bins[bins["class"] == name]
+            curve, of_class = bins[bins["class"] == name], smooth[smooth["class"] == name]
             at = curve["mean_prob"]
-            axes.plot(at, curve["share_positive"], markersize=3.5, **style)
+            linestyle = style["linestyle"] if of_class.empty else "none"
+            axes.plot(at, curve["share_positive"], markersize=3.5, **{**style, "label": None, "linestyle": linestyle})
             axes.vlines(at, curve["share_low"], curve["share_high"], color=style["color"], linewidth=1, alpha=0.45)
-    for axes in panels:
+            axes.plot(of_class["prob"], of_class["share_positive"], **{**style, "label": None, "marker": ""})
+            if predictions is after:
+                band = of_class["low_everywhere"], of_class["high_everywhere"]
+                axes.fill_between(of_class["prob"], *band, color=_MODEL, alpha=0.15, linewidth=0, zorder=0)
+    arrays = {"y_logit": after.y_logit, "patient_id": after.patient_id, "level": level}
+    measured = measure_calibration(after.y_true, after.y_prob, names, **arrays)
+    for style in styles:
+        panels[0].plot([], [], markersize=3.5, **style)
+    for axes, name in zip(panels, names, strict=True):
         axes.plot([0, 1], [0, 1], color="0.4", linestyle=":", linewidth=1, label="perfect calibration", zorder=1)
-        axes.vlines([], [], [], color="0.4", linewidth=1, alpha=0.6, label="95% Wilson interval")
+        axes.vlines([], [], [], color="0.4", linewidth=1, alpha=0.6, label="a bin's 95% Wilson interval")
+        axes.fill_between([], [], [], color=_MODEL, alpha=0.15, label=f"{100 * level:g}% band of the whole curve")
+        text = format_line(measured.loc[name], "\n")
+        axes.text(0.03, 0.97, text, fontsize=6.5, va="top", transform=axes.transAxes)
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
     figure.supxlabel("Mean predicted probability", fontsize=10)
     figure.supylabel("Fraction of positive records", fontsize=10)

@@ -43,6 +43,7 @@ def cross_validate(folder: Path) -> Configuration:
         title=f"{one.title}, test" + (", mean over folds" if len(one.runs) > 1 else ""),
         settings=one.evaluation,
         groups=one.groups,
+        likelihoods=one.likelihoods,
         more={
             "over_folds": nest(over_folds),
             "left_out_classes": one.left_out_classes,

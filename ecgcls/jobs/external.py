@@ -130,6 +130,7 @@ def predict_data_set(
         simplify([net.thresholds[name] for name in net.class_names]),
         groups=name_groups(records),
         known=seen,
+        likelihoods=task.find_likelihoods(net.class_names, records["scp_codes"], source.read_statements()),
     )
 
 

@@ -34,9 +34,9 @@ class Rescored:
     """Predictions of one split, what they are (for a figure, and for ``metrics.json``), and how they are evaluated.
 
     `threshold` is one for all or one per class; None where the predictions carry the decisions themselves.
-    `uncalibrated`, `groups` (subgroups by ecg_id) and `known` (records of another data set that a net has seen, see
-    `ecgcls.data.seen.SeenRecords.find`) are None where they are not known. `not_tuned` are the classes to
-    which the rule for thresholds was not applied, in any of the runs.
+    `uncalibrated`, `groups` (subgroups by ecg_id), `known` (records of another data set that a net has seen, see
+    `ecgcls.data.seen.SeenRecords.find`) and `likelihoods` (of labels, see `label_noise`) are None where they are not
+    known. `not_tuned` are the classes to which the rule for thresholds was not applied, in any of the runs.
     """
 
     predictions: Predictions
@@ -48,6 +48,7 @@ class Rescored:
     groups: pd.DataFrame | None = None
     known: pd.DataFrame | None = None
     not_tuned: tuple[str, ...] = ()
+    likelihoods: pd.DataFrame | None = None
 
     @property
     def own_tests(self) -> list[int]:
@@ -89,8 +90,17 @@ def rescore(one: Configuration, *, split: str, overrides: Mapping[str, Any]) -> 
         source |= {"left_out_classes": one.left_out_classes, "n_folds": one.n_folds}
     title = f"{one.title}, {PARTS[split]}" + (", mean over folds" if len(one.runs) > 1 else "")
     not_tuned = [name for name in one.class_names if any(name in decisions.not_tuned for decisions in learned)]
-    pooled = pool(predictions, [info.fold for info in one.infos])
-    return Rescored(pooled, title, source, settings, threshold, uncalibrated, one.groups, not_tuned=tuple(not_tuned))
+    return Rescored(
+        pool(predictions, [info.fold for info in one.infos]),
+        title,
+        source,
+        settings,
+        threshold,
+        uncalibrated,
+        one.groups,
+        not_tuned=tuple(not_tuned),
+        likelihoods=one.likelihoods,
+    )
 
 
 def _decide(run: RunDirectory, info: RunInfo, settings: EvaluationSettings) -> Decisions:
@@ -178,6 +188,7 @@ def write_rescored(rescored: Rescored, folder: Path) -> Scores:
         threshold=rescored.threshold,
         uncalibrated=rescored.uncalibrated,
         groups=rescored.groups,
+        likelihoods=rescored.likelihoods,
         more={"source": rescored.source},
     )
     write_confusion_matrices(

@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from ecgcls.evaluation.calibration import measure_calibration, reliability_curve
 from ecgcls.evaluation.checks import UNKNOWN, check_threshold
 from ecgcls.evaluation.exclusive import are_exclusive, count_confusions, summarize_confusions
 from ecgcls.evaluation.intervals import bootstrap
+from ecgcls.evaluation.label_noise import format_readings, score_readings
 from ecgcls.evaluation.metrics import METRICS, OVERALL, RANKING, Scores, class_metrics, find_macro, score_predictions
 from ecgcls.evaluation.predictions import SPLITS, Predictions
 from ecgcls.evaluation.settings import Bootstrap, EvaluationSettings
@@ -25,17 +25,18 @@ from ecgcls.evaluation.thresholds import decision_curves, restate_predictive_val
 from ecgcls.figures.confusion import draw_confusion_matrices, draw_confusion_matrix, draw_confusions
 from ecgcls.figures.curves import draw_pr_curves, draw_reliability_curves, draw_roc_curves
 from ecgcls.figures.forest import draw_subgroups
-from ecgcls.figures.panels import draw_calibration, draw_decision_curves
+from ecgcls.figures.panels import draw_decision_curves
 from ecgcls.figures.style import save_figure
 from ecgcls.files import encode_csv, name_files, printable, restore, write_atomically, write_json
+from ecgcls.jobs.calibration_files import write_calibration
 
 log = logging.getLogger(__name__)
 
 OPTIMISTIC = "optimistic: validation records choose the epoch, the calibrator and the thresholds"
 """What is said beside validation scores."""
 _OPTIONAL = (
-    "intervals.csv", "subgroups.csv", "confusion_matrix.csv", "figures/calibration.png", "figures/subgroups.png",
-    "figures/confusion_matrix.png",
+    "intervals.csv", "subgroups.csv", "label_noise.csv", "confusion_matrix.csv", "figures/calibration.png",
+    "figures/subgroups.png", "figures/confusion_matrix.png",
 )  # fmt: skip
 _RATES_OF = {
     "youden": ("sensitivity", "specificity"),
@@ -58,6 +59,7 @@ def write_results(
     uncalibrated: Predictions | None = None,
     pos_weight: ArrayLike | None = None,
     groups: pd.DataFrame | None = None,
+    likelihoods: pd.DataFrame | None = None,
     more: Mapping[str, Any] | None = None,
 ) -> Scores:
     """Score predictions split by split, write the results, and return the scores of the split that is drawn.
@@ -69,8 +71,8 @@ def write_results(
     ----------
     folder
         Gets ``metrics.json`` and ``metrics_by_class.csv`` with every split, and ``intervals.csv``, ``reliability.csv``,
-        ``calibration.csv``, ``decision_curves.csv``, ``subgroups.csv`` and ``figures/`` of the split `draw`; where the
-        classes exclude each other, ``confusion_matrix.csv`` of all of them.
+        ``calibration.csv``, ``calibration_curves.csv``, ``decision_curves.csv``, ``subgroups.csv`` and ``figures/`` of
+        the split `draw`; where the classes exclude each other, ``confusion_matrix.csv`` of all of them.
     predictions, uncalibrated
         Of one or both splits; the same before recalibration, or None where there was none.
     settings
@@ -81,6 +83,9 @@ def write_results(
         ``(class,)``: the weights of the training loss, for the metric ``loss`` (before recalibration).
     groups
         By ecg_id, a column of text per grouping; None, or no column: no ``subgroups.csv``.
+    likelihoods
+        Of positive labels, see `ecgcls.evaluation.label_noise`: where a stricter reading leaves some out, there is
+        ``label_noise.csv``, and ``label_noise`` in ``metrics.json``.
     more
         Further content of ``metrics.json``.
     """
@@ -110,6 +115,10 @@ def write_results(
     intervals = _write_intervals(folder / "intervals.csv", drawn, settings.intervals)
     if intervals is not None:
         written[draw]["supported"] = _nest_supported(intervals)
+    readings = None if likelihoods is None else score_readings(drawn, likelihoods)
+    if readings is not None:
+        write_atomically(folder / "label_noise.csv", encode_csv(readings))
+        written[draw]["label_noise"] = nest(readings)
     write_json(folder / "metrics.json", written | dict(more or {}))
     stated = settings.prevalence_by_class(predictions.class_names)
     by_class = pd.concat(
@@ -118,13 +127,14 @@ def write_results(
     write_atomically(folder / "metrics_by_class.csv", encode_csv(by_class))
     if groups is not None and len(groups.columns):
         _write_subgroups(folder, drawn, groups, settings=settings, title=title)
-    _write_calibration(folder, drawn, None if uncalibrated is None else uncalibrated.select(draw), title=title)
+    before = None if uncalibrated is None else uncalibrated.select(draw)
+    write_calibration(folder, drawn, before, settings=settings.intervals, title=title)
     curves = decision_curves(drawn.y_true, drawn.y_prob, drawn.class_names)
     write_atomically(folder / "decision_curves.csv", encode_csv(curves, index=False))
     for name, figure in (
         ("pr_curves", draw_pr_curves(drawn, title=title)),
         ("roc_curves", draw_roc_curves(drawn, title=title)),
-        ("reliability_curves", draw_reliability_curves(drawn, title=title)),
+        ("reliability_curves", draw_reliability_curves(drawn, title=title, level=settings.intervals.level)),
         ("decision_curves", draw_decision_curves(curves, title=title)),
         ("confusion_matrices", draw_confusion_matrices(drawn, threshold=threshold, title=title)),
     ):
@@ -143,7 +153,7 @@ def tabulate(folder: Path, split: str, *, rule: str = "f1", not_tuned: Collectio
     intervals are beside PR-AUC and ROC-AUC, those of classes with too few patients marked by ``!``. With a rule for
     thresholds other than f1 there are the rates that it is about, and classes that it was not applied to are marked by
     ``*``. Of several folds the columns are means over the folds, and PR-AUC and ROC-AUC pooled stand beside them. The
-    attribute ``fmax`` of the table is Fmax as text.
+    attribute ``fmax`` of the table is Fmax as text, ``label_noise`` the headline under stricter readings of the labels.
     """
     written = json.loads((folder / "metrics.json").read_text())
     scores, pooled = written[split], written.get("pooled", {}).get(split)
@@ -160,8 +170,8 @@ def tabulate(folder: Path, split: str, *, rule: str = "f1", not_tuned: Collectio
     table = table.astype(float).astype({"positives": int})
     if pooled is not None:
         for key in RANKING:
-            values = [*(of_class[key] for of_class in pooled["by_class"].values()), pooled["overall"][key]]
-            table[f"{METRICS[key].label} pooled"] = np.array(values, dtype=float)
+            together = [*(of_class[key] for of_class in pooled["by_class"].values()), pooled["overall"][key]]
+            table[f"{METRICS[key].label} pooled"] = pd.Series(together, table.index[: len(together)], dtype=float)
     intervals = read_intervals(folder)
     table.attrs["split"] = split
     table.attrs["fmax"] = "" if overall["fmax"] is None else f"{overall['fmax']:.3f}"
@@ -174,6 +184,9 @@ def tabulate(folder: Path, split: str, *, rule: str = "f1", not_tuned: Collectio
             level = f"{100 * intervals['level'].iloc[0]:g}%"
             table.insert(list(table.columns).index(columns[metric]) + 1, level, texts, allow_duplicates=True)
         table.attrs["fmax"] += f" {_format_interval(intervals.xs('fmax', level='metric').T[OVERALL])}"
+    if (path := folder / "label_noise.csv").is_file():
+        readings = pd.read_csv(path, keep_default_na=False, na_values=[""], converters={"class": restore})
+        table.attrs["label_noise"] = format_readings(readings.set_index(["at_least", "class"]))
     return table.rename(index=lambda name: printable(name) + (" *" if name in not_tuned else ""))
 
 
@@ -188,11 +201,14 @@ def format_table(table: pd.DataFrame) -> str:
     lines.append(f"{METRICS['f1'].label} is at the thresholds as they were fitted, whose uncertainty it leaves out")
     if table.attrs.get("split") == "val":
         lines.append(OPTIMISTIC)
+    if readings := table.attrs.get("label_noise"):
+        lines.append(readings)
     if "!\n" in f"{text}\n" or " ! " in text:
         lines.append("! too few patients for a reliable interval: see n_patients in intervals.csv")
     if any(str(name).endswith(" *") for name in table.index):
         lines.append(
-            "* too few validation records for a threshold of its own: it is decided as by 0.5 before recalibration"
+            "* no threshold of its own (too few validation records, or none that keeps what the rule asks for): it is "
+            "decided as by 0.5 before recalibration"
         )
     return "\n".join(lines)
 
@@ -258,23 +274,6 @@ def _warn_of_ties(predictions: Predictions) -> None:
             "constant baseline is so by design; of a net, keep the logits (columns y_logit_<CLASS>, values=logits)",
             ", ".join(found),
         )
-
-
-def _write_calibration(folder: Path, after: Predictions, before: Predictions | None, *, title: str) -> None:
-    """Write how far probabilities are from frequencies, before recalibration and after."""
-    stages = {"after": after} if before is None else {"before": before, "after": after}
-    names = after.class_names
-    curves = {stage: reliability_curve(each.y_true, each.y_prob, names) for stage, each in stages.items()}
-    reliability = pd.concat(curves, names=["recalibration"]).reset_index("recalibration").reset_index(drop=True)
-    write_atomically(folder / "reliability.csv", encode_csv(reliability, index=False))
-    measured = {
-        stage: measure_calibration(each.y_true, each.y_prob, names, y_logit=each.y_logit)
-        for stage, each in stages.items()
-    }
-    table = pd.concat(measured, names=["recalibration", "class"])
-    write_atomically(folder / "calibration.csv", encode_csv(table))
-    if before is not None:
-        save_figure(draw_calibration(before, after, title=title), folder / "figures" / "calibration.png")
 
 
 def _write_subgroups(

@@ -13,6 +13,7 @@ from logging.handlers import MemoryHandler
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from pytorch_lightning.loggers.logger import DummyLogger
 
@@ -20,6 +21,7 @@ from ecgcls.command.interruption import was_told_to_stop
 from ecgcls.command.processes import count_started, read_rank, run_processes
 from ecgcls.data.cohort import Cohort
 from ecgcls.data.groupings import name_groups
+from ecgcls.data.module import ECGDataModule
 from ecgcls.errors import DataError
 from ecgcls.evaluation.decisions import learn_decisions
 from ecgcls.evaluation.predictions import Predictions
@@ -103,6 +105,12 @@ def tabulate(predicted: Predicted, cohort: Cohort) -> Predictions:
     )
 
 
+def find_likelihoods(data: ECGDataModule) -> pd.DataFrame:
+    """Return how likely the positive labels of the cohort are, as `ecgcls.data.tasks.Task.find_likelihoods`."""
+    cohort = data.cohort
+    return data.task.find_likelihoods(cohort.class_names, cohort.records["scp_codes"], data.source.read_statements())
+
+
 def _start(job: Job) -> RunInfo:
     """Prepare the folder, new or of a run that was stopped, and write the first ``run.json``."""
     run = job.run
@@ -171,6 +179,9 @@ def _score(job: Job, ongoing: "_Ongoing") -> None:
     run.write_predictions(predictions)
     groups = name_groups(job.data.cohort.records)
     run.write_groups(groups.loc[predictions.ecg_id])
+    likelihoods = find_likelihoods(job.data)
+    likelihoods = likelihoods[likelihoods["ecg_id"].isin(predictions.ecg_id)]
+    run.write_likelihoods(likelihoods)
     write_results(
         run.path,
         predictions,
@@ -180,6 +191,7 @@ def _score(job: Job, ongoing: "_Ongoing") -> None:
         pos_weight=info.pos_weight,
         settings=settings,
         groups=groups,
+        likelihoods=likelihoods,
     )
     curves = draw_training_curves(run.read_history(), best_epoch=info.best_epoch, title=info.title)
     save_figure(curves, run.path / "figures" / "training_curves.png")

@@ -17,7 +17,7 @@ from ecgcls.files import STANDARDIZED_ON
 from ecgcls.jobs.build import build_data
 from ecgcls.jobs.load import load_net, move
 from ecgcls.jobs.rescore import Rescored, simplify
-from ecgcls.jobs.train import tabulate
+from ecgcls.jobs.train import find_likelihoods, tabulate
 from ecgcls.jobs.trust import take_trusted
 from ecgcls.runs.configuration import PARTS
 from ecgcls.runs.directory import RunDirectory
@@ -79,6 +79,7 @@ def score_unfinished(
         uncalibrated=uncalibrated.select(split),
         groups=name_groups(data.cohort.records),
         not_tuned=tuple(decisions.not_tuned),
+        likelihoods=find_likelihoods(data),
     )
 
 

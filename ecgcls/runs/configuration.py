@@ -156,6 +156,13 @@ class Configuration:
         return tables[~tables.index.duplicated()]
 
     @cached_property
+    def likelihoods(self) -> pd.DataFrame | None:
+        """The likelihoods of the predicted records' labels; None where a run has kept none."""
+        tables = [run.read_likelihoods() for run in self.runs]
+        kept = [table for table in tables if table is not None]
+        return pd.concat(kept).drop_duplicates(["ecg_id", "class"]) if len(kept) == len(tables) else None
+
+    @cached_property
     def scores(self) -> Scores:
         """Test scores: of several folds, measured within each and averaged."""
         return score_predictions(self.tested)

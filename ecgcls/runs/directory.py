@@ -11,7 +11,8 @@
 - ``repairs.csv``, ``left_out.csv``, where there is anything to list: what was changed in a record or is doubtful about
   it, and which records cannot be used or repeat another;
 - ``manifest.json``: the SHA-256 of the files that a finished run's results come from; see `ecgcls.runs.manifest`;
-- ``groups.csv``: the subgroups that each of these records belongs to;
+- ``groups.csv``: the subgroups that each of these records belongs to; ``likelihoods.csv``: how likely each of their
+  positive labels is, where a statement says less than 100 %;
 - ``metrics.json``, ``metrics_by_class.csv``, ``history.csv``, ``figures/``: computed from predictions and epochs;
 - ``run.log``.
 
@@ -46,9 +47,10 @@ from ecgcls.runs.saved import Node, check_types, damaged, read_json, read_yaml
 _CONFIG, _WAVEFORMS = ".hydra/config.yaml", "waveforms"
 _OWN_FILES = (
     NAME, manifest.NAME, "best.ckpt", "last.ckpt", "baseline.json", "predictions.csv", "predictions_uncalibrated.csv",
-    "groups.csv", "repairs.csv", "left_out.csv", "history.csv", "metrics.json", "metrics_by_class.csv",
-    "confusion_matrix.csv", "intervals.csv", "reliability.csv", "calibration.csv", "decision_curves.csv",
-    "subgroups.csv", "model_card.md", "tripod_ai.md", "run.log",
+    "groups.csv", "likelihoods.csv", "label_noise.csv",
+    "repairs.csv", "left_out.csv", "history.csv", "metrics.json", "metrics_by_class.csv",
+    "confusion_matrix.csv", "intervals.csv", "reliability.csv", "calibration.csv", "calibration_curves.csv",
+    "decision_curves.csv", "subgroups.csv", "model_card.md", "tripod_ai.md", "run.log",
 )  # fmt: skip
 _OWN_FOLDERS = (
     ".hydra", "figures", "log", "tensorboard", "wandb", "evaluate", "interpret", "interpret_input", "predict",
@@ -210,6 +212,21 @@ class RunDirectory:
     def has_seen(self) -> bool:
         """Whether the run keeps the waveforms of its data set; those of earlier versions do not."""
         return (self.path / _WAVEFORMS).is_dir()
+
+    def read_likelihoods(self) -> pd.DataFrame | None:
+        """Return the likelihoods of the predicted records' labels, as written; None of a run that has kept none."""
+        path = self.check_file("likelihoods.csv", missing_ok=True)
+        if not path.exists():
+            return None
+        try:
+            table = pd.read_csv(path, keep_default_na=False, converters={"class": restore})
+            return table.astype({"ecg_id": int, "likelihood": float})[["ecg_id", "class", "likelihood"]]
+        except (ValueError, KeyError) as error:
+            raise damaged(path, error) from error
+
+    def write_likelihoods(self, likelihoods: pd.DataFrame) -> None:
+        """Replace the likelihoods of the predicted records' labels: ``ecg_id``, ``class`` and ``likelihood``."""
+        write_atomically(self.path / "likelihoods.csv", encode_csv(likelihoods, index=False))
 
     def read_history(self) -> pd.DataFrame:
         """Return losses and metrics, one row per epoch."""

@@ -14,9 +14,10 @@ from ecgcls.runs.saved import damaged, read_json
 
 NAME = "manifest.json"
 SEALED = (
-    "best.ckpt", "baseline.json", "predictions.csv", "predictions_uncalibrated.csv", "groups.csv", "history.csv",
-    "metrics.json", "metrics_by_class.csv", "intervals.csv", "confusion_matrix.csv", "reliability.csv",
-    "calibration.csv", "decision_curves.csv", "subgroups.csv", "repairs.csv", "left_out.csv", ".hydra/config.yaml",
+    "best.ckpt", "baseline.json", "predictions.csv", "predictions_uncalibrated.csv", "groups.csv", "likelihoods.csv",
+    "history.csv", "metrics.json", "metrics_by_class.csv", "label_noise.csv", "intervals.csv", "confusion_matrix.csv",
+    "reliability.csv", "calibration.csv", "calibration_curves.csv", "decision_curves.csv", "subgroups.csv",
+    "repairs.csv", "left_out.csv", ".hydra/config.yaml",
     "waveforms/train.npz", "waveforms/val.npz", "waveforms/test.npz", "waveforms/unlabeled.npz",
 )  # fmt: skip
 """The files that are listed, those of them that the run has."""

@@ -119,6 +119,22 @@ def test_labels_worked_by_hand(statements, scp_codes, task, class_names, y_true)
     assert labels.y_true.dtype == np.bool_ and labels.y_true.astype(int).tolist() == y_true
 
 
+def test_a_class_is_as_likely_as_its_most_likely_statement(statements):
+    scp_codes = pd.Series(
+        {
+            7: {"A": 35.0, "C": 80.0},
+            3: {"A": 100.0, "C": 15.0},  # certain
+            9: {"A": 0.0, "C": 80.0, "R": 0.0},  # listed without a likelihood
+            4: {"B": 50.0, "C": 35.0},
+        }
+    )
+    classes = Task(statements="diagnostic", classes="diagnostic_class")
+    expected = [(7, "X", 80.0), (9, "X", 0.0), (4, "Y", 50.0), (4, "X", 35.0)]
+    assert [*classes.find_likelihoods(["X", "Y"], scp_codes, statements).itertuples(index=False)] == expected
+    of_x = replace(classes, min_likelihood=50.0).find_likelihoods(["X"], scp_codes, statements)
+    assert [*of_x.itertuples(index=False)] == [(7, "X", 80.0), (9, "X", 80.0)]
+
+
 # --- on real records
 
 

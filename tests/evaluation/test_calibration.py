@@ -1,12 +1,17 @@
 import numpy as np
+import pandas as pd
+import patsy
 import pytest
 import statsmodels.api as sm
+from scipy import stats
 from scipy.special import expit, logit
 from scipy.stats import binomtest
 from sklearn.calibration import calibration_curve
 
 from ecgcls.errors import ConfigError
-from ecgcls.evaluation.calibration import measure_calibration, reliability_curve
+from ecgcls.evaluation.calibration import find_miscalibrated, measure_calibration, reliability_curve
+from ecgcls.evaluation.logistic import number_patients
+from ecgcls.evaluation.smooth_calibration import SmoothCurve, smooth_curves
 
 
 def simulate(n_records, seed):
@@ -138,17 +143,95 @@ def test_slope_and_intercept_are_those_of_statsmodels():
     assert (found["slope"], found["intercept"]) == (pytest.approx(slope, abs=1e-5), pytest.approx(intercept, abs=1e-6))
 
 
-def test_the_brier_score_is_the_sum_of_its_parts():
-    y_true, y_prob = simulate(500, 14)
+@pytest.fixture(scope="module")
+def clustered():
+    """Labels, probabilities (too extreme and too high) and patients with up to five records of one probability."""
+    y_true, y_prob = simulate(900, 21)
+    patients = np.random.default_rng(22).integers(0, 300, 900)
+    y_prob = expit(0.5 * logit(y_prob) + logit(y_prob[patients]))
+    return y_true, y_prob, patients
+
+
+def test_intervals_are_cluster_robust_as_statsmodels_are(clustered):
+    y_true, y_prob, patients = clustered
+    found = measure_calibration(y_true, y_prob, ["MI"], patient_id=patients, level=0.9).loc["MI"]
+    logits, truth, ones = logit(y_prob[:, 0]), y_true[:, 0], np.ones((900, 1))
+    n_rarest = min(len(set(patients[truth == label])) for label in (0, 1))
+    width = stats.t.ppf(0.95, n_rarest - 1)
+    for name, design, offset in (("slope", sm.add_constant(logits), None), ("intercept", ones, logits)):
+        model = sm.GLM(truth, design, family=sm.families.Binomial(), offset=offset)
+        fitted = model.fit(cov_type="cluster", cov_kwds={"groups": patients})
+        error = fitted.bse[-1] * np.sqrt((900 - design.shape[1]) / 899)  # its further correction taken away
+        limits = fitted.params[-1] + width * error * np.array([-1, 0, 1])
+        assert found[[f"{name}_low", name, f"{name}_high"]].tolist() == pytest.approx(limits, abs=1e-5)
+    # O:E is a ratio of two sums over patients: statsmodels' log-linear model of one column is a third way to its error
+    model = sm.GLM(truth, ones, family=sm.families.Poisson(), offset=np.full(900, np.log(y_prob.mean())))
+    assert found["oe"] == pytest.approx(np.exp(model.fit().params[0]))
+    sums = pd.DataFrame({"o": truth, "e": y_prob[:, 0]}).groupby(patients).sum().sample(frac=1, random_state=0)
+    left_out = [np.log(np.delete(sums["o"], i).sum() / np.delete(sums["e"], i).sum()) for i in range(len(sums))]
+    jackknife = np.sqrt((len(sums) - 1) * np.var(left_out))
+    assert np.log(found["oe_high"] / found["oe"]) == pytest.approx(width * jackknife, rel=0.02)
+
+
+def test_the_curve_is_a_natural_spline_with_its_own_knots(clustered):
+    y_true, y_prob, patients = clustered
+    logits, truth = logit(y_prob[:, 0]), y_true[:, 0].astype(float)
+    curve = SmoothCurve.fit(truth, logits, number_patients(patients))
+    assert len(curve.knots) == 4
+    knots = curve.knots * curve.spread + curve.center
+    basis = patsy.dmatrix(
+        "cr(x, knots=inner, lower_bound=low, upper_bound=high) - 1",
+        {"x": logits, "inner": knots[1:-1], "low": knots[0], "high": knots[-1]},
+    )
+    theirs = sm.GLM(truth, np.asarray(basis), family=sm.families.Binomial()).fit()
+    fitted = theirs.fittedvalues
+    np.testing.assert_allclose(expit(curve.predict(logits)[0]), fitted, atol=1e-6)
+    distance = np.abs(fitted - y_prob[:, 0])
+    found = measure_calibration(y_true, y_prob, ["MI"], patient_id=patients).loc["MI"]
+    expected = [distance.mean(), np.median(distance), np.quantile(distance, 0.9)]
+    assert found[["ici", "e50", "e90"]].tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_band_everywhere_is_wider_and_few_positives_make_a_line(clustered):
+    y_true, y_prob, patients = clustered
+    table = smooth_curves(y_true, y_prob, patients, ["MI"])
+    assert (np.diff(table["prob"]) > 0).all() and len(table) <= 60
+    inside = table["low"].between(table["low_everywhere"], table["share_positive"], inclusive="neither")
+    assert inside.all() and (table["high"] < table["high_everywhere"]).all()
+    rare = np.where(np.cumsum(y_true, axis=0) > 15, 0, y_true)
+    line = smooth_curves(rare, y_prob, patients, ["MI"])
+    slopes = np.diff(logit(line["share_positive"])) / np.diff(logit(line["prob"]))
+    assert np.ptp(slopes) < 1e-6
+
+
+def test_the_ici_of_a_calibrated_class_is_what_chance_gives():
+    generator = np.random.default_rng(3)
+    measured = []
+    for _ in range(30):
+        y_prob = expit(generator.normal(-1, 1, (600, 1)))
+        measured.append(measure_calibration(generator.random((600, 1)) < y_prob, y_prob, ["MI"]).loc["MI"])
+    ici, by_chance = (np.mean([row[key] for row in measured]) for key in ("ici", "ici_by_chance"))
+    assert by_chance == pytest.approx(ici, rel=0.2) and ici > 0.01
+
+
+def test_the_brier_score_is_split_by_the_best_steps():
+    # The best rising steps of 0, 1, 0, 1 are 0, 1/2, 1/2, 1.
+    found = measure_calibration([[0], [1], [0], [1]], [[0.2], [0.4], [0.6], [0.8]], ["MI"]).loc["MI"]
+    assert found[["brier", "miscalibration", "discrimination", "uncertainty"]].tolist() == pytest.approx(
+        [0.2, 0.075, 0.125, 0.25]
+    )
+
+
+def test_the_debiased_error_of_a_hand_worked_case():
+    # 10/40 * (0.4^2 - 0.5 * 0.5/9) + 30/40 * (0 - 0.7 * 0.3/29) = 0.027625
+    y_prob = np.array([[0.1]] * 10 + [[0.7]] * 30)
+    y_true = np.array([[1]] * 5 + [[0]] * 5 + [[1]] * 21 + [[0]] * 9)
     found = measure_calibration(y_true, y_prob, ["MI"]).loc["MI"]
-    bins = reliability_curve(y_true, y_prob, ["MI"])
-    within = 0.0
-    for _, one in bins.iterrows():  # within-bin variance less twice the within-bin covariance (Stephenson et al.)
-        held = (y_prob[:, 0] >= one["prob_low"]) & (y_prob[:, 0] <= one["prob_high"])
-        prob, truth = y_prob[held, 0], y_true[held, 0]
-        within += ((prob - prob.mean()) ** 2).sum() - 2 * ((truth - truth.mean()) * (prob - prob.mean())).sum()
-    assert found["within_bins"] == pytest.approx(within / 500, abs=1e-12)
-    assert found["brier"] == pytest.approx(np.mean((y_prob - y_true) ** 2))
+    assert found["ece_debiased"] == pytest.approx(np.sqrt(0.0276245), abs=1e-6)
+    # twice the records of the same patients are no more evidence
+    twice = measure_calibration(np.repeat(y_true, 2, 0), np.repeat(y_prob, 2, 0), ["MI"], patient_id=np.arange(80) // 2)
+    same = ["ece_debiased", "slope_low", "slope_high", "intercept_low", "oe_low", "oe_high", "ici", "ici_by_chance"]
+    np.testing.assert_allclose(twice.loc["MI", same].astype(float), found[same].astype(float), rtol=1e-6)
 
 
 def test_the_calibration_error_of_a_hand_worked_case():
@@ -163,6 +246,41 @@ def test_separated_or_undefined_classes_have_no_slope():
     y_prob = np.array([[0.9, 0.5]] * 20 + [[0.1, 0.5]] * 20)
     y_true = np.array([[1, 0]] * 20 + [[0, 0]] * 20)
     found = measure_calibration(y_true, y_prob, ["MI", "HYP"])
-    assert np.isnan(found.loc["MI", "slope"])
-    assert found.loc["HYP", ["slope", "intercept"]].isna().all()
+    assert np.isnan(found.loc["MI", "slope"]) and found.loc["MI", ["oe_low", "intercept_high"]].notna().all()
+    assert found.loc["HYP", ["slope", "intercept", "oe", "ici"]].isna().all()
     assert np.isfinite(found.loc["HYP", "brier"])
+    reasons = "the probabilities separate the class: no slope", "no positive record", ""
+    assert tuple(found["undefined"]) == reasons and found["is_supported"].tolist() == [True, False, False]
+
+
+def test_limits_need_two_patients_with_the_rarer_label():
+    y_true, y_prob = simulate(200, 5)
+    patients = np.where(y_true[:, 0] == 1, 7, np.arange(200) + 10)
+    found = measure_calibration(y_true, y_prob, ["MI"], patient_id=patients).loc["MI"]
+    assert found["undefined"] == "all positive records are of one patient: no limits"
+    assert found[["slope", "intercept", "oe"]].notna().all() and not found["is_supported"]
+    assert found[["slope_low", "intercept_high", "oe_low", "ici"]].isna().all()
+    alone = measure_calibration(y_true, y_prob, ["MI"], patient_id=np.zeros(200)).loc["MI"]
+    assert alone[["slope_low", "oe_high"]].isna().all() and alone["slope"] == found["slope"]
+
+
+def test_a_class_is_named_where_its_curve_is_not_the_diagonal():
+    y_true, y_prob = simulate(800, 30)
+    fair = (np.random.default_rng(31).random((800, 1)) < y_prob).astype(int)
+    rare = np.where(np.cumsum(y_true, axis=0) > 15, 0, y_true)
+    measured = measure_calibration(np.hstack([y_true, fair, rare]), np.repeat(y_prob, 3, axis=1), ["MI", "CD", "HYP"])
+    (text,) = find_miscalibrated(measured)
+    assert text.startswith("MI slope 0.") and "O:E 0." in text and "ICI 0." in text
+    assert measured.loc["CD", "p_calibrated"] > 0.05 > measured.loc["HYP", "p_calibrated"]  # too few to be named
+
+
+def test_whether_the_curve_is_the_diagonal_is_tested_as_in_statsmodels():
+    y_true, y_prob = simulate(500, 33)
+    logits = logit(y_prob[:, 0])
+    y_true[np.flatnonzero(y_true[:, 0])[18:]] = 0  # so few that the curve is a line
+    found = measure_calibration(y_true, y_prob, ["MI"]).loc["MI", "p_calibrated"]
+    fitted = sm.GLM(y_true[:, 0], sm.add_constant(logits), family=sm.families.Binomial()).fit(
+        cov_type="cluster", cov_kwds={"groups": np.arange(500)}
+    )
+    wald = fitted.wald_test((np.eye(2), [0, 1]), scalar=True, use_f=False).statistic * 499 / 498  # n - k, not n - 1
+    assert found == pytest.approx(stats.f.sf(wald * 16 / (17 * 2), 2, 16), rel=1e-4)

@@ -149,6 +149,8 @@ def test_a_class_that_nobody_annotated_is_undefined():
     assert found.undefined == {"CD": "no annotated record"} and found.by_class.loc["CD", "n_unknown"] == 300
     assert found.overall["roc_auc"] == found.by_class.loc["MI", "roc_auc"]
     assert found.by_class.loc["CD"].drop(["n_positive", "n_negative", "n_unknown", "tp", "fp", "fn", "tn"]).isna().all()
-    assert measure_calibration(labels, one.y_prob, NAMES).loc["CD"].isna().all()
+    measured = measure_calibration(labels, one.y_prob, NAMES)
+    assert measured.loc["CD", "slope":"ece_width"].isna().all()
+    assert measured["undefined"].tolist() == ["", "no annotated record", ""]
     table = bootstrap(labels, one.y_prob, one.patient_id, NAMES, settings=Bootstrap(20)).xs("roc_auc", level="metric")
     assert table["value"].isna().tolist() == [False, False, True] and table.loc["CD", "n_positive"] == 0

@@ -9,6 +9,9 @@ from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.calibration import measure_calibration
+from ecgcls.evaluation.decisions import learn_decisions
+from ecgcls.evaluation.logits import to_logits
+from ecgcls.evaluation.predictions import Predictions
 from ecgcls.evaluation.recalibration import Calibrator, fit_calibrator
 from ecgcls.evaluation.settings import CalibrationRule
 
@@ -77,6 +80,45 @@ def test_a_class_weight_is_undone():
     assert after["ece_mass"] < 0.01
     assert before["intercept"] == pytest.approx(-np.log(15), abs=0.1)
     assert before["slope"] == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize("method", ["none", "temperature", "platt"])
+@pytest.mark.parametrize("shift", [0.0, -200.0, 30.0])
+def test_no_probability_is_too_small_or_too_large_to_be_ranked(method, shift):
+    y_true, y_prob, _ = simulate(400, 7)
+    extreme = expit(15 * logit(y_prob) + shift)
+    ids = np.arange(400)
+    one = Predictions(ids, ids, 0 * ids, ["val"] * 400, y_true, extreme, ("MI",))
+    after = learn_decisions(one, calibration=CalibrationRule(method)).apply(one)
+    assert roc_auc_score(y_true, after.y_score) == pytest.approx(roc_auc_score(y_true, extreme), abs=1e-12)
+    assert average_precision_score(y_true, after.y_score) == pytest.approx(average_precision_score(y_true, extreme))
+    if method == "platt":
+        assert after.y_prob.mean() == pytest.approx(y_true.mean(), abs=0.01)
+
+
+def test_every_float_has_its_own_place_among_the_logits():
+    prob = np.array([0.0, 5e-324, 1e-310, 1e-20, 1e-7, 0.5, 1 - 1e-7, 1 - 2**-52, 1 - 2**-53, 1.0])
+    assert (np.diff(to_logits(prob)) > 0).all() and np.isfinite(to_logits(prob)).all()
+    np.testing.assert_allclose(to_logits(prob[3:8]), logit(prob[3:8]))
+
+
+def test_a_probability_that_was_rounded_to_0_does_not_turn_the_line():
+    y_true, y_prob, _ = simulate(4000, 15, slope=1.0, intercept=0.0)
+    rounded = y_prob.round(1)
+    assert ((rounded == 0) & (y_true == 1)).any()
+    assert fit(y_true, rounded, "platt").by_class["MI"]["slope"] == pytest.approx(1, abs=0.15)
+    assert measure_calibration(y_true, rounded, ["MI"]).loc["MI", "slope"] == pytest.approx(1, abs=0.15)
+
+
+def test_the_best_method_is_sought_for_the_classes_that_it_is_fitted_for():
+    # 25 positive records, of which each fold leaves out some.
+    y_true, y_prob, _ = simulate(600, 10)
+    y_true[np.flatnonzero(y_true[:, 0])[25:]] = 0
+    found = fit(y_true, y_prob, "best", min_positives=25)
+    assert found.by_class["MI"]["method"] == found.method != "none"
+    assert len(set(found.log_loss.values())) == 4 and found.log_loss["platt"] < found.log_loss["none"]
+    unfitted = fit(y_true, y_prob, "best", min_positives=26)
+    assert len(set(unfitted.log_loss.values())) == 1
 
 
 @pytest.mark.parametrize("method", ["temperature", "platt"])

@@ -66,6 +66,26 @@ def test_probabilities_of_exactly_0_and_1_are_separated():
         assert thresholds == {"MI": 0.5}
 
 
+def test_a_negative_record_at_1_has_a_specificity_that_no_threshold_reaches():
+    y_prob = np.array([1.0] * 12 + [0.6] * 10 + [0.2] * 18)[:, None]
+    y_true = np.array([1] * 10 + [0] * 2 + [1] * 5 + [0] * 23)[:, None]
+    found = choose_thresholds(y_true, y_prob, ["MI"], ThresholdRule("specificity", specificity=1.0, fixed=0.4))
+    reason = "no threshold keeps a specificity of 1: 2 of 25 negative records have a probability of 1"
+    assert found == ({"MI": 0.4}, {"MI": reason})
+    assert choose((y_true, y_prob), "specificity", specificity=0.92)[0] == 0.8
+    costly = ThresholdRule("cost", cost_ratio=0.01)  # best would be to predict none, which no threshold does
+    assert choose_thresholds(y_true, y_prob, ["MI"], costly)[0]["MI"] == 0.8
+
+
+def test_neighboring_numbers_are_separated():
+    for low in (0.3, 5e-324, 1 - 2**-52):
+        y_prob = np.repeat([low, np.nextafter(low, 1)], 10)[:, None]
+        y_true = np.repeat([0, 1], 10)[:, None]
+        for rule in ("f1", "youden", "sensitivity", "specificity", "cost"):
+            at = choose_thresholds(y_true, y_prob, ["MI"], ThresholdRule(rule, sensitivity=1.0, specificity=1.0))[0]
+            np.testing.assert_array_equal(y_prob >= at["MI"], y_true)
+
+
 def test_a_rare_class_is_not_tuned_but_listed(arrays):
     y_true = np.column_stack([arrays[0][:, 0], np.arange(400) < 9, np.arange(400) > 3])
     y_prob = np.repeat(arrays[1], 3, axis=1)

@@ -5,10 +5,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn.metrics
+from matplotlib.collections import LineCollection
 
 from ecgcls.errors import DataError
-from ecgcls.evaluation.calibration import reliability_curve
+from ecgcls.evaluation.calibration import format_line, measure_calibration, reliability_curve
 from ecgcls.evaluation.metrics import score
+from ecgcls.evaluation.smooth_calibration import smooth_curves
 from ecgcls.figures.curves import draw_pr_curves, draw_reliability_curves, draw_roc_curves, draw_training_curves
 from tests.figures.examples import make, make_history
 
@@ -126,17 +128,26 @@ def test_reliability_curves_show_the_bins_and_their_intervals():
     bins = reliability_curve(predictions.y_true, predictions.y_prob, predictions.class_names)
     drawn = curves(figure, predictions)
     assert list(drawn) == ["C0_", "C2_", "C3_", "C4_"]
-    intervals = figure.axes[0].collections
-    assert len(intervals) == 4
-    for (name, line), bars in zip(drawn.items(), intervals, strict=True):
+    intervals = [each for each in figure.axes[0].collections if isinstance(each, LineCollection)]
+    bands = [each for each in figure.axes[0].collections if not isinstance(each, LineCollection)]
+    arrays = predictions.y_true, predictions.y_prob
+    smooth = smooth_curves(*arrays, predictions.patient_id, predictions.class_names, level=0.95)
+    measured = measure_calibration(*arrays, predictions.class_names, patient_id=predictions.patient_id)
+    shapes = [line for line in figure.axes[0].lines if str(line.get_label()).startswith("_")]
+    for (name, line), bars, shape, band in zip(drawn.items(), intervals, shapes, bands, strict=True):
+        of_class = smooth[smooth["class"] == name]
+        np.testing.assert_array_equal(shape.get_xydata(), of_class[["prob", "share_positive"]])
+        (box,) = band.get_paths()
+        assert box.get_extents().ymax == of_class["high_everywhere"].max()
         expected = bins[bins["class"] == name]
         np.testing.assert_array_equal(line.get_xydata(), expected[["mean_prob", "share_positive"]])
-        assert line.get_label() == f"{name}  (n+ = {expected['n_positive'].sum()})"
+        described = format_line(measured.loc[name], ", ")
+        assert line.get_label() == f"{name}  (n+ = {expected['n_positive'].sum()})  {described}"
         ends = [(low, high) for (_, low), (_, high) in bars.get_segments()]
         np.testing.assert_array_equal(ends, expected[["share_low", "share_high"]])
     texts = legend_texts(figure)
     assert texts[1] == "C1_  undefined: no positive record"
-    assert texts[-2:] == ["perfect calibration", "95% Wilson interval"]
+    assert texts[-3:] == ["perfect calibration", "a bin's 95% Wilson interval", "95% band of the whole curve"]
     (diagonal,) = [line for line in figure.axes[0].lines if line.get_label() == "perfect calibration"]
     assert np.array_equal(diagonal.get_data(), ([0, 1], [0, 1]))
     most = bins["class"].value_counts().max()
@@ -161,7 +172,7 @@ def test_the_panel_below_counts_every_record_of_a_drawn_class():
 
 def test_intervals_are_left_out_for_more_than_twelve_classes_and_the_legend_says_so():
     twelve, thirteen = (draw_reliability_curves(make(n_classes), title="") for n_classes in (12, 13))
-    assert len(twelve.axes[0].collections) == 12 and legend_texts(twelve)[-1] == "95% Wilson interval"
+    assert len(twelve.axes[0].collections) == 24 and legend_texts(twelve)[-1] == "95% band of the whole curve"
     assert len(thirteen.axes[0].collections) == 0
     assert legend_texts(thirteen)[-1] == "no intervals (more than 12 classes)"
 

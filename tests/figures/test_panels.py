@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ecgcls.evaluation.calibration import reliability_curve
+from ecgcls.evaluation.calibration import format_line, measure_calibration, reliability_curve
 from ecgcls.evaluation.predictions import Predictions
+from ecgcls.evaluation.smooth_calibration import smooth_curves
 from ecgcls.evaluation.thresholds import decision_curves
 from ecgcls.figures.panels import draw_calibration, draw_decision_curves, draw_likelihoods, draw_search
 
@@ -37,10 +38,15 @@ def test_calibration_is_drawn_before_and_after(predictions):
     figure = draw_calibration(predictions, predictions.decide(0.3), title="t")
     bins = reliability_curve(predictions.y_true, predictions.y_prob, predictions.class_names)
     first = bins[bins["class"] == predictions.class_names[0]]
-    for line in figure.axes[0].lines[:2]:
-        np.testing.assert_array_equal(line.get_ydata(), first["share_positive"])
+    smooth = smooth_curves(predictions.y_true, predictions.y_prob, predictions.patient_id, predictions.class_names)
+    of_class = smooth[smooth["class"] == predictions.class_names[0]]
+    for line, table in zip(figure.axes[0].lines[:4], (first, of_class) * 2, strict=True):
+        np.testing.assert_array_equal(line.get_ydata(), table["share_positive"])
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels == ["before recalibration", "after recalibration", "perfect calibration", "95% Wilson interval"]
+    kinds = ["before recalibration", "after recalibration", "perfect calibration"]
+    assert labels == [*kinds, "a bin's 95% Wilson interval", "95% band of the whole curve"]
+    measured = measure_calibration(predictions.y_true, predictions.y_prob, predictions.class_names)
+    assert figure.axes[0].texts[0].get_text() == format_line(measured.iloc[0], "\n")
 
 
 def test_likelihoods_are_counted_in_bars():

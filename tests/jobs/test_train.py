@@ -1,5 +1,6 @@
 """Training on simulated ECGs: what a run directory holds and whether it can be believed."""
 
+import ast
 import json
 import logging
 import re
@@ -20,9 +21,11 @@ from ecgcls.data.module import ECGDataModule
 from ecgcls.data.synthetic import write_synthetic
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.decisions import learn_decisions
+from ecgcls.evaluation.label_noise import score_readings
 from ecgcls.jobs.build import build_job
 from ecgcls.jobs.logs import hold_log
 from ecgcls.jobs.rescore import rescore
+from ecgcls.jobs.results import format_table, nest, tabulate
 from ecgcls.jobs.train import train
 from ecgcls.run import run as run_command
 from ecgcls.runs.configuration import read_single
@@ -84,11 +87,14 @@ def test_a_run_directory_holds_what_the_contract_says(run):
         "predictions.csv",
         "predictions_uncalibrated.csv",
         "groups.csv",
+        "likelihoods.csv",
+        "label_noise.csv",
         "metrics.json",
         "metrics_by_class.csv",
         "intervals.csv",
         "subgroups.csv",
         "calibration.csv",
+        "calibration_curves.csv",
         "decision_curves.csv",
         "reliability.csv",
         "history.csv",
@@ -107,6 +113,24 @@ def test_a_run_directory_holds_what_the_contract_says(run):
         "figures/calibration.png",
     } <= files
     assert not [name for name in files if name.endswith(".tmp")]
+
+
+def test_the_headline_under_stricter_labels_is_kept_and_scored_again_without_the_data(run, data_root):
+    database = pd.read_csv(data_root / "ptbxl_database.csv", index_col="ecg_id")
+    predictions, metrics = run.read_predictions("test"), run.read_metrics()["test"]
+    codes = [ast.literal_eval(text) for text in database.loc[predictions.ecg_id, "scp_codes"]]
+    column = predictions.class_names.index("NORM")
+    norm = np.array([of_record.get("NORM", -1.0) for of_record in codes])
+    assert ((norm >= 0) == (predictions.y_true[:, column] == 1)).all()
+    read = metrics["label_noise"]["100"]
+    assert read["NORM"]["n_left_out"] == ((norm > 0) & (norm < 100)).sum() > 0
+    kept = (norm < 0) | (norm == 100)
+    expected = roc_auc_score(norm[kept] > 0, predictions.y_prob[kept, column])
+    assert read["NORM"]["roc_auc"] == pytest.approx(expected)
+    assert metrics["label_noise"]["0"]["overall"]["pr_auc"] == metrics["overall"]["pr_auc"]
+    again = rescore(read_single(run), split="test", overrides={})
+    assert nest(score_readings(again.predictions, again.likelihoods)) == metrics["label_noise"]
+    assert "at least 100 alone: PR-AUC" in format_table(tabulate(run.path, "test"))
 
 
 def test_the_net_sees_each_test_record_once(trained):

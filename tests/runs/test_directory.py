@@ -93,6 +93,18 @@ def test_subgroups_are_read_as_they_were_written(run):
     assert read["sex"].tolist() == groups["sex"].tolist()
 
 
+def test_likelihoods_are_read_as_they_were_written(run):
+    assert run.read_likelihoods() is None
+    likelihoods = pd.DataFrame({"ecg_id": [7, 3], "class": ["=NA", "NA"], "likelihood": [15.0, 0.0]})
+    run.write_likelihoods(likelihoods)
+    pd.testing.assert_frame_equal(run.read_likelihoods(), likelihoods, check_dtype=False)
+    run.write_likelihoods(likelihoods[:0])
+    assert len(run.read_likelihoods()) == 0
+    (run.path / "likelihoods.csv").write_text("ecg_id,class\nx,y\n")
+    with pytest.raises(DataError, match=r"likelihoods\.csv"):
+        run.read_likelihoods()
+
+
 @pytest.mark.parametrize(
     ("read", "name"),
     [
