@@ -16,6 +16,7 @@ from ecgcls.evaluation.metrics import Scores
 from ecgcls.evaluation.predictions import Predictions, pool
 from ecgcls.evaluation.settings import EvaluationSettings
 from ecgcls.files import hash_records, name_file, restore
+from ecgcls.jobs.certainty import Certainty, form_own_sets, write_certainty
 from ecgcls.jobs.results import write_confusion_matrices, write_results
 from ecgcls.runs.configuration import PARTS, Configuration
 from ecgcls.runs.directory import RunDirectory
@@ -34,7 +35,7 @@ class Rescored:
 
     `threshold` is one for all or one per class; None where the predictions carry the decisions themselves.
     `uncalibrated` and `groups` (subgroups by ecg_id) are None where they are not known. `not_tuned` are the classes to
-    which the rule for thresholds was not applied, in any of the runs.
+    which the rule for thresholds was not applied, in any of the runs. `certainty` has the sets at a stated error rate.
     """
 
     predictions: Predictions
@@ -45,6 +46,7 @@ class Rescored:
     uncalibrated: Predictions | None = None
     groups: pd.DataFrame | None = None
     not_tuned: tuple[str, ...] = ()
+    certainty: Certainty | None = None
 
     def narrow(self, ecg_ids: Sequence[int] | Sequence[str]) -> "Rescored":
         """Keep only these records; one that is not among the predictions is a `DataError`."""
@@ -57,12 +59,18 @@ class Rescored:
         )
 
 
-def rescore(one: Configuration, *, split: str, overrides: Mapping[str, Any]) -> Rescored:
+def rescore(
+    one: Configuration, *, split: str, overrides: Mapping[str, Any], error_rate: float | None = None
+) -> Rescored:
     """Return the stored predictions of a run, or of all folds together, each decided as its own run decides.
 
     `overrides` is what differs from the runs' own settings, as `EvaluationSettings.replace_with` takes it. Another
-    calibration or threshold rule is learned on each run's own validation set.
+    calibration or threshold rule is learned on each run's own validation set, and so are sets at a stated error rate.
     """
+    if error_rate is not None and split != "test":
+        raise ConfigError(
+            f"error_rate: the sets are learned on the validation records, so split={split} cannot test them"
+        )
     settings = one.evaluation.replace_with(overrides)
     settings.thresholds.refuse_unused(overrides.get("thresholds", {}))
     uncalibrated = one.pooled(split, is_calibrated=False)
@@ -82,7 +90,15 @@ def rescore(one: Configuration, *, split: str, overrides: Mapping[str, Any]) -> 
     title = f"{one.title}, {PARTS[split]}" + ("" if one.is_single_run else " pooled")
     not_tuned = [name for name in one.class_names if any(name in decisions.not_tuned for decisions in learned)]
     return Rescored(
-        pool(predictions), title, source, settings, threshold, uncalibrated, one.groups, not_tuned=tuple(not_tuned)
+        pool(predictions),
+        title,
+        source,
+        settings,
+        threshold,
+        uncalibrated,
+        one.groups,
+        not_tuned=tuple(not_tuned),
+        certainty=None if error_rate is None else form_own_sets(one, error_rate),
     )
 
 
@@ -143,7 +159,14 @@ def read_predictions_files(
     return Rescored(read, path.name, {"predictions": str(path), "assumptions": assumptions}, settings), path
 
 
-def name_folder(split: str, overrides: Mapping[str, Any], *, root: Path | None, records: str | None) -> str:
+def name_folder(
+    split: str,
+    overrides: Mapping[str, Any],
+    *,
+    root: Path | None,
+    records: str | None,
+    error_rate: float | None = None,
+) -> str:
     """Name the folder of results after what is scored; what has other predictions, decisions or records has another."""
     parts = [split]
     if root is not None:
@@ -151,6 +174,8 @@ def name_folder(split: str, overrides: Mapping[str, Any], *, root: Path | None, 
     parts += [str(value) for key in _LEARNED for value in overrides[key].values() if value is not None]
     if overrides["prevalence"] is not None:
         parts.append(f"prevalence-{json.dumps(overrides['prevalence'])}")
+    if error_rate is not None:
+        parts.append(f"error_rate-{error_rate:g}")
     if records is not None:
         parts.append(f"records-{name_output(records)}")
     return name_file("-".join(parts))
@@ -173,6 +198,14 @@ def write_rescored(rescored: Rescored, folder: Path) -> Scores:
     write_confusion_matrices(
         folder / "figures", rescored.predictions, threshold=rescored.threshold, title=rescored.title
     )
+    if rescored.certainty is not None:
+        write_certainty(
+            folder,
+            rescored.predictions,
+            rescored.certainty,
+            groups=rescored.groups,
+            min_records=rescored.settings.subgroups.min_records,
+        )
     return scores
 
 

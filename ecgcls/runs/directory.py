@@ -9,6 +9,7 @@
   thresholds; ``predictions_uncalibrated.csv``: the best net's own probabilities;
 - ``repairs.csv``, ``left_out.csv``, where there is anything to list: what was changed in a record or is doubtful about
   it, and which records cannot be used or repeat another;
+- ``likeness.npz``: what the training records look like; see `ecgcls.data.likeness`;
 - ``manifest.json``: the SHA-256 of the files that a finished run's results come from; see `ecgcls.runs.manifest`;
 - ``groups.csv``: the subgroups that each of these records belongs to;
 - ``metrics.json``, ``metrics_by_class.csv``, ``history.csv``, ``figures/``: computed from predictions and epochs;
@@ -29,6 +30,7 @@ import pandas as pd
 from filelock import FileLock, Timeout
 from pandas.api.types import is_numeric_dtype
 
+from ecgcls.data.likeness import Likeness, read_likeness
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.predictions import Predictions
 from ecgcls.files import check_regular, encode_csv, format_json, remove_leftovers, restore, write_atomically
@@ -41,7 +43,7 @@ from ecgcls.runs.saved import Node, check_types, damaged, read_json, read_yaml
 _CONFIG = ".hydra/config.yaml"
 _OWN_FILES = (
     NAME, manifest.NAME, "best.ckpt", "last.ckpt", "baseline.json", "predictions.csv", "predictions_uncalibrated.csv",
-    "groups.csv", "repairs.csv", "left_out.csv", "history.csv", "metrics.json", "metrics_by_class.csv",
+    "groups.csv", "likeness.npz", "repairs.csv", "left_out.csv", "history.csv", "metrics.json", "metrics_by_class.csv",
     "confusion_matrix.csv", "intervals.csv", "reliability.csv", "calibration.csv", "decision_curves.csv",
     "subgroups.csv", "model_card.md", "tripod_ai.md", "run.log",
 )  # fmt: skip
@@ -161,6 +163,11 @@ class RunDirectory:
     def write_groups(self, groups: pd.DataFrame) -> None:
         """Replace the subgroups of the predicted records."""
         write_atomically(self.path / "groups.csv", encode_csv(groups.rename_axis("ecg_id")))
+
+    def read_likeness(self) -> Likeness | None:
+        """Return what the training records look like; None if the run has not kept it."""
+        path = self.check_file("likeness.npz", missing_ok=True)
+        return read_likeness(path) if path.exists() else None
 
     def read_history(self) -> pd.DataFrame:
         """Return losses and metrics, one row per epoch."""

@@ -13,8 +13,8 @@ from ecgcls.runs.saved import damaged, read_json
 
 NAME = "manifest.json"
 SEALED = (
-    "best.ckpt", "baseline.json", "predictions.csv", "predictions_uncalibrated.csv", "groups.csv", "history.csv",
-    "metrics.json", "intervals.csv", ".hydra/config.yaml",
+    "best.ckpt", "baseline.json", "predictions.csv", "predictions_uncalibrated.csv", "groups.csv", "likeness.npz",
+    "history.csv", "metrics.json", "intervals.csv", ".hydra/config.yaml",
 )  # fmt: skip
 """The files that are listed, those of them that the run has."""
 
