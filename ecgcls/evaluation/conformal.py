@@ -209,7 +209,7 @@ def _find_limits(hits: NDArray[np.bool_], patients: NDArray, level: float) -> tu
     n_worth = float(n_patients)
     if 0 < share < 1 and n_patients > 1:
         residuals = np.bincount(patient, weights=hits - share)
-        variance = n_patients / (n_patients - 1) * (residuals**2).sum() / len(hits) ** 2
+        variance = (residuals**2).sum() / len(hits) ** 2
         n_worth = min(float(len(hits)), share * (1 - share) / variance) if variance > 0 else n_worth
     z2 = norm.ppf((1 + level) / 2) ** 2
     center, half = share + z2 / (2 * n_worth), np.sqrt(z2 * (share * (1 - share) + z2 / (4 * n_worth)) / n_worth)

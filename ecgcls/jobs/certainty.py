@@ -17,6 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ecgcls.evaluation.conformal import SETS, Conformal, can_be_stated, form_sets, learn_conformal, measure_sets
+from ecgcls.evaluation.logits import to_logits
 from ecgcls.evaluation.predictions import Predictions
 from ecgcls.files import encode_csv, printable, write_atomically
 from ecgcls.runs.configuration import Configuration
@@ -53,7 +54,11 @@ class Certainty:
 def learn_from(run: RunDirectory, class_names: Sequence[str]) -> Conformal:
     """Learn what the scores of a run's net are on its validation records."""
     validation = run.read_predictions("val", is_calibrated=False).take_classes(class_names)
-    return learn_conformal(validation.y_true, validation.y_score, validation.patient_id)
+    return learn_conformal(validation.y_true, _take_logits(validation), validation.patient_id)
+
+
+def _take_logits(predictions: Predictions) -> NDArray[np.float64]:
+    return to_logits(predictions.y_prob) if predictions.y_logit is None else predictions.y_logit
 
 
 def form_own_sets(one: Configuration, error_rate: float) -> Certainty:
@@ -63,7 +68,7 @@ def form_own_sets(one: Configuration, error_rate: float) -> Certainty:
         conformal = learn_from(run, one.class_names)
         tested = run.read_predictions("test", is_calibrated=False).take_classes(one.class_names)
         ids.append(tested.ecg_id)
-        sets.append(form_sets(conformal.find_p(tested.y_score), conformal.n_patients, error_rate))
+        sets.append(form_sets(conformal.find_p(_take_logits(tested)), conformal.n_patients, error_rate))
         known.append(conformal.n_patients)
     return Certainty(error_rate, np.concatenate(ids), np.concatenate(sets), np.min(known, axis=0))
 

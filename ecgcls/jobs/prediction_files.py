@@ -187,8 +187,9 @@ def describe_limits(run: LoadedRun) -> list[str]:
     texts = []
     if len(run.nets) > 1:
         texts.append(
-            "The mean of calibrated nets is somewhat too close to the middle, and was not tested: every record of the "
-            "runs' data has trained one of the nets. Test it with evaluate fold=all data.root=PATH"
+            "The mean of calibrated nets is not calibrated itself, but too close to the middle, its thresholds are the "
+            "means of theirs, and neither was tested: every record of the runs' data took part in one of the nets. "
+            "evaluate fold=all data.root=PATH tests the mean on other data"
         )
     if not run.likenesses:
         texts.append(
