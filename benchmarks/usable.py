@@ -39,7 +39,7 @@ def make_inputs(ecgs_mv: Signals, generator: np.random.Generator) -> dict[str, S
     order = [generator.permutation(n_samples) for _ in range(n)]
     arms = [0, 2, 1, 4, 3, 5, *range(6, n_leads)]
     signs = np.array([-1] + [1] * (n_leads - 1))[:, None]
-    return {
+    any_lead = {
         "white noise of 0.1 mV": 0.1 * white(),
         "white noise as large as the ECG": white() * sd,
         "muscle noise (20 to 49 Hz) as large as the ECG": _filter(white(), 20, 49) * sd,
@@ -48,6 +48,11 @@ def make_inputs(ecgs_mv: Signals, generator: np.random.Generator) -> dict[str, S
         "mains hum at 45 Hz": np.sin(45 * phase) * sd,
         "a sine at 10 Hz": np.sin(10 * phase) * sd,
         "a sine at 1 Hz": np.sin(phase) * sd,
+        "with muscle noise of 0.1 mV": ecgs_mv + 0.1 * _filter(white(), 20, 49),
+        "with muscle noise of 0.3 mV": ecgs_mv + 0.3 * _filter(white(), 20, 49),
+    }
+    return {
+        **{name: _derive(signals) for name, signals in any_lead.items()},
         "a square wave of 5 mV": np.sign(np.sin(1.1 * phase)) * np.full((1, n_leads, 1), 5.0),
         "a pulse wave (as PPG) in all leads": (np.sin(1.2 * phase) + 0.4 * np.sin(2.4 * phase + 1)) * sd,
         "lead II in all leads": np.repeat(ecgs_mv[:, 1:2], n_leads, axis=1),
@@ -55,8 +60,6 @@ def make_inputs(ecgs_mv: Signals, generator: np.random.Generator) -> dict[str, S
         "the leads shuffled": ecgs_mv[:, generator.permutation(n_leads)],
         "the chest leads flat": np.concatenate([ecgs_mv[:, :6], 0 * ecgs_mv[:, 6:]], axis=1),
         "one lead noise": np.concatenate([ecgs_mv[:, :11], 0.3 * _filter(white(), 1, 49)[:, 11:]], axis=1),
-        "with muscle noise of 0.1 mV": ecgs_mv + 0.1 * _filter(white(), 20, 49),
-        "with muscle noise of 0.3 mV": ecgs_mv + 0.3 * _filter(white(), 20, 49),
         "cut off at a third of its largest value": _cut_off(ecgs_mv),
         "ten times as large": 10 * ecgs_mv,
         "a tenth as large": ecgs_mv / 10,
@@ -73,6 +76,13 @@ def _filter(noise: Signals, low_hz: float, high_hz: float) -> Signals:
     spectrum[..., (frequencies < low_hz) | (frequencies > high_hz)] = 0
     filtered = np.fft.irfft(spectrum, noise.shape[-1], axis=-1)
     return np.asarray(filtered / filtered.std(axis=-1, keepdims=True))
+
+
+def _derive(signals_mv: Signals) -> Signals:
+    """Let the limb leads follow from I and II, as those of any electrodes do, whatever they pick up."""
+    one, two = signals_mv[:, :1], signals_mv[:, 1:2]
+    derived = [two - one, -(one + two) / 2, one - two / 2, two - one / 2]
+    return np.concatenate([one, two, *derived, signals_mv[:, 6:]], axis=1)
 
 
 def _cut_off(ecgs_mv: Signals) -> Signals:

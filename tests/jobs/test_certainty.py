@@ -11,15 +11,15 @@ from ecgcls.data.signals import LEADS, read_record
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.conformal import SETS
 from ecgcls.jobs.apply import predict_files
-from ecgcls.jobs.certainty import form_own_sets
+from ecgcls.jobs.certainty import form_own_sets, write_certainty
 from ecgcls.jobs.load import load_run
 from ecgcls.jobs.prediction_files import PredictionFiles, format_predictions
-from ecgcls.jobs.rescore import rescore, write_rescored
+from ecgcls.jobs.rescore import rescore
 from ecgcls.jobs.scored import score_quality
 from ecgcls.runs.find import open_configuration
 from tests.commands import ecgcls, succeed
 
-ERROR_RATE = 0.3  # which three patients of each label suffice for
+ERROR_RATE = 0.45  # which two patients of each label suffice for
 FORM = {"sampling_rate_hz": 100, "lead_names": LEADS}
 QUICK = {"intervals": {"n_resamples": 20}, "subgroups": {"n_resamples": 2, "min_records": 3}}
 
@@ -51,7 +51,7 @@ def test_predict_says_of_a_test_record_what_evaluate_says(run, configuration, fi
     found = predict_files(run, [filenames[ecg_id] for ecg_id in own.ecg_id], error_rate=ERROR_RATE)
     sets = [[SETS.index(text) for text in prediction.y_set.values()] for _, prediction in found]
     np.testing.assert_array_equal(sets, own.sets)
-    assert len(np.unique(own.sets)) > 2  # not all are not certain
+    assert len(np.unique(own.sets[:, 0])) > 1  # the first class has enough known patients
 
 
 def test_each_record_of_a_cross_validation_is_judged_by_its_own_net(configuration):
@@ -87,9 +87,13 @@ def test_several_nets_and_windows_average_their_p_values(configuration, run, ecg
     }
 
 
+def _write(rescored, folder):
+    write_certainty(folder, rescored.predictions, rescored.certainty, groups=rescored.groups, min_records=3)
+
+
 def test_sets_are_written_by_class_and_subgroup(configuration, tmp_path):
     rescored = rescore(open_configuration(configuration), split="test", overrides=QUICK, error_rate=ERROR_RATE)
-    write_rescored(rescored, tmp_path)
+    _write(rescored, tmp_path)
     table = pd.read_csv(tmp_path / "conformal.csv").set_index("class")
     assert table.index.tolist() == list(rescored.predictions.class_names)
     np.testing.assert_allclose(table[["yes", "no", "not_certain", "neither"]].sum(axis=1), 1)
@@ -103,7 +107,7 @@ def test_sets_are_written_by_class_and_subgroup(configuration, tmp_path):
     of_sex = cells[(cells["grouping"] == "sex") & (cells["class"] == name)]
     assert of_sex["n_positive"].sum() == truth.sum()
     few = rescored.narrow(rescored.predictions.ecg_id[:4])
-    write_rescored(few, tmp_path)
+    _write(few, tmp_path)
     assert pd.read_csv(tmp_path / "sets.csv")["ecg_id"].tolist() == few.predictions.ecg_id.tolist()
 
 
@@ -152,11 +156,12 @@ def test_what_cannot_be_said_is_written_and_shown(configuration, filenames, tmp_
     assert (content["error_rate"], content["not_stated"]) == (ERROR_RATE, whole.list_unstated(ERROR_RATE))
     assert content["records"][0]["y_set"][name] == table[f"y_set_{name}"][0]
     text = format_predictions(files, whole)
-    assert "what holds for any nets is a rate of 0.6" in text
+    assert "what holds for any nets is a rate of 0.9" in text
     for note in (*content["notes"], "The mean of calibrated nets is not calibrated itself", "likeness.npz"):
         assert note in text
 
 
+@pytest.mark.slow
 def test_both_commands_answer_at_an_error_rate(work, configuration, filenames, tmp_path):
     which = ("experiment=sweep", "model=cnn1d")
     done = succeed(work, *which, f"input={filenames.iloc[0]}", f"output={tmp_path / 'p'}", "error_rate=0.3",
