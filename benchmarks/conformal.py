@@ -8,6 +8,7 @@ nets, and several windows of a recording, share a part of their scores too; ther
 import argparse
 import json
 import sys
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,7 @@ def try_several(repeats: int) -> list[dict[str, Any]]:
     return rows
 
 
-def summarize(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def summarize(rows: list[dict[str, Any]]) -> list[dict[Hashable, Any]]:
     """Return mean and standard error of the coverages, by what was simulated."""
     table = pd.DataFrame(rows)
     keys = [name for name in table if name not in ("positive", "negative")]

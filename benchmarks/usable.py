@@ -7,6 +7,7 @@ validation records, the others are the training records. Then everything is judg
 import argparse
 import json
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,8 @@ from ecgcls.data.quality import describe_windows, find_noise
 from ecgcls.data.signals import LEADS
 from ecgcls.data.store import SignalStore, open_store
 
-_RATE, _HZ, _N_MADE = 0.01, 100, 200
+_RATE, _N_MADE = 0.01, 200
+_HZ: Literal[100, 500] = 100
 _NOISE_COLUMNS = ("static_noise", "burst_noise", "electrodes_problems", "baseline_drift")
 _RESULTS = Path(__file__).parent / "usable.json"
 
@@ -134,7 +136,8 @@ def main() -> None:
 
     def describe(table: pd.DataFrame) -> dict[str, float | int]:
         se = float(np.sqrt(table["unlike"].mean() * (1 - table["unlike"].mean()) / len(table)))
-        return {"n_records": len(table), **table[kinds].mean().round(5).to_dict(), "unlike_se": round(se, 5)}
+        shares = {kind: round(float(table[kind].mean()), 5) for kind in kinds}
+        return {"n_records": len(table), **shares, "unlike_se": round(se, 5)}
 
     table = records.loc[found.index]
     real = {"all": describe(found)}

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -133,7 +133,7 @@ def _conclude(
         return last
     if record.error is not None:
         return record.error
-    whole = Prepared(last.windows_mv, tuple(record.starts_s), last.repairs)
+    whole = replace(last, starts_s=tuple(record.starts_s))
     try:
         scored = Scored.join(record.scored)
         return run.summarize(whole, scored, piece.metadata, error_rate=error_rate, unusable=unusable)

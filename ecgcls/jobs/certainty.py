@@ -25,6 +25,8 @@ from ecgcls.runs.directory import RunDirectory
 
 log = logging.getLogger(__name__)
 
+_LEVEL = 0.95
+
 
 @dataclass(frozen=True, eq=False)
 class Certainty:
@@ -78,7 +80,8 @@ def write_certainty(
 ) -> pd.DataFrame:
     """Write ``sets.csv``, ``conformal.csv`` and ``conformal_subgroups.csv``, and return the table by class.
 
-    Cells of `groups` with fewer than `min_records` records, or of one patient, are left out.
+    Cells of `groups` with fewer than `min_records` records, or of one patient, are left out. A warning counts those that
+    do not keep the error rate.
     """
     sets, names = certainty.take(predictions.ecg_id).sets, predictions.class_names
     columns = {f"y_set_{name}": np.array(SETS)[sets[:, column]] for column, name in enumerate(names)}
@@ -98,6 +101,7 @@ def write_certainty(
     if groups is not None and len(groups.columns):
         cells = _measure_cells(predictions, sets, groups.reindex(predictions.ecg_id), min_records)
         write_atomically(folder / "conformal_subgroups.csv", encode_csv(cells, index=False))
+        _tell_missed(cells, certainty.error_rate)
     if unstated := [printable(name) for name, is_it in zip(names, stated["is_stated"], strict=True) if not is_it]:
         log.warning(
             "Not certain for every record, with too few validation patients to state an error rate of %g: %s",
@@ -110,17 +114,43 @@ def write_certainty(
 def _measure_cells(
     predictions: Predictions, sets: NDArray[np.int8], groups: pd.DataFrame, min_records: int
 ) -> pd.DataFrame:
-    tables = []
+    """Measure each cell; the limits hold for all cells, classes and labels together (Bonferroni)."""
+    cells = []
     for grouping, group_of in groups.items():
         for group in sorted(group_of.dropna().unique()):
             rows = np.flatnonzero((group_of == group).to_numpy())
-            patients = predictions.patient_id[rows]
-            if len(rows) >= min_records and len(np.unique(patients)) > 1:
-                cell = measure_sets(predictions.y_true[rows], sets[rows], patients, predictions.class_names)
-                cell.insert(0, "group", group)
-                cell.insert(0, "grouping", str(grouping))
-                tables.append(cell)
+            if len(rows) >= min_records and len(np.unique(predictions.patient_id[rows])) > 1:
+                cells.append((str(grouping), group, rows))
+    level = 1 - (1 - _LEVEL) / max(2 * len(cells) * len(predictions.class_names), 1)
+    tables = []
+    for grouping, group, rows in cells:
+        arrays = predictions.y_true[rows], sets[rows], predictions.patient_id[rows]
+        table = measure_sets(*arrays, predictions.class_names, level=level)
+        table.insert(0, "group", group)
+        table.insert(0, "grouping", grouping)
+        tables.append(table)
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["grouping", "group", "class"])
+
+
+def _tell_missed(cells: pd.DataFrame, error_rate: float) -> None:
+    """Name the subgroup and class whose sets hold their label least often; of those whose limits are below the rate."""
+    found = []
+    for label in ("positive", "negative"):
+        key = f"coverage_{label}"
+        missed = cells[cells[f"{key}_high"] < 1 - error_rate] if len(cells) else cells
+        found += [(row[key], label, row) for _, row in missed.iterrows()]
+    if found:
+        value, label, row = min(found, key=lambda each: each[0])
+        log.warning(
+            "The error rate does not hold in every subgroup: %d times a class's sets hold the label too rarely, least "
+            "often for the %s records of %s in %s %s (%.3f of them)",
+            len(found),
+            label,
+            printable(row["class"]),
+            printable(row["grouping"]),
+            printable(row["group"]),
+            value,
+        )
 
 
 def format_certainty(table: pd.DataFrame, error_rate: float) -> str:

@@ -315,9 +315,9 @@ class LoadedRun:
         """
         if unusable not in get_args(Unusable):
             raise ConfigError(f"unusable must be {' or '.join(get_args(Unusable))}, got {unusable!r}")
-        doubts, is_most = describe_unusable(scored)
+        doubts, is_most = describe_unusable(scored, prepared.lost)
         if unusable == "refuse" and is_most:
-            raise DataError(f"refused, as unusable=refuse asks: {doubts[-1]}")
+            raise DataError(f"refused, as unusable=refuse asks: {'; '.join(doubts)}")
         if metadata is not None:
             repairs = (*prepared.repairs, *describe_unknown(metadata, self.metadata_names))
             prepared = replace(prepared, repairs=repairs)

@@ -63,13 +63,15 @@ def average_p_values(conformals: Sequence[Conformal], y_score: NDArray[np.float6
     return mean
 
 
-def describe_unusable(scored: Scored) -> tuple[tuple[str, ...], bool]:
-    """Return what speaks against a recording, in words, and whether most of its windows are affected.
+def describe_unusable(scored: Scored, lost: Sequence[str]) -> tuple[tuple[str, ...], bool]:
+    """Return what speaks against a recording, in words, and whether most of it, or a part of it, cannot be used.
 
+    What is `lost` comes from the recording (`ecgcls.data.recordings.Prepared`), the rest from its windows.
     Single windows of a long recording that are unlike the training data are not told: of many, some always are.
     """
     n_windows = len(scored.noise)
-    texts, is_most = [], bool(2 * scored.noise.any(axis=1).sum() > n_windows)
+    texts = [f"not all of the ECG is there: {text}" for text in lost]
+    is_most = bool(lost) or bool(2 * scored.noise.any(axis=1).sum() > n_windows)
     for text, is_it in zip(KINDS.values(), scored.noise.T, strict=True):
         if n_found := int(is_it.sum()):
             where = "" if n_found == n_windows == 1 else f" in {n_found} of {n_windows} windows"

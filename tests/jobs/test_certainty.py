@@ -70,10 +70,11 @@ def test_a_class_with_too_few_known_patients_is_never_certain(run, ecg_mv):
         run.predict(ecg_mv, **FORM, error_rate=0.7)
 
 
-def test_several_nets_and_windows_average_their_p_values(configuration, run, ecg_mv):
+def test_several_nets_and_windows_average_their_p_values(configuration, ecg_mv):
     whole = load_run(configuration)
     windows = np.stack([ecg_mv, ecg_mv[:, ::-1]]).astype(np.float32)
-    singles = [load_run(configuration / f"fold_{fold}") for fold in range(5)]
+    own = zip(whole.nets, whole.calibrators, whole.runs, strict=True)
+    singles = [replace(whole, nets=(net,), calibrators=(calibrator,), runs=(path,)) for net, calibrator, path in own]
     p_values = [one.score_windows(windows, None, with_sets=True).p_values for one in singles]
     scored = whole.score_windows(windows, None, with_sets=True)
     np.testing.assert_allclose(scored.p_values, np.mean(p_values, axis=0))
@@ -122,6 +123,9 @@ def test_noise_is_noted_or_refused(run, ecg_mv, noise_mv):
     assert doubt.startswith("no usable ECG: more than 30% of the power of most leads is above 25 Hz")
     with pytest.raises(DataError, match="refused, as unusable=refuse asks: no usable ECG"):
         run.predict(noise_mv, **FORM, unusable="refuse")
+    cut_mv = np.clip(ecg_mv, *np.quantile(ecg_mv, [0.1, 0.9], axis=1)[:, :, None])
+    with pytest.raises(DataError, match="unusable=refuse asks: not all of the ECG is there: saturated"):
+        run.predict(cut_mv, **FORM, unusable="refuse")
     partly = np.concatenate([ecg_mv, ecg_mv, noise_mv], axis=1)
     (doubt,) = run.predict(partly, **FORM, unusable="refuse").unusable  # most of it is an ECG
     assert doubt.startswith("no usable ECG in 1 of 3 windows: ")
