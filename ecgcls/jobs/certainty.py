@@ -80,8 +80,8 @@ def write_certainty(
 ) -> pd.DataFrame:
     """Write ``sets.csv``, ``conformal.csv`` and ``conformal_subgroups.csv``, and return the table by class.
 
-    Cells of `groups` with fewer than `min_records` records, or of one patient, are left out. A warning counts those that
-    do not keep the error rate.
+    Cells of `groups` with fewer than `min_records` records, or of one patient, are left out. A warning counts
+    those that do not keep the error rate.
     """
     sets, names = certainty.take(predictions.ecg_id).sets, predictions.class_names
     columns = {f"y_set_{name}": np.array(SETS)[sets[:, column]] for column, name in enumerate(names)}
@@ -133,7 +133,7 @@ def _measure_cells(
 
 
 def _tell_missed(cells: pd.DataFrame, error_rate: float) -> None:
-    """Name the subgroup and class whose sets hold their label least often; of those whose limits are below the rate."""
+    """Name the subgroup and class whose sets hold their label least often, where limits say too rarely."""
     found = []
     for label in ("positive", "negative"):
         key = f"coverage_{label}"

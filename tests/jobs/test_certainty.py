@@ -6,18 +6,20 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from statsmodels.stats.proportion import proportion_confint
 
 from ecgcls.data.signals import LEADS, read_record
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.conformal import SETS
 from ecgcls.jobs.apply import predict_files
-from ecgcls.jobs.certainty import form_own_sets, write_certainty
+from ecgcls.jobs.certainty import Certainty, form_own_sets, write_certainty
 from ecgcls.jobs.load import load_run
 from ecgcls.jobs.prediction_files import PredictionFiles, format_predictions
 from ecgcls.jobs.rescore import rescore
 from ecgcls.jobs.scored import score_quality
 from ecgcls.runs.find import open_configuration
 from tests.commands import ecgcls, succeed
+from tests.predictions import make
 
 ERROR_RATE = 0.45  # which two patients of each label suffice for
 FORM = {"sampling_rate_hz": 100, "lead_names": LEADS}
@@ -110,6 +112,21 @@ def test_sets_are_written_by_class_and_subgroup(configuration, tmp_path):
     few = rescored.narrow(rescored.predictions.ecg_id[:4])
     _write(few, tmp_path)
     assert pd.read_csv(tmp_path / "sets.csv")["ecg_id"].tolist() == few.predictions.ecg_id.tolist()
+
+
+def test_a_subgroup_that_does_not_keep_the_rate_is_named(tmp_path, caplog):
+    """The sets of all 100 positive women hold yes, those of half of the men do not."""
+    ids, y_true = np.arange(200), np.ones((200, 1), dtype=int)
+    predictions = make(ids, ["test"] * 200, ("MI",), patient_id=ids, y_true=y_true)
+    sets = np.where(ids < 150, SETS.index("yes"), SETS.index("no"))[:, None].astype(np.int8)
+    groups = pd.DataFrame({"sex": np.where(ids < 100, "female", "male")}, index=ids)
+    certainty = Certainty(0.2, ids, sets, np.array([[50, 50]]))
+    write_certainty(tmp_path, predictions, certainty, groups=groups, min_records=10)
+    assert "1 times a class's sets hold the label too rarely" in caplog.text
+    assert "the positive records of MI in sex male (0.500 of them)" in caplog.text
+    cells = pd.read_csv(tmp_path / "conformal_subgroups.csv").set_index("group")
+    low, high = proportion_confint(50, 100, alpha=0.05 / 4, method="wilson")  # two cells, two labels
+    assert cells.loc["male", ["coverage_positive_low", "coverage_positive_high"]].tolist() == pytest.approx([low, high])
 
 
 def test_validation_records_cannot_test_what_they_taught(configuration):
