@@ -170,10 +170,10 @@ def measure_sets(
     -------
     DataFrame
         A row per class: ``n_positive`` and ``n_negative`` records; ``coverage_positive`` and ``coverage_negative``, the
-        share of them whose set holds their label; the shares of all records that are ``yes``, ``no``, ``not_certain``
-        and ``neither``; ``error_certain``, the share of the records that are yes or no and have the other label. The
-        coverages and the error have an interval (``_low``, ``_high``) that respects patients; nan where there is no
-        record.
+        share of them whose set holds their label, and ``not_certain_positive`` and ``not_certain_negative``; the shares
+        of all records that are ``yes``, ``no``, ``not_certain`` and ``neither``; ``error_certain``, the share of the
+        records that are yes or no and have the other label. The coverages and the error have an interval (``_low``,
+        ``_high``) that respects patients; nan where there is no record.
     """
     truth, sets, patients = np.asarray(y_true), np.asarray(sets), np.asarray(patient_id)
     rows = []
@@ -183,6 +183,9 @@ def measure_sets(
         holds = ((found >> own) & 1).astype(bool)
         is_certain = (found == SETS.index("yes")) | (found == SETS.index("no"))
         row = {"class": str(name), "n_positive": int((own == 1).sum()), "n_negative": int((own == 0).sum())}
+        is_open = found == _NOT_CERTAIN
+        for label, name_of in ((1, "positive"), (0, "negative")):
+            row[f"not_certain_{name_of}"] = is_open[own == label].mean() if (own == label).any() else np.nan
         for key, hits, among in (
             ("coverage_positive", holds, own == 1),
             ("coverage_negative", holds, own == 0),

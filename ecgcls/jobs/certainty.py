@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from ecgcls.evaluation.conformal import SETS, Conformal, can_be_stated, form_sets, learn_conformal, measure_sets
 from ecgcls.evaluation.logits import to_logits
 from ecgcls.evaluation.predictions import Predictions
+from ecgcls.figures.certainty import draw_certainty
+from ecgcls.figures.style import save_figure
 from ecgcls.files import encode_csv, printable, write_atomically
 from ecgcls.runs.configuration import Configuration
 from ecgcls.runs.directory import RunDirectory
@@ -76,9 +78,15 @@ def form_own_sets(one: Configuration, error_rate: float) -> Certainty:
 
 
 def write_certainty(
-    folder: Path, predictions: Predictions, certainty: Certainty, *, groups: pd.DataFrame | None, min_records: int
+    folder: Path,
+    predictions: Predictions,
+    certainty: Certainty,
+    *,
+    groups: pd.DataFrame | None,
+    min_records: int,
+    title: str = "",
 ) -> pd.DataFrame:
-    """Write ``sets.csv``, ``conformal.csv`` and ``conformal_subgroups.csv``, and return the table by class.
+    """Write ``sets.csv``, ``conformal.csv`` with its figure and ``conformal_subgroups.csv``; return the table by class.
 
     Cells of `groups` with fewer than `min_records` records, or of one patient, are left out. A warning counts
     those that do not keep the error rate.
@@ -98,6 +106,8 @@ def write_certainty(
     )
     table = pd.concat([measure_sets(predictions.y_true, sets, predictions.patient_id, names), stated], axis=1)
     write_atomically(folder / "conformal.csv", encode_csv(table, index=False))
+    figure = draw_certainty(table, error_rate=certainty.error_rate, title=title)
+    save_figure(figure, folder / "figures" / "conformal.png")
     if groups is not None and len(groups.columns):
         cells = _measure_cells(predictions, sets, groups.reindex(predictions.ecg_id), min_records)
         write_atomically(folder / "conformal_subgroups.csv", encode_csv(cells, index=False))

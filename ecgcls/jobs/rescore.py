@@ -205,6 +205,7 @@ def write_rescored(rescored: Rescored, folder: Path) -> Scores:
             rescored.certainty,
             groups=rescored.groups,
             min_records=rescored.settings.subgroups.min_records,
+            title=f"{rescored.title}, error rate {rescored.certainty.error_rate:g}",
         )
     return scores
 

@@ -86,6 +86,7 @@ def test_sets_are_measured_against_the_labels():
     (row,) = measure_sets(y_true, numbers, np.arange(7), ["MI"]).to_dict(orient="records")
     assert (row["n_positive"], row["n_negative"]) == (4, 2)
     assert (row["coverage_positive"], row["coverage_negative"]) == (0.75, 0.5)
+    assert (row["not_certain_positive"], row["not_certain_negative"]) == (0.5, 0.0)
     shares = {key: row[key] for key in ("yes", "no", "not_certain", "neither")}
     assert shares == pytest.approx({"yes": 1 / 6, "no": 2 / 6, "not_certain": 2 / 6, "neither": 1 / 6})
     assert row["error_certain"] == pytest.approx(1 / 3)

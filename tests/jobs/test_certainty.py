@@ -13,6 +13,7 @@ from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.conformal import SETS
 from ecgcls.jobs.apply import predict_files
 from ecgcls.jobs.certainty import Certainty, form_own_sets, write_certainty
+from ecgcls.jobs.external import predict_data_set
 from ecgcls.jobs.load import load_run
 from ecgcls.jobs.prediction_files import PredictionFiles, format_predictions
 from ecgcls.jobs.rescore import rescore
@@ -62,6 +63,21 @@ def test_each_record_of_a_cross_validation_is_judged_by_its_own_net(configuratio
     for fold in range(5):
         own = form_own_sets(open_configuration(configuration / f"fold_{fold}"), ERROR_RATE)
         np.testing.assert_array_equal(pooled.take(own.ecg_id).sets, own.sets)
+
+
+def test_another_data_set_is_judged_by_the_validation_records_of_the_run(configuration, synthetic_root, tmp_path):
+    """Here it is the run's own, so that the sets are those of its stored predictions."""
+    one = open_configuration(configuration / "fold_0")
+    how = {
+        "missing_records": "error",
+        "bad_records": "error",
+        "repairs": "note",
+        "store_dir": tmp_path,
+        "device": "cpu",
+    }
+    found = predict_data_set(one, root=synthetic_root, split="test", overrides={}, error_rate=ERROR_RATE, **how)
+    own = form_own_sets(one, ERROR_RATE)
+    np.testing.assert_array_equal(found.certainty.take(own.ecg_id).sets, own.sets)
 
 
 def test_a_class_with_too_few_known_patients_is_never_certain(run, ecg_mv):
