@@ -30,6 +30,7 @@ def evaluate(
     thresholds: Annotated[dict[str, Any], ThresholdRule],
     subgroups: Annotated[dict[str, Any], Subgroups],
     prevalence: float | dict[str, float] | None,
+    error_rate: float | None,
     records: Text | None,
     predictions: Path | None,
     y_true: Path | None,
@@ -50,6 +51,10 @@ def evaluate(
         "subgroups": subgroups,
         "prevalence": prevalence,
     }
+    if error_rate is not None:
+        from ecgcls.evaluation.conformal import check_error_rate
+
+        check_error_rate(error_rate)
     files = {"predictions": predictions, "y_true": y_true, "y_prob": y_prob}
     given = [name for name, path in files.items() if path is not None]
     if unfinished and (given or data["root"] is not None):
@@ -65,7 +70,7 @@ def evaluate(
     }
     if given:
         of_runs = {name: value for name, value in which.items() if name != "output_dir"}
-        _refuse_unused(of_runs | of_data, f"with {given[0]}=, which needs no run")
+        _refuse_unused(of_runs | of_data | {"error_rate": error_rate}, f"with {given[0]}=, which needs no run")
         if predictions is not None:
             unused = {**files, **of_arrays, "predictions": None}
             _refuse_unused(unused, "with predictions=, a table that has it all")
@@ -76,6 +81,7 @@ def evaluate(
         if data["root"] is None:
             if unfinished:
                 del of_data["device"]
+                _refuse_unused({"error_rate": error_rate}, "with unfinished=true, whose validation is not over")
             _refuse_unused(of_data, "without data.root=: the run's stored predictions are scored")
 
     from ecgcls.jobs.rescore import name_folder, parse_records, read_predictions_files, rescore, write_rescored
@@ -115,7 +121,7 @@ def evaluate(
         )
     else:
         one = choose_configuration(**which)
-        named = name_folder(split, overrides, root=data["root"], records=records)
+        named = name_folder(split, overrides, root=data["root"], records=records, error_rate=error_rate)
         folder = output or one.folder / "evaluate" / named
         check_output(folder, "evaluate")
         if data["root"] is not None:
@@ -133,13 +139,14 @@ def evaluate(
                 device=device,
                 overrides=overrides,
                 trust=split_names(trust),
+                error_rate=error_rate,
             )
             if len(own := rescored.own_tests):
                 tested = one.runs[0].read_predictions("test").take(own)
                 command, output_dir = "evaluate data.root", which["output_dir"]
                 log_official_test(one.runs[0], one.info, output_dir=output_dir, command=command, tested=tested)
         else:
-            rescored = rescore(one, split=split, overrides=overrides)
+            rescored = rescore(one, split=split, overrides=overrides, error_rate=error_rate)
             if split == "test":
                 for run, info in zip(one.runs, one.infos, strict=True):
                     log_official_test(run, info, output_dir=which["output_dir"], command="evaluate")
@@ -150,6 +157,8 @@ def evaluate(
     rule = rescored.settings.thresholds.rule
     table = format_table(tabulate(folder, split, rule=rule, not_tuned=rescored.not_tuned))
     stated = _format_stated(folder, split)
+    if error_rate is not None:
+        stated += _format_sets(folder, error_rate)
     print(f"\n{rescored.title} ({len(rescored.predictions)} records):\n{table}\n{stated}\n{folder}")
 
 
@@ -171,6 +180,16 @@ def _format_stated(folder: Path, split: str) -> str:
     shown = table.loc[(table["split"] == split) & table["stated_prevalence"].notna(), list(names)]
     text = shown.rename(columns=names).to_string(index=False, float_format="{:.3f}".format)
     return f"\nPredictive values at the stated prevalence:\n{text}\n"
+
+
+def _format_sets(folder: Path, error_rate: float) -> str:
+    import pandas as pd
+
+    from ecgcls.jobs.certainty import format_certainty
+
+    return format_certainty(
+        pd.read_csv(folder / "conformal.csv", dtype={"class": str}, keep_default_na=False, na_values=[""]), error_rate
+    )
 
 
 if __name__ == "__main__":

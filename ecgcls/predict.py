@@ -15,6 +15,8 @@ def predict(
     *,
     input: Text | None,
     repairs: Literal["note", "refuse"],
+    unusable: Literal["note", "refuse"],
+    error_rate: float | None,
     output: Path | None,
     device: str,
     trust: Text | None,
@@ -29,7 +31,11 @@ def predict(
     """
     if input is None:
         raise ConfigError("input=PATH is missing: a WFDB record, a folder, a glob, a list of records or a ZIP file")
+    from ecgcls.evaluation.conformal import check_error_rate
     from ecgcls.runs.find import choose_configuration, name_output
+
+    if error_rate is not None:
+        check_error_rate(error_rate)
 
     one = choose_configuration(**which)
     from tqdm import tqdm
@@ -56,8 +62,8 @@ def predict(
             paths = find_recordings(source, sampling_rate_hz=run.sampling_rate_hz)
         except ConfigError as error:
             raise ConfigError(say(error)) from error
-        with claimed(folder, "predict"), PredictionFiles(folder, run=run, source=input) as files:
-            results = predict_files(run, paths, repairs=repairs)
+        with claimed(folder, "predict"), PredictionFiles(folder, run=run, source=input, error_rate=error_rate) as files:
+            results = predict_files(run, paths, repairs=repairs, error_rate=error_rate, unusable=unusable)
             for path, result in tqdm(results, total=len(paths), unit=" records", disable=None):
                 if isinstance(result, DataError):
                     files.fail(say(path), say(result))

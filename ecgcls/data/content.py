@@ -38,6 +38,8 @@ from numpy.typing import ArrayLike, NDArray
 from ecgcls.data.lead_names import standardize_names
 from ecgcls.data.limb_leads import describe_contradictions
 
+LOST = ("flat", "constant", "saturated")
+"""The checks that say that a part of the ECG is not in the signal."""
 MIN_LARGEST_MV = 0.3
 """Peak to peak in one second, in the largest lead."""
 MAX_MEDIAN_MV = 4.5

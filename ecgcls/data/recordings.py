@@ -22,7 +22,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ecgcls.data.content import inspect_content
+from ecgcls.data.content import LOST, inspect_content
 from ecgcls.data.lead_names import list_names, put_leads_in_order, standardize_names
 from ecgcls.data.resampling import cut_blocks, resample_blocks
 from ecgcls.data.signals import LEADS, Record, iter_leads, read_leads, strip_extension, to_millivolt
@@ -74,6 +74,8 @@ class Prepared:
     """What was changed or is doubtful, in plain language and in order; empty if nothing is."""
     doubts: tuple[str, ...] = ()
     """Those of the repairs that are doubts about scale or content."""
+    lost: tuple[str, ...] = ()
+    """Those of the doubts that say that a part of the ECG is not there: flat, constant or saturated."""
 
 
 def read_recording(path: Path) -> Recording:
@@ -149,6 +151,7 @@ def prepare(
         tuple(start for part in parts for start in part.starts_s),
         tuple(repair for part in parts for repair in part.repairs),
         tuple(doubt for part in parts for doubt in part.doubts),
+        tuple(doubt for part in parts for doubt in part.lost),
     )
 
 
@@ -173,7 +176,7 @@ def prepare_blocks(
     for firsts, windows_mv in cut_blocks(signals, n_samples):
         n_windows += len(firsts)
         yield Prepared(windows_mv, tuple(first / sampling_rate_hz for first in firsts), ())
-    told, doubts = checked.conclude()
+    told, doubts, lost = checked.conclude()
     duration_s = n_samples / sampling_rate_hz
     if not n_windows:
         raise DataError(f"too short: {checked.n_samples / rate_hz:g} s, the net needs {duration_s:g} s")
@@ -181,7 +184,7 @@ def prepare_blocks(
         told.append(f"resampled from {rate_hz:g} to {sampling_rate_hz:g} Hz")
     if n_windows > 1:
         told.append(f"cut into {n_windows} windows of {duration_s:g} s, whose probabilities are averaged")
-    yield Prepared(np.empty((0, len(lead_names), n_samples), np.float32), (), tuple(told), doubts)
+    yield Prepared(np.empty((0, len(lead_names), n_samples), np.float32), (), tuple(told), doubts, lost)
 
 
 class _Checked:
@@ -232,15 +235,16 @@ class _Checked:
             note = next(iter(self._doubts.values()))[0]
             raise DataError(f"refused, as repairs=refuse asks: {note}")
 
-    def conclude(self) -> tuple[list[str], tuple[str, ...]]:
-        """Refuse what has no ECG at all; return what is to be told of the whole recording, and what of it is doubt."""
+    def conclude(self) -> tuple[list[str], tuple[str, ...], tuple[str, ...]]:
+        """Refuse what has no ECG at all; return what is to be told, what of it is doubt, and what of that is loss."""
         check_range(self._range_mv)
         self._refuse()
-        doubts = []
-        for notes in self._doubts.values():
+        doubts, lost = [], []
+        for check, notes in self._doubts.items():
             more = f" (and alike in {len(notes) - 1} of {self._n_blocks - 1} other parts)" if len(notes) > 1 else ""
             doubts.append(notes[0] + more)
-        return [*self._changes, *doubts], tuple(doubts)
+            lost += doubts[-1:] if check in LOST else []
+        return [*self._changes, *doubts], tuple(doubts), tuple(lost)
 
 
 def check_rate(sampling_rate_hz: float) -> float:

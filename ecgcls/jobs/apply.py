@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from ecgcls.data.metadata import read_comments
 from ecgcls.data.recordings import Prepared, Repairs, iter_recording, prepare_blocks
 from ecgcls.errors import DataError
-from ecgcls.jobs.loaded import BATCH_SIZE, LoadedRun, Prediction
+from ecgcls.jobs.loaded import BATCH_SIZE, LoadedRun, Prediction, Unusable
+from ecgcls.jobs.scored import Scored
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,19 +30,24 @@ class _Piece:
 class _Record:
     """What is known of a record whose pieces are coming."""
 
-    logits: list[NDArray[np.float64]] = field(default_factory=list)
+    scored: list[Scored] = field(default_factory=list)
     starts_s: list[float] = field(default_factory=list)
     error: DataError | None = None
 
 
 def predict_files(
-    run: LoadedRun, paths: Iterable[Path], *, repairs: Repairs = "note"
+    run: LoadedRun,
+    paths: Iterable[Path],
+    *,
+    repairs: Repairs = "note",
+    error_rate: float | None = None,
+    unusable: Unusable = "note",
 ) -> Iterator[tuple[Path, Prediction | DataError]]:
     """Predict WFDB records, given without extensions, in batches; the next batch is read while the nets compute.
 
     A record that cannot be used comes with the reason instead of a prediction, whatever is wrong with it. Age and sex,
     where the nets take them, are read from the comments of its header. The memory that this takes depends neither on
-    the number of the records nor on their length.
+    the number of the records nor on their length. `error_rate` and `unusable` are those of `LoadedRun.predict`.
     """
     pieces = _read_pieces(run, paths, repairs)
     record = _Record()
@@ -49,14 +55,14 @@ def predict_files(
         coming = reader.submit(_collect, pieces)
         while batch := coming.result():
             coming = reader.submit(_collect, pieces)
-            for piece, logits in zip(batch, _predict_batch(run, batch), strict=True):
-                if isinstance(logits, DataError):
-                    record.error = record.error or logits
+            for piece, scored in zip(batch, _predict_batch(run, batch, error_rate is not None), strict=True):
+                if isinstance(scored, DataError):
+                    record.error = record.error or scored
                 elif isinstance(piece.content, Prepared):
-                    record.logits.append(logits)
+                    record.scored.append(scored)
                     record.starts_s += piece.content.starts_s
                 if piece.is_last:
-                    yield piece.path, _conclude(run, record, piece)
+                    yield piece.path, _conclude(run, record, piece, error_rate, unusable)
                     record = _Record()
 
 
@@ -98,8 +104,8 @@ def _collect(pieces: Iterator[_Piece]) -> list[_Piece]:
     return batch
 
 
-def _predict_batch(run: LoadedRun, batch: list[_Piece]) -> list[NDArray[np.float64] | DataError]:
-    """Return the logits of each piece, ``(window, class)``, or why there are none."""
+def _predict_batch(run: LoadedRun, batch: list[_Piece], with_sets: bool) -> list[Scored | DataError]:
+    """Return what is known of the windows of each piece, or why nothing is."""
     contents = [piece.content for piece in batch]
     windows_mv = [content.windows_mv for content in contents if isinstance(content, Prepared)]
     beside = [
@@ -108,22 +114,28 @@ def _predict_batch(run: LoadedRun, batch: list[_Piece]) -> list[NDArray[np.float
         if isinstance(piece.content, Prepared)
     ]
     try:
-        logits = np.empty((0, 0))
+        own: Iterator[Scored] = iter(())
         if windows_mv:
-            logits = run.predict_windows(np.concatenate(windows_mv), np.concatenate(beside))
-        own = iter(np.split(logits, np.cumsum([len(windows) for windows in windows_mv])))
+            scored = run.score_windows(np.concatenate(windows_mv), np.concatenate(beside), with_sets=with_sets)
+            own = iter(scored.cut([len(windows) for windows in windows_mv]))
         return [next(own) if isinstance(content, Prepared) else content for content in contents]
     except DataError as error:
         if len(batch) == 1:
             return [error]
-        return [_predict_batch(run, [piece])[0] for piece in batch]  # which record is it?
+        return [_predict_batch(run, [piece], with_sets)[0] for piece in batch]  # which record is it?
 
 
-def _conclude(run: LoadedRun, record: _Record, piece: _Piece) -> Prediction | DataError:
+def _conclude(
+    run: LoadedRun, record: _Record, piece: _Piece, error_rate: float | None, unusable: Unusable
+) -> Prediction | DataError:
     last = piece.content
     if isinstance(last, DataError):
         return last
     if record.error is not None:
         return record.error
-    whole = Prepared(last.windows_mv, tuple(record.starts_s), last.repairs)
-    return run.summarize(whole, np.concatenate(record.logits), piece.metadata)
+    whole = replace(last, starts_s=tuple(record.starts_s))
+    try:
+        scored = Scored.join(record.scored)
+        return run.summarize(whole, scored, piece.metadata, error_rate=error_rate, unusable=unusable)
+    except DataError as error:
+        return error

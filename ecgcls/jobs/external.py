@@ -46,6 +46,7 @@ def predict_data_set(
     device: str,
     overrides: Mapping[str, Any],
     trust: Sequence[str] = (),
+    error_rate: float | None = None,
 ) -> Rescored:
     """Predict another data set in PTB-XL's layout with the net of a run, or the mean of all folds' nets.
 
@@ -91,7 +92,9 @@ def predict_data_set(
     metadata = _read_metadata(records, net.metadata_names, root)
     batches = np.array_split(np.arange(len(rows)), -(-len(rows) // _BATCH_SIZE))
     shown = tqdm(batches, desc="Predicting", unit=" batches", disable=None)
-    logits = np.concatenate([net.predict_windows(store.read_mv(rows[batch]), metadata[batch]) for batch in shown])
+    raw = np.concatenate([net.apply_nets(store.read_mv(rows[batch]), metadata[batch]) for batch in shown], axis=1)
+    logits = net.average(raw)
+    certainty = None if error_rate is None else net.form_sets(records.index.to_numpy(), raw, error_rate)
     n_unknown = dict(zip(net.metadata_names, np.isnan(metadata).sum(axis=0).tolist(), strict=True))
     predictions = Predictions(
         ecg_id=records.index.to_numpy(),
@@ -131,6 +134,7 @@ def predict_data_set(
         groups=name_groups(records),
         known=seen,
         likelihoods=task.find_likelihoods(net.class_names, records["scp_codes"], source.read_statements()),
+        certainty=certainty,
     )
 
 

@@ -74,6 +74,7 @@ def load_configuration(one: Configuration, *, device: str = "cpu", trust: Sequen
         calibrators=tuple(info.read_decisions().calibrator for info in one.infos),
         info=one.info,
         folds="" if one.is_single_run else one.folds,
+        runs=one.runs,
     )
 
 

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
+from ecgcls.data.likeness import Likeness
 from ecgcls.data.metadata import describe_unknown, take_values
 from ecgcls.data.recordings import Prepared, Recording, Repairs, as_signal, prepare
-from ecgcls.errors import DataError
+from ecgcls.errors import ConfigError, DataError
+from ecgcls.evaluation.conformal import SETS, Conformal, can_be_stated, form_sets
 from ecgcls.evaluation.logits import mean_of_probabilities
 from ecgcls.evaluation.recalibration import Calibrator
+from ecgcls.jobs.certainty import Certainty, learn_from
+from ecgcls.jobs.scored import UNLIKE_RATE, Scored, average_p_values, describe_unusable, score_quality
+from ecgcls.runs.directory import RunDirectory
 from ecgcls.runs.info import RunInfo
 from ecgcls.training.standardizer import StandardizedNet, apply_net
 
@@ -25,6 +31,9 @@ if TYPE_CHECKING:
 
 BATCH_SIZE = 256
 """Windows in one forward pass."""
+
+Unusable = Literal["note", "refuse"]
+"""What happens to a recording that is no usable ECG, or unlike the training data."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +56,11 @@ class Prediction:
         Where each window begins, s.
     repairs
         What was changed before the net saw the recording, and what is doubtful in it, in words; empty if nothing.
+    unusable
+        Why it may be no usable ECG, or how it is unlike the training data, in words; empty if nothing is found.
+    y_set
+        By class ``yes``, ``no``, ``not certain`` or ``neither`` at a stated error rate, see
+        `ecgcls.evaluation.conformal`; empty where none was stated.
     """
 
     y_prob: dict[str, float]
@@ -56,6 +70,8 @@ class Prediction:
     windows: NDArray[np.float64]
     starts_s: tuple[float, ...]
     repairs: tuple[str, ...]
+    unusable: tuple[str, ...] = ()
+    y_set: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain numbers and text for `json.dump`."""
@@ -63,11 +79,13 @@ class Prediction:
             "y_prob": self.y_prob,
             "y_logit": self.y_logit,
             "y_pred": self.y_pred,
+            **({"y_set": dict(self.y_set)} if self.y_set else {}),
             "windows": [
                 {"start_s": start_s, "y_prob": dict(zip(self.y_prob, y_prob, strict=True))}
                 for start_s, y_prob in zip(self.starts_s, self.windows.tolist(), strict=True)
             ],
             "repairs": list(self.repairs),
+            "unusable": list(self.unusable),
         }
 
 
@@ -94,6 +112,8 @@ class LoadedRun:
         One per net: recalibrates its probabilities.
     info
         The (first) run's ``run.json``.
+    runs
+        The folders that the nets are of, in the same order.
     folds
         Of a configuration, how many folds the nets are of, in words: ``5 folds``, or ``3/5 folds`` if some are missing.
     """
@@ -109,6 +129,37 @@ class LoadedRun:
     info: RunInfo
     folds: str = ""
     metadata_names: tuple[str, ...] = ()
+    runs: tuple[RunDirectory, ...] = ()
+
+    @cached_property
+    def conformals(self) -> tuple[Conformal, ...]:
+        """One per net: what its scores were on its own validation records."""
+        return tuple(learn_from(run, self.class_names) for run in self.runs)
+
+    @cached_property
+    def likenesses(self) -> tuple[Likeness, ...]:
+        """One per net: what its training records look like; empty if a run has kept none, or too few to say so."""
+        kept = [run.read_likeness() for run in self.runs]
+        return tuple(one for one in kept if one is not None) if self._can_tell(kept) else ()
+
+    @staticmethod
+    def _can_tell(kept: Sequence[Likeness | None]) -> bool:
+        return bool(kept) and all(one is not None and one.can_state(UNLIKE_RATE) for one in kept)
+
+    @property
+    def n_known(self) -> NDArray[np.int64]:
+        """``(class, 2)``: validation patients with a negative and with a positive record, the fewest of all nets."""
+        return np.min([conformal.n_patients for conformal in self.conformals], axis=0)
+
+    def list_unstated(self, error_rate: float) -> list[str]:
+        """Name the classes for which the validation patients are too few to state an error rate."""
+        enough = can_be_stated(self.n_known, error_rate)
+        return [name for name, is_stated in zip(self.class_names, enough, strict=True) if not is_stated]
+
+    def form_sets(self, ecg_ids: NDArray, logits: NDArray[np.float64], error_rate: float) -> Certainty:
+        """Form the sets of records of one window, given the nets' own logits ``(net, record, class)``."""
+        sets = form_sets(average_p_values(self.conformals, logits), self.n_known, error_rate)
+        return Certainty(error_rate, ecg_ids, sets, self.n_known)
 
     def predict(
         self,
@@ -118,6 +169,8 @@ class LoadedRun:
         lead_names: Sequence[str],
         metadata: Mapping[str, float | None] | None = None,
         repairs: Repairs = "note",
+        error_rate: float | None = None,
+        unusable: Unusable = "note",
     ) -> Prediction:
         """Predict one recording.
 
@@ -134,18 +187,24 @@ class LoadedRun:
             is not known is taken as the training set's median, and noted in the prediction's `repairs`.
         repairs
             Whether doubts about the scale or content are noted in the prediction's `repairs`, or refused.
+        error_rate
+            Above 0 and below 0.5: the prediction also says yes, no or not certain by class (`Prediction.y_set`), and
+            leaves out the true answer at most this often, among positive and among negative recordings of new patients.
+        unusable
+            Whether a recording that is no usable ECG, or unlike the training data, is noted or refused.
 
         Raises
         ------
         DataError
-            If the recording cannot be repaired: too short, a lead missing that cannot be derived, missing samples.
+            If the recording cannot be repaired: too short, a lead missing that cannot be derived, missing samples; or
+            if it is refused.
         ConfigError
-            If the run takes no such metadata, or a value is no number.
+            If the run takes no such metadata, or a value is no number or not in its range.
         """
         values = take_values(metadata, self.metadata_names)
         signal = as_signal(signal_mv, lead_names)
         prepared = self.prepare(Recording(signal, sampling_rate_hz, tuple(lead_names)), repairs=repairs)
-        return self.predict_prepared(prepared, values)
+        return self.predict_prepared(prepared, values, error_rate=error_rate, unusable=unusable)
 
     def explain(
         self,
@@ -177,11 +236,28 @@ class LoadedRun:
             repairs=repairs,
         )
 
-    def predict_prepared(self, prepared: Prepared, metadata: NDArray[np.float64]) -> Prediction:
+    def predict_prepared(
+        self,
+        prepared: Prepared,
+        metadata: NDArray[np.float64],
+        *,
+        error_rate: float | None = None,
+        unusable: Unusable = "note",
+    ) -> Prediction:
         """Predict a recording in the form that the nets take, and its metadata ``(column,)``, nan where not known."""
         windows_mv = prepared.windows_mv
-        logits = self.predict_windows(windows_mv, np.tile(metadata, (len(windows_mv), 1)))
-        return self.summarize(prepared, logits, metadata)
+        scored = self.score_windows(
+            windows_mv, np.tile(metadata, (len(windows_mv), 1)), with_sets=error_rate is not None
+        )
+        return self.summarize(prepared, scored, metadata, error_rate=error_rate, unusable=unusable)
+
+    def score_windows(
+        self, windows_mv: NDArray[np.float32], metadata: NDArray[np.float64] | None, *, with_sets: bool = False
+    ) -> Scored:
+        """Return all that is told of windows ``(window, lead, sample)`` in mV; `with_sets` gives them p-values."""
+        raw = self.apply_nets(windows_mv, metadata)
+        p_values = average_p_values(self.conformals, raw) if with_sets else np.empty((len(windows_mv), 0, 2))
+        return Scored(self.average(raw), p_values, *score_quality(windows_mv, self.sampling_rate_hz, self.likenesses))
 
     def predict_windows(
         self, windows_mv: NDArray[np.float32], metadata: NDArray[np.float64] | None = None
@@ -191,18 +267,29 @@ class LoadedRun:
         Each net's logits are recalibrated first, as its run did with its own. All must be finite. Without `metadata`,
         ``(window, column)``, a run that takes such knows none of them.
         """
+        return self.average(self.apply_nets(windows_mv, metadata))
+
+    def average(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the logits ``(window, class)`` of the nets' mean recalibrated probability, given their own logits."""
+        pairs = zip(self.calibrators, logits, strict=True)
+        return mean_of_probabilities([calibrator.apply_logits(own, self.class_names) for calibrator, own in pairs])
+
+    def apply_nets(
+        self, windows_mv: NDArray[np.float32], metadata: NDArray[np.float64] | None = None
+    ) -> NDArray[np.float64]:
+        """Return the nets' own logits of windows, before recalibration: ``(net, window, class)``, all finite."""
         logits = np.empty((len(self.nets), len(windows_mv), len(self.class_names)))
         device = next(self.nets[0].buffers()).device
         with torch.inference_mode():
             for start in range(0, len(windows_mv), BATCH_SIZE):
                 batch = torch.from_numpy(windows_mv[start : start + BATCH_SIZE]).to(device)
                 beside = self.to_tensor(metadata, slice(start, start + BATCH_SIZE), device)
-                for number, (net, calibrator) in enumerate(zip(self.nets, self.calibrators, strict=True)):
+                for number, net in enumerate(self.nets):
                     own = apply_net(net, batch, beside).double().cpu().numpy()
                     if not np.isfinite(own).all():
                         raise DataError(f"{self.path}: the net's logits are not finite")
-                    logits[number, start : start + len(batch)] = calibrator.apply_logits(own, self.class_names)
-        return mean_of_probabilities(logits)
+                    logits[number, start : start + len(batch)] = own
+        return logits
 
     def to_tensor(
         self, metadata: NDArray[np.float64] | None, rows: slice, device: torch.device | str
@@ -213,17 +300,36 @@ class LoadedRun:
         return torch.from_numpy(metadata[rows]).float().to(device)
 
     def summarize(
-        self, prepared: Prepared, logits: NDArray[np.float64], metadata: NDArray[np.float64] | None = None
+        self,
+        prepared: Prepared,
+        scored: Scored,
+        metadata: NDArray[np.float64] | None = None,
+        *,
+        error_rate: float | None = None,
+        unusable: Unusable = "note",
     ) -> Prediction:
-        """Average the windows of a recording, given their logits ``(window, class)``, and decide at the thresholds.
+        """Average the windows of a recording, and decide at the thresholds and at a stated error rate.
 
-        Which of its metadata ``(column,)`` are not known is said among the repairs.
+        Which of its metadata ``(column,)`` are not known is said among the repairs. With ``unusable=refuse`` a
+        recording of which most windows are no usable ECG, or unlike the training data, is a `DataError`.
         """
+        if unusable not in get_args(Unusable):
+            raise ConfigError(f"unusable must be {' or '.join(get_args(Unusable))}, got {unusable!r}")
+        doubts, is_most = describe_unusable(scored, prepared.lost)
+        if unusable == "refuse" and is_most:
+            raise DataError(f"refused, as unusable=refuse asks: {'; '.join(doubts)}")
         if metadata is not None:
             repairs = (*prepared.repairs, *describe_unknown(metadata, self.metadata_names))
             prepared = replace(prepared, repairs=repairs)
-        mean = mean_of_probabilities(logits)
+        mean = mean_of_probabilities(scored.logits)
         y_prob = dict(zip(self.class_names, expit(mean).tolist(), strict=True))
         y_logit = dict(zip(self.class_names, mean.tolist(), strict=True))
         y_pred = {name: prob >= self.thresholds[name] for name, prob in y_prob.items()}
-        return Prediction(y_prob, y_logit, y_pred, self.thresholds, expit(logits), prepared.starts_s, prepared.repairs)
+        y_set = {}
+        if error_rate is not None:
+            sets = form_sets(scored.p_values.mean(axis=0), self.n_known, error_rate)
+            y_set = {name: SETS[number] for name, number in zip(self.class_names, sets.tolist(), strict=True)}
+        windows = expit(scored.logits)
+        return Prediction(
+            y_prob, y_logit, y_pred, self.thresholds, windows, prepared.starts_s, prepared.repairs, doubts, y_set
+        )

@@ -26,6 +26,7 @@ MAX_SHOWN = 40
 """Rows of a table on the screen."""
 
 _NAMES = ("predictions.csv", "predictions.jsonl", "predictions.json", "failed.csv")
+_MARKS = {"yes": "yes", "no": "no ", "not certain": "?  ", "neither": "-  "}
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?")
 
 
@@ -42,8 +43,8 @@ class PredictionFiles:
         How often something was changed or doubtful, by its text without numbers; and an example of each.
     """
 
-    def __init__(self, folder: Path, *, run: LoadedRun, source: str) -> None:
-        self.folder, self._run, self._source = folder, run, source
+    def __init__(self, folder: Path, *, run: LoadedRun, source: str, error_rate: float | None = None) -> None:
+        self.folder, self._run, self._source, self.error_rate = folder, run, source, error_rate
         self._open: dict[str, TextIO] = {}
         self.n_predicted = self.n_failed = 0
         self.first: dict[str, Prediction] = {}
@@ -71,8 +72,10 @@ class PredictionFiles:
             **{f"y_prob_{name}": prediction.y_prob[name] for name in names},
             **{f"y_logit_{name}": prediction.y_logit[name] for name in names},
             **{f"y_pred_{name}": int(prediction.y_pred[name]) for name in names},
+            **{f"y_set_{name}": text for name, text in prediction.y_set.items()},
             "n_windows": len(prediction.starts_s),
             "repairs": "; ".join(prediction.repairs),
+            "unusable": "; ".join(prediction.unusable),
         }
         line = json.dumps({"record": record} | prediction.to_dict(), ensure_ascii=False, allow_nan=False)
         self._append_row("predictions.csv", row)
@@ -80,7 +83,7 @@ class PredictionFiles:
         self.n_predicted += 1
         if len(self.first) < MAX_SHOWN:
             self.first[record] = replace(prediction, windows=np.empty((0, len(names))), starts_s=())
-        for repair in prediction.repairs:
+        for repair in (*prediction.unusable, *prediction.repairs):
             kind = _NUMBER.sub("#", repair)
             self.repairs[kind] += 1
             self.examples.setdefault(kind, repair)
@@ -109,6 +112,7 @@ class PredictionFiles:
     def _assemble(self, *, is_complete: bool) -> None:
         """Put ``predictions.json`` together, line by line, for it may be larger than the memory."""
         run, lines_path = self._run, self.folder / "predictions.jsonl"
+        unstated = run.list_unstated(self.error_rate) if self.error_rate else []
         content = {
             "run": str(run.path),
             "experiment": run.info.experiment,
@@ -119,6 +123,8 @@ class PredictionFiles:
             "trained_on_simulated_ecgs": run.info.synthetic,
             "input": self._source,
             "is_complete": is_complete,
+            **({"error_rate": self.error_rate, "not_stated": unstated} if self.error_rate else {}),
+            "notes": describe_limits(run),
             "class_names": list(run.class_names),
             "thresholds": run.thresholds,
             "records": [],
@@ -140,8 +146,7 @@ class PredictionFiles:
 def format_predictions(files: PredictionFiles, run: LoadedRun) -> str:
     """Return predictions as a table with a mark at each class that is predicted, and the repairs by frequency."""
     rows = [
-        {"record": printable(record)}
-        | {name: f"{one.y_prob[name]:.3f}{'*' if one.y_pred[name] else ' '}" for name in run.class_names}
+        {"record": printable(record)} | {name: _format_cell(one, name) for name in run.class_names}
         for record, one in files.first.items()
     ]
     lines = [pd.DataFrame(rows).to_string(index=False)]
@@ -149,12 +154,49 @@ def format_predictions(files: PredictionFiles, run: LoadedRun) -> str:
         lines.append(f"... and {files.n_predicted - len(rows)} more records")
     thresholds = ", ".join(f"{name} {run.thresholds[name]:.3g}" for name in run.class_names)
     lines.append(f"\n* at or above the class's threshold: {thresholds}")
+    if files.error_rate:
+        lines.append(_explain_sets(run, files.error_rate))
     if run.folds:
         lines.append(f"{run.folds}: the mean of their nets")
+    lines += describe_limits(run)
     lines += _count_repairs(files)
     if run.info.synthetic:
         lines.append("The net was trained on simulated ECGs: these numbers say nothing about patients.")
     return "\n".join(lines)
+
+
+def _format_cell(one: Prediction, name: str) -> str:
+    mark = _MARKS[one.y_set[name]] if one.y_set else ""
+    return f"{one.y_prob[name]:.3f}{'*' if one.y_pred[name] else ' '}{mark}"
+
+
+def _explain_sets(run: LoadedRun, error_rate: float) -> str:
+    text = (
+        f"yes, no: at an error rate of {error_rate:g} among the positive, and among the negative ECGs of new patients; "
+        "?: not certain; -: neither"
+    )
+    if len(run.nets) > 1:
+        text += f". Of several nets the p-values are averaged: what holds for any nets is a rate of {2 * error_rate:g}"
+    if unstated := run.list_unstated(error_rate):
+        text += f". Too few validation patients to state it: {', '.join(map(printable, unstated))}"
+    return text
+
+
+def describe_limits(run: LoadedRun) -> list[str]:
+    """Return what cannot be said of a run's predictions, in words."""
+    texts = []
+    if len(run.nets) > 1:
+        texts.append(
+            "The mean of calibrated nets is not calibrated itself, but too close to the middle, its thresholds are the "
+            "means of theirs, and neither was tested: every record of the runs' data took part in one of the nets. "
+            "evaluate fold=all data.root=PATH tests the mean on other data"
+        )
+    if not run.likenesses:
+        texts.append(
+            "Whether an ECG is unlike the training data is not told: that takes 99 validation patients, and a run that "
+            "has kept likeness.npz"
+        )
+    return texts
 
 
 def _count_repairs(files: PredictionFiles) -> Iterable[str]:

@@ -17,6 +17,7 @@ from ecgcls.evaluation.metrics import Scores
 from ecgcls.evaluation.predictions import Predictions, pool
 from ecgcls.evaluation.settings import EvaluationSettings
 from ecgcls.files import encode_csv, name_file, restore, write_atomically
+from ecgcls.jobs.certainty import Certainty, form_own_sets, write_certainty
 from ecgcls.jobs.results import write_confusion_matrices, write_results
 from ecgcls.runs.configuration import PARTS, Configuration
 from ecgcls.runs.directory import RunDirectory
@@ -36,7 +37,8 @@ class Rescored:
     `threshold` is one for all or one per class; None where the predictions carry the decisions themselves.
     `uncalibrated`, `groups` (subgroups by ecg_id), `known` (records of another data set that a net has seen, see
     `ecgcls.data.seen.SeenRecords.find`) and `likelihoods` (of labels, see `label_noise`) are None where they are not
-    known. `not_tuned` are the classes to which the rule for thresholds was not applied, in any of the runs.
+    known. `not_tuned` are the classes to which the rule for thresholds was not applied, in any of the runs. `certainty`
+    has the sets at a stated error rate.
     """
 
     predictions: Predictions
@@ -49,6 +51,7 @@ class Rescored:
     known: pd.DataFrame | None = None
     not_tuned: tuple[str, ...] = ()
     likelihoods: pd.DataFrame | None = None
+    certainty: Certainty | None = None
 
     @property
     def own_tests(self) -> list[int]:
@@ -66,12 +69,18 @@ class Rescored:
         )
 
 
-def rescore(one: Configuration, *, split: str, overrides: Mapping[str, Any]) -> Rescored:
+def rescore(
+    one: Configuration, *, split: str, overrides: Mapping[str, Any], error_rate: float | None = None
+) -> Rescored:
     """Return the stored predictions of a run, or of all folds together, each decided as its own run decides.
 
     `overrides` is what differs from the runs' own settings, as `EvaluationSettings.replace_with` takes it. Another
-    calibration or threshold rule is learned on each run's own validation set.
+    calibration or threshold rule is learned on each run's own validation set, and so are sets at a stated error rate.
     """
+    if error_rate is not None and split != "test":
+        raise ConfigError(
+            f"error_rate: the sets are learned on the validation records, so split={split} cannot test them"
+        )
     settings = one.evaluation.replace_with(overrides)
     settings.thresholds.refuse_unused(overrides.get("thresholds", {}))
     uncalibrated = one.pooled(split, is_calibrated=False)
@@ -100,6 +109,7 @@ def rescore(one: Configuration, *, split: str, overrides: Mapping[str, Any]) -> 
         one.groups,
         not_tuned=tuple(not_tuned),
         likelihoods=one.likelihoods,
+        certainty=None if error_rate is None else form_own_sets(one, error_rate),
     )
 
 
@@ -161,7 +171,14 @@ def read_predictions_files(
     return Rescored(read, path.name, {"predictions": str(path), "assumptions": assumptions}, settings), path
 
 
-def name_folder(split: str, overrides: Mapping[str, Any], *, root: Path | None, records: str | None) -> str:
+def name_folder(
+    split: str,
+    overrides: Mapping[str, Any],
+    *,
+    root: Path | None,
+    records: str | None,
+    error_rate: float | None = None,
+) -> str:
     """Name the folder of results after what is scored; what has other predictions, decisions or records has another."""
     parts = [split]
     if root is not None:
@@ -169,6 +186,8 @@ def name_folder(split: str, overrides: Mapping[str, Any], *, root: Path | None, 
     parts += [str(value) for key in _LEARNED for value in overrides[key].values() if value is not None]
     if overrides["prevalence"] is not None:
         parts.append(f"prevalence-{json.dumps(overrides['prevalence'])}")
+    if error_rate is not None:
+        parts.append(f"error_rate-{error_rate:g}")
     if records is not None:
         parts.append(f"records-{name_output(records)}")
     return name_file("-".join(parts))
@@ -194,6 +213,15 @@ def write_rescored(rescored: Rescored, folder: Path) -> Scores:
     write_confusion_matrices(
         folder / "figures", rescored.predictions, threshold=rescored.threshold, title=rescored.title
     )
+    if rescored.certainty is not None:
+        write_certainty(
+            folder,
+            rescored.predictions,
+            rescored.certainty,
+            groups=rescored.groups,
+            min_records=rescored.settings.subgroups.min_records,
+            title=f"{rescored.title}, error rate {rescored.certainty.error_rate:g}",
+        )
     return scores
 
 

@@ -21,6 +21,7 @@ from ecgcls.command.interruption import was_told_to_stop
 from ecgcls.command.processes import count_started, read_rank, run_processes
 from ecgcls.data.cohort import Cohort
 from ecgcls.data.groupings import name_groups
+from ecgcls.data.likeness import learn_from_store
 from ecgcls.data.module import ECGDataModule
 from ecgcls.errors import DataError
 from ecgcls.evaluation.decisions import learn_decisions
@@ -182,6 +183,10 @@ def _score(job: Job, ongoing: "_Ongoing") -> None:
     likelihoods = find_likelihoods(job.data)
     likelihoods = likelihoods[likelihoods["ecg_id"].isin(predictions.ecg_id)]
     run.write_likelihoods(likelihoods)
+    if info.kind == "net":
+        records, cohort = job.data.cohort.records, job.data.cohort
+        parts = records.index[cohort.find_part("train")], records.iloc[cohort.find_part("val")]
+        learn_from_store(job.data.store, *parts).write(run.path / "likeness.npz")
     write_results(
         run.path,
         predictions,

@@ -10,6 +10,7 @@
 - ``waveforms/``: by what the records of each part are known again in other data; see `ecgcls.data.seen`;
 - ``repairs.csv``, ``left_out.csv``, where there is anything to list: what was changed in a record or is doubtful about
   it, and which records cannot be used or repeat another;
+- ``likeness.npz``: what the training records look like; see `ecgcls.data.likeness`;
 - ``manifest.json``: the SHA-256 of the files that a finished run's results come from; see `ecgcls.runs.manifest`;
 - ``groups.csv``: the subgroups that each of these records belongs to; ``likelihoods.csv``: how likely each of their
   positive labels is, where a statement says less than 100 %;
@@ -33,6 +34,7 @@ import pandas as pd
 from filelock import FileLock, Timeout
 from pandas.api.types import is_numeric_dtype
 
+from ecgcls.data.likeness import Likeness, read_likeness
 from ecgcls.data.seen import GROUPS, SeenRecords, name_group, read_seen
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.predictions import Predictions
@@ -47,10 +49,10 @@ from ecgcls.runs.saved import Node, check_types, damaged, read_json, read_yaml
 _CONFIG, _WAVEFORMS = ".hydra/config.yaml", "waveforms"
 _OWN_FILES = (
     NAME, manifest.NAME, "best.ckpt", "last.ckpt", "baseline.json", "predictions.csv", "predictions_uncalibrated.csv",
-    "groups.csv", "likelihoods.csv", "label_noise.csv",
-    "repairs.csv", "left_out.csv", "history.csv", "metrics.json", "metrics_by_class.csv",
-    "confusion_matrix.csv", "intervals.csv", "reliability.csv", "calibration.csv", "calibration_curves.csv",
-    "decision_curves.csv", "subgroups.csv", "model_card.md", "tripod_ai.md", "run.log",
+    "groups.csv", "likelihoods.csv", "likeness.npz", "label_noise.csv", "repairs.csv", "left_out.csv", "history.csv",
+    "metrics.json", "metrics_by_class.csv", "confusion_matrix.csv", "intervals.csv", "reliability.csv",
+    "calibration.csv", "calibration_curves.csv", "decision_curves.csv", "subgroups.csv", "model_card.md",
+    "tripod_ai.md", "run.log",
 )  # fmt: skip
 _OWN_FOLDERS = (
     ".hydra", "figures", "log", "tensorboard", "wandb", "evaluate", "interpret", "interpret_input", "predict",
@@ -227,6 +229,11 @@ class RunDirectory:
     def write_likelihoods(self, likelihoods: pd.DataFrame) -> None:
         """Replace the likelihoods of the predicted records' labels: ``ecg_id``, ``class`` and ``likelihood``."""
         write_atomically(self.path / "likelihoods.csv", encode_csv(likelihoods, index=False))
+
+    def read_likeness(self) -> Likeness | None:
+        """Return what the training records look like; None if the run has not kept it."""
+        path = self.check_file("likeness.npz", missing_ok=True)
+        return read_likeness(path) if path.exists() else None
 
     def read_history(self) -> pd.DataFrame:
         """Return losses and metrics, one row per epoch."""

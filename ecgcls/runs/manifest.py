@@ -17,7 +17,7 @@ SEALED = (
     "best.ckpt", "baseline.json", "predictions.csv", "predictions_uncalibrated.csv", "groups.csv", "likelihoods.csv",
     "history.csv", "metrics.json", "metrics_by_class.csv", "label_noise.csv", "intervals.csv", "confusion_matrix.csv",
     "reliability.csv", "calibration.csv", "calibration_curves.csv", "decision_curves.csv", "subgroups.csv",
-    "repairs.csv", "left_out.csv", ".hydra/config.yaml",
+    "repairs.csv", "left_out.csv", ".hydra/config.yaml", "likeness.npz",
     "waveforms/train.npz", "waveforms/val.npz", "waveforms/test.npz", "waveforms/unlabeled.npz",
 )  # fmt: skip
 """The files that are listed, those of them that the run has."""

@@ -1,0 +1,87 @@
+"""What is known of the windows of recordings once the nets have seen them, and what it says of a whole recording."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecgcls.data.likeness import UNLIKE, Likeness
+from ecgcls.data.quality import KINDS, describe_windows, find_noise
+from ecgcls.evaluation.conformal import Conformal
+
+UNLIKE_RATE = 0.01
+"""Share of the records of the training data's own source that is called unlike them."""
+
+
+class Scored(NamedTuple):
+    """Windows, ``(window, ...)`` in each array."""
+
+    logits: NDArray[np.float64]
+    """``(window, class)``: of the nets' mean probability, each recalibrated."""
+    p_values: NDArray[np.float64]
+    """``(window, class, 2)``: of the labels no and yes, the mean over the nets; no class where no set is asked for."""
+    noise: NDArray[np.bool_]
+    """``(window, kind)``: whether it is no ECG, by the kinds of `ecgcls.data.quality.KINDS`."""
+    p_likeness: NDArray[np.float64]
+    """``(window,)``: of being like the training data, the mean over the nets; 1 where that is not known."""
+    oddity: NDArray[np.str_]
+    """``(window,)``: in which group of features it is least like them."""
+
+    @classmethod
+    def join(cls, parts: Sequence[Scored]) -> Scored:
+        """Put windows one after another."""
+        return cls(*map(np.concatenate, zip(*parts, strict=True)))
+
+    def cut(self, lengths: Sequence[int]) -> list[Scored]:
+        """Undo `join`, given the number of windows of each part."""
+        ends = np.cumsum(lengths)
+        spans = zip(ends - lengths, ends, strict=True)
+        return [Scored(*(array[start:end] for array in self)) for start, end in spans]  # type: ignore[arg-type]
+
+
+def score_quality(
+    windows_mv: NDArray[np.float32], sampling_rate_hz: float, likenesses: Sequence[Likeness]
+) -> tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.str_]]:
+    """Return noise, p-values of likeness and oddities of windows, as `Scored` has them."""
+    features = describe_windows(windows_mv, sampling_rate_hz)
+    noise = find_noise(features)
+    p_likeness, oddity = np.ones(len(windows_mv)), np.full(len(windows_mv), "", dtype="<U16")
+    if likenesses:
+        measured = [likeness.measure(features) for likeness in likenesses]
+        each = [likeness.find_p(distances) for likeness, (distances, _) in zip(likenesses, measured, strict=True)]
+        p_likeness, oddity = np.mean(each, axis=0), measured[0][1].astype("<U16")
+    return noise, p_likeness, oddity
+
+
+def average_p_values(conformals: Sequence[Conformal], y_score: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return ``(window, class, 2)``, the mean over the nets, of their scores ``(net, window, class)``."""
+    each = [conformal.find_p(scores) for conformal, scores in zip(conformals, y_score, strict=True)]
+    mean: NDArray[np.float64] = np.mean(each, axis=0)
+    return mean
+
+
+def describe_unusable(scored: Scored, lost: Sequence[str]) -> tuple[tuple[str, ...], bool]:
+    """Return what speaks against a recording, in words, and whether most of it, or a part of it, cannot be used.
+
+    What is `lost` comes from the recording (`ecgcls.data.recordings.Prepared`), the rest from its windows.
+    Single windows of a long recording that are unlike the training data are not told: of many, some always are.
+    """
+    n_windows = len(scored.noise)
+    texts = [f"not all of the ECG is there: {text}" for text in lost]
+    is_most = bool(lost) or bool(2 * scored.noise.any(axis=1).sum() > n_windows)
+    for text, is_it in zip(KINDS.values(), scored.noise.T, strict=True):
+        if n_found := int(is_it.sum()):
+            where = "" if n_found == n_windows == 1 else f" in {n_found} of {n_windows} windows"
+            texts.append(f"no usable ECG{where}: {text}")
+    is_unlike = scored.p_likeness <= UNLIKE_RATE
+    if 2 * is_unlike.sum() > n_windows:
+        groups, counts = np.unique(scored.oddity[is_unlike], return_counts=True)
+        texts.append(
+            f"unlike the training data: {UNLIKE[str(groups[counts.argmax()])]}, as in at most {UNLIKE_RATE:.0%} of "
+            "their source's ECGs"
+        )
+        is_most = True
+    return tuple(texts), is_most
