@@ -3,10 +3,14 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from scipy.special import expit
 
+from benchmarks.calibration import draw, solve
 from benchmarks.findings import Finding, Setting, replace_table, tabulate, write_results
 from benchmarks.interleave import Turns, median_ratio, take_turns
+from ecgcls.evaluation.calibration import measure_calibration
 from tests.commands import REPOSITORY
 
 
@@ -76,3 +80,14 @@ def test_the_command_measures_and_keeps_the_results(tmp_path):
     assert set(results) == {"loader", "training"}
     assert all(finding["value"] > 0 for topic in results.values() for finding in topic["findings"])
     assert results["loader"]["machine"]["cores"] >= 1
+
+
+def test_the_truth_of_the_simulated_calibration_is_known():
+    kind = "2 records a patient"
+    drawn = [draw(kind, "line", 0.2, np.random.default_rng(seed)) for seed in range(20)]
+    labels, logits, _ = (np.concatenate(arrays) for arrays in zip(*drawn, strict=True))
+    found = measure_calibration(labels[:, None], expit(logits)[:, None], ["class"]).loc["class"]
+    truth = solve("line", 0.2)
+    assert truth["slope"] == pytest.approx(0.7, abs=1e-6) and truth["oe"] == pytest.approx(1 / 1.3)
+    for name in ("slope", "intercept", "oe"):
+        assert found[name] == pytest.approx(truth[name], abs=0.04)
