@@ -83,7 +83,7 @@ def test_the_command_measures_and_keeps_the_results(tmp_path):
 
 
 def test_the_truth_of_the_simulated_calibration_is_known():
-    kind = "2 records a patient"
+    kind = "2"
     drawn = [draw(kind, "line", 0.2, np.random.default_rng(seed)) for seed in range(20)]
     labels, logits, _ = (np.concatenate(arrays) for arrays in zip(*drawn, strict=True))
     found = measure_calibration(labels[:, None], expit(logits)[:, None], ["class"]).loc["class"]
