@@ -184,11 +184,10 @@ def main() -> None:
     print(f"{len(jobs)} data sets", file=sys.stderr)
     found = summarize([row for rows in Parallel(n_jobs=arguments.jobs)(jobs) for row in rows])
     print(found.to_string(index=False, float_format="{:.3f}".format))
-    content = {
-        "resamples": arguments.resamples, "level": 0.95, "cpu_s": round(time.process_time() - start),
-        "found": found.round(4).astype(object).where(found.notna(), None).to_dict(orient="records"),
-    }  # fmt: skip
-    arguments.results.write_text(json.dumps(content, indent=1) + "\n")
+    rows = found.round(4).astype(object).where(found.notna(), None).to_dict(orient="records")
+    lines = ",\n".join(json.dumps(row) for row in rows)
+    head = json.dumps({"resamples": arguments.resamples, "level": 0.95, "cpu_s": round(time.process_time() - start)})
+    arguments.results.write_text(f'{head[:-1]}, "found": [\n{lines}\n]}}\n')
 
 
 if __name__ == "__main__":
