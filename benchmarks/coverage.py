@@ -8,7 +8,6 @@ rhythms as frequent as in PTB-XL, in as many records as its official test fold h
 import argparse
 import json
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -180,15 +179,14 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="processes (default: %(default)s)")
     parser.add_argument("--results", type=Path, default=_RESULTS)
     arguments = parser.parse_args()
-    jobs, start = _plan(arguments), time.process_time()
+    jobs = _plan(arguments)
     print(f"{len(jobs)} data sets", file=sys.stderr)
     found = summarize([row for rows in Parallel(n_jobs=arguments.jobs)(jobs) for row in rows])
     print(found.to_string(index=False, float_format="{:.3f}".format))
-    content = {
-        "resamples": arguments.resamples, "level": 0.95, "cpu_s": round(time.process_time() - start),
-        "found": found.round(4).astype(object).where(found.notna(), None).to_dict(orient="records"),
-    }  # fmt: skip
-    arguments.results.write_text(json.dumps(content, indent=1) + "\n")
+    rows = found.round(4).astype(object).where(found.notna(), None).to_dict(orient="records")
+    lines = ",\n".join(json.dumps(row) for row in rows)
+    head = json.dumps({"resamples": arguments.resamples, "level": 0.95})
+    arguments.results.write_text(f'{head[:-1]}, "found": [\n{lines}\n]}}\n')
 
 
 if __name__ == "__main__":

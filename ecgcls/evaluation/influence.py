@@ -43,7 +43,7 @@ class Estimate:
     influence, share
         See above.
     other_share
-        The shares of what else the metric rests on: the negative records, for F1 the positive ones; None for rates.
+        The shares of the negative records, where the metric rests on them, too; None elsewhere.
     """
 
     value: float
@@ -101,7 +101,7 @@ def _estimate_f1(truth: NDArray[np.bool_], negative: NDArray[np.bool_], called: 
     found = _estimate_rate(truth & called, truth | (negative & called))
     assert found is not None  # there is a positive record
     value = 2 * found.value / (1 + found.value)
-    return Estimate(value, value, 2 / (1 + found.value) ** 2 * found.influence, found.share, truth / truth.sum())
+    return Estimate(value, value, 2 / (1 + found.value) ** 2 * found.influence, found.share)
 
 
 def _estimate_mcc(truth: NDArray[np.bool_], negative: NDArray[np.bool_], called: NDArray[np.bool_]) -> Estimate:

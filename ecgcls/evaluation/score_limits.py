@@ -18,8 +18,7 @@ Conventions
       q is Student's, with one degree of freedom less than there are effective records.
     - Average precision of few positive records is too high: its lower limit is that of `Estimate.center`.
     - The limits of a *mean over classes* come from those of the classes and the correlation of their influences
-      (MOVER [5]_). Classes of fewer than 5 patients, whose estimates are far from normal, are added as if their errors
-      went together.
+      (MOVER [5]_), those of a class of one patient included, which are nearly as wide as can be.
     - `benchmarks/coverage.py` measures how often the limits hold.
 
 References
@@ -50,7 +49,6 @@ from ecgcls.evaluation.metrics import OVERALL, overall_metrics
 from ecgcls.evaluation.weighted import Array, Records
 
 _PRIOR_PATIENTS = 20  # that V is right, whatever the influences say
-_FEW_PATIENTS = 5
 _EDGE = 1e-12
 
 
@@ -62,7 +60,6 @@ class Limits:
     center: float
     low: float
     high: float
-    n_patients: int
     by_patient: Array
 
 
@@ -95,17 +92,16 @@ def find_limits(key: str, found: Estimate, patient_of: NDArray[np.intp], level: 
     by_patient = np.bincount(patient_of, found.influence).astype(float)
     if key in RATES:
         low, high = wilson(found.value, n, level)
+    elif key == "f1":
+        low, high = (2 * limit / (1 + limit) for limit in wilson(found.value / (2 - found.value), n, level))
     else:
         assert found.other_share is not None
         n_other, other_patients = count_effective(found.influence, found.other_share, patient_of)
         n_patients = min(n_patients, other_patients)
-    if key == "f1":
-        low, high = (2 * limit / (1 + limit) for limit in wilson(found.value / (2 - found.value), n, level))
-    elif key not in RATES:
         variance = (by_patient**2).sum() * n_patients / max(n_patients - 1, 1)
         low, high = _modeled(key, found, variance, n, n_other, n_patients=n_patients, level=level)
     low, high = min(max(low, -1.0), found.value), max(min(high, 1.0), found.value)
-    return Limits(found.value, found.center, low, high, n_patients, by_patient)
+    return Limits(found.value, found.center, low, high, by_patient)
 
 
 def count_effective(influence: Array, share: Array, patient_of: NDArray[np.intp]) -> tuple[float, int]:
@@ -126,8 +122,6 @@ def combine(classes: Sequence[Limits]) -> tuple[float, float]:
     moves = np.stack([each.by_patient for each in classes])
     with np.errstate(divide="ignore", invalid="ignore"):
         correlation = np.nan_to_num(moves @ moves.T / np.outer(*[np.sqrt((moves**2).sum(axis=1))] * 2))
-    is_few = np.array([each.n_patients < _FEW_PATIENTS for each in classes])
-    correlation[np.ix_(is_few, is_few)] = 1.0
     np.fill_diagonal(correlation, 1.0)
     value, center, low, high = np.array([[each.value, each.center, each.low, each.high] for each in classes]).T
     below, above = (np.sqrt(max(gap @ correlation @ gap, 0.0)) / len(classes) for gap in (center - low, high - value))

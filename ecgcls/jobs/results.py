@@ -165,8 +165,8 @@ def tabulate(folder: Path, split: str, *, rule: str = "f1", not_tuned: Collectio
     table.loc["macro"] = [overall["n_positive"], *(overall[macro.key if macro else None] for macro in macros)]
     if label := _label_supported(scores):
         found = {None: {"value": float("nan")}} | scores["supported"]
-        values = (found[macro.key if macro else None]["value"] for macro in macros)
-        table.loc[label] = [scores["supported"]["pr_auc"]["n_positive"], *values]
+        n_positive = scores["supported"]["pr_auc"]["n_positive"]
+        table.loc[label] = [n_positive, *(found[macro.key if macro else None]["value"] for macro in macros)]
     table = table.astype(float).astype({"positives": int})
     if pooled is not None:
         for key in RANKING:

@@ -144,13 +144,13 @@ def test_classes_are_combined_by_the_correlation_of_their_errors():
     """With symmetric limits, MOVER is the standard error of a mean."""
     generator = np.random.default_rng(1)
     moves = generator.normal(size=(3, 500)) + generator.normal(size=500)
-    classes = [Limits(0.5, 0.5, 0.5 - half, 0.5 + half, 50, each) for half, each in zip((0.1, 0.2, 0.3), moves)]  # noqa: B905
+    classes = [Limits(0.5, 0.5, 0.5 - half, 0.5 + half, each) for half, each in zip((0.1, 0.2, 0.3), moves)]  # noqa: B905
     moves /= np.sqrt((moves**2).sum(axis=1, keepdims=True))
     covariance = moves @ moves.T * np.outer([0.1, 0.2, 0.3], [0.1, 0.2, 0.3])
     half = np.sqrt(covariance.sum()) / 3
     np.testing.assert_allclose(combine(classes), [0.5 - half, 0.5 + half])
-    few = [Limits(0.5, 0.5, 0.4, 0.6, 3, np.zeros(4))] * 2
-    np.testing.assert_allclose(combine(few), [0.4, 0.6])  # as if they erred together
+    perfect = [Limits(1.0, 1.0, 0.9, 1.0, np.zeros(4)), Limits(0.5, 0.5, 0.2, 0.8, np.zeros(4))]
+    np.testing.assert_allclose(combine(perfect), [0.75 - np.hypot(0.1, 0.3) / 2, 0.75 + 0.3 / 2])
 
 
 def test_the_macro_is_as_wide_as_its_rarest_class_and_stands_beside_that_of_the_supported():

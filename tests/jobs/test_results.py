@@ -9,7 +9,7 @@ from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.calibration import reliability_curve
 from ecgcls.evaluation.predictions import Predictions
 from ecgcls.evaluation.settings import Bootstrap, EvaluationSettings
-from ecgcls.jobs.results import format_table, tabulate, write_confusion_matrices, write_results
+from ecgcls.jobs.results import format_table, read_intervals, tabulate, write_confusion_matrices, write_results
 
 CLASSES = ("NORM", "LAFB/LPFB", "LAFB:LPFB")
 QUICK = EvaluationSettings(intervals=Bootstrap(n_resamples=20))
@@ -89,7 +89,7 @@ def test_unknown_labels_ties_and_odd_names_are_told_once_and_written_safely(tmp_
     rng = np.random.default_rng(0)
     y_true = rng.integers(0, 2, size=(60, 4))
     y_prob = rng.random((60, 4))
-    y_true[:7, 0], y_prob[:, 2], y_prob[::2, 3] = -1, 0.3, 1.0
+    y_true[:7, 0], y_true[:40, 3], y_prob[:, 2], y_prob[::2, 3] = -1, 0, 0.3, 1.0
     ids = np.arange(60)
     predictions = Predictions(ids, ids, ids, ["test"] * 60, y_true, y_prob, names)
     write_results(tmp_path, predictions, title="t", settings=QUICK)
@@ -104,7 +104,13 @@ def test_unknown_labels_ties_and_odd_names_are_told_once_and_written_safely(tmp_
         text = (tmp_path / f"{name}.csv").read_text()
         assert "'=cmd()" in text and ",=cmd()" not in text and "\n=cmd()" not in text
     table = tabulate(tmp_path, "test", rule="sensitivity", not_tuned=["flat"])
-    assert [*table.index] == ["=cmd()", r"MI\x1b[2J", "flat *", "sure", "macro"]
+    assert [*table.index] == ["=cmd()", r"MI\x1b[2J", "flat *", "sure", "macro", "macro of 3 without !"]
+    intervals, three = read_intervals(tmp_path), table.iloc[:3]["PR-AUC"]
+    assert table.loc["macro of 3 without !", "PR-AUC"] == pytest.approx(three.mean())
+    assert table.loc["macro of 3 without !", "positives"] == table.iloc[:3]["positives"].sum()
+    low, high = intervals.loc[("overall", "pr_auc"), ["supported_low", "supported_high"]]
+    assert table.iloc[-1]["95%"].tolist()[0] == f"[{low:.3f}, {high:.3f}]"
+    assert table.loc["macro"].astype(str).str.endswith(" !").sum() == 2  # of which sure is a fourth
     metrics = json.loads((tmp_path / "metrics.json").read_text())["test"]["by_class"]
     assert table.loc["=cmd()", "Precision"] == metrics["=cmd()"]["precision"] and metrics["=cmd()"]["n_unknown"] == 7
     text = format_table(table)
