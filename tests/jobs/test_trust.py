@@ -21,6 +21,8 @@ def test_what_ecgcls_saves_itself_may_be_built():
     assert take("task", task) == task
     data = {"_target_": "ecgcls.data.ptbxl.PTBXL", "root": "x", "batch_size": 16}
     assert take("data", data) == data
+    folds = {"_target_": "ecgcls.data.group_folds.GroupFolds", "column": "site", "min_records": 100}
+    assert take("folds", folds) == folds
 
 
 @pytest.mark.parametrize(

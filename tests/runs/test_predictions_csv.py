@@ -345,3 +345,17 @@ def test_a_file_of_logits_alone_is_read(tmp_path):
     assert found.ecg_id.tolist() == found.patient_id.tolist() == ["JS00001", "JS00002", "JS00003"]
     assert found.y_logit.tolist() == [[55.0], [45.0], [0.0]] and found.y_prob[2] == 0.5
     assert found.y_true.tolist() == [[1], [0], [-1]] and len(assumptions) == 3
+
+
+def test_the_fold_that_predicted_a_record_is_read_from_any_file(tmp_path):
+    path = tmp_path / "theirs.csv"
+    path.write_text("y_true_MI,y_prob_MI,fold\n1,0.9,3\n0,0.2,0\n")
+    predictions, assumptions = read_predictions(path)
+    assert predictions.fold.tolist() == [3, 0] and not any(
+        "fold" in each.replace("strat_fold", "") for each in assumptions
+    )
+    write_csv(predictions, path)
+    assert read_csv(path).fold.tolist() == [3, 0]
+    path.write_text("y_true_MI,y_prob_MI,fold\n1,0.9,A\n")
+    with pytest.raises(DataError, match="fold in row 1 must be a whole number, got 'A'"):
+        read_predictions(path)
