@@ -1,9 +1,9 @@
 """Whether two ECGs are one: their leads at the best shift, and how much better it is than the next best.
 
 Two numbers tell. The *correlation* is that of the three strongest components of all leads at the best shift: noise,
-which differs from lead to lead, is mostly in the others. It is taken of the leads compressed, not compressed, and clipped
-to the range that both have (one withstands drift best, one noise, one clipping), and the largest counts. Each lead may
-have either sign, and the two leads that fit worst do not count: one that is wrong or interchanged makes no other ECG.
+which differs from lead to lead, is mostly in the others. It is taken of the leads compressed, not compressed, and
+clipped to the range that both have (one withstands drift best, one noise, one clipping), and the largest counts. Each
+lead may have either sign, and the two that fit worst do not count: one that is wrong or exchanged makes no other ECG.
 
 The *contrast* is the part of the leveled leads that stays unexplained at the next best shift over that at the best. Two
 ECGs of a regular rhythm, above all of a pacemaker, may fit as well as copies, but they fit as well a beat later. A copy
@@ -12,8 +12,8 @@ does not: no heart is regular to the last detail.
 The rules, from the most similar pairs of different ECGs among PTB-XL's 19,601 records of strat_folds 1 to 9 and 5,400
 altered ones: whatever the contrast their correlation reaches 0.992 (two ECGs of one patient with a pacemaker), with a
 contrast of 1.3, 0.964; 2, 0.956; 3, 0.947; 4, 0.902; none has 5. Altered copies of one record have a median contrast of
-6 with noise of 50 microvolt, and above 15 when filtered or moved. What is missed is a regular
-rhythm that was changed so much that nothing else is left of it.
+6 with noise of 50 microvolt, and above 15 when filtered or moved. What is missed is a regular rhythm that was changed
+so much that nothing else is left of it.
 """
 
 from dataclasses import dataclass
