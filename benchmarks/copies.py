@@ -213,12 +213,20 @@ def main() -> None:
         searched.append(search(signals_uv, planted))
         recognized.append(recognize(signals_uv, planted))
         print(seed, searched[-1], recognized[-1], flush=True)
-    n_planted = pd.Series(kinds).value_counts()
-    alone = search(signals_uv, planted[:1])
-    content = {
-        "n_records": len(signals_uv), "repeats": arguments.repeats, "machine": describe_machine(),
-        "alone": {name: alone[name] for name in ("seconds", "cpu_seconds", "false_among_records")},
-        "false": {name: [each[name] for each in searched] for name in ("false_with_a_copy", "false_among_records")},
+        content = _gather(pd.Series(kinds).value_counts(), searched, recognized) | {"n_records": len(signals_uv)}
+        arguments.results.write_text(json.dumps(content, indent=2) + "\n")
+    print(tabulate(content))
+    if arguments.readme:
+        replace_table(_README, tabulate(content), mark="copies")
+
+
+def _gather(n_planted: pd.Series, searched: list[dict[str, Any]], recognized: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the results, lists by repeat."""
+    counted = ("false_with_a_copy", "false_among_records", "seconds", "cpu_seconds")
+    return {
+        "repeats": len(searched),
+        "machine": describe_machine(),
+        "searched": {name: [each[name] for each in searched] for name in counted},
         "kept": {name: [each[name] for each in recognized] for name in ("wrong", "false_among_halves")},
         "kinds": {
             kind: {
@@ -229,11 +237,7 @@ def main() -> None:
             for kind in [*FINE, *KINDS]
             if kind in n_planted
         },
-    }  # fmt: skip
-    arguments.results.write_text(json.dumps(content, indent=2) + "\n")
-    print(tabulate(content))
-    if arguments.readme:
-        replace_table(_README, tabulate(content), mark="copies")
+    }
 
 
 def tabulate(content: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ def find(signals, rate=100):
     return {pair[:2] for pair in find_pairs(signals, np.arange(len(signals)), sampling_rate_hz=rate)}
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if "0.3" not in kind and "reversed" not in kind])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if "reversed" not in kind])
 def test_copies_are_found_and_nothing_else(signals_uv, kind):
     generator = np.random.default_rng(0)
     changed = [np.rint(KINDS[kind](signals_uv[row].astype(float), generator)) for row in (3, 8, 20)]
@@ -35,7 +35,6 @@ def test_real_copies_are_found_and_no_other_pair_but_those_of_a_version_with_dup
     result = search(signals, plant(signals, n_each, np.random.default_rng(0)))
     found = {kind: result["found"].get(kind, 0) for kind in KINDS}
     assert found.pop("reversed in time") == 0
-    assert found.pop("clipped at 0.3 mV") >= 7
     assert min(found.values()) >= n_each - 2, found
     assert result["false_among_records"] == len(before)
 
