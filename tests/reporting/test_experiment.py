@@ -55,7 +55,7 @@ def test_what_cannot_be_compared_is_reported(found, tmp_path, write_configuratio
     write_configuration(folder, "cnn1d")
     write_configuration(folder, "cnn2d", skill=0.3)
     assert collect(folder).differences == []
-    for path in (*folder.glob("cnn2d/fold_*/predictions.csv"), *folder.glob("cnn2d/fold_*/run.json")):
+    for path in (*folder.glob("cnn2d/fold_*/predictions*.csv"), *folder.glob("cnn2d/fold_*/run.json")):
         path.write_text(path.read_text().replace("_NORM", "_AFIB").replace('"NORM"', '"AFIB"'))
         RunDirectory(path.parent).seal()
     assert collect(folder).differences[0] == "cnn2d has other classes: AFIB, LAFB/LPFB, <b>&\"HYP'."
