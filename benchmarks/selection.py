@@ -127,8 +127,8 @@ def main() -> None:
         for what, share in found.items():
             row = {"simulated": name, "what": what, "value": float(share), "repeats": n_repeats}
             rows.append(row if what == "cells" else row | {"standard_error": _error(float(share), n_repeats)})
+        arguments.results.write_text(json.dumps({"level": _LEVEL, "found": rows}, indent=2) + "\n")
     print(pd.DataFrame(rows).to_string(index=False, float_format="{:.3f}".format))
-    arguments.results.write_text(json.dumps({"level": _LEVEL, "found": rows}, indent=2) + "\n")
 
 
 def _error(share: float, n_repeats: int) -> float:

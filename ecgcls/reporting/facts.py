@@ -33,13 +33,15 @@ def list_class_columns() -> dict[str, str]:
 
 def summarize_configuration(one: Configuration) -> dict[str, Any]:
     """Return the configuration's line of the leaderboard, as numbers."""
+    intervals, supported = find_intervals(one)
     line: dict[str, Any] = {
         "name": one.name,
         "n_finished": len(one.runs),
         "n_folds": one.n_folds,
         "n_parameters": one.info.n_parameters,
         "fit_s": one.fit_s,
-        "intervals": find_intervals(one),
+        "intervals": intervals,
+        "supported": supported,
     }
     for key in list_leaderboard():
         sd = float(one.over_folds["sd"]["overall", key])
@@ -47,20 +49,27 @@ def summarize_configuration(one: Configuration) -> dict[str, Any]:
     return line
 
 
-def find_intervals(one: Configuration) -> dict[str, tuple[float, float, bool] | None]:
+def find_intervals(
+    one: Configuration,
+) -> tuple[dict[str, tuple[float, float, bool] | None], dict[str, tuple[int, float, float, float]]]:
     """Return low, high and ``is_supported`` of each metric of the leaderboard, as the runs evaluate it.
 
-    None where there is only one patient.
+    None where there is only one patient. Then, of the macro means over classes of which some have too few patients: how
+    many have enough, and value, low and high over these alone.
     """
     tested = one.tested
     if len(np.unique(tested.patient_id)) < 2:
-        return dict.fromkeys(list_leaderboard())
+        return dict.fromkeys(list_leaderboard()), {}
     settings, records = one.evaluation.intervals, (tested.y_true, tested.y_prob, tested.patient_id)
     more = {name: getattr(tested, name) for name in ("y_pred", "y_logit", "fold")}
     table = bootstrap(*records, tested.class_names, **more, settings=settings)
-    low, high, is_supported = (table[name].to_dict() for name in ("low", "high", "is_supported"))
-    keys = {key: (OVERALL, key) for key in list_leaderboard()}
-    return {key: (low[row], high[row], is_supported[row]) for key, row in keys.items()}
+    rows: Any = table.loc[[(OVERALL, key) for key in list_leaderboard()]].droplevel("class").to_dict("index")
+    supported = {
+        key: (int(row["n_supported"]), *(row[f"supported_{name}"] for name in ("value", "low", "high")))
+        for key, row in rows.items()
+        if 0 < row.get("n_supported", 0) < one.scores.overall["n_defined_classes"]
+    }
+    return {key: (row["low"], row["high"], row["is_supported"]) for key, row in rows.items()}, supported
 
 
 def describe_calibration(configurations: Sequence[Configuration]) -> list[dict[str, Any]]:

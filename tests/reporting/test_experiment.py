@@ -8,7 +8,9 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from ecgcls.errors import ConfigError, DataError
+from ecgcls.evaluation.intervals import bootstrap
 from ecgcls.jobs.cross_validate import cross_validate
+from ecgcls.reporting import facts
 from ecgcls.reporting.cells import score_cells
 from ecgcls.reporting.experiment import collect
 from ecgcls.reporting.facts import compare_versions, describe_data, list_limits, summarize_configuration
@@ -121,6 +123,16 @@ def test_numbers_are_scikit_learns_and_the_cross_validations(found, experiment):
     assert line["roc_auc"]["value"] == written["test"]["overall"]["roc_auc"]
     assert line["f1_macro"]["sd"] == written["over_folds"]["overall"]["f1_macro"]["sd"]
     assert line["fit_s"] == 4.5
+
+
+def test_the_mean_over_classes_with_enough_patients_stands_beside(found, monkeypatch):
+    def measure(*arrays, **more):
+        table = bootstrap(*arrays, **more)
+        more = {"n_supported": [2 if key == "pr_auc" else 3 for _, key in table.index]}
+        return table.assign(**more, supported_value=0.5, supported_low=0.4, supported_high=0.6)
+
+    monkeypatch.setattr(facts, "bootstrap", measure)
+    assert summarize_configuration(found.configurations[1])["supported"] == {"pr_auc": (2, 0.5, 0.4, 0.6)}
 
 
 def test_subgroups_are_those_of_the_table(found, database):
