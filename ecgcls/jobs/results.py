@@ -151,8 +151,8 @@ def tabulate(folder: Path, split: str, *, rule: str = "f1", not_tuned: Collectio
     table.loc["macro"] = [overall["n_positive"], *(overall[macro.key if macro else None] for macro in macros)]
     if label := _label_supported(scores):
         found = {None: {"value": float("nan")}} | scores["supported"]
-        values = (found[macro.key if macro else None]["value"] for macro in macros)
-        table.loc[label] = [scores["supported"]["pr_auc"]["n_positive"], *values]
+        of_supported = (found[macro.key if macro else None]["value"] for macro in macros)
+        table.loc[label] = [scores["supported"]["pr_auc"]["n_positive"], *of_supported]
     table = table.astype(float).astype({"positives": int})
     if pooled is not None:
         for key in RANKING:
