@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 
 import numpy as np
@@ -220,3 +221,14 @@ def test_training_curves_of_one_epoch():
 def test_training_curves_refuse(history, best_epoch, message):
     with pytest.raises(DataError, match=message):
         draw_training_curves(history, best_epoch=best_epoch, title="cnn1d")
+
+
+@pytest.mark.parametrize(("draw", "key"), [(draw_pr_curves, "pr_auc"), (draw_roc_curves, "roc_auc")])
+def test_curves_of_several_folds_are_of_all_records_and_the_title_has_the_mean(draw, key):
+    predictions = dataclasses.replace(make(n_classes=1), fold=np.arange(300) % 3)
+    figure = draw(predictions, title="t")
+    arrays = predictions.y_true, predictions.y_prob, predictions.class_names
+    mean, pooled = score(*arrays, fold=predictions.fold).overall[key], score(*arrays).overall[key]
+    assert f"{mean:.3f}" != f"{pooled:.3f}" and f"{mean:.3f} over 1 of 1" in figure.axes[0].get_title()
+    assert f"drawn: all folds together\n(macro {pooled:.3f})" in legend_texts(figure)
+    assert any(f" {pooled:.2f} (n+ = " in text for text in legend_texts(figure))
