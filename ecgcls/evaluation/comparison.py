@@ -168,36 +168,16 @@ def _count_patients(index: pd.Index, models: Sequence[Predictions]) -> pd.DataFr
         count_support(index, first.class_names, first.y_true, first.patient_id, y_pred=one.y_pred) for one in models
     ]
     fold = np.zeros(len(first), int) if first.fold is None else first.fold
-    by_fold = {OVERALL: [_count(first, fold, (first.y_true == 1).any(axis=1))]}
+    n_folds = {OVERALL: len(np.unique(fold))}
     for name, truth in zip(map(str, first.class_names), first.y_true.T, strict=True):
-        is_defined = np.isin(fold, np.intersect1d(fold[truth == 0], fold[truth == 1]))
-        by_fold[name] = [_count(first, fold, is_defined & (truth == label)) for label in (0, 1)]
-    rarest = {name: min(kinds, key=sum) for name, kinds in by_fold.items()}
-    classes = index.get_level_values("class")
+        n_folds[name] = len(np.intersect1d(fold[truth == 0], fold[truth == 1]))
     return pd.DataFrame(
         {
             "n_positive": counts[0]["n_positive"],
             "n_rarest_patients": np.min([one["n_rarest_patients"] for one in counts], axis=0),
-            "n_folds": [len(rarest[name]) for name in classes],
-            "inflation": [_inflate(rarest[name]) for name in classes],
+            "n_folds": [n_folds[name] for name in index.get_level_values("class")],
         }
     )
-
-
-def _count(one: Predictions, fold: NDArray, shown: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """Return how many patients have a record that is shown, in each fold that has any."""
-    pairs = np.unique(np.stack([fold[shown], np.unique(one.patient_id, return_inverse=True)[1][shown]]), axis=1)
-    return np.unique(pairs[0], return_counts=True)[1]
-
-
-def _inflate(n_patients: NDArray[np.intp]) -> float:
-    """Return the factor from the resamples' standard deviation to the standard error, see `differences`.
-
-    In folds of n patients each, ``(fold,)``, the resamples' variance of their mean lacks 1 / n of itself. A fold with
-    one patient shows none, and is taken to vary as the others do; where all have one, there is no telling.
-    """
-    seen = ((n_patients - 1) / n_patients**2).sum()
-    return float(np.sqrt((1 / n_patients).sum() / seen)) if seen > 0 else 1.0
 
 
 def _describe(a: pd.DataFrame, b: pd.DataFrame, rows: pd.DataFrame, settings: Bootstrap) -> pd.DataFrame:
@@ -205,7 +185,8 @@ def _describe(a: pd.DataFrame, b: pd.DataFrame, rows: pd.DataFrame, settings: Bo
     classes, metrics = (a.index.get_level_values(name) for name in ("class", "metric"))
     rows = rows.assign(df=rows["n_rarest_patients"] - rows["n_folds"])
     drawn = _center((a - b).drop(columns="value").to_numpy(), np.random.default_rng(settings.seed))
-    drawn *= rows[["inflation"]].to_numpy()
+    n_patients = rows[["n_rarest_patients"]].to_numpy()
+    drawn *= np.sqrt(n_patients / np.maximum(n_patients - 1, 1))  # see `differences`
     rows = rows.assign(a=a["value"], b=b["value"], error=drawn.std(axis=1, ddof=1)).astype(float)
     found: dict[Any, dict[Any, float]] = rows.to_dict("index")
     for metric in (each for each in overall_metrics() if each.macro_of):

@@ -3,8 +3,10 @@ r"""Differences: what a difference of two models and its standard error say, as 
 Conventions
     - A difference has a standard error from resampled patients and degrees of freedom from the patients that it
       relies on, n, of K folds: Student's t with n - K is the reference [1]_, and the error is :math:`\sqrt{n/(n-1)}`
-      times the resamples' own standard deviation, whose denominators are n (in folds, each fold's own n). Its tail has
-      no floor, as the share of resamples beyond 0 has: Holm's correction over a hundred classes leaves room to reject.
+      times the resamples' own standard deviation, whose denominators are n. (In folds, each lacks more than that of its
+      own variance, but a resample that loses a fold's positives is the mean of the others, which adds about as much:
+      `benchmarks.verdicts`.) The tail has no floor, as the share of resamples beyond 0 has: Holm's correction over a
+      hundred classes leaves room to reject.
     - Interval and test come from the same numbers: the p-value is below 1 - level where the interval leaves out 0.
     - A limit ends where the metric does, and a detectable difference beyond that is none.
     - Where all resamples give the same difference d, their spread says nothing. With q the share of patients unlike

@@ -114,7 +114,7 @@ def compare_folds(
     """Compare two models over folds and seeds with the corrected resampled t-test.
 
     The seeds of a fold share its training and test set, so their mean is one observation, however many they are: taken
-    as independent, they would make the test reject two to four times too often.
+    as independent, they would make the test reject too often.
 
     Parameters
     ----------
