@@ -156,7 +156,9 @@ def smooth_curves(
         if curve is not None:
             tables.append(_tabulate(curve, x, level).assign(**{"class": name}))
     columns = ["class", "prob", "share_positive", "low", "high", "low_everywhere", "high_everywhere"]
-    return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
+    if not tables:
+        return pd.DataFrame(columns=columns).astype(dict.fromkeys(columns[1:], float))
+    return pd.concat(tables, ignore_index=True)[columns]
 
 
 def measure_distance(curve: SmoothCurve | None, logits: Array) -> dict[str, float]:
