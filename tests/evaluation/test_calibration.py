@@ -199,6 +199,8 @@ def test_the_band_everywhere_is_wider_and_few_positives_make_a_line(clustered):
     inside = table["low"].between(table["low_everywhere"], table["share_positive"], inclusive="neither")
     assert inside.all() and (table["high"] < table["high_everywhere"]).all()
     rare = np.where(np.cumsum(y_true, axis=0) > 15, 0, y_true)
+    none = smooth_curves(np.zeros_like(y_true), y_prob, patients, ["MI"])
+    assert none.empty and [*none.columns] == [*table.columns] and none["low"].dtype.kind == "f"
     line = smooth_curves(rare, y_prob, patients, ["MI"])
     slopes = np.diff(logit(line["share_positive"])) / np.diff(logit(line["prob"]))
     assert np.ptp(slopes) < 1e-6
