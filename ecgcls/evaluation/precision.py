@@ -112,6 +112,22 @@ def expect_precision(
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("class")
 
 
+def describe_precision(found: pd.DataFrame, anticipated: Anticipated = Anticipated()) -> str:
+    """Say in a sentence what `expect_precision` found."""
+    labels = {"roc_auc": "ROC-AUC", "pr_auc": "PR-AUC", "sensitivity": "sensitivity", "slope": "calibration slope"}
+    labels["oe"] = "O:E"
+    widths = [
+        f"{name} ({int(row['n_positive_patients'])} positive patients) "
+        + ", ".join(f"{label} {row[key]:.2f}" for key, label in labels.items())
+        for name, row in found.dropna(subset=["roc_auc"]).iterrows()
+    ]
+    return (
+        f"The {100 * anticipated.level:g}% intervals to be expected on these test records, before any model is trained, if "
+        f"the ROC-AUC is {anticipated.roc_auc:g} and the sensitivity {anticipated.sensitivity:g} (Riley et al., BMJ 2024, "
+        f"doi:10.1136/bmj-2023-074821), are so wide: {'; '.join(widths)}."
+    )
+
+
 def _expect_widths(n_positive: int, n_negative: int, anticipated: Anticipated) -> dict[str, float]:
     names = ("roc_auc", "pr_auc", "pr_auc_expected", "sensitivity", "slope", "oe")
     if not (n_positive and n_negative):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ecgcls.evaluation.metrics import METRICS
+from ecgcls.evaluation.precision import describe_precision, expect_precision
 from ecgcls.files import write_atomically
 from ecgcls.identity import flatten
 from ecgcls.reporting import facts
@@ -49,7 +50,7 @@ def write_cards(
         "intervals": intervals,
         "worst": worst,
         "validated": facts.count_validated(one),
-        "precision": info.data.get("precision", ""),  # why the sample is large enough, in a sentence
+        "precision": describe_precision(expect_precision(one.tested.y_true, one.tested.patient_id, one.class_names)),
         "limit_sentences": limits,
         "pooled": lambda *names: _cite_pooled(one, names),
         "cite": lambda *names: _cite_folds(one, names),

@@ -155,25 +155,13 @@ def test_counts_alone_answer_no_item(written):
     """10 asks for a justified sample size, 14 for an approach to fairness, 16 for differences of setting."""
     rows = [line.split(" | ") for line in read(written["cnn1d"], "tripod_ai.md").splitlines() if line.startswith("| ")]
     answers = {row[0].strip("| "): row[-1] for row in rows}
-    assert answers["10"].startswith("**Open.** Counts alone do not justify a sample size")
+    assert answers["10"].startswith("**Partly.** The 95% intervals to be expected on these test records")
+    assert re.search(r"\(\d+ positive patients\) ROC-AUC \d\.\d\d, PR-AUC \d\.\d\d, sensitivity", answers["10"])
     assert "train: 10 records of 9 patients" in answers["10"]
     assert answers["14"].startswith("**Open.** No approach to fairness is known")
     assert answers["16"].startswith("**Partly.** Train and test records come from one data set")
     assert re.search(r"A human validated the labels of \d+% \(fold 0\), \d+% \(fold 2\) of the test", answers["16"])
     assert answers["21"].startswith("Fold 0: train: 10 records")
-
-
-def test_a_stated_precision_justifies_the_sample_size(tmp_path, write_configuration):
-    folder = write_configuration(tmp_path / "demo", "cnn2d", folds=(0,))
-    stored = json.loads((folder / "fold_0" / "run.json").read_text())
-    stored["data"]["precision"] = "The interval of each ROC-AUC is 0.04 wide at most."
-    (folder / "fold_0" / "run.json").write_text(json.dumps(stored))
-    RunDirectory(folder / "fold_0").seal()
-    (one,) = collect(tmp_path / "demo").configurations
-    write_cards(one, folder, intervals=dict.fromkeys(list_leaderboard()), worst="", limits=[])
-    assert "| 10 | Sample size | The interval of each ROC-AUC is 0.04 wide at most. Fold 0: train" in read(
-        folder, "tripod_ai.md"
-    )
 
 
 def test_the_page_shows_the_range_of_the_folds_own_thresholds(written):
