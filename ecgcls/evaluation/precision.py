@@ -121,10 +121,10 @@ def describe_precision(found: pd.DataFrame, anticipated: Anticipated = Anticipat
         + ", ".join(f"{label} {row[key]:.2f}" for key, label in labels.items())
         for name, row in found.dropna(subset=["roc_auc"]).iterrows()
     ]
+    hoped = f"the ROC-AUC is {anticipated.roc_auc:g} and the sensitivity {anticipated.sensitivity:g}"
     return (
-        f"The {100 * anticipated.level:g}% intervals to be expected on these test records, before any model is trained, if "
-        f"the ROC-AUC is {anticipated.roc_auc:g} and the sensitivity {anticipated.sensitivity:g} (Riley et al., BMJ 2024, "
-        f"doi:10.1136/bmj-2023-074821), are so wide: {'; '.join(widths)}."
+        f"The {100 * anticipated.level:g}% intervals to be expected on these test records if {hoped} (Riley et al., BMJ "
+        f"2024, doi:10.1136/bmj-2023-074821) are so wide: {'; '.join(widths)}."
     )
 
 
