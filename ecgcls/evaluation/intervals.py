@@ -67,6 +67,7 @@ def bootstrap(
     y_logit: ArrayLike | None = None,
     fold: ArrayLike | None = None,
     settings: Bootstrap = Bootstrap(),
+    is_resampled: bool = True,
 ) -> pd.DataFrame:
     """Return the interval of every metric, per class and over all classes.
 
@@ -81,6 +82,9 @@ def bootstrap(
         One for all classes, or one per class.
     fold
         ``(record,)``: which net of a cross-validation predicted the record; None: all the same.
+    is_resampled
+        Whether to draw patients at all. It takes most of the time, and the score method needs it only for the metrics
+        that have no score limits; without, these have no interval.
 
     Returns
     -------
@@ -95,7 +99,8 @@ def bootstrap(
     records = Records.check(y_true, y_prob, class_names, threshold=threshold, y_pred=y_pred, y_logit=y_logit, fold=fold)
     patient_of = _number_patients(patient_id, len(records.y_true))
     generator = np.random.default_rng(settings.seed)
-    drawn = _measure_patients(records, patient_of, _draw(patient_of, settings.n_resamples, generator, records.fold))
+    n_resamples = settings.n_resamples if is_resampled else 0
+    drawn = _measure_patients(records, patient_of, _draw(patient_of, n_resamples, generator, records.fold))
     names = [*map(str, class_names)]
     n_lost = dict(zip(names, (~drawn.is_defined).sum(axis=1).tolist(), strict=True))
     if settings.lost_class == "redraw":
@@ -122,6 +127,7 @@ def bootstrap(
         )
     ]
     low, high = np.array(limits).T
+    is_known = value.notna() & (n_units > 1)
     table = pd.DataFrame(
         {
             "value": value,
@@ -130,7 +136,7 @@ def bootstrap(
             "n_positive": support["n_positive"],
             "n_patients": support["n_rarest_patients"],
             "n_lost": [n_lost.get(name, 0) for name, _ in value.index],
-            "is_supported": (support["n_rarest_patients"] >= settings.min_positives) & (low < high),
+            "is_supported": (support["n_rarest_patients"] >= settings.min_positives) & is_known & (low != high),
             "contains_value": (low <= value) & (value <= high),
         }
     )
@@ -216,7 +222,7 @@ def _draw(
 def _measure_patients(records: Records, patient_of: NDArray[np.intp], counts: Array) -> Measured:
     """Measure resamples, in which each patient counts so often: ``(patient, resample)``."""
     step = max(1, _CHUNK // len(patient_of))
-    starts = range(0, counts.shape[1], step)
+    starts = range(0, max(counts.shape[1], 1), step)
     parts = [measure(records, counts[:, start : start + step][patient_of]) for start in starts]
     return Measured(
         {key: np.concatenate([part.by_class[key] for part in parts], axis=1) for key in parts[0].by_class},

@@ -141,7 +141,7 @@ class ThresholdRule:
 class Subgroups:
     """How subgroups are scored: the records that a cell needs, and the draws of patients for its intervals.
 
-    None: as many draws as for the other intervals.
+    None: as many draws as for the other intervals; none for score limits, which need none.
     """
 
     min_records: int = 30

@@ -5,6 +5,8 @@ Conventions
       than two patients is too small: its size is reported, its metrics are not.
     - Macro averages are over the classes that have a positive and a negative record in the cell, so two cells may
       average over different classes; `n_classes` is how many.
+    - Score limits need no draws of patients, and draws for a hundred cells take a minute: metrics that have no score
+      limits (Fmax, the highest F1, micro F1, Brier score, log loss) have none in a cell, unless their number is stated.
     - PR-AUC depends on how frequent a class is, and cells differ in that: compare cells by ROC-AUC. The lowest of many
       values is low by chance too, so a cell is only called worse than the rest where its gap to the rest, with limits
       that hold for all cells of all groupings together, lies below 0 (`gaps`).
@@ -47,7 +49,8 @@ def score_subgroups(
     groups
         Indexed by ecg_id, a column of text for each grouping; records without a text are in no cell.
     intervals
-        How these are computed; the number of resamples is that of `settings`, if it states one.
+        How these are computed; the number of resamples is that of `settings`, if it states one. If it does not, the
+        score method draws none.
 
     Returns
     -------
@@ -60,11 +63,12 @@ def score_subgroups(
     """
     groups = groups.reindex(predictions.ecg_id)
     how = replace(intervals, n_resamples=settings.n_resamples or intervals.n_resamples)
+    is_resampled = intervals.method != "score" or settings.n_resamples is not None
     tables = []
     for grouping, group_of in groups.items():
         for group in group_of.dropna().unique():
             rows = np.flatnonzero(group_of.to_numpy() == group)
-            cell = _score_cell(predictions, rows, settings, how)
+            cell = _score_cell(predictions, rows, settings, how, is_resampled=is_resampled)
             tables.append(cell.assign(grouping=str(grouping), group=group))
     if not tables:
         return pd.DataFrame(columns=_COLUMNS)
@@ -107,7 +111,9 @@ def describe_worst(table: pd.DataFrame, titles: Mapping[str, str], settings: Boo
     return f"no subgroup can be told from the rest; the largest gap is that of {name}, {gap}"
 
 
-def _score_cell(predictions: Predictions, rows: np.ndarray, settings: Subgroups, intervals: Bootstrap) -> pd.DataFrame:
+def _score_cell(
+    predictions: Predictions, rows: np.ndarray, settings: Subgroups, intervals: Bootstrap, *, is_resampled: bool
+) -> pd.DataFrame:
     y_true, patients = predictions.y_true[rows], predictions.patient_id[rows]
     n_patients = len(np.unique(patients))
     n_positive, n_negative = (y_true == 1).sum(axis=0), (y_true == 0).sum(axis=0)
@@ -124,5 +130,6 @@ def _score_cell(predictions: Predictions, rows: np.ndarray, settings: Subgroups,
         return pd.DataFrame(empty, index=index).reset_index().assign(n_positive=int(n_positive.sum()), **size)
     names = ("y_pred", "y_logit", "fold")
     more = {name: array[rows] for name in names if (array := getattr(predictions, name)) is not None}
-    found = bootstrap(y_true, predictions.y_prob[rows], patients, predictions.class_names, **more, settings=intervals)
+    arrays = y_true, predictions.y_prob[rows], patients
+    found = bootstrap(*arrays, predictions.class_names, **more, settings=intervals, is_resampled=is_resampled)
     return found[["value", "low", "high", "n_positive", "is_supported"]].reset_index().assign(**size)

@@ -80,3 +80,14 @@ def test_a_gap_stands_beside_the_overall_roc_auc_alone(scored):
 def test_settings_out_of_range_are_refused(setting):
     with pytest.raises(ConfigError, match=f"subgroups.{setting} must be at least"):
         Subgroups(**{setting: 0})
+
+
+def test_score_limits_of_cells_need_no_resamples(scored):
+    drawn, quick = score_subgroups(*scored, settings=QUICK), score_subgroups(*scored)
+    unlimited = quick["metric"].isin(["f1_micro", "f1_max", "fmax", "brier", "log_loss"])
+    columns = ["class", "metric", "value", "low", "high", "is_supported", "gap_low"]
+    pd.testing.assert_frame_equal(quick[~unlimited][columns], drawn[~unlimited][columns])
+    assert quick[unlimited]["low"].isna().all() and drawn[unlimited & (drawn["group"] == "A")]["low"].notna().all()
+    assert quick["is_supported"].equals(drawn["is_supported"])
+    expanded = score_subgroups(*scored, intervals=Bootstrap(n_resamples=10, method="expanded"))
+    assert expanded[unlimited & (expanded["group"] == "A")]["low"].notna().all()
