@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from ecgcls.command.start import read_choice, run_command
 from ecgcls.config import Group
-from ecgcls.evaluation.precision import Anticipated
+from ecgcls.evaluation.settings import Anticipated
 
 
 def labels(

@@ -34,7 +34,6 @@ References
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -42,36 +41,12 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 from scipy.special import expit, logit
 
-from ecgcls.errors import ConfigError
 from ecgcls.evaluation.checks import UNKNOWN
+from ecgcls.evaluation.settings import Anticipated
 
 Array = NDArray[np.float64]
 _N_STEPS = 4001  # of the grids that integrals are taken over
 _REACH = 8.0  # how far the grids go, in standard deviations
-
-
-@dataclass(frozen=True)
-class Anticipated:
-    """The performance that a model is hoped to have in each class.
-
-    Parameters
-    ----------
-    roc_auc
-        In (0.5, 1).
-    sensitivity
-        In (0, 1).
-    level
-        The confidence of the intervals, in (0, 1).
-    """
-
-    roc_auc: float = 0.9
-    sensitivity: float = 0.8
-    level: float = 0.95
-
-    def __post_init__(self) -> None:
-        for name, low in (("roc_auc", 0.5), ("sensitivity", 0.0), ("level", 0.0)):
-            if not low < getattr(self, name) < 1:
-                raise ConfigError(f"anticipated.{name} must be between {low:g} and 1, got {getattr(self, name):g}")
 
 
 def expect_precision(
@@ -123,8 +98,8 @@ def describe_precision(found: pd.DataFrame, anticipated: Anticipated = Anticipat
     ]
     hoped = f"the ROC-AUC is {anticipated.roc_auc:g} and the sensitivity {anticipated.sensitivity:g}"
     return (
-        f"The {100 * anticipated.level:g}% intervals to be expected on these test records if {hoped} (Riley et al., BMJ "
-        f"2024, doi:10.1136/bmj-2023-074821) are so wide: {'; '.join(widths)}."
+        f"The {100 * anticipated.level:g}% intervals to be expected on these test records if {hoped} (Riley et al., "
+        f"BMJ 2024, doi:10.1136/bmj-2023-074821) are so wide: {'; '.join(widths)}."
     )
 
 

@@ -152,6 +152,30 @@ class Subgroups:
 
 
 @dataclass(frozen=True)
+class Anticipated:
+    """The performance that a model is hoped to have in each class; see `precision`.
+
+    Parameters
+    ----------
+    roc_auc
+        In (0.5, 1).
+    sensitivity
+        In (0, 1).
+    level
+        The confidence of the intervals, in (0, 1).
+    """
+
+    roc_auc: float = 0.9
+    sensitivity: float = 0.8
+    level: float = 0.95
+
+    def __post_init__(self) -> None:
+        for name, low in (("roc_auc", 0.5), ("sensitivity", 0.0), ("level", 0.0)):
+            if not low < getattr(self, name) < 1:
+                raise ConfigError(f"anticipated.{name} must be between {low:g} and 1, got {getattr(self, name):g}")
+
+
+@dataclass(frozen=True)
 class EvaluationSettings:
     """How predictions are recalibrated, thresholded and scored.
 

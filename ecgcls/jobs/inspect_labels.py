@@ -11,7 +11,8 @@ import pandas as pd
 from ecgcls.data.audit import Audit, audit_labels, format_lost_kinds
 from ecgcls.data.folds import complete_strat_folds
 from ecgcls.data.source import Source, split_settings
-from ecgcls.evaluation.precision import Anticipated, expect_precision
+from ecgcls.evaluation.precision import expect_precision
+from ecgcls.evaluation.settings import Anticipated
 from ecgcls.figures.panels import draw_likelihoods
 from ecgcls.figures.style import save_figure
 from ecgcls.files import encode_csv, write_atomically, write_json

@@ -16,6 +16,8 @@ def predict(
     input: Text | None,
     output: Path | None,
     repairs: str,
+    unusable: str,
+    error_rate: float | None,
     device: str,
     trust: Text | None,
     **which: Unpack[RunChoice],

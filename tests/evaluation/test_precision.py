@@ -6,13 +6,13 @@ from statsmodels.stats.proportion import proportion_confint
 
 from ecgcls.errors import ConfigError
 from ecgcls.evaluation.precision import (
-    Anticipated,
     expect_average_precision,
     expect_precision,
     oe_error,
     roc_auc_error,
     slope_error,
 )
+from ecgcls.evaluation.settings import Anticipated
 
 
 def test_the_published_example_of_a_sample_size():
