@@ -128,6 +128,9 @@ def _measure_class(
     """Return the gap of one class, its influence ``(patient,)`` and further variance; None with too few patients."""
     truth, score = predictions.y_true[:, column], predictions.y_score[:, column]
     known, folds = truth != UNKNOWN, np.zeros(len(truth)) if predictions.fold is None else predictions.fold
+    enough = max(settings.min_positives, 2)
+    if min((side & (truth == kind)).sum() for side in (inside, outside) for kind in (0, 1)) < enough:
+        return None  # no more patients than records: rare classes need no ranking
     found = []
     for fold in np.unique(folds):
         sides = [
@@ -139,7 +142,7 @@ def _measure_class(
     for side in zip(*found, strict=True):
         for kind in ("positive", "negative"):
             patients = np.concatenate([getattr(each, kind) for each in side])
-            if len(np.unique(patients)) < max(settings.min_positives, 2):
+            if len(np.unique(patients)) < enough:
                 return None
     if not found:
         return None

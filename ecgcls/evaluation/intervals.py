@@ -54,6 +54,7 @@ from ecgcls.evaluation.weighted import Array, Records
 Row = tuple[str, str]
 _MAX_DRAWS = 200  # of a resample for a class that it lost
 _CHUNK = 4_000_000  # weights in memory at once
+_ROUNDING = 1e-12  # of a mean that is the same in all resamples
 
 
 def bootstrap(
@@ -137,7 +138,7 @@ def bootstrap(
             "n_patients": support["n_rarest_patients"],
             "n_lost": [n_lost.get(name, 0) for name, _ in value.index],
             "is_supported": (support["n_rarest_patients"] >= settings.min_positives) & is_known & (low != high),
-            "contains_value": (low <= value) & (value <= high),
+            "contains_value": (low <= value + _ROUNDING) & (value - _ROUNDING <= high),
         }
     )
     return table.join(_measure_supported(table, classes, resamples, left_out, settings))

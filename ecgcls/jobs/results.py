@@ -294,7 +294,7 @@ def _write_intervals(path: Path, predictions: Predictions, settings: Bootstrap) 
     if n_patients < 2:
         log.warning("No intervals: all records are of one patient")
         return None
-    log.info("Intervals from %d resamples of %d patients", settings.n_resamples, n_patients)
+    log.info("Intervals (%s, %d resamples) of %d patients", settings.method, settings.n_resamples, n_patients)
     arrays = predictions.y_true, predictions.y_prob, predictions.patient_id
     more = {name: getattr(predictions, name) for name in ("y_pred", "y_logit", "fold")}
     table = bootstrap(*arrays, predictions.class_names, **more, settings=settings)

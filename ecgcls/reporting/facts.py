@@ -62,7 +62,8 @@ def find_intervals(
         return dict.fromkeys(list_leaderboard()), {}
     settings, records = one.evaluation.intervals, (tested.y_true, tested.y_prob, tested.patient_id)
     more = {name: getattr(tested, name) for name in ("y_pred", "y_logit", "fold")}
-    table = bootstrap(*records, tested.class_names, **more, settings=settings)
+    is_resampled = settings.method != "score"  # all of the leaderboard's metrics have score limits
+    table = bootstrap(*records, tested.class_names, **more, settings=settings, is_resampled=is_resampled)
     rows: Any = table.loc[[(OVERALL, key) for key in list_leaderboard()]].droplevel("class").to_dict("index")
     supported = {
         key: (int(row["n_supported"]), *(row[f"supported_{name}"] for name in ("value", "low", "high")))

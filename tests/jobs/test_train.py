@@ -279,7 +279,7 @@ def test_the_log_of_the_time_before_the_folder_is_kept(run):
     before, _, after = (run.path / "run.log").read_text().partition(f"Left out {n_without_label} records without")
     assert after, before
     assert "Reading 80 records" in before  # the signals, also before the folder is made
-    assert re.search(r"Intervals from 50 resamples", after)
+    assert re.search(r"Intervals \(score, 50 resamples\)", after)
 
 
 def test_the_saved_configuration_is_resolved_and_trains_the_same_run_again(run, tmp_path):
