@@ -99,3 +99,14 @@ def _delong_error(truth, score):
     """DeLong's standard error of one ROC-AUC, from the placements."""
     above = (score[truth][:, None] > score[~truth]) * 1.0
     return np.sqrt(above.mean(axis=1).var(ddof=1) / truth.sum() + above.mean(axis=0).var(ddof=1) / (~truth).sum())
+
+
+def test_support_of_a_site_is_counted_in_patients():
+    ids = np.arange(80)
+    y_true = (ids < 25).astype(int)[:, None]
+    y_prob = expit(np.random.default_rng(0).normal(2.0 * y_true - 1))
+    of_five = np.where(ids < 25, ids % 5, ids)
+    for patients, expected in ((ids, True), (of_five, False)):
+        site = Predictions(ids, patients, 0 * ids, np.full(80, "test"), y_true, y_prob, ("MI",))
+        found = measure_sites({"A": site}, Bootstrap(n_resamples=10)).set_index(["class", "metric"])
+        assert found.loc[("MI", "roc_auc"), "is_supported"] == expected
