@@ -13,7 +13,7 @@ Conventions
       (``benchmarks/README.md``).
     - I² is the share of the variation between the sites' values that their standard errors do not explain,
       :math:`\max(0, 1 - (n - 1) / Q)`.
-    - A site whose class has too few positive (or negative) records is listed, and left out of the summary, as is one
+    - A site where too few patients show a class (or do not) is listed, and left out of the summary, as is one
       whose value has no standard error, such as 1.
 
 References
@@ -161,7 +161,7 @@ def _measure_site(site: Predictions, settings: Bootstrap) -> pd.DataFrame:
         error = drawn.std(axis=1, ddof=1).to_numpy() * slope(value, bounds)
         half = stats.norm.ppf((1 + settings.level) / 2) * error
         low, high = (bound(unbound(value, bounds) + sign * half, bounds) for sign in (-1, 1))
-    support = count_support(resamples.index, site.class_names, site.y_true)
+    support = count_support(resamples.index, site.class_names, site.y_true, site.patient_id, y_pred=site.y_pred)
     table = pd.DataFrame(
         {
             "n_records": len(site),
@@ -170,7 +170,7 @@ def _measure_site(site: Predictions, settings: Bootstrap) -> pd.DataFrame:
             "low": low,
             "high": high,
             "error": error,
-            "is_supported": support["n_rarest"] >= settings.min_positives,
+            "is_supported": support["n_rarest_patients"] >= settings.min_positives,
         }
     )
     return table.reset_index()
