@@ -208,6 +208,7 @@ def list_limits(experiment: Experiment) -> list[str]:
             weighted=_list_weighted(configurations),
             doubts=[(one.name, doubt) for one in configurations for doubt in _list_doubts(one)],
             untuned=_list_untuned(configurations),
+            held_out=[one.name for one in configurations if one.info.held_out],
         )
     )
     return text.splitlines()
@@ -252,13 +253,17 @@ def open_templates() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"score": _format_score, "count": "{:,.0f}".format, "plain": _format_plain}
+    environment.filters |= {"score": _format_score, "count": "{:,.0f}".format, "plain": _format_plain, "p": _format_p}
     environment.filters |= {"md": escape_markdown, "code": quote_code}
     return environment
 
 
 def _format_score(value: float | None, digits: int = 3) -> str:
     return "not defined" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def _format_p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else _format_score(value)
 
 
 def _format_plain(value: float) -> str:
