@@ -24,10 +24,12 @@ def write_cards(
     intervals: Mapping[str, tuple[float, float, bool] | None],
     worst: str,
     limits: Sequence[str],
+    readings: str = "",
 ) -> list[Path]:
     """Write both into a folder; what the runs cannot answer is open. Files are cited relative to the configuration's.
 
-    `intervals` are by metric of the leaderboard, `worst` names the worst subgroup, `limits` are sentences.
+    `intervals` are by metric of the leaderboard, `worst` names the worst subgroup, `limits` are sentences, `readings`
+    the scores under stricter readings of the labels.
     """
     info, environment = one.info, facts.open_templates()
     checked = [each.leakage for each in one.infos if each.leakage]
@@ -49,6 +51,7 @@ def write_cards(
         "by_class": facts.list_class_columns(),
         "intervals": intervals,
         "worst": worst,
+        "readings": readings,
         "validated": facts.count_validated(one),
         "precision": describe_precision(expect_precision(one.tested.y_true, one.tested.patient_id, one.class_names)),
         "limit_sentences": limits,

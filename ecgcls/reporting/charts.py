@@ -65,18 +65,24 @@ def draw_roc(curves: AllCurves, configurations: Sequence[Configuration], class_n
 def draw_reliability(
     curves: AllCurves, configurations: Sequence[Configuration], class_names: Sequence[str]
 ) -> go.Figure:
-    """Reliability curves of every class and model, with 95% Wilson intervals; dotted, perfect calibration."""
+    """Smooth reliability curves of every class and model, with 95% bands, and bins; dotted, perfect calibration."""
     figure = _new_figure("Predicted probability", "Share of positive records")
     point = "predicted %{x:.2f}, observed %{y:.2f} (%{customdata} records)"
     for (name, number), found in curves.items():
         bins = found.bins.astype({"mean_prob": "float32", "share_positive": "float32"})
-        above, below = bins["share_high"] - bins["share_positive"], bins["share_positive"] - bins["share_low"]
-        errors = {"array": above.astype("float32"), "arrayminus": below.astype("float32"), "thickness": 0.8, "width": 0}
+        own: dict[str, Any] = {"model": number, "column": class_names.index(name)}
+        one, color = configurations[number].name, style(number)["color"]
         _add(
-            figure, bins["mean_prob"], bins["share_positive"], configurations[number].name, point,
-            model=number, column=class_names.index(name), line=style(number) | {"width": 2},
-            error_y=errors, mode="lines+markers", marker={"size": 5}, customdata=bins["n_records"],
+            figure, bins["mean_prob"], bins["share_positive"], one, point,
+            mode="markers", marker={"size": 5, "color": color}, customdata=bins["n_records"], **own,
         )  # fmt: skip
+        if len(found.smooth):
+            smooth = found.smooth.drop(columns="class").astype("float32")
+            band = pd.concat([smooth["low"], smooth["high"][::-1]]), pd.concat([smooth["prob"], smooth["prob"][::-1]])
+            filled: dict[str, Any] = {"fill": "toself", "fillcolor": color, "opacity": 0.15, "hovertemplate": None}
+            _add(figure, *band[::-1], one, line={"width": 0}, hoverinfo="skip", **filled, **own)
+            seen = "predicted %{x:.2f}, observed %{y:.2f}"
+            _add(figure, smooth["prob"], smooth["share_positive"], one, seen, line=style(number) | {"width": 2}, **own)
     _add(figure, [0, 1], [0, 1], "perfect calibration")
     return figure
 

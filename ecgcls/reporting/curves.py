@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from ecgcls.evaluation.calibration import reliability_curve
+from ecgcls.evaluation.smooth_calibration import smooth_curves
 from ecgcls.runs.configuration import Configuration
 
 SENSITIVITY, SPECIFICITY = 0.8, 0.9
@@ -36,6 +37,7 @@ class Curves:
     fpr: NDArray[np.float32]  # rises
     tpr: NDArray[np.float32]
     bins: pd.DataFrame  # the reliability curve
+    smooth: pd.DataFrame  # the same without bins: no row where there is none
     precision_at_sensitivity: float
     sensitivity_at_specificity: float
     mean_prob: float  # over all records; the prevalence, if the model is calibrated on the whole
@@ -43,11 +45,17 @@ class Curves:
 
 
 def trace_curves(
-    y_true: NDArray[np.int8], y_prob: NDArray[np.float64], y_score: NDArray[np.float64] | None = None, *, n_points: int
+    y_true: NDArray[np.int8],
+    y_prob: NDArray[np.float64],
+    y_logit: NDArray[np.float64] | None = None,
+    *,
+    patient_id: NDArray[np.int64] | None = None,
+    n_points: int,
 ) -> Curves:
     """Trace the curves of one class, at most `n_points` each; all arrays are ``(record,)``.
 
-    `y_score` ranks the records; without it, the probabilities do.
+    `y_logit`, the logits of `y_prob`, ranks the records; without it, the probabilities do. Without `patient_id` each
+    record is of another patient.
 
     Examples
     --------
@@ -57,7 +65,9 @@ def trace_curves(
     >>> round(found.precision_at_sensitivity, 2), found.sensitivity_at_specificity
     (0.67, 0.5)
     """
-    y_score = y_prob if y_score is None else y_score
+    y_score = y_prob if y_logit is None else y_logit
+    patients = np.arange(len(y_true)) if patient_id is None else patient_id
+    logits = None if y_logit is None else y_logit[:, None]
     precision, recall, _ = precision_recall_curve(y_true, y_score, drop_intermediate=True)
     precision[-1] = precision[-2]  # scikit-learn ends at a precision of 1, which no threshold has
     fpr, tpr, _ = roc_curve(y_true, y_score)
@@ -67,6 +77,7 @@ def trace_curves(
         *thin(recall, precision, n_points=n_points),
         *thin(fpr, tpr, n_points=n_points),
         bins=bins,
+        smooth=smooth_curves(y_true[:, None], y_prob[:, None], patients, ["class"], y_logit=logits),
         precision_at_sensitivity=float(precision[recall >= SENSITIVITY].max()),
         sensitivity_at_specificity=float(tpr[1 - fpr >= SPECIFICITY].max()),
         mean_prob=float(y_prob.mean()),
@@ -104,6 +115,8 @@ def trace_all(configurations: Sequence[Configuration], class_names: Sequence[str
     traced = {}
     for name, number in defined:
         known = configurations[number].tested.annotated(name)
-        arrays = known.y_true[:, 0], known.y_prob[:, 0], known.y_score[:, 0]
-        traced[name, number] = trace_curves(*arrays, n_points=n_points)
+        logits = None if known.y_logit is None else known.y_logit[:, 0]
+        traced[name, number] = trace_curves(
+            known.y_true[:, 0], known.y_prob[:, 0], logits, patient_id=known.patient_id, n_points=n_points
+        )
     return traced

@@ -11,6 +11,7 @@ import pandas as pd
 
 from ecgcls.evaluation.calibration import measure_calibration
 from ecgcls.evaluation.intervals import bootstrap
+from ecgcls.evaluation.label_noise import score_readings
 from ecgcls.evaluation.metrics import OVERALL, class_metrics, overall_metrics
 from ecgcls.reporting.decided import is_untuned, list_weights
 from ecgcls.reporting.experiment import Experiment
@@ -74,16 +75,41 @@ def find_intervals(
 
 
 def describe_calibration(configurations: Sequence[Configuration]) -> list[dict[str, Any]]:
-    """Return the calibration of each configuration, before recalibration and after, averaged over the classes."""
+    """Return the calibration of each configuration, before recalibration and after, averaged and in ``by_class``."""
     lines = []
     for one in configurations:
+        settings = one.evaluation.intervals
         stages = {"before": one.pooled("test", is_calibrated=False), "after": one.tested}
         for stage, each in stages.items():
-            arrays = each.y_true, each.y_prob
-            found = measure_calibration(*arrays, each.class_names, y_logit=each.y_logit)
+            found = measure_calibration(
+                each.y_true,
+                each.y_prob,
+                each.class_names,
+                y_logit=each.y_logit,
+                patient_id=each.patient_id,
+                level=settings.level,
+                min_positives=settings.min_positives,
+            )
             measured: Any = found.to_dict(orient="index")
-            lines.append({"name": one.name, "stage": stage, **measured[OVERALL]})
+            lines.append({"name": one.name, "stage": stage, "by_class": measured, **measured[OVERALL]})
     return lines
+
+
+def score_label_noise(one: Configuration) -> pd.DataFrame | None:
+    """Return the test scores under stricter readings of the labels; None where no reading leaves one out."""
+    return None if one.likelihoods is None else score_readings(one.tested, one.likelihoods)
+
+
+def list_readings(
+    tables: Sequence[pd.DataFrame | None], configurations: Sequence[Configuration]
+) -> list[dict[str, Any]]:
+    """Return the macro scores of each configuration under each reading, from its table of `score_label_noise`."""
+    return [
+        {"number": number, "name": one.name, "at_least": at_least, **row}
+        for number, (table, one) in enumerate(zip(tables, configurations, strict=True))
+        if table is not None
+        for at_least, row in table.xs(OVERALL, level="class").to_dict(orient="index").items()
+    ]
 
 
 def summarize_training(one: Configuration) -> dict[str, Any]:
@@ -183,6 +209,7 @@ def list_limits(experiment: Experiment) -> list[str]:
             weighted=_list_weighted(configurations),
             doubts=[(one.name, doubt) for one in configurations for doubt in _list_doubts(one)],
             untuned=_list_untuned(configurations),
+            held_out=[one.name for one in configurations if one.info.held_out],
         )
     )
     return text.splitlines()
@@ -227,13 +254,17 @@ def open_templates() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"score": _format_score, "count": "{:,.0f}".format, "plain": _format_plain}
+    environment.filters |= {"score": _format_score, "count": "{:,.0f}".format, "plain": _format_plain, "p": _format_p}
     environment.filters |= {"md": escape_markdown, "code": quote_code}
     return environment
 
 
 def _format_score(value: float | None, digits: int = 3) -> str:
     return "not defined" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def _format_p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else _format_score(value)
 
 
 def _format_plain(value: float) -> str:

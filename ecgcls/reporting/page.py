@@ -15,6 +15,8 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from ecgcls import __version__
+from ecgcls.evaluation.label_noise import HEADLINE, format_readings
+from ecgcls.evaluation.metrics import METRICS
 from ecgcls.files import name_file, write_atomically
 from ecgcls.reporting import charts, facts
 from ecgcls.reporting.against import BEST, choose_reference, compare_with
@@ -43,13 +45,17 @@ def write_report(
     `reference` names the configuration that all others are compared with, see `against.choose_reference`.
     """
     experiment, environment = collect(experiment_dir), facts.open_templates()
+    tables = [facts.score_label_noise(one) for one in experiment.configurations]
     content = _collect_content(experiment, data_root=data_root, reference=reference)
-    for saved, line, one in zip(content["saved"], content["board"], experiment.configurations, strict=True):
+    content["readings"] = facts.list_readings(tables, experiment.configurations)
+    own = zip(content["saved"], content["board"], tables, experiment.configurations, strict=True)
+    for saved, line, readings, one in own:
         worst = content["worst"].get(one.name, "")
         limits = facts.list_limits(replace(experiment, configurations=(one,)))
         is_writable = os.access(one.folder, os.W_OK)  # what only reads a run works where its folder is read-only
         folder = one.folder if is_writable else output.with_name(f"{output.stem}_cards") / name_file(one.name)
-        cards = write_cards(one, folder, intervals=line["intervals"], worst=worst, limits=limits)
+        noise = "" if readings is None else format_readings(readings)
+        cards = write_cards(one, folder, intervals=line["intervals"], worst=worst, limits=limits, readings=noise)
         saved["cards"] = [(path.name, os.path.relpath(path, output.parent)) for path in cards]
     template = environment.get_template("report.html.jinja")
     n_bytes = len(template.render(**content, galleries=[]).encode())
@@ -73,6 +79,7 @@ def _collect_content(experiment: Experiment, *, data_root: Path | None, referenc
         "n_records": len(widest),
         "n_patients": len(np.unique(widest.patient_id)),
         "shown": facts.list_leaderboard(),
+        "noisy": {key: METRICS[key].label for key in HEADLINE},
         "columns": {"n_positive": "Positives", "prevalence": "Prevalence"} | facts.list_class_columns(),
         "board": [facts.summarize_configuration(one) for one in configurations],
         "reference": against,

@@ -135,6 +135,20 @@ def test_the_mean_over_classes_with_enough_patients_stands_beside(found, monkeyp
     assert summarize_configuration(found.configurations[1])["supported"] == {"pr_auc": (2, 0.5, 0.4, 0.6)}
 
 
+def test_scores_stand_beside_those_of_stricter_readings_and_calibration_has_limits(found):
+    one = replace(found.configurations[0])
+    name = one.class_names[0]
+    ecg_id = one.tested.ecg_id[one.tested.y_true[:, 0] == 1][:3]
+    vars(one)["likelihoods"] = pd.DataFrame({"ecg_id": ecg_id, "class": name, "likelihood": 35.0})
+    lines = facts.list_readings([facts.score_label_noise(one), None], [one, one])
+    assert [(line["at_least"], line["n_left_out"]) for line in lines] == [(0, 0), (50, 3), (100, 3)]
+    assert lines[0]["pr_auc"] == one.scores.overall["pr_auc"]
+    before, after = facts.describe_calibration([one])
+    assert (before["stage"], after["stage"]) == ("before", "after")
+    row = after["by_class"][name]
+    assert row["oe_low"] < row["oe"] < row["oe_high"]
+
+
 def test_subgroups_are_those_of_the_table(found, database):
     groupings, _, reason = score_cells(found.configurations, data_root=None)
     assert reason == ""
