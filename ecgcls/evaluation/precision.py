@@ -123,8 +123,8 @@ def describe_precision(found: pd.DataFrame, anticipated: Anticipated = Anticipat
     ]
     hoped = f"the ROC-AUC is {anticipated.roc_auc:g} and the sensitivity {anticipated.sensitivity:g}"
     return (
-        f"The {100 * anticipated.level:g}% intervals to be expected on these test records if {hoped} (Riley et al., BMJ "
-        f"2024, doi:10.1136/bmj-2023-074821) are so wide: {'; '.join(widths)}."
+        f"The {100 * anticipated.level:g}% intervals to be expected on these test records if {hoped} (Riley et al., "
+        f"BMJ 2024, doi:10.1136/bmj-2023-074821) are so wide: {'; '.join(widths)}."
     )
 
 
