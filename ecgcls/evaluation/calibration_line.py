@@ -7,7 +7,8 @@ Conventions
       positive records, 1 at best; below 1 the probabilities are too high [1]_.
     - Their limits allow for several records of a patient (`logistic`); those of O:E are symmetric for its logarithm.
     - Nothing is measured of a class without a positive or a negative record, no slope of one that the probabilities
-      separate, no slope and intercept of probabilities of 0 and 1 alone, no limits where the rarer label is of one patient.
+      separate, no slope and intercept of probabilities of 0 and 1 alone, no limits where the rarer label is of one
+      patient.
 
 References
 ----------
