@@ -104,7 +104,8 @@ class LoadedRun:
         """The waveforms of the nets' data sets; None if a run has not kept them."""
         if not self.runs or not all(run.has_seen for run in self.runs):
             return None
-        return merge([run.read_seen() for run in self.runs])
+        every = [run.read_seen() for run in self.runs]
+        return every[0] if len(every) == 1 else merge(every)
 
     @staticmethod
     def _can_tell(kept: Sequence[Likeness | None]) -> bool:
