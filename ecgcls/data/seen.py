@@ -46,19 +46,15 @@ class SeenRecords:
                 found[each.ecg_id] = each.ecg_id, part, each.known_id, each.similarity, each.is_exact
         return pd.DataFrame([found[ecg_id] for ecg_id in new.ecg_ids if ecg_id in found], columns=list(COLUMNS))
 
-    def recognize(self, windows_mv: NDArray[np.float32], *, sampling_rate_hz: int) -> str:
-        """Say in words if a window of a recording is an ECG that was learned from; empty if none is.
+    def recognize(self, windows_mv: NDArray[np.float32], *, sampling_rate_hz: int) -> NDArray[np.str_]:
+        """Say of each window which ECG that was learned from it is, as ``42 (train)``; empty where it is none.
 
         `windows_mv` are ``(window, lead, sample)`` in the form that the run's nets take.
         """
-        known = self.find(_sign_windows(windows_mv, sampling_rate_hz))
-        known = known[known["part"].isin(LEARNED_FROM)]
-        if known.empty:
-            return ""
-        which = ", ".join(f"{row.known_ecg_id} ({row.part})" for row in known.head(3).itertuples())
-        return (
-            f"an ECG that the net has learned from, ecg_id {which}: what is predicted of it says nothing about others"
-        )
+        learned_from = SeenRecords({part: self.groups[part] for part in LEARNED_FROM})
+        found = learned_from.find(_sign_windows(windows_mv, sampling_rate_hz)).set_index("ecg_id")
+        texts = found["known_ecg_id"].astype(str) + " (" + found["part"].astype(str) + ")"
+        return texts.reindex(range(len(windows_mv)), fill_value="").to_numpy(dtype=np.str_)
 
     def hash_signals(self, ecg_ids: Iterable[int]) -> str:
         """Return the SHA-256 of labeled records with their signals, in any order."""
@@ -106,7 +102,8 @@ def merge(every: Sequence[SeenRecords]) -> SeenRecords:
 def _sign_windows(windows_mv: NDArray[np.float32], sampling_rate_hz: int) -> Waveforms:
     """Sign windows as records of their numbers: in microvolt they are as they were in a store."""
     n_windows = len(windows_mv)
-    signals_uv = np.rint(windows_mv.astype(float) * 1e3).clip(-32768, 32767).astype(np.int16)
+    scaled = windows_mv * np.float32(1e3)
+    signals_uv = np.rint(scaled, out=scaled).clip(-32768, 32767, out=scaled).astype(np.int16)
     numbers, none = np.arange(n_windows), pd.DataFrame({"ecg_id": []})
     store = SignalStore(
         signals_uv, numbers, numbers, numbers, {"sampling_rate_hz": sampling_rate_hz}, none, none, Path()

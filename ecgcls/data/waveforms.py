@@ -19,7 +19,7 @@ import io
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import NamedTuple
 from zipfile import BadZipFile
@@ -70,6 +70,16 @@ class Waveforms:
 
     def __len__(self) -> int:
         return len(self.ecg_ids)
+
+    @cached_property
+    def unit_signatures(self) -> "UnitSignatures":
+        """The signatures, ready to be compared."""
+        return normalize_signatures(self.signature)
+
+    @cached_property
+    def ids(self) -> dict[bytes, int]:
+        """By hash the first ecg_id that has it."""
+        return {bytes(each): int(ecg_id) for each, ecg_id in zip(self.sha256[::-1], self.ecg_ids[::-1], strict=True)}
 
     def write(self, path: Path) -> None:
         """Write an `.npz` file for `read_waveforms`: about 0.3 kB a record."""
@@ -139,17 +149,16 @@ def find_known(new: Waveforms, known: Waveforms) -> list[Known]:
     """
     if new.n_samples * known.sampling_rate_hz != known.n_samples * new.sampling_rate_hz:
         raise ValueError("the records must be as long as those that are known")
-    ids = {bytes(each): int(ecg_id) for each, ecg_id in zip(known.sha256[::-1], known.ecg_ids[::-1], strict=True)}
     if not len(known):
         return []
-    found, asking, knowing = [], normalize_signatures(new.signature), normalize_signatures(known.signature)
+    found, asking, knowing = [], new.unit_signatures, known.unit_signatures
     for start in range(0, len(new), _CHUNK):
         similarity = compare_signatures(asking.take(slice(start, start + _CHUNK)), knowing)
         nearest = similarity.argmax(axis=1)
         for number, column in enumerate(nearest.tolist()):
             ecg_id = int(new.ecg_ids[start + number])
             value = float(similarity[number, column])
-            if (same := ids.get(bytes(new.sha256[start + number]))) is not None:
+            if (same := known.ids.get(bytes(new.sha256[start + number]))) is not None:
                 found.append(Known(ecg_id, same, 1.0, is_exact=True))
             elif value >= MIN_SIMILARITY:
                 found.append(Known(ecg_id, int(known.ecg_ids[column]), min(value, 1.0), is_exact=False))

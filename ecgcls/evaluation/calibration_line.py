@@ -7,7 +7,8 @@ Conventions
       positive records, 1 at best; below 1 the probabilities are too high [1]_.
     - Their limits allow for several records of a patient (`logistic`); those of O:E are symmetric for its logarithm.
     - Nothing is measured of a class without a positive or a negative record, no slope of one that the probabilities
-      separate, no limits where the rarer label is of one patient.
+      separate, no slope and intercept of probabilities of 0 and 1 alone, no limits where the rarer label is of one
+      patient.
 
 References
 ----------
@@ -53,8 +54,14 @@ def measure_line(
     found, why = _regress(truth, logits, patient_of)
     reasons += [why] if why else []
     values = {"slope": found, "intercept": _shift(truth, logits, patient_of)}
-    with np.errstate(divide="ignore", invalid="ignore"):
+    if np.isin(prob, (0, 1)).all() and not np.ptp(logits) > 0:  # decisions, whose logits are nowhere
+        values = dict.fromkeys(values, (np.nan, np.nan))
+        reasons[-1:] = ["all probabilities are 0 or 1: no slope, no intercept"]
+    ratio = error = np.nan
+    if prob.any():
         ratio, error = _compare_counts(truth, prob, patient_of)
+    else:
+        reasons.append("no positive record is expected: no O:E")
     result: dict[str, float] = {}
     for name, (value, spread) in values.items():
         result |= {name: value, f"{name}_low": value - width * spread, f"{name}_high": value + width * spread}

@@ -5,7 +5,8 @@ Conventions
       'at least 50', makes a positive label of a lower likelihood *not annotated*, never negative: a reader who was 35 %
       sure did not say that the class is absent. The record's other labels stay.
     - A likelihood of 0 means that none was stated, as for nearly every form and rhythm statement of PTB-XL. Such a
-      label stays as it is in each reading, and so do negative ones, about which likelihoods say nothing.
+      label, or one of several statements of which one has none, stays as it is in each reading, and so do negative
+      ones, about which likelihoods say nothing.
     - What is uncertain to a reader is often what is hard to tell, so stricter readings are of an easier set of records.
       A model gains nothing by a higher value there; how far the values differ tells how much they depend on which
       statements are believed.

@@ -7,7 +7,8 @@ Conventions
       where nothing happens.
     - The *pointwise* band holds the true curve at each one probability in 95 of 100 data sets; the band *everywhere*
       holds the whole curve, so it tells whether the diagonal may be the truth. Both allow for several records of a
-      patient (`logistic`).
+      patient (`logistic`). They are about the curve of this form that is closest to the truth: a truth that bends
+      beyond the outermost knots is held less often.
     - ICI is the mean distance between curve and diagonal over the records, E50 and E90 its median and its 90% quantile
       [2]_. Of a perfectly calibrated class they are not 0, as no estimated curve is the diagonal:
       ``ici_by_chance`` is the mean ICI that a curve as uncertain as this one has then, and ``p_calibrated`` the p-value

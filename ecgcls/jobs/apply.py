@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from ecgcls.data.metadata import read_comments
 from ecgcls.data.recordings import Prepared, Repairs, iter_recording, prepare_blocks
 from ecgcls.errors import DataError
-from ecgcls.jobs.loaded import BATCH_SIZE, LoadedRun, Prediction, Unusable
+from ecgcls.jobs.loaded import BATCH_SIZE, LoadedRun, Unusable
+from ecgcls.jobs.prediction import Prediction
 from ecgcls.jobs.scored import Scored
 
 

@@ -20,7 +20,8 @@ from ecgcls.explanation.attribution import METHODS, attribute, get_method
 from ecgcls.explanation.method import MethodSettings, Query, make_query
 from ecgcls.files import name_file, name_files
 from ecgcls.jobs.explain_files import format_rows, recorded, write_map, write_table
-from ecgcls.jobs.loaded import LoadedRun, Prediction
+from ecgcls.jobs.loaded import LoadedRun
+from ecgcls.jobs.prediction import Prediction
 from ecgcls.runs.find import name_output
 from ecgcls.training.standardizer import Standardizer
 

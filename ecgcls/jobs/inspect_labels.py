@@ -44,9 +44,10 @@ def inspect_labels(
     records, statements = complete_strat_folds(source.read_records()), source.read_statements()
     audit = audit_labels(records, statements, task=rule, folds=table)
     labels = rule.label(records["scp_codes"], statements)
-    is_tested = [table.split(records["strat_fold"].to_numpy(), fold=fold) == "test" for fold in range(len(table))]
+    n_folds = len(table.list_held_out(records))
+    is_tested = [(table.assign(records, fold=fold) == "test").to_numpy() for fold in range(n_folds)]
     parts = {str(fold): is_part & labels.has_label for fold, is_part in enumerate(is_tested)}
-    if len(table) > 1:
+    if n_folds > 1:
         parts["all"] = np.logical_or.reduce(list(parts.values()))
     patient_id = records["patient_id"].to_numpy()
     precision = {

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import torch
@@ -16,12 +16,22 @@ from scipy.special import expit
 from ecgcls.data.likeness import Likeness
 from ecgcls.data.metadata import describe_unknown, take_values
 from ecgcls.data.recordings import Prepared, Recording, Repairs, as_signal, prepare
+from ecgcls.data.seen import SeenRecords, merge
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.conformal import SETS, Conformal, can_be_stated, form_sets
 from ecgcls.evaluation.logits import mean_of_probabilities
 from ecgcls.evaluation.recalibration import Calibrator
 from ecgcls.jobs.certainty import Certainty, learn_from
-from ecgcls.jobs.scored import UNLIKE_RATE, Scored, average_p_values, describe_unusable, score_quality
+from ecgcls.jobs.prediction import Prediction
+from ecgcls.jobs.scored import (
+    UNLIKE_RATE,
+    Scored,
+    average_p_values,
+    describe_known,
+    describe_unusable,
+    recognize,
+    score_quality,
+)
 from ecgcls.runs.directory import RunDirectory
 from ecgcls.runs.info import RunInfo
 from ecgcls.training.standardizer import StandardizedNet, apply_net
@@ -34,59 +44,6 @@ BATCH_SIZE = 256
 
 Unusable = Literal["note", "refuse"]
 """What happens to a recording that is no usable ECG, or unlike the training data."""
-
-
-@dataclass(frozen=True, eq=False)
-class Prediction:
-    """A run's prediction of one recording.
-
-    Attributes
-    ----------
-    y_prob
-        Probability by class: the mean over the windows, and over the nets of an ensemble.
-    y_logit
-        The logit of that mean by class, which ranks recordings whose probabilities round to 1.
-    y_pred
-        By class whether the probability is at least the run's threshold.
-    thresholds
-        Threshold by class.
-    windows
-        ``(window, class)``: the probabilities of each window.
-    starts_s
-        Where each window begins, s.
-    repairs
-        What was changed before the net saw the recording, and what is doubtful in it, in words; empty if nothing.
-    unusable
-        Why it may be no usable ECG, or how it is unlike the training data, in words; empty if nothing is found.
-    y_set
-        By class ``yes``, ``no``, ``not certain`` or ``neither`` at a stated error rate, see
-        `ecgcls.evaluation.conformal`; empty where none was stated.
-    """
-
-    y_prob: dict[str, float]
-    y_logit: dict[str, float]
-    y_pred: dict[str, bool]
-    thresholds: dict[str, float]
-    windows: NDArray[np.float64]
-    starts_s: tuple[float, ...]
-    repairs: tuple[str, ...]
-    unusable: tuple[str, ...] = ()
-    y_set: Mapping[str, str] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything as plain numbers and text for `json.dump`."""
-        return {
-            "y_prob": self.y_prob,
-            "y_logit": self.y_logit,
-            "y_pred": self.y_pred,
-            **({"y_set": dict(self.y_set)} if self.y_set else {}),
-            "windows": [
-                {"start_s": start_s, "y_prob": dict(zip(self.y_prob, y_prob, strict=True))}
-                for start_s, y_prob in zip(self.starts_s, self.windows.tolist(), strict=True)
-            ],
-            "repairs": list(self.repairs),
-            "unusable": list(self.unusable),
-        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,6 +98,14 @@ class LoadedRun:
         """One per net: what its training records look like; empty if a run has kept none, or too few to say so."""
         kept = [run.read_likeness() for run in self.runs]
         return tuple(one for one in kept if one is not None) if self._can_tell(kept) else ()
+
+    @cached_property
+    def seen(self) -> SeenRecords | None:
+        """The waveforms of the nets' data sets; None if a run has not kept them."""
+        if not self.runs or not all(run.has_seen for run in self.runs):
+            return None
+        every = [run.read_seen() for run in self.runs]
+        return every[0] if len(every) == 1 else merge(every)
 
     @staticmethod
     def _can_tell(kept: Sequence[Likeness | None]) -> bool:
@@ -257,7 +222,8 @@ class LoadedRun:
         """Return all that is told of windows ``(window, lead, sample)`` in mV; `with_sets` gives them p-values."""
         raw = self.apply_nets(windows_mv, metadata)
         p_values = average_p_values(self.conformals, raw) if with_sets else np.empty((len(windows_mv), 0, 2))
-        return Scored(self.average(raw), p_values, *score_quality(windows_mv, self.sampling_rate_hz, self.likenesses))
+        quality = score_quality(windows_mv, self.sampling_rate_hz, self.likenesses)
+        return Scored(self.average(raw), p_values, *quality, recognize(windows_mv, self.sampling_rate_hz, self.seen))
 
     def predict_windows(
         self, windows_mv: NDArray[np.float32], metadata: NDArray[np.float64] | None = None
@@ -330,6 +296,7 @@ class LoadedRun:
             sets = form_sets(scored.p_values.mean(axis=0), self.n_known, error_rate)
             y_set = {name: SETS[number] for name, number in zip(self.class_names, sets.tolist(), strict=True)}
         windows = expit(scored.logits)
+        known = describe_known(scored)
         return Prediction(
-            y_prob, y_logit, y_pred, self.thresholds, windows, prepared.starts_s, prepared.repairs, doubts, y_set
+            y_prob, y_logit, y_pred, self.thresholds, windows, prepared.starts_s, prepared.repairs, doubts, known, y_set
         )

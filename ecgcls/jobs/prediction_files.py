@@ -20,7 +20,8 @@ import numpy as np
 import pandas as pd
 
 from ecgcls.files import defuse, printable
-from ecgcls.jobs.loaded import LoadedRun, Prediction
+from ecgcls.jobs.loaded import LoadedRun
+from ecgcls.jobs.prediction import Prediction
 
 MAX_SHOWN = 40
 """Rows of a table on the screen."""
@@ -76,6 +77,7 @@ class PredictionFiles:
             "n_windows": len(prediction.starts_s),
             "repairs": "; ".join(prediction.repairs),
             "unusable": "; ".join(prediction.unusable),
+            "known": prediction.known,
         }
         line = json.dumps({"record": record} | prediction.to_dict(), ensure_ascii=False, allow_nan=False)
         self._append_row("predictions.csv", row)
@@ -83,7 +85,7 @@ class PredictionFiles:
         self.n_predicted += 1
         if len(self.first) < MAX_SHOWN:
             self.first[record] = replace(prediction, windows=np.empty((0, len(names))), starts_s=())
-        for repair in (*prediction.unusable, *prediction.repairs):
+        for repair in (*prediction.unusable, *prediction.repairs, *([prediction.known] if prediction.known else [])):
             kind = _NUMBER.sub("#", repair)
             self.repairs[kind] += 1
             self.examples.setdefault(kind, repair)
@@ -196,6 +198,8 @@ def describe_limits(run: LoadedRun) -> list[str]:
             "Whether an ECG is unlike the training data is not told: that takes 99 validation patients, and a run that "
             "has kept likeness.npz"
         )
+    if run.seen is None:
+        texts.append("Whether an ECG is one that the run has learned from is not told: that takes a run's waveforms/")
     return texts
 
 

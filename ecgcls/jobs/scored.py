@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 
 from ecgcls.data.likeness import UNLIKE, Likeness
 from ecgcls.data.quality import KINDS, describe_windows, find_noise
+from ecgcls.data.seen import SeenRecords
 from ecgcls.evaluation.conformal import Conformal
 
 UNLIKE_RATE = 0.01
 """Share of the records of the training data's own source that is called unlike them."""
+_N_SHOWN = 3  # ECGs of one recording that the nets have learned from
 
 
 class Scored(NamedTuple):
@@ -29,6 +31,8 @@ class Scored(NamedTuple):
     """``(window,)``: of being like the training data, the mean over the nets; 1 where that is not known."""
     oddity: NDArray[np.str_]
     """``(window,)``: in which group of features it is least like them."""
+    known: NDArray[np.str_]
+    """``(window,)``: which ECG it is of those that the nets have learned from, as `SeenRecords.recognize` says it."""
 
     @classmethod
     def join(cls, parts: Sequence[Scored]) -> Scored:
@@ -56,11 +60,25 @@ def score_quality(
     return noise, p_likeness, oddity
 
 
+def recognize(windows_mv: NDArray[np.float32], sampling_rate_hz: float, seen: SeenRecords | None) -> NDArray[np.str_]:
+    """Return which of the ECGs that the nets have learned from each window is; empty where that is not known."""
+    if seen is None:
+        return np.full(len(windows_mv), "")
+    return seen.recognize(windows_mv, sampling_rate_hz=int(sampling_rate_hz))
+
+
 def average_p_values(conformals: Sequence[Conformal], y_score: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return ``(window, class, 2)``, the mean over the nets, of their scores ``(net, window, class)``."""
     each = [conformal.find_p(scores) for conformal, scores in zip(conformals, y_score, strict=True)]
     mean: NDArray[np.float64] = np.mean(each, axis=0)
     return mean
+
+
+def describe_known(scored: Scored) -> str:
+    """Return which ECGs the windows are of those that the nets have learned from, in words; empty if none is."""
+    known = [str(text) for text in dict.fromkeys(scored.known.tolist()) if text]
+    which = ", ".join(known[:_N_SHOWN]) + ", ..." * (len(known) > _N_SHOWN)
+    return f"an ECG that the run has learned from: ecg_id {which}" if known else ""
 
 
 def describe_unusable(scored: Scored, lost: Sequence[str]) -> tuple[tuple[str, ...], bool]:

@@ -255,6 +255,16 @@ def test_separated_or_undefined_classes_have_no_slope():
     assert tuple(found["undefined"]) == reasons and found["is_supported"].tolist() == [True, False, False]
 
 
+def test_probabilities_of_0_and_1_alone_have_no_logits():
+    decided = np.array([[1, 0]] * 20 + [[0, 0]] * 20)
+    y_true = np.array([[1, 1]] * 15 + [[0, 0]] * 25)
+    found = measure_calibration(y_true, decided, ["MI", "HYP"])
+    assert found[["slope", "intercept", "ici"]].isna().all(axis=None)
+    assert found.loc["MI", "oe"] == pytest.approx(15 / 20) and np.isnan(found.loc["HYP", "oe"])
+    decisions = "all probabilities are 0 or 1: no slope, no intercept"
+    assert found["undefined"].tolist()[:2] == [decisions, f"{decisions}; no positive record is expected: no O:E"]
+
+
 def test_limits_need_two_patients_with_the_rarer_label():
     y_true, y_prob = simulate(200, 5)
     patients = np.where(y_true[:, 0] == 1, 7, np.arange(200) + 10)

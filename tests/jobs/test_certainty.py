@@ -181,6 +181,18 @@ def test_what_is_unlike_the_training_data_is_named(run, ecg_mv, monkeypatch):
     assert p_likeness[0] > 0.2
 
 
+def test_a_record_that_the_net_has_learned_from_is_named(run, configuration, filenames):
+    known, whole = run.runs[0].read_seen().groups, load_run(configuration)
+    for part, text in (("train", "ecg_id {} (train)"), ("val", "ecg_id {} (val)"), ("test", "")):
+        ecg_id = known[part].ecg_ids[0]
+        ((_, prediction),) = predict_files(run, [filenames[ecg_id]])
+        assert prediction.known.removeprefix("an ECG that the run has learned from: ") == text.format(ecg_id)
+        signal_mv = read_record(filenames[ecg_id]).signal_uv / 1000
+        again = run.predict(np.repeat(signal_mv, 5, axis=1), **FORM | {"sampling_rate_hz": 500})
+        assert again.known == prediction.known
+        assert bool(whole.predict(signal_mv, **FORM).known)  # the other folds' nets learn from it
+
+
 def test_what_cannot_be_said_is_written_and_shown(configuration, filenames, tmp_path):
     whole = load_run(configuration)
     with PredictionFiles(tmp_path, run=whole, source="typed", error_rate=ERROR_RATE) as files:
