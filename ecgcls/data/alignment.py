@@ -34,8 +34,8 @@ SURE_CORRELATION = 0.995
 """With this one they are copies, whatever else."""
 MIN_CONTRAST = (0.985, 1.3)
 """With this correlation and this contrast they are copies;"""
-MAX_REPETITION = ((0.965, 0.3), (MIN_CORRELATION, 0.18))
-"""or with this correlation and no more than this repetition, by one of these rules."""
+MAX_REPETITION = ((0.965, MIN_CONTRAST[1], 0.3), (MIN_CORRELATION, 0.0, 0.18))
+"""or with this correlation, this contrast, and no more than this repetition, by one of these rules."""
 _MIN_DURATION_S = 5.0  # shorter records have too few beats to tell contrast and repetition: only the first rule counts
 _MIN_MEAN = 0.75  # of the leads' absolute correlations: below it nothing is looked at more closely
 _MIN_MEAN_ALIKE = 0.82  # the same where the contrast is small
@@ -108,7 +108,8 @@ def find_same(
             is_same = value >= MIN_CONTRAST[0] and bool(aligned.contrast[number] >= MIN_CONTRAST[1])
             if not is_same:
                 repetition = measure_repetition(one, other, shift=shift, sampling_rate_hz=sampling_rate_hz)
-                is_same = any(value >= least and repetition <= most for least, most in MAX_REPETITION)
+                contrast = float(aligned.contrast[number])
+                is_same = any(value >= r and contrast >= c and repetition <= most for r, c, most in MAX_REPETITION)
         found[number] = value if is_same else np.nan
     return found
 
