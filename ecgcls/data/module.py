@@ -1,11 +1,11 @@
 """The LightningDataModule: the train, validation and test sets of one fold, loaded in whole batches."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -13,8 +13,9 @@ import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, Dataset, DistributedSampler, Sampler
+from torch.utils.data import DataLoader, DistributedSampler
 
+from ecgcls.data.batches import Batch, JoinedBatches, PartDataset
 from ecgcls.data.cohort import Cohort, Tables, log_left_out, read_tables, select_cohort
 from ecgcls.data.folds import Folds, Part
 from ecgcls.data.leakage import settle_copies
@@ -30,19 +31,6 @@ from ecgcls.errors import ConfigError
 from ecgcls.files import hash_standardizer
 
 log = logging.getLogger(__name__)
-
-
-class Batch(TypedDict):
-    """What a loader yields."""
-
-    signal: Tensor
-    """``(batch, lead, sample)`` float32, mV."""
-    target: Tensor
-    """``(batch, class)`` float32, 0 or 1."""
-    record: Tensor
-    """``(batch,)`` int64, row numbers of the cohort."""
-    metadata: NotRequired[Tensor]
-    """``(batch, column)`` float32, nan where not known; only where columns are asked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -258,7 +246,7 @@ class ECGDataModule(pl.LightningDataModule):
         rank, n_processes = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         metadata = self.metadata if self.metadata_names else None
         rows = self.cohort.find_part(part)
-        dataset = _PartDataset(self.store, self._store_rows, self.cohort.y_true, rows, metadata)
+        dataset = PartDataset(self.store, self._store_rows, self.cohort.y_true, rows, metadata)
         size = self.batch_size // n_processes
         batches: dict[str, Any] = {"batch_size": size, "sampler": range(rank, len(dataset), n_processes)}  # each once
         if part == "train":
@@ -270,7 +258,7 @@ class ECGDataModule(pl.LightningDataModule):
             batches["sampler"] = sampler
             if size > 1 and len(sampler) > size and len(sampler) % size == 1:
                 log.info("The last batch of each epoch would have one record, which joins the batch before it")
-                batches = {"batch_sampler": _JoinedBatches(sampler, size)}
+                batches = {"batch_sampler": JoinedBatches(sampler, size)}
         # No worker processes: a batch is a single copy from mapped memory.
         return DataLoader(
             dataset,
@@ -300,49 +288,3 @@ class ECGDataModule(pl.LightningDataModule):
             "n_copies_within": dict(self.cohort.n_copies_within),
             "fingerprint": {"signals": self.store.manifest["content_sha256"], **self.source.fingerprint()},
         }
-
-
-class _JoinedBatches(BatchSampler):
-    """Batches of the training set, the last of which would have one record and is joined to the one before it."""
-
-    def __init__(self, sampler: Sampler[int], batch_size: int) -> None:
-        super().__init__(sampler, batch_size, drop_last=False)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        *batches, last = super().__iter__()  # not before the first is asked for: a trainer sets the epoch late
-        batches[-1] += last
-        yield from batches
-
-    def __len__(self) -> int:
-        return super().__len__() - 1
-
-
-class _PartDataset(Dataset[Batch]):
-    """The train, validation or test set; a loader requests a whole batch at once."""
-
-    def __init__(
-        self,
-        store: SignalStore,
-        store_rows: NDArray[np.int64],
-        y_true: NDArray[np.bool_],
-        rows: NDArray[np.int64],
-        metadata: NDArray[np.float64] | None,
-    ) -> None:
-        self._store = store
-        self._rows = rows  # of the cohort
-        self._store_rows = store_rows[rows]
-        self._target = torch.from_numpy(y_true[rows]).float()
-        self._metadata = None if metadata is None else torch.from_numpy(metadata[rows]).float()
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitems__(self, indices: list[int]) -> Batch:
-        batch = Batch(
-            signal=torch.from_numpy(self._store.read_mv(self._store_rows[indices])),
-            target=self._target[indices],
-            record=torch.from_numpy(self._rows[indices]),
-        )
-        if self._metadata is not None:
-            batch["metadata"] = self._metadata[indices]
-        return batch

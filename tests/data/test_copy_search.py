@@ -3,6 +3,8 @@ import pytest
 
 from benchmarks.copies import KINDS, plant, search
 from ecgcls.data.copies import find_pairs, match
+from ecgcls.data.synthetic.plan import plan_records
+from ecgcls.data.synthetic.signal import simulate_ecg
 from tests.data.modules import make
 
 
@@ -73,3 +75,18 @@ def test_two_signals_match_or_do_not(signals_uv):
     assert match(signals_uv[0], signals_uv[0], sampling_rate_hz=100) == 1.0
     assert match(signals_uv[0], -signals_uv[0], sampling_rate_hz=100) > 0.99
     assert match(signals_uv[0], signals_uv[1], sampling_rate_hz=100) is None
+
+
+def test_regular_rhythms_in_step_are_no_copies_of_one_another():
+    planned = plan_records(300, 0)
+    # Of another patient each; that they correlate by 0.97 is by chance.
+    specs = [planned[ecg_id - 1].spec for ecg_id in (37, 298)]
+    one, other = (simulate_ecg(spec, seed=0, sampling_rate_hz=100).T for spec in specs)
+    reordered = np.ascontiguousarray(one), np.ascontiguousarray(other)
+    assert match(*reordered, sampling_rate_hz=100) is None
+
+
+def test_a_noisy_copy_of_a_metronomic_rhythm_is_found(signals_uv):
+    beats = np.tile(signals_uv[3][:, 100:180], 13)[:, :1000]  # fits as well a beat later
+    noisy = beats + np.random.default_rng(0).normal(0, 50, beats.shape)
+    assert match(beats, np.rint(noisy).astype(np.int16), sampling_rate_hz=100) is not None

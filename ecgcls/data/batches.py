@@ -1,0 +1,81 @@
+"""What a loader yields, and the sets that it takes whole batches from."""
+
+from collections.abc import Iterator
+from typing import NotRequired, TypedDict
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import BatchSampler, Dataset, Sampler
+
+from ecgcls.data.store import SignalStore
+
+
+class Batch(TypedDict):
+    """What a loader yields."""
+
+    signal: Tensor
+    """``(batch, lead, sample)`` float32, mV."""
+    target: Tensor
+    """``(batch, class)`` float32, 0 or 1."""
+    record: Tensor
+    """``(batch,)`` int64, row numbers of the cohort."""
+    metadata: NotRequired[Tensor]
+    """``(batch, column)`` float32, nan where not known; only where columns are asked for."""
+
+
+class JoinedBatches(BatchSampler):
+    """Batches of a training set, the last of which would have one record and is joined to the one before it."""
+
+    def __init__(self, sampler: Sampler[int], batch_size: int) -> None:
+        super().__init__(sampler, batch_size, drop_last=False)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        *batches, last = super().__iter__()  # not before the first is asked for: a trainer sets the epoch late
+        batches[-1] += last
+        yield from batches
+
+    def __len__(self) -> int:
+        return super().__len__() - 1
+
+
+class PartDataset(Dataset[Batch]):
+    """The train, validation or test set: rows of a cohort; a loader requests a whole batch at once.
+
+    Parameters
+    ----------
+    store, store_rows
+        The signals, and the store's row of each record of the cohort.
+    y_true, metadata
+        ``(record, class)`` and ``(record, column)`` of the cohort.
+    rows
+        Of the cohort: the records of this set.
+    """
+
+    def __init__(
+        self,
+        store: SignalStore,
+        store_rows: NDArray[np.int64],
+        y_true: NDArray[np.bool_],
+        rows: NDArray[np.int64],
+        metadata: NDArray[np.float64] | None,
+    ) -> None:
+        self._store = store
+        self._rows = rows  # of the cohort
+        self._store_rows = store_rows[rows]
+        self._target = torch.from_numpy(y_true[rows]).float()
+        self._metadata = None if metadata is None else torch.from_numpy(metadata[rows]).float()
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        batch = Batch(
+            signal=torch.from_numpy(self._store.read_mv(self._store_rows[indices])),
+            target=self._target[indices],
+            record=torch.from_numpy(self._rows[indices]),
+        )
+        if self._metadata is not None:
+            batch["metadata"] = self._metadata[indices]
+        return batch
