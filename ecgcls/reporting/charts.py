@@ -78,9 +78,10 @@ def draw_reliability(
         )  # fmt: skip
         if len(found.smooth):
             smooth = found.smooth.drop(columns="class").astype("float32")
-            band = pd.concat([smooth["low"], smooth["high"][::-1]]), pd.concat([smooth["prob"], smooth["prob"][::-1]])
+            border = pd.concat([smooth["low"], smooth["high"][::-1]])
+            at = pd.concat([smooth["prob"], smooth["prob"][::-1]])
             filled: dict[str, Any] = {"fill": "toself", "fillcolor": color, "opacity": 0.15, "hovertemplate": None}
-            _add(figure, *band[::-1], one, line={"width": 0}, hoverinfo="skip", **filled, **own)
+            _add(figure, at, border, one, line={"width": 0}, hoverinfo="skip", **filled, **own)
             seen = "predicted %{x:.2f}, observed %{y:.2f}"
             _add(figure, smooth["prob"], smooth["share_positive"], one, seen, line=style(number) | {"width": 2}, **own)
     _add(figure, [0, 1], [0, 1], "perfect calibration")

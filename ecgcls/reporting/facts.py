@@ -104,12 +104,13 @@ def list_readings(
     tables: Sequence[pd.DataFrame | None], configurations: Sequence[Configuration]
 ) -> list[dict[str, Any]]:
     """Return the macro scores of each configuration under each reading, from its table of `score_label_noise`."""
-    return [
-        {"number": number, "name": one.name, "at_least": at_least, **row}
-        for number, (table, one) in enumerate(zip(tables, configurations, strict=True))
-        if table is not None
-        for at_least, row in table.xs(OVERALL, level="class").to_dict(orient="index").items()
-    ]
+    lines: list[dict[str, Any]] = []
+    for number, (table, one) in enumerate(zip(tables, configurations, strict=True)):
+        if table is not None:
+            readings: Any = table.xs(OVERALL, level="class")
+            for at_least, row in readings.to_dict(orient="index").items():
+                lines.append({"number": number, "name": one.name, "at_least": at_least, **row})
+    return lines
 
 
 def summarize_training(one: Configuration) -> dict[str, Any]:
