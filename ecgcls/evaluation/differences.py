@@ -65,7 +65,7 @@ class Differences:
     >>> found = Differences(np.array([0.04]), np.array([0.01]), np.array([21.0]), np.array([20.0]),
     ...                     np.array([1.0]))
     >>> [round(float(limit[0]), 4) for limit in found.limits(0.95)], round(float(found.test()[0]), 5)
-    ([0.0191, 0.0609], 0.00071)
+    ([0.0191, 0.0609], 0.0007)
     """
 
     value: Array
