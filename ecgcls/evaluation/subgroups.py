@@ -81,8 +81,12 @@ def score_subgroups(
 
 
 def find_worst(table: pd.DataFrame) -> pd.Series | None:
-    """Return the row of the cell with the largest gap below the rest; None where no cell has one."""
+    """Return the row of the cell with the largest gap below the rest; None where no cell has one.
+
+    A cell whose limits lie below 0 comes before any that may be as good as the rest.
+    """
     rows = table[table["gap_high"].notna()]
+    rows = rows[rows["gap_high"] < 0] if (rows["gap_high"] < 0).any() else rows
     return None if rows.empty else rows.iloc[int(rows["gap"].to_numpy().argmin())]
 
 
@@ -107,7 +111,9 @@ def describe_worst(table: pd.DataFrame, titles: Mapping[str, str], settings: Boo
         f"{table['gap_high'].notna().sum()} subgroups together)"
     )
     if row["gap_high"] < 0:
-        return f"worse than the rest is {name}, {gap}"
+        n_others = int((table["gap_high"] < 0).sum()) - 1
+        others = f"; so {'is' if n_others == 1 else 'are'} {n_others} more" if n_others else ""
+        return f"worse than the rest is {name}, {gap}{others}"
     return f"no subgroup can be told from the rest; the largest gap is that of {name}, {gap}"
 
 

@@ -67,6 +67,21 @@ def test_only_a_cell_that_can_be_told_from_the_rest_is_called_worse(scored):
     assert describe_worst(table, {}) == ""
 
 
+def test_a_cell_that_can_be_told_comes_before_a_larger_gap_that_cannot():
+    cells = {
+        "low": (-0.07, -0.16, 0.03),
+        "sure": (-0.04, -0.05, -0.03),
+        "less": (-0.02, -0.03, -0.01),
+        "high": (0.1, 0.05, 0.2),
+    }
+    table = pd.DataFrame.from_dict(cells, orient="index", columns=["gap", "gap_low", "gap_high"]).rename_axis("group")
+    table = table.reset_index().assign(grouping="device", n_records=50, n_patients=40, n_classes=2, gap_n_classes=2)
+    assert find_worst(table)["group"] == "sure"
+    told = describe_worst(table, {})
+    assert told.startswith("worse than the rest is device: sure, -0.040 [-0.050, -0.030]")
+    assert told.endswith("; so is 1 more")
+
+
 def test_a_gap_stands_beside_the_overall_roc_auc_alone(scored):
     table = score_subgroups(*scored, settings=QUICK)
     has_gap = table["gap"].notna()
