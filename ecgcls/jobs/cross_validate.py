@@ -40,7 +40,7 @@ def cross_validate(folder: Path) -> Configuration:
         cv,
         one.tested,
         uncalibrated=one.pooled("test", is_calibrated=False),
-        title=f"{one.title}, test" + (", mean over folds" if len(one.runs) > 1 else ""),
+        title=f"{one.title}, test",
         settings=one.evaluation,
         groups=one.groups,
         likelihoods=one.likelihoods,

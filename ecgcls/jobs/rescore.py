@@ -97,7 +97,7 @@ def rescore(
         threshold = simplify([learned[0].thresholds[name] for name in one.class_names])
     else:
         source |= {"left_out_classes": one.left_out_classes, "n_folds": one.n_folds}
-    title = f"{one.title}, {PARTS[split]}" + (", mean over folds" if len(one.runs) > 1 else "")
+    title = f"{one.title}, {PARTS[split]}"
     not_tuned = [name for name in one.class_names if any(name in decisions.not_tuned for decisions in learned)]
     return Rescored(
         pool(predictions, [info.fold for info in one.infos]),

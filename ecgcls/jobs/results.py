@@ -92,6 +92,7 @@ def write_results(
     if threshold is not None:
         predictions = predictions.decide(check_threshold(threshold, predictions.class_names))
     drawn = predictions.select(draw)
+    pooled_title = title if drawn.fold is None else f"{title}, pooled"  # all figures but that of subgroups
     scores = {
         split: score_predictions(
             predictions.select(split),
@@ -111,7 +112,7 @@ def write_results(
         pooled = {name: score_predictions(predictions.select(name).merge_folds()) for name in scores}
         written["pooled"] = {name: found.to_dict() for name, found in pooled.items()}
     if are_exclusive(drawn.y_true, drawn.y_prob):
-        written[draw]["exclusive"] = _write_confusions(folder, drawn, title=title)
+        written[draw]["exclusive"] = _write_confusions(folder, drawn, title=pooled_title)
     intervals = _write_intervals(folder / "intervals.csv", drawn, settings.intervals)
     if intervals is not None:
         written[draw]["supported"] = _nest_supported(intervals)
@@ -126,17 +127,18 @@ def write_results(
     )
     write_atomically(folder / "metrics_by_class.csv", encode_csv(by_class))
     if groups is not None and len(groups.columns):
-        _write_subgroups(folder, drawn, groups, settings=settings, title=title)
+        averaged = title if drawn.fold is None else f"{title}, means over the folds"
+        _write_subgroups(folder, drawn, groups, settings=settings, title=averaged)
     before = None if uncalibrated is None else uncalibrated.select(draw)
-    write_calibration(folder, drawn, before, settings=settings.intervals, title=title)
+    write_calibration(folder, drawn, before, settings=settings.intervals, title=pooled_title)
     curves = decision_curves(drawn.y_true, drawn.y_prob, drawn.class_names)
     write_atomically(folder / "decision_curves.csv", encode_csv(curves, index=False))
     for name, figure in (
-        ("pr_curves", draw_pr_curves(drawn, title=title)),
-        ("roc_curves", draw_roc_curves(drawn, title=title)),
-        ("reliability_curves", draw_reliability_curves(drawn, title=title, level=settings.intervals.level)),
-        ("decision_curves", draw_decision_curves(curves, title=title)),
-        ("confusion_matrices", draw_confusion_matrices(drawn, threshold=threshold, title=title)),
+        ("pr_curves", draw_pr_curves(drawn, title=pooled_title)),
+        ("roc_curves", draw_roc_curves(drawn, title=pooled_title)),
+        ("reliability_curves", draw_reliability_curves(drawn, title=pooled_title, level=settings.intervals.level)),
+        ("decision_curves", draw_decision_curves(curves, title=pooled_title)),
+        ("confusion_matrices", draw_confusion_matrices(drawn, threshold=threshold, title=pooled_title)),
     ):
         save_figure(figure, folder / "figures" / f"{name}.png")
     if undefined := [f"{printable(name)} ({why})" for name, why in scores[draw].undefined.items()]:
