@@ -26,6 +26,7 @@ from ecgcls.reporting.experiment import collect
 from ecgcls.reporting.facts import describe_data, summarize_configuration
 from ecgcls.runs.directory import RunDirectory
 from ecgcls.runs.find import open_configuration
+from ecgcls.runs.manifest import hash_file
 from ecgcls.training.standardizer import hash_weights, take_own
 
 SETTINGS = {"intervals": {}, "calibration": {}, "thresholds": {}, "subgroups": {}, "prevalence": None}
@@ -269,7 +270,8 @@ def forge_standardizer(run):
     stored[STANDARDIZED_ON] = hash_standardizer(info.hash_part("train", "signals"), *values)
     torch.save(stored, run.best_checkpoint)
     net = hash_weights(take_own(stored["state_dict"]))
-    rewrite(run, standardized_on=stored[STANDARDIZED_ON], fingerprints=info.fingerprints | {"net": net})
+    own = {"net": net, "best.ckpt": hash_file(run.best_checkpoint)}
+    rewrite(run, standardized_on=stored[STANDARDIZED_ON], fingerprints=info.fingerprints | own)
 
 
 def forge_weights(run):
@@ -278,7 +280,8 @@ def forge_weights(run):
     stored["state_dict"]["net.head.3.bias"] += 2.0
     torch.save(stored, run.best_checkpoint)
     net = hash_weights(take_own(stored["state_dict"]))
-    rewrite(run, fingerprints=run.read_info().fingerprints | {"net": net})
+    own = {"net": net, "best.ckpt": hash_file(run.best_checkpoint)}
+    rewrite(run, fingerprints=run.read_info().fingerprints | own)
 
 
 def change_config(run):
@@ -286,7 +289,7 @@ def change_config(run):
     path.write_text(path.read_text().replace("lr: ", "lr: 1"))
 
 
-READING, PREDICTING = (evaluate, predict, evaluate_elsewhere, compare, report), (predict, evaluate_elsewhere)
+READING = (evaluate, predict, evaluate_elsewhere, compare, report)
 TAMPERED = {  # what was changed, by whom it must be found, and in which words
     "thresholds tuned on test": (tune_on_test, READING, "leak: .* give other decisions: the threshold of "),
     "calibrator": (change_calibrator, READING, "leak: .* give other decisions: the calibrator is another"),
@@ -298,9 +301,11 @@ TAMPERED = {  # what was changed, by whom it must be found, and in which words
     "patients": (change_table("patient_id", lambda ids: ids + 1), READING, "other ids, patients or labels"),
     "configuration": (change_config, READING, "not the configuration that the run was trained with"),
     "standardizer": (
-        change_weights("standardizer.sd_mv", lambda sd: sd * 1.01), PREDICTING, "leak: the standardizer was fitted on",
+        change_weights("standardizer.sd_mv", lambda sd: sd * 1.01), READING, "not what the run's predictions are from",
     ),
-    "weights": (change_weights("net.head.3.bias", lambda bias: bias + 0.5), PREDICTING, "other weights than the run"),
+    "weights": (
+        change_weights("net.head.3.bias", lambda bias: bias + 0.5), READING, "not what the run's predictions are from",
+    ),
     "forged standardizer": (forge_standardizer, (evaluate_elsewhere,), "leak: .* its training records give when it"),
     "forged weights": (forge_weights, (evaluate_elsewhere,), r"predicts its own test record \d+ otherwise than its"),
 }  # fmt: skip

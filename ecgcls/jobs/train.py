@@ -33,10 +33,11 @@ from ecgcls.jobs.build import Job
 from ecgcls.jobs.logs import errors_only, write_log
 from ecgcls.jobs.results import write_results
 from ecgcls.jobs.track import log_results, open_trackers
-from ecgcls.runs.attested import hash_uncalibrated
+from ecgcls.runs.attested import CHECKPOINTS, hash_uncalibrated
 from ecgcls.runs.directory import RunDirectory
 from ecgcls.runs.info import RunInfo
 from ecgcls.runs.leaks import check_standardizer, describe_checks, log_official_test
+from ecgcls.runs.manifest import hash_file
 from ecgcls.training.fitters import Predicted
 from ecgcls.training.memory import keep_freed_memory
 
@@ -173,6 +174,7 @@ def _score(job: Job, ongoing: "_Ongoing") -> None:
     decisions.check_learned_on(info.hash_part("val"))
     config_sha256 = hashlib.sha256(job.config_yaml.encode()).hexdigest()
     fingerprints = {"predictions": hash_uncalibrated(uncalibrated), "config": config_sha256}
+    fingerprints |= {name: hash_file(run.path / name) for name in CHECKPOINTS if (run.path / name).is_file()}
     ongoing.update(fingerprints=info.fingerprints | fingerprints)
     for name, why in decisions.not_tuned.items():
         log.info("Threshold of %s: %g, not tuned (%s in validation)", name, decisions.thresholds[name], why)

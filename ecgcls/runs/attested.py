@@ -32,6 +32,8 @@ from ecgcls.runs.saved import damaged
 
 log = logging.getLogger(__name__)
 
+CHECKPOINTS = ("best.ckpt", "baseline.json")
+"""What a run keeps of a trained net, or of a fitted baseline."""
 _CURE = "get the run's own files, or retrain with overwrite=true"
 _RELATIVE, _ABSOLUTE = 1e-3, 1e-6  # of probabilities: another machine, or SciPy, ends its search elsewhere
 
@@ -53,6 +55,7 @@ def attest(
             check_records(*uncalibrated, info)
             check_records(*calibrated, info)
             check_net(*uncalibrated, info)
+            check_checkpoint(run_json.parent, info)
             check_settings(*config, info)
         decisions = check_decisions(run_json, uncalibrated[1], info)
         if info.covers_content:
@@ -105,6 +108,17 @@ def check_net(path: Path, uncalibrated: Predictions, info: RunInfo) -> None:
             f"{path}: not what the run's net predicted (fingerprint {found[:12]}, expected {expected[:12]} by "
             f"run.json); {_CURE}"
         )
+
+
+def check_checkpoint(folder: Path, info: RunInfo) -> None:
+    """Refuse a checkpoint that is not the one that the predictions are from."""
+    for name in CHECKPOINTS:
+        expected = info.fingerprints.get(name)
+        if expected and (folder / name).is_file() and (found := hash_file(folder / name)) != expected:
+            raise DataError(
+                f"{folder / name}: not what the run's predictions are from: weights or standardizer were changed since "
+                f"(SHA-256 {found[:12]}, expected {expected[:12]} by run.json); {_CURE}"
+            )
 
 
 def check_decisions(where: Path, uncalibrated: Predictions, info: RunInfo) -> Decisions:

@@ -161,9 +161,12 @@ class RunDirectory:
         """Refuse a finished run whose results do not follow from one another; see `ecgcls.runs.attested`."""
         if not self.is_begun or not (info := self.read_info()).is_finished:
             return
-        key = str(self.path.resolve()), json.dumps(manifest.read_manifest(self.path), sort_keys=True)
+        listed = manifest.read_manifest(self.path)
+        key = str(self.path.resolve()), json.dumps(listed, sort_keys=True)
         if key in _ATTESTED or not (info.decisions or info.covers_content):
             return
+        for name in listed:
+            self.check_file(name, missing_ok=True)
         attest(
             info,
             run_json=self.path / NAME,
