@@ -301,10 +301,12 @@ TAMPERED = {  # what was changed, by whom it must be found, and in which words
     "patients": (change_table("patient_id", lambda ids: ids + 1), READING, "other ids, patients or labels"),
     "configuration": (change_config, READING, "not the configuration that the run was trained with"),
     "standardizer": (
-        change_weights("standardizer.sd_mv", lambda sd: sd * 1.01), READING, "not what the run's predictions are from",
+        change_weights("standardizer.sd_mv", lambda sd: sd * 1.01), READING,
+        "not what the run's predictions are from|leak: the standardizer was fitted on",
     ),
     "weights": (
-        change_weights("net.head.3.bias", lambda bias: bias + 0.5), READING, "not what the run's predictions are from",
+        change_weights("net.head.3.bias", lambda bias: bias + 0.5), READING,
+        "not what the run's predictions are from|other weights than the run",
     ),
     "forged standardizer": (forge_standardizer, (evaluate_elsewhere,), "leak: .* its training records give when it"),
     "forged weights": (forge_weights, (evaluate_elsewhere,), r"predicts its own test record \d+ otherwise than its"),
