@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import logit
 
 from ecgcls.evaluation.intervals import bootstrap
 from ecgcls.evaluation.metrics import overall_metrics
@@ -65,8 +66,9 @@ def test_intervals_are_the_same_wherever_they_are_written(places, which):
     pd.testing.assert_frame_equal(again, first)
     assert (set(first["level"]), set(first["method"]), set(first["n_resamples"])) == ({0.8}, {"percentile"}, {50})
     of_classes = first.drop(index="overall", level="class")
-    assert of_classes["is_supported"].any()  # with the default, at least 20 positive records, none would be
-    assert (of_classes["n_positive"][of_classes["is_supported"]] >= 3).all()
+    is_supported = of_classes["is_supported"]
+    assert (is_supported & (of_classes["n_patients"] < 20)).any()  # of 20 patients by default
+    assert (of_classes["n_patients"][is_supported] >= 3).all()
     for place in places[which]:
         assert "80%" in tabulate(place, "test").columns
 
@@ -80,6 +82,7 @@ def test_intervals_are_those_of_the_settings(folder):
             tested.patient_id,
             tested.class_names,
             y_pred=tested.y_pred,
+            fold=tested.fold,
             settings=settings,
         )
         for settings in (SETTINGS.intervals, Bootstrap())
@@ -94,11 +97,12 @@ def test_the_leaderboard_of_the_report_has_the_intervals_of_the_cross_validation
     experiment = collect(folder.parents[1])
     (one,) = experiment.configurations
     written = read_intervals(folder / "cv")
-    for metric, (low, high, is_supported) in find_intervals(one).items():
+    found, _ = find_intervals(one)
+    for metric, (low, high, is_supported) in found.items():
         row = written.loc[("overall", metric)]
         assert (low, high) == pytest.approx((row["low"], row["high"]), rel=1e-12)
         assert is_supported == row["is_supported"]
-    assert list(find_intervals(one)) == [metric.key for metric in overall_metrics(headline=True)]
+    assert list(found) == [metric.key for metric in overall_metrics(headline=True)]
     assert experiment.level == "80%"
     assert one.evaluation == SETTINGS
 
@@ -108,7 +112,8 @@ def test_the_interval_over_folds_has_the_same_level(folder):
     table = add_corrected_intervals(one).loc[("overall", "pr_auc")]
     n_train, n_test = one.count_records("train"), one.count_records("test")
     half = 3.0777 * table["sd"] * np.sqrt(1 / 2 + n_test / n_train)  # t(0.9, 1)
-    assert table["high"] - table["mean"] == pytest.approx(half, rel=1e-4)
+    half /= table["mean"] * (1 - table["mean"])  # on the logit's scale
+    assert logit(table["high"]) - logit(table["mean"]) == pytest.approx(half, rel=1e-4)
     written = pd.read_csv(folder / "cv" / "metrics_over_folds.csv", index_col=["class", "metric"])
     assert written.loc[("overall", "pr_auc"), "high"] == pytest.approx(table["high"])
 

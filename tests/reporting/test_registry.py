@@ -48,7 +48,7 @@ def test_a_new_metric_is_in_every_table_of_the_report(folder):
         one = found[row[0].strip()]
         expected = sum(measure(one, column) for column in range(3)) / 3
         assert row[2 + 2 * heads[2:].index(LABEL)].startswith(f"{expected:.3f} ± ")
-    (table,) = (number for number, row in enumerate(outline.rows) if row[:1] == ["Class"])
+    table = next(number for number, row in enumerate(outline.rows) if row[:1] == ["Class"])
     heads, rows = outline.rows[table], outline.rows[table + 1 : table + 7]
     assert heads[4:-1] == [metric.label for metric in class_metrics()]
     for row in rows:
