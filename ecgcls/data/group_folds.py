@@ -110,8 +110,12 @@ class GroupFolds:
         groups = self._name_groups(records)
         names = [name for name in order_groups(groups) if name != _OTHER]
         if not names or (len(names) == 1 and not (groups == _OTHER).any()):
+            sizes = name_group(records[self.column], self.column)[lambda every: every != "unknown"].value_counts()
+            largest = ", ".join(f"{name}: {size}" for name, size in sizes.head(3).items())
             raise ConfigError(
                 f"folds: one {self.column} cannot be held out from the others: of the {len(records)} records' "
-                f"{self.column}s, {len(names)} have {self.min_records} records or more; set folds.min_records"
+                f"{self.column}s, {len(names)} have {self.min_records} records or more (records of the largest of "
+                f"{len(sizes)}: {largest or 'none'}); "
+                + ("set folds.min_records" if len(sizes) > 1 else "choose other folds")
             )
         return names + [_OTHER] * bool((groups == _OTHER).any())

@@ -49,10 +49,12 @@ def format_sites(folder: Path) -> str:
             row[str(site["site"])] = f"{site['value']:.3f}" + ("" if site["is_supported"] else " !")
         row["mean of the sites"] = _format(found["mean"], found["low"], found["high"])
         row["a new site"] = _format(None, found["new_low"], found["new_high"])
-        row["tau (logit)"], row["I2"] = f"{found['tau']:.2f}", f"{found['i2']:.0%}"
+        has_tau = found["n_sites"] >= 2  # of enough patients; else nothing is known of how sites differ
+        row["tau (logit)"], row["I2"] = (f"{found['tau']:.2f}", f"{found['i2']:.0%}") if has_tau else ("", "")
         rows.append(row)
     text = pd.DataFrame(rows).to_string(index=False)
-    return f"Sites that no net had seen (random effects, {100 * summary['level'].iloc[0]:g}% intervals):\n{text}"
+    few = "" if measured["is_supported"].all() else "\n! too few patients of a class at this site: not in the mean"
+    return f"Sites that no net had seen (random effects, {100 * summary['level'].iloc[0]:g}% intervals):\n{text}{few}"
 
 
 def _format(value: float | None, low: float, high: float) -> str:

@@ -7,10 +7,11 @@ the whole procedure, search included; the folds' settings may differ.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ecgcls.evaluation.folds import correct_folds
-from ecgcls.evaluation.metrics import overall_metrics
+from ecgcls.evaluation.metrics import METRICS, overall_metrics
 from ecgcls.runs.directory import RunDirectory
 from ecgcls.runs.searched import Search
 
@@ -38,7 +39,8 @@ def describe_nested(searches: Sequence[Search]) -> str:
     n_train, n_test = (
         sum(info.data["parts"][part]["n_records"] for info in infos) / n_folds for part in ("train", "test")
     )
-    low, high = correct_folds(table.mean(), table.std(ddof=1), n_folds, n_train=n_train, n_test=n_test)
+    bounds = np.array([METRICS[key].bounds for key in keys]).T
+    low, high = correct_folds(table.mean(), table.std(ddof=1), n_folds, n_train=n_train, n_test=n_test, bounds=bounds)
     texts = table.map("{:.3f}".format)
     texts.insert(0, "settings", [_format(search.settings) for search in by_fold.values()])
     texts.index = pd.Index([f"fold {fold}" for fold in runs])

@@ -84,7 +84,7 @@ def test_a_fold_that_is_not_there_is_told_with_the_sites(records):
         ({"val_share": 0.0}, ConfigError, "folds.val_share must be above 0 and at most 0.5, got 0"),
         ({"val_share": 0.6}, ConfigError, "folds.val_share must be above 0 and at most 0.5, got 0.6"),
         ({"column": "ward"}, DataError, "folds.column=ward: the data set's table has no such column, got site, pat"),
-        ({"min_records": 100}, ConfigError, "of the 155 records' sites, 0 have 100 records or more; set folds.min_rec"),
+        ({"min_records": 100}, ConfigError, r"0 have 100 records or more \(records of the largest of 4: 2: 60, 10"),
     ],
 )
 def test_what_cannot_be_held_out_is_refused(records, changed, error, message):

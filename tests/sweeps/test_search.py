@@ -80,7 +80,8 @@ def test_searches_in_every_fold_are_one_result(tmp_path):
     ]  # fmt: skip
     assert table[3][:2] == ["mean", "0.700"]
     half = stats.t.ppf(0.975, 2) * np.sqrt((1 / 3 + 20 / 60) * 0.03)  # Nadeau and Bengio
-    assert table[4][1:3] == [f"[{0.7 - half:.3f},", f"{0.7 + half:.3f}]"]
+    low, high = (1 / (1 + np.exp(-(np.log(0.7 / 0.3) + sign * half / (0.7 * 0.3)))) for sign in (-1, 1))  # as a logit
+    assert table[4][1:3] == [f"[{low:.3f},", f"{high:.3f}]"]
     assert describe_nested([replace(searches[0], config={"folds.test": [[10]]})]) == ""
 
 
