@@ -88,7 +88,7 @@ class Comparison:
         """Where the results go unless another folder is given."""
         path = self.a.path
         beside = path.with_name(f"{path.stem}_compare") if path.is_file() else path / "compare"
-        return beside / name_output(self.b.path)
+        return beside / (name_output(self.b.path) + (f"-margin{self.margin:g}" if self.margin else ""))
 
 
 def read_side(text: str, *, output_dir: Path) -> Side:

@@ -102,5 +102,7 @@ def format_configurations(found: Sequence[Configuration]) -> str:
             row[f"{label} pooled"] = f"{one.pooled_scores.overall[key]:.3f}"
         rows.append(row)
     text = pd.DataFrame(rows).to_string(index=False)
+    if " ± " in text:
+        text += "\n±: standard deviation over the folds; cv/metrics_over_folds.csv has intervals of the means"
     sites = {row["model"]: format_sites(one.folder / "cv") for row, one in zip(rows, found, strict=True)}
     return "\n\n".join([text, *(f"{name}: {of_sites}" for name, of_sites in sites.items() if of_sites)])

@@ -107,6 +107,8 @@ def predict_data_set(
         class_names=net.class_names,
     )
     check_own_tests(predictions, seen, one)
+    if n_own := int((seen["ecg_id"].isin(predictions.ecg_id) & (seen["part"] == "test")).sum()):
+        log.warning("%d of the %d scored records are the run's own test records: not external", n_own, len(predictions))
     which = f"fold {one.info.fold}" if one.is_single_run else f"mean of {one.folds}"
     simulated = is_simulated(root)
     trained = " (trained on simulated ECGs)" if one.info.synthetic and not simulated else ""

@@ -196,11 +196,12 @@ def format_table(table: pd.DataFrame) -> str:
     """Return a table of scores as text, and what its marks mean."""
     text = table.to_string(float_format="{:.3f}".format, na_rep="")
     lines = [text]
-    if any(str(name).endswith(" pooled") for name in table):
+    is_averaged = any(str(name).endswith(" pooled") for name in table)
+    if is_averaged:
         lines.append("means over the folds; pooled: the records of all folds ranked together, by different nets")
     if fmax := table.attrs.get("fmax", "").strip():
         lines.append(f"{METRICS['fmax'].label}, at the best threshold for all classes: {fmax}")
-    lines.append(f"{METRICS['f1'].label} is at the thresholds as they were fitted, whose uncertainty it leaves out")
+    lines.append(f"{METRICS['f1'].label} is at the thresholds as they are; how uncertain these are is left out")
     if table.attrs.get("split") == "val":
         lines.append(OPTIMISTIC)
     if readings := table.attrs.get("label_noise"):
@@ -210,7 +211,7 @@ def format_table(table: pd.DataFrame) -> str:
     if any(str(name).endswith(" *") for name in table.index):
         lines.append(
             "* no threshold of its own (too few validation records, or none that keeps what the rule asks for): it is "
-            "decided as by 0.5 before recalibration"
+            f"decided as by 0.5 before recalibration{', in one fold or more' * is_averaged}"
         )
     return "\n".join(lines)
 

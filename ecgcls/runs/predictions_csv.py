@@ -19,7 +19,16 @@ from scipy.special import expit
 
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.checks import check_arrays, check_ids, check_logits
-from ecgcls.evaluation.predictions import FOLD, ID_COLUMNS, PREFIXES, TRUE, Predictions, find_classes, find_unknown
+from ecgcls.evaluation.predictions import (
+    FOLD,
+    ID_COLUMNS,
+    PRED,
+    PREFIXES,
+    TRUE,
+    Predictions,
+    find_classes,
+    find_unknown,
+)
 from ecgcls.files import encode_csv, restore, write_atomically
 
 
@@ -67,6 +76,8 @@ def read_predictions(path: Path) -> tuple[Predictions, list[str]]:
             assumptions.append(f"column {name} is missing: {sentence}")
     try:
         classes = find_classes([*rows])
+        if not any(PRED + name in rows for name in classes[TRUE]):
+            assumptions.append(f"columns {PRED}<CLASS> are missing: a class is predicted from 0.5 on")
         of_classes = [prefix + name for prefix in PREFIXES for name in classes[TRUE] if prefix + name in rows]
         ids = [*ID_COLUMNS, FOLD] if FOLD in rows else [*ID_COLUMNS]
         return Predictions.from_table(rows[[*ids, *of_classes]]), assumptions

@@ -110,7 +110,8 @@ def test_a_record_tested_twice_is_an_error_that_names_it(tmp_path):
 
 def test_the_table_has_a_line_per_configuration(one, tmp_path):
     write_fold(tmp_path, 0)
-    header, whole, partial = format_configurations([one, cross_validate(tmp_path)]).splitlines()
+    header, whole, partial, legend = format_configurations([one, cross_validate(tmp_path)]).splitlines()
+    assert legend.startswith("±: standard deviation over the folds")
     assert "PR-AUC pooled" in header
     mean, sd = one.over_folds.loc[("overall", "pr_auc"), ["mean", "sd"]]
     assert re.search(rf" {mean:.3f} ± {sd:.3f} +{one.pooled_scores.overall['pr_auc']:.3f} ", whole)

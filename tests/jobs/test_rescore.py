@@ -100,7 +100,7 @@ def test_predictions_from_elsewhere_are_read_with_what_was_assumed(tmp_path, cap
     assert source == path
     assert rescored.predictions.y_prob.tolist() == [[0.9], [0.4]]
     assert rescored.settings.intervals.level == 0.8
-    assert len(rescored.source["assumptions"]) == 3
+    assert len(rescored.source["assumptions"]) == 4
     assert "patient_id is missing" in caplog.text
     np.save(tmp_path / "t.npy", [[1, 0], [0, 1]])
     arrays = {"y_true": tmp_path / "t.npy", "y_prob": tmp_path / "t.npy"}

@@ -160,6 +160,7 @@ def test_predictions_of_any_origin_are_read_and_assumptions_reported(tmp_path):
         "column patient_id is missing",
         "column strat_fold is missing",
         "column split is missing",
+        "columns y_pred_<CLASS> are missing",
     ]
 
 
@@ -206,6 +207,7 @@ def test_columns_of_the_file_are_kept_and_classes_are_matched_by_name(tmp_path):
     assert assumptions == [
         "column patient_id is missing: each record counts as a patient of its own",
         "column strat_fold is missing: it is taken as 0 for all records",
+        "columns y_pred_<CLASS> are missing: a class is predicted from 0.5 on",
     ]
 
 
@@ -344,7 +346,7 @@ def test_a_file_of_logits_alone_is_read(tmp_path):
     found, assumptions = read_predictions(path)
     assert found.ecg_id.tolist() == found.patient_id.tolist() == ["JS00001", "JS00002", "JS00003"]
     assert found.y_logit.tolist() == [[55.0], [45.0], [0.0]] and found.y_prob[2] == 0.5
-    assert found.y_true.tolist() == [[1], [0], [-1]] and len(assumptions) == 3
+    assert found.y_true.tolist() == [[1], [0], [-1]] and len(assumptions) == 4
 
 
 def test_the_fold_that_predicted_a_record_is_read_from_any_file(tmp_path):
