@@ -314,7 +314,7 @@ def test_a_kill_leaves_whole_files_and_the_next_download_resumes(server, mirror,
 @pytest.mark.slow
 def test_two_interruptions_at_once_end_in_one_line(server, tmp_path):
     command = [sys.executable, "-m", "ecgcls.download", f"source={server.url}", f"root={tmp_path}", "connections=2"]
-    server.delay_s = 0.1
+    server.delay_s = 0.4  # so that it is not over before the signals come
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     wait_until = time.monotonic() + 60
     while not list(tmp_path.rglob("*.dat")) and time.monotonic() < wait_until:
