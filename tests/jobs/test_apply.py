@@ -15,20 +15,7 @@ from ecgcls.data.recordings import iter_recording
 from ecgcls.data.signals import LEADS, Record, read_record
 from ecgcls.errors import DataError
 from ecgcls.jobs.apply import predict_files
-from ecgcls.jobs.load import load_run
 from ecgcls.jobs.prediction_files import PredictionFiles, format_predictions
-
-
-@pytest.fixture(scope="module")
-def run(configuration):
-    return load_run(configuration / "fold_0")
-
-
-@pytest.fixture(scope="module")
-def filenames(synthetic_root):
-    """The file of each record, by ecg_id."""
-    names = pd.read_csv(synthetic_root / "ptbxl_database.csv").set_index("ecg_id")["filename_lr"]
-    return names.map(lambda name: synthetic_root / name)
 
 
 def test_files_are_predicted_as_the_run_did(run, configuration, filenames):

@@ -28,18 +28,6 @@ QUICK = {"intervals": {"n_resamples": 20}, "subgroups": {"n_resamples": 2, "min_
 
 
 @pytest.fixture(scope="module")
-def run(configuration):
-    return load_run(configuration / "fold_0")
-
-
-@pytest.fixture(scope="module")
-def filenames(synthetic_root):
-    """The file of each record, by ecg_id."""
-    names = pd.read_csv(synthetic_root / "ptbxl_database.csv").set_index("ecg_id")["filename_lr"]
-    return names.map(lambda name: synthetic_root / name)
-
-
-@pytest.fixture(scope="module")
 def ecg_mv(filenames):
     return read_record(filenames.iloc[0]).signal_uv / 1000
 
