@@ -1,7 +1,7 @@
 """The twelve standard leads, and how a subset of them is named.
 
-A subset is typed as the name of one of `LEAD_SETS`, as leads joined by ``+``, or as a list of leads. It has the standard
-order however it was typed, so that two who type the same leads get the same run.
+A subset is typed as the name of one of `LEAD_SETS`, as leads joined by ``+``, or as a list of leads. However it was
+typed, it has the standard order, so that the same leads are the same run.
 
 References
 ----------

@@ -1,9 +1,9 @@
 """One record of a data set, as the signal store holds it: in the form of all others, repaired as `predict` would.
 
-A record in PTB-XL's own form (the twelve leads in order, the store's sampling rate and length) is taken as it is, or
-some leads of it, which is fast. Any other goes through the steps of `ecgcls.data.recordings.prepare`: leads are found by any known name, limb
-leads derived, other signals left out, another sampling rate resampled; of a longer recording the first part is kept. A
-shorter one cannot be used.
+Of a record in PTB-XL's own form (the twelve leads in order, the store's sampling rate and length) the leads wanted are
+taken as they are, which is fast. Any other goes through the steps of `ecgcls.data.recordings.prepare`: leads are found
+by any known name, limb leads derived, other signals left out, another sampling rate resampled; of a longer recording
+the first part is kept. A shorter one cannot be used.
 """
 
 import math

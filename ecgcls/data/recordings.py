@@ -9,7 +9,7 @@ needs no guess, and every repair is reported:
 - a longer recording is cut into windows; the last one ends with the recording, so that no sample is left out.
 
 What is doubtful in a recording's scale or content (`content`) is reported, too, or refused where that is asked.
-Anything else is an error: a lead that the net needs and that is missing, missing samples, a recording that is too short.
+Anything else is an error: a missing lead that the net needs, missing samples, a recording that is too short.
 
 A recording may come in consecutive blocks, so that one of a day needs no more memory than one of some minutes.
 """

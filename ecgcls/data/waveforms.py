@@ -11,11 +11,11 @@ little noise, or loses leads. It does change when the ECG is cut out at another 
 `ecgcls.data.leakage`, which has the signals of both, finds such copies within a data set.
 
 The threshold: among the 192 million pairs of PTB-XL's 19,601 records of strat_folds 1 to 9, none of them a copy, the
-most similar reach 0.92, 0.89 and 0.89 (of different patients, regular rhythms in step). The fewer leads two records have
-in common, the more alike different ECGs can be: 0.979 with one lead, 0.968 with two, 0.959 with three, 0.958 with four,
-0.952 with five, whichever these are. So fewer leads need more similarity, and find fewer copies: of those with noise of
-20 microvolt two leads tell 86 of 100 and one lead 65 to 92, of all leads 99; of those that were resampled, scaled or have
-a slow drift all of them, of those filtered 95.
+most similar reach 0.92, 0.89 and 0.89 (of different patients, regular rhythms in step). The fewer leads two records
+have in common, the more alike different ECGs can be: 0.979 with one lead, 0.968 with two, 0.959 with three, 0.958 with
+four, 0.952 with five, the largest of many choices of leads. So fewer leads need more similarity, and find fewer copies:
+those with noise of 20 microvolt in 86 of 100 by I and II, in 65 to 92 by one lead, in 99 by all; those that were
+resampled or scaled in all, those filtered (0.5 to 40 Hz) in 94 or more.
 
 A lead that a data set does not have is flat in its signatures. I and II are derived from two other limb leads; a single
 III, aVR, aVL or aVF has no signature, so that a record of this lead alone is known again only by its very samples.
@@ -56,7 +56,7 @@ _N_SIGNS = 32  # of each lead
 _SCALE = 20.0  # of a signature's numbers, which are about standard normal, in int8
 _CHUNK = 500  # records
 _MAX_BYTES = 2**30
-_ARRAYS = {"form": (1, "<i8"), "ecg_ids": (1, "<i8"), "sha256": (2, "|u1"), "signature": (3, "|i1")}
+_ARRAYS = {"form": (1, "<i8"), "ecg_ids": (1, ""), "sha256": (2, "|u1"), "signature": (3, "|i1")}
 _VERSION = 1
 
 
@@ -64,7 +64,7 @@ _VERSION = 1
 class Waveforms:
     """By what the waveforms of some records are recognized."""
 
-    ecg_ids: NDArray[np.int64]
+    ecg_ids: NDArray
     """``(record,)``"""
     sha256: NDArray[np.uint8]
     """``(record, 16)``: the first half of the SHA-256 of a record's samples."""
@@ -83,9 +83,11 @@ class Waveforms:
         return normalize_signatures(self.signature)
 
     @cached_property
-    def ids(self) -> dict[bytes, int]:
+    def ids(self) -> dict[bytes, int | str]:
         """By hash the first ecg_id that has it."""
-        return {bytes(each): int(ecg_id) for each, ecg_id in zip(self.sha256[::-1], self.ecg_ids[::-1], strict=True)}
+        return {
+            bytes(each): ecg_id for each, ecg_id in zip(self.sha256[::-1], self.ecg_ids[::-1].tolist(), strict=True)
+        }
 
     def write(self, path: Path) -> None:
         """Write an `.npz` file for `read_waveforms`: about 0.3 kB a record."""
@@ -112,8 +114,8 @@ class UnitSignatures(NamedTuple):
 class Known:
     """A record whose waveform is known already."""
 
-    ecg_id: int
-    known_id: int
+    ecg_id: int | str
+    known_id: int | str
     """Under which ecg_id it is known."""
     similarity: float
     """Of the signatures; 1 if the samples are equal."""
@@ -165,12 +167,12 @@ def find_known(new: Waveforms, known: Waveforms) -> list[Known]:
         similarity[similarity < MIN_SIMILARITY[count_common(some, knowing)]] = 0
         nearest = similarity.argmax(axis=1)
         for number, column in enumerate(nearest.tolist()):
-            ecg_id = int(new.ecg_ids[start + number])
+            ecg_id = new.ecg_ids[start + number].item()
             value = float(similarity[number, column])
             if (same := known.ids.get(bytes(new.sha256[start + number]))) is not None:
                 found.append(Known(ecg_id, same, 1.0, is_exact=True))
             elif value:
-                found.append(Known(ecg_id, int(known.ecg_ids[column]), min(value, 1.0), is_exact=False))
+                found.append(Known(ecg_id, known.ecg_ids[column].item(), min(value, 1.0), is_exact=False))
     return found
 
 
@@ -184,7 +186,10 @@ def read_waveforms(path: Path) -> Waveforms:
                 raise ValueError(f"its arrays are {', '.join(map(repr, sorted(archive.files)[:5]))}")
             arrays = {name: archive[name] for name in _ARRAYS}
         form, ecg_ids, sha256, signature = arrays.values()
-        is_as_written = all((arrays[name].ndim, arrays[name].dtype.str) == kind for name, kind in _ARRAYS.items())
+        is_as_written = all(
+            (arrays[name].ndim, "" if name == "ecg_ids" else arrays[name].dtype.str) == kind
+            for name, kind in _ARRAYS.items()
+        ) and (ecg_ids.dtype.str == "<i8" or ecg_ids.dtype.kind == "U")
         n_records = len(ecg_ids) if is_as_written else -1
         shapes = (3,), (n_records, 16), (n_records, len(INDEPENDENT), _N_SIGNS)
         if (form.shape, sha256.shape, signature.shape) != shapes or form[0] != _VERSION or form.min() < 1:
