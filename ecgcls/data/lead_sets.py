@@ -30,6 +30,8 @@ LEAD_SETS = {
     "challenge2": ("I", "II"),
 }
 """Named subsets; the numbered ones are those of the Challenge 2021 [1]_."""
+CHALLENGE = ("challenge12", "challenge6", "challenge4", "challenge3", "challenge2")
+"""Those on which that Challenge scores."""
 
 _FOLDED = {lead.casefold(): lead for lead in LEADS}
 
