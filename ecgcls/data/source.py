@@ -30,6 +30,8 @@ class ModuleSettings(TypedDict, total=False):
     duration_s: float | None
     store_dir: str | None
     batch_size: int
+    n_train: int | None
+    n_train_seed: int
 
 
 class Source(Protocol):
