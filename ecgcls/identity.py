@@ -22,10 +22,7 @@ Threads change a result in its last digits: a run notes how many it had, and tha
 
 def identify(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the resolved settings that a result depends on, by dotted key."""
-    found = {key: value for key, value in flatten(config) if _is_identity(key, value)}
-    if "data.n_train" not in found:
-        found.pop("data.n_train_seed", None)
-    return found
+    return {key: value for key, value in flatten(config) if _is_identity(key, value)}
 
 
 def name_variant(
@@ -83,8 +80,8 @@ def suggest_key(key: str, known: Sequence[str]) -> str:
 
 
 def _is_identity(key: str, value: Any) -> bool:
-    if (key == "model.metadata" and not value) or (key == "data.n_train" and value is None):
-        return False  # a net of the signal alone, of all training records: as all were before there were these settings
+    if key in ("model.metadata", "data.n_train", "data.n_train_seed") and not value:
+        return False  # a net of the signal alone, of all training records, as all were before there were these settings
     if key.startswith("evaluation.") and key.rpartition(".")[2] in ("_target_", "_convert_"):
         return False  # where the settings' classes are in the code
     return key not in _NOT_IDENTITY and key.partition(".")[0] != "logger"
