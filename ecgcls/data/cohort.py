@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ecgcls.data.folds import LEFT_OUT, PARTS, Folds, Part, check_patients, complete_strat_folds
 from ecgcls.data.record_files import find_missing
 from ecgcls.data.source import Source
-from ecgcls.data.tasks import Task
+from ecgcls.data.tasks import UNKNOWN, Task
 from ecgcls.errors import DataError
 from ecgcls.files import hash_labels, hash_records
 
@@ -31,8 +31,8 @@ class Cohort:
 
     records: pd.DataFrame
     """One row per record, by ecg_id: the columns of the source's table, and ``part``: train, val or test."""
-    y_true: NDArray[np.bool_]
-    """``(record, class)`` multi-hot."""
+    y_true: NDArray[np.int8]
+    """``(record, class)``: 1, 0 or `ecgcls.data.tasks.UNKNOWN`."""
     class_names: tuple[str, ...]
     absent_classes: tuple[str, ...]
     """The classes that were left out because the training set has no positive or no negative record."""
@@ -54,7 +54,7 @@ class Cohort:
         """Return the row numbers of the train, validation or test set."""
         return np.flatnonzero(self.records["part"] == part)
 
-    def leave_out(self, ecg_ids: Collection[int]) -> "Cohort":
+    def leave_out(self, ecg_ids: Collection[int | str]) -> "Cohort":
         """Leave copies out."""
         kept = ~self.records.index.isin(list(ecg_ids))
         return replace(self, records=self.records[kept], y_true=self.y_true[kept], n_copies_left_out=int((~kept).sum()))
@@ -65,6 +65,10 @@ class Cohort:
         records = self.records.iloc[rows]
         return hash_records(records.index, records["patient_id"], self.y_true[rows], self.class_names)
 
+    def _count(self, rows: NDArray[np.int64], value: int) -> dict[str, int]:
+        """Count by class the records whose label has a value."""
+        return dict(zip(self.class_names, (self.y_true[rows] == value).sum(axis=0).tolist(), strict=True))
+
     def describe(self) -> dict[str, Any]:
         """Return the counts, ready for JSON."""
         parts = {}
@@ -74,7 +78,8 @@ class Cohort:
                 "n_records": len(rows),
                 "n_patients": int(self.records["patient_id"].iloc[rows].nunique()),
                 "records_sha256": self.hash_part(part),
-                "n_positive": dict(zip(self.class_names, self.y_true[rows].sum(axis=0).tolist(), strict=True)),
+                "n_positive": self._count(rows, 1),
+                **({"n_unknown": self._count(rows, UNKNOWN)} if (self.y_true[rows] == UNKNOWN).any() else {}),
             }
         folds: dict[str, Any] = {}
         if self.held_out:
@@ -103,7 +108,7 @@ class Tables:
     every_record: pd.DataFrame
     """As `database`, with the records whose signal files are missing, too: folds do not depend on these."""
 
-    def leave_out(self, ecg_ids: Collection[int]) -> "Tables":
+    def leave_out(self, ecg_ids: Collection[int | str]) -> "Tables":
         """Leave records out."""
         return replace(self, database=self.database[~self.database.index.isin(list(ecg_ids))])
 
@@ -154,7 +159,7 @@ def select_cohort(tables: Tables, *, task: Task, folds: Folds, fold: int) -> Coh
     learnable = _find_learnable(y_true[part == "train"], class_names, task, fold)
     n_without_label = int((~has_label).sum())
     if task.exclusive and not learnable.all():  # with its only class left out, a record is of none
-        kept = np.flatnonzero(y_true[:, learnable].any(axis=1))
+        kept = np.flatnonzero((y_true[:, learnable] == 1).any(axis=1))
         n_without_label += len(y_true) - len(kept)
         records, y_true, part = records.iloc[kept], y_true[kept], part[kept]
     return Cohort(
@@ -164,7 +169,8 @@ def select_cohort(tables: Tables, *, task: Task, folds: Folds, fold: int) -> Coh
         absent_classes=tuple(class_names[~learnable].tolist()),
         n_without_label=n_without_label,
         unscored_classes={
-            name: tuple(class_names[learnable & ~y_true[part == name].any(axis=0)].tolist()) for name in PARTS[1:]
+            name: tuple(class_names[learnable & ~(y_true[part == name] == 1).any(axis=0)].tolist())
+            for name in PARTS[1:]
         },
         held_out=tuple(name for name in folds.list_held_out(tables.every_record) if name),
         fold=fold,
@@ -214,11 +220,10 @@ def leave_out_missing(source: Source, records: pd.DataFrame) -> pd.DataFrame:
 
 
 def _find_learnable(
-    y_train: NDArray[np.bool_], class_names: NDArray[np.str_], task: Task, fold: int
+    y_train: NDArray[np.int8], class_names: NDArray[np.str_], task: Task, fold: int
 ) -> NDArray[np.bool_]:
     """Return which classes have both a positive and a negative record in the training set, ``(class,)``."""
-    n_positive = y_train.sum(axis=0)
-    learnable: NDArray[np.bool_] = (n_positive > 0) & (n_positive < len(y_train))
+    learnable: NDArray[np.bool_] = (y_train == 1).any(axis=0) & (y_train == 0).any(axis=0)
     absent = ", ".join(class_names[~learnable])
     if absent and task.absent_classes == "error":
         raise DataError(

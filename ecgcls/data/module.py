@@ -146,7 +146,7 @@ class ECGDataModule(pl.LightningDataModule):
         )
         if flat := store.find_flat_leads():
             ecg_id, leads = next(iter(flat.items()))
-            log.warning("%d records have a flat lead, the first ecg_id %d (%s)", len(flat), ecg_id, ", ".join(leads))
+            log.warning("%d records have a flat lead, the first ecg_id %s (%s)", len(flat), ecg_id, ", ".join(leads))
         return store
 
     @cached_property

@@ -39,12 +39,14 @@ class SeenRecords:
         Columns are `ecg_id`, of the new record; `part`, one of `GROUPS`, and `known_ecg_id` of the run's own; and
         `similarity` and `is_exact` as of `ecgcls.data.waveforms.Known`.
         """
-        found: dict[int, tuple[int, str, int, float, bool]] = {}
+        found: dict[int | str, tuple[int | str, str, int | str, float, bool]] = {}
         for part, known in self.groups.items():
-            rest = _take(new, ~np.isin(new.ecg_ids, list(found)))
+            rest = _take(new, ~pd.Index(new.ecg_ids).isin(list(found)))
             for each in find_known(rest, known):
                 found[each.ecg_id] = each.ecg_id, part, each.known_id, each.similarity, each.is_exact
-        return pd.DataFrame([found[ecg_id] for ecg_id in new.ecg_ids if ecg_id in found], columns=list(COLUMNS))
+        return pd.DataFrame(
+            [found[ecg_id] for ecg_id in new.ecg_ids.tolist() if ecg_id in found], columns=list(COLUMNS)
+        )
 
     def recognize(self, windows_mv: NDArray[np.float32], *, sampling_rate_hz: int) -> NDArray[np.str_]:
         """Say of each window which ECG that was learned from it is, as ``42 (train)``; empty where it is none.
@@ -56,7 +58,7 @@ class SeenRecords:
         texts = found["known_ecg_id"].astype(str) + " (" + found["part"].astype(str) + ")"
         return texts.reindex(range(len(windows_mv)), fill_value="").to_numpy(dtype=np.str_)
 
-    def hash_signals(self, ecg_ids: Iterable[int]) -> str:
+    def hash_signals(self, ecg_ids: Iterable[int | str]) -> str:
         """Return the SHA-256 of labeled records with their signals, in any order."""
         parts = [self.groups[part] for part in PARTS]
         known = pd.Index(np.concatenate([each.ecg_ids for each in parts]))

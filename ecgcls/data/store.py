@@ -38,7 +38,7 @@ from ecgcls.data.record_files import describe_folders
 from ecgcls.data.signals import LEADS, to_millivolt
 from ecgcls.data.store_writer import CHUNK, Written, compute_energy, count_kinds, write_signals
 from ecgcls.errors import DataError
-from ecgcls.files import lock
+from ecgcls.files import as_ids, encode_ids, lock
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +53,8 @@ class SignalStore:
 
     signals_uv: NDArray[np.int16]
     """``(record, lead, sample)``, microvolt, mapped read-only."""
-    ecg_ids: NDArray[np.int64]
-    """``(record,)``: which record a row holds."""
+    ecg_ids: NDArray
+    """``(record,)``: which record a row holds, whole numbers or text."""
     sums_uv: NDArray[np.int64]
     """``(record, lead)``: the exact sum of the samples."""
     squares_uv: NDArray[np.int64]
@@ -72,7 +72,7 @@ class SignalStore:
         """Samples of each lead."""
         return self.signals_uv.shape[2]
 
-    def find_rows(self, ecg_ids: Iterable[int]) -> NDArray[np.int64]:
+    def find_rows(self, ecg_ids: Iterable[int | str]) -> NDArray[np.int64]:
         """Return the rows that hold these records; KeyError for one that cannot be used."""
         rows = pd.Series(np.arange(len(self.ecg_ids)), index=self.ecg_ids).drop(self.bad_records["ecg_id"])
         return rows.loc[list(ecg_ids)].to_numpy()
@@ -92,11 +92,11 @@ class SignalStore:
         variance = self.squares_uv[rows].sum(axis=0) / n_values - mean**2
         return mean / 1e3, np.sqrt(variance.clip(min=0)) / 1e3
 
-    def find_flat_leads(self) -> dict[int, list[str]]:
+    def find_flat_leads(self) -> dict[int | str, list[str]]:
         """Return the flat leads of each record that has one, by ecg_id."""
         energy = compute_energy(self.sums_uv, self.squares_uv, self.n_samples)
         return {
-            int(self.ecg_ids[row]): [LEADS[lead] for lead in np.flatnonzero(energy[row] == 0)]
+            self.ecg_ids[row].item(): [LEADS[lead] for lead in np.flatnonzero(energy[row] == 0)]
             for row in np.flatnonzero((energy == 0).any(axis=1) & (energy != 0).any(axis=1))  # not those left empty
         }
 
@@ -212,13 +212,13 @@ def _build(folder: Path, wanted: _Wanted) -> None:
         log.info("Reading %d records from %s into %s", len(wanted.filenames), wanted.root, folder.parent)
         n_samples, rate_hz = wanted.measure(), wanted.sampling_rate_hz
         written = write_signals(building / "signals.npy", wanted.paths, sampling_rate_hz=rate_hz, n_samples=n_samples)
-        ecg_ids = wanted.filenames.index.to_numpy(dtype=np.int64)
+        ecg_ids = as_ids(wanted.filenames.index)
         np.savez(building / "records.npz", ecg_ids=ecg_ids, sums_uv=written.sums_uv, squares_uv=written.squares_uv)
         _write_lists(building, wanted, written)
         manifest = {
             "layout_version": _LAYOUT_VERSION,
             "fingerprint": wanted.fingerprint,
-            "content_sha256": hashlib.sha256(written.sha256 + ecg_ids.tobytes()).hexdigest(),
+            "content_sha256": hashlib.sha256(written.sha256 + encode_ids(ecg_ids)).hexdigest(),
             "sampling_rate_hz": rate_hz,
             "lead_names": list(LEADS),
             "n_without_checksum": written.n_without_checksum,
@@ -262,7 +262,7 @@ def _load(folder: Path, fingerprint: str) -> SignalStore | None:
         with np.load(folder / "records.npz") as records:
             arrays = {name: records[name] for name in ("ecg_ids", "sums_uv", "squares_uv")}
         signals_uv = np.asarray(np.load(folder / "signals.npy", mmap_mode="r"))  # still mapped, a plain ndarray
-        repairs, bad_records = (pd.read_csv(folder / f"{name}.csv", keep_default_na=False) for name in _LISTS)
+        repairs, bad_records = (_read_list(folder / f"{name}.csv", arrays["ecg_ids"]) for name in _LISTS)
         if (key := _key(folder, manifest)) not in _VERIFIED:
             if _hash_content(signals_uv, arrays["ecg_ids"]) != manifest["content_sha256"]:
                 raise ValueError("other signals than were written")
@@ -279,12 +279,17 @@ def _load(folder: Path, fingerprint: str) -> SignalStore | None:
     return None
 
 
+def _read_list(path: Path, ecg_ids: NDArray) -> pd.DataFrame:
+    """Read a list of records, whose ids are of the type that the store has."""
+    return pd.read_csv(path, keep_default_na=False, dtype={"ecg_id": str if ecg_ids.dtype.kind == "U" else np.int64})
+
+
 def _key(folder: Path, manifest: dict[str, Any]) -> tuple[str, ...]:
     """Return what tells a store from one that was put in its place."""
     return str(folder.resolve()), json.dumps(manifest)
 
 
-def _hash_content(signals_uv: NDArray[np.int16], ecg_ids: NDArray[np.int64]) -> str:
+def _hash_content(signals_uv: NDArray[np.int16], ecg_ids: NDArray) -> str:
     """Hash all signals, chunk by chunk as they were written, and the ecg_ids."""
 
     def hash_chunk(start: int) -> bytes:
@@ -292,7 +297,7 @@ def _hash_content(signals_uv: NDArray[np.int16], ecg_ids: NDArray[np.int64]) -> 
 
     with ThreadPoolExecutor(min(os.cpu_count() or 1, 4)) as pool:  # hashing lets other threads run
         digests = pool.map(hash_chunk, range(0, len(signals_uv), CHUNK))
-        return hashlib.sha256(b"".join(digests) + ecg_ids.tobytes()).hexdigest()
+        return hashlib.sha256(b"".join(digests) + encode_ids(ecg_ids)).hexdigest()
 
 
 def _hash_small_files(folder: Path) -> dict[str, str]:

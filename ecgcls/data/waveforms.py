@@ -50,7 +50,7 @@ _N_SIGNS = 32  # of each lead
 _SCALE = 20.0  # of a signature's numbers, which are about standard normal, in int8
 _CHUNK = 500  # records
 _MAX_BYTES = 2**30
-_ARRAYS = {"form": (1, "<i8"), "ecg_ids": (1, "<i8"), "sha256": (2, "|u1"), "signature": (3, "|i1")}
+_ARRAYS = {"form": (1, "<i8"), "ecg_ids": (1, ""), "sha256": (2, "|u1"), "signature": (3, "|i1")}
 _VERSION = 1
 
 
@@ -58,7 +58,7 @@ _VERSION = 1
 class Waveforms:
     """By what the waveforms of some records are recognized."""
 
-    ecg_ids: NDArray[np.int64]
+    ecg_ids: NDArray
     """``(record,)``"""
     sha256: NDArray[np.uint8]
     """``(record, 16)``: the first half of the SHA-256 of a record's samples."""
@@ -77,9 +77,11 @@ class Waveforms:
         return normalize_signatures(self.signature)
 
     @cached_property
-    def ids(self) -> dict[bytes, int]:
+    def ids(self) -> dict[bytes, int | str]:
         """By hash the first ecg_id that has it."""
-        return {bytes(each): int(ecg_id) for each, ecg_id in zip(self.sha256[::-1], self.ecg_ids[::-1], strict=True)}
+        return {
+            bytes(each): ecg_id for each, ecg_id in zip(self.sha256[::-1], self.ecg_ids[::-1].tolist(), strict=True)
+        }
 
     def write(self, path: Path) -> None:
         """Write an `.npz` file for `read_waveforms`: about 0.3 kB a record."""
@@ -106,8 +108,8 @@ class UnitSignatures(NamedTuple):
 class Known:
     """A record whose waveform is known already."""
 
-    ecg_id: int
-    known_id: int
+    ecg_id: int | str
+    known_id: int | str
     """Under which ecg_id it is known."""
     similarity: float
     """Of the signatures; 1 if the samples are equal."""
@@ -156,12 +158,12 @@ def find_known(new: Waveforms, known: Waveforms) -> list[Known]:
         similarity = compare_signatures(asking.take(slice(start, start + _CHUNK)), knowing)
         nearest = similarity.argmax(axis=1)
         for number, column in enumerate(nearest.tolist()):
-            ecg_id = int(new.ecg_ids[start + number])
+            ecg_id = new.ecg_ids[start + number].item()
             value = float(similarity[number, column])
             if (same := known.ids.get(bytes(new.sha256[start + number]))) is not None:
                 found.append(Known(ecg_id, same, 1.0, is_exact=True))
             elif value >= MIN_SIMILARITY:
-                found.append(Known(ecg_id, int(known.ecg_ids[column]), min(value, 1.0), is_exact=False))
+                found.append(Known(ecg_id, known.ecg_ids[column].item(), min(value, 1.0), is_exact=False))
     return found
 
 
@@ -175,7 +177,10 @@ def read_waveforms(path: Path) -> Waveforms:
                 raise ValueError(f"its arrays are {', '.join(map(repr, sorted(archive.files)[:5]))}")
             arrays = {name: archive[name] for name in _ARRAYS}
         form, ecg_ids, sha256, signature = arrays.values()
-        is_as_written = all((arrays[name].ndim, arrays[name].dtype.str) == kind for name, kind in _ARRAYS.items())
+        is_as_written = all(
+            (arrays[name].ndim, "" if name == "ecg_ids" else arrays[name].dtype.str) == kind
+            for name, kind in _ARRAYS.items()
+        ) and (ecg_ids.dtype.str == "<i8" or ecg_ids.dtype.kind == "U")
         n_records = len(ecg_ids) if is_as_written else -1
         shapes = (3,), (n_records, 16), (n_records, len(_INDEPENDENT), _N_SIGNS)
         if (form.shape, sha256.shape, signature.shape) != shapes or form[0] != _VERSION or form.min() < 1:
