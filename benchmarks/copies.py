@@ -183,7 +183,7 @@ def recognize(signals_uv: NDArray[np.int16], planted: Planted) -> dict[str, Any]
     known = sign(signals_uv, rows)
     copies = sign(np.stack([copy for *_, copy in planted]), np.arange(len(planted)))
     found = find_known(copies, known)
-    right = [planted[each.ecg_id][0] for each in found if planted[each.ecg_id][1] == each.known_id]
+    right = [planted[int(each.ecg_id)][0] for each in found if planted[int(each.ecg_id)][1] == each.known_id]
     halves = [sign(signals_uv[start::2], rows[start::2]) for start in (0, 1)]
     return {"found": pd.Series(right).value_counts().to_dict(), "wrong": len(found) - len(right),
             "false_among_halves": len(find_known(*halves))}  # fmt: skip

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from filelock import AcquireReturnProxy, FileLock, Timeout
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from ecgcls.errors import DataError
 
@@ -29,6 +29,7 @@ CLASS_NAMES = "ecgcls_class_names"
 INPUT_FORM = "ecgcls_input_form"
 """Key in a checkpoint: ``lead_names``, ``sampling_rate_hz`` and ``n_samples`` of what its net takes."""
 
+_WHOLE_NUMBER = re.compile(r"-?[1-9]\d{0,17}|0")
 _TEMPORARY = re.compile(r"\..+\.\d+\.tmp")  # what `write_atomically` calls a file that is not finished
 
 
@@ -187,12 +188,33 @@ def hash_records(
     return hashlib.sha256("\n".join([json.dumps(list(map(str, class_names))), *lines]).encode()).hexdigest()
 
 
+def as_ids(ecg_ids: Iterable[int | str]) -> NDArray:
+    """Return ids as an array ``(record,)``: int64 where all are whole numbers, also as text, else text.
+
+    Examples
+    --------
+    >>> as_ids(["7", "12"]), as_ids(["007", "12"])
+    (array([ 7, 12]), array(['007', '12'], dtype='<U3'))
+    """
+    ids = ecg_ids.tolist() if isinstance(ecg_ids, np.ndarray) else list(ecg_ids)
+    texts = [each for each in ids if isinstance(each, str)]
+    if all(_WHOLE_NUMBER.fullmatch(each) for each in texts):
+        return np.array(list(map(int, ids)), dtype=np.int64)
+    return np.array(list(map(str, ids)), dtype=np.str_)
+
+
+def encode_ids(ids: NDArray) -> bytes:
+    """Return ids as bytes to be hashed, in the order that they have."""
+    plain = as_ids(ids)
+    return "\n".join(plain.tolist()).encode() if plain.dtype.kind == "U" else plain.astype("<i8").tobytes()
+
+
 def _spell(number: int | str) -> str:
     """Return an id as text, that of a whole number the same whatever its type."""
     return number if isinstance(number, str) else str(int(number))
 
 
-def hash_signals(ecg_ids: Iterable[int], sha256: ArrayLike) -> str:
+def hash_signals(ecg_ids: Iterable[int | str], sha256: ArrayLike) -> str:
     """Return the SHA-256 of records with their signals, whose own hashes are ``(record, byte)``, in any order."""
     hashes = np.asarray(sha256, dtype=np.uint8)
     lines = sorted(f"{_spell(ecg_id)},{row.tobytes().hex()}" for ecg_id, row in zip(ecg_ids, hashes, strict=True))
@@ -208,7 +230,7 @@ def hash_standardizer(signals_sha256: str, mean_mv: ArrayLike, sd_mv: ArrayLike)
     return hashlib.sha256(signals_sha256.encode() + mean.tobytes() + np.where(sd > 0, sd, 1).tobytes()).hexdigest()
 
 
-def hash_labels(ecg_ids: Iterable[int], y_true: ArrayLike, class_names: Sequence[str]) -> str:
+def hash_labels(ecg_ids: Iterable[int | str], y_true: ArrayLike, class_names: Sequence[str]) -> str:
     """Return the SHA-256 of labels ``(record, class)``; the order of the records does not matter, that of classes does.
 
     Examples
@@ -216,9 +238,9 @@ def hash_labels(ecg_ids: Iterable[int], y_true: ArrayLike, class_names: Sequence
     >>> hash_labels([3, 1], [[1, 0], [0, 1]], ["MI", "CD"]) == hash_labels([1, 3], [[0, 1], [1, 0]], ["MI", "CD"])
     True
     """
-    ids = np.fromiter(ecg_ids, dtype=np.int64)
+    ids = as_ids(ecg_ids)
     order = np.argsort(ids)
     content = hashlib.sha256("\n".join([*map(str, class_names), ""]).encode())
-    content.update(ids[order].astype("<i8").tobytes())
+    content.update(encode_ids(ids[order]))
     content.update(np.asarray(y_true, dtype=np.uint8)[order].tobytes())
     return content.hexdigest()

@@ -48,10 +48,10 @@ def audit_labels(database: pd.DataFrame, statements: pd.DataFrame, *, task: Task
     """
     codes = database["scp_codes"]
     labels = task.label(codes, statements)
-    is_kept, has_label = labels.has_label, labels.y_true.any(axis=1)
+    is_kept, has_label = labels.has_label, (labels.y_true == 1).any(axis=1)
     rows = [(name, float(value)) for of_record in codes for name, value in of_record.items()]
     listed = pd.DataFrame(rows, columns=["statement", "likelihood"])
-    counts = pd.DataFrame(labels.y_true, columns=list(labels.class_names), index=database.index).astype(int)
+    counts = pd.DataFrame(labels.y_true == 1, columns=list(labels.class_names), index=database.index).astype(int)
     counts = counts.assign(records=1, labeled=has_label.astype(int))
     part_of = {fold: folds.assign(database, fold=fold) for fold in range(len(folds.list_held_out(database)))}
     by_part = {(fold, part): counts[parts == part].sum() for fold, parts in part_of.items() for part in PARTS}
@@ -106,13 +106,14 @@ def _tabulate_rules(database: pd.DataFrame, statements: pd.DataFrame, task: Task
     class_names = task.label(database["scp_codes"], statements).class_names
     for name, least in RULES.items():
         labels = replace(task, min_likelihood=least).label_as(class_names, database["scp_codes"], statements)
-        n_labeled = int(labels.y_true.any(axis=1).sum())
+        is_positive = labels.y_true == 1
+        n_labeled = int(is_positive.any(axis=1).sum())
         rows[name] = {
             "records, unlabeled dropped": n_labeled,
             "records, unlabeled kept": len(database),
             "without a label": len(database) - n_labeled,
-            "labels": int(labels.y_true.sum()),
-            **dict(zip(class_names, labels.y_true.sum(axis=0).tolist(), strict=True)),
+            "labels": int(is_positive.sum()),
+            **dict(zip(class_names, is_positive.sum(axis=0).tolist(), strict=True)),
         }
     table = pd.DataFrame(rows).T.rename_axis("rule")
     table.insert(4, "share of labels", np.round(table["labels"] / max(int(table["labels"].iloc[0]), 1), 3))

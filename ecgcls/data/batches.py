@@ -18,7 +18,7 @@ class Batch(TypedDict):
     signal: Tensor
     """``(batch, lead, sample)`` float32, mV."""
     target: Tensor
-    """``(batch, class)`` float32, 0 or 1."""
+    """``(batch, class)`` float32: 0, 1, or below 0 where nobody knows."""
     record: Tensor
     """``(batch,)`` int64, row numbers of the cohort."""
     metadata: NotRequired[Tensor]
@@ -57,7 +57,7 @@ class PartDataset(Dataset[Batch]):
         self,
         store: SignalStore,
         store_rows: NDArray[np.int64],
-        y_true: NDArray[np.bool_],
+        y_true: NDArray[np.int8],
         rows: NDArray[np.int64],
         metadata: NDArray[np.float64] | None,
     ) -> None:

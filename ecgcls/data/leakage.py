@@ -10,7 +10,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -40,8 +40,8 @@ _VERSION = 2  # of the search: one with another result has another number
 class Copy:
     """Two records of one ECG; `part`, where the first is, is `other_part` or comes before it in train, val, test."""
 
-    ecg_id: int
-    other_id: int
+    ecg_id: int | str
+    other_id: int | str
     part: str
     other_part: str
     correlation: float
@@ -117,14 +117,14 @@ def find_copies(store: SignalStore, rows: NDArray[np.int64], part: NDArray[np.st
         latest, *others = group.sort_values(["order", "row"], ascending=[False, True])["row"].tolist()
         for row in others:
             one, other = (row, latest) if part[row] != part[latest] else (latest, row)
-            ids = int(store.ecg_ids[rows[one]]), int(store.ecg_ids[rows[other]])
+            ids = store.ecg_ids[rows[one]].item(), store.ecg_ids[rows[other]].item()
             is_exact = bool(np.array_equal(store.signals_uv[rows[one]], store.signals_uv[rows[other]]))
             correlation = 1.0 if is_exact else float(of_pair.get(frozenset(ids)) or least[number])
             found.append((one, Copy(*ids, str(part[one]), str(part[other]), correlation, is_exact)))
     return [copy for _, copy in sorted(found, key=lambda each: each[0])]
 
 
-def find_duplicates(store: SignalStore, records: pd.DataFrame, known: Mapping[int, int]) -> dict[int, int]:
+def find_duplicates(store: SignalStore, records: pd.DataFrame, known: Mapping[Any, Any]) -> dict[int | str, int | str]:
     """Find the known duplicates that are to be left out; return which record each repeats.
 
     They are those pairs whose signals are copies, if one of these pairs is in two strat_folds: then the data set is a
@@ -144,7 +144,7 @@ def find_duplicates(store: SignalStore, records: pd.DataFrame, known: Mapping[in
     for ecg_id, kept in known.items():
         if {ecg_id, kept} <= present:
             one, other = store.signals_uv[store.find_rows([ecg_id, kept])]
-            if match(one, other, sampling_rate_hz=rate_hz) is not None:
+            if match(one, other, sampling_rate_hz=rate_hz, lead_names=store.lead_names) is not None:
                 found[ecg_id] = kept
     if "strat_fold" in records and all(records["strat_fold"][a] == records["strat_fold"][b] for a, b in found.items()):
         return {}
@@ -156,8 +156,9 @@ def _search(store: SignalStore) -> pd.DataFrame:
     rows = np.flatnonzero(~np.isin(store.ecg_ids, store.bad_records["ecg_id"]))
     if len(rows) > 5000:
         log.info("Looking for copies among %d records", len(rows))
-    pairs = find_pairs(store.signals_uv, rows, sampling_rate_hz=store.manifest["sampling_rate_hz"])
-    found = [(store.ecg_ids[pair.first], store.ecg_ids[pair.second], *pair[2:]) for pair in pairs]
+    rate_hz = store.manifest["sampling_rate_hz"]
+    pairs = find_pairs(store.signals_uv, rows, sampling_rate_hz=rate_hz, lead_names=store.lead_names)
+    found = [(store.ecg_ids[pair.first].item(), store.ecg_ids[pair.second].item(), *pair[2:]) for pair in pairs]
     return pd.DataFrame(found, columns=["ecg_id", "other_id", "correlation", "is_exact"])
 
 

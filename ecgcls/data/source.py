@@ -28,8 +28,11 @@ class ModuleSettings(TypedDict, total=False):
     bad_records: Literal["error", "drop"]
     repairs: Literal["note", "refuse"]
     duration_s: float | None
+    leads: list[str] | str | None
     store_dir: str | None
     batch_size: int
+    n_train: int | None
+    n_train_seed: int
 
 
 class Source(Protocol):
@@ -65,10 +68,11 @@ class Source(Protocol):
         Returns
         -------
         DataFrame
-            Indexed by record id (int, named ``ecg_id``), one row per record, with ``patient_id`` (int), ``scp_codes``
-            (a dict from statement to likelihood in percent), ``filename`` (path of the signal below `root`, without
-            an extension), ``strat_fold`` (int, 1..10) if the data set assigns its records to folds, and whatever else
-            is known about a record, such as the columns of `ecgcls.data.groupings.GROUPINGS`.
+            Indexed by record id (whole numbers or text, named ``ecg_id``), one row per record, with ``patient_id``
+            (whole numbers or text), ``scp_codes`` (a dict from statement to likelihood in percent; nan: nobody has said
+            whether the record has it), ``filename`` (path of the signal, absolute or below `root`; that of a WFDB
+            record without an extension), ``strat_fold`` (int, 1..10) if the data set assigns its records to folds, and
+            whatever else is known about a record, such as the columns of `ecgcls.data.groupings.GROUPINGS`.
         """
 
     def read_statements(self) -> "pd.DataFrame":

@@ -11,6 +11,7 @@ References
 """
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -23,13 +24,16 @@ from ecgcls.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)
 
+UNKNOWN = -1
+"""A label that nobody has given: neither yes nor no."""
+
 
 @dataclass(frozen=True)
 class Labels:
     """The labels of records."""
 
-    y_true: NDArray[np.bool_]
-    """``(record, class)``, multi-hot."""
+    y_true: NDArray[np.int8]
+    """``(record, class)``: 1, 0 or `UNKNOWN`."""
     class_names: tuple[str, ...]
     keeps_negatives: bool = False
     """Whether a record without a label is a negative of every class, and no record without one."""
@@ -39,10 +43,10 @@ class Labels:
     @property
     def has_label(self) -> NDArray[np.bool_]:
         """Whether a record takes part, ``(record,)``: it has a label, or counts as a negative of every class."""
-        n_labels = self.y_true.sum(axis=1)
+        n_labels = (self.y_true == 1).sum(axis=1)
         if self.is_exclusive:
             return n_labels == 1
-        return (n_labels > 0) | self.keeps_negatives
+        return (n_labels > 0) | (self.keeps_negatives & (self.y_true != UNKNOWN).any(axis=1))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +113,8 @@ class Task:
     def label(self, scp_codes: pd.Series, statements: pd.DataFrame) -> Labels:
         """Label every record; `scp_codes` (by ecg_id) and `statements` are as `ecgcls.data.source.Source` has them.
 
+        A class is `UNKNOWN` where none of its statements says yes and one of them is not known (nan).
+
         Raises
         ------
         DataError
@@ -125,12 +131,13 @@ class Task:
             raise ConfigError(f"task.only: {', '.join(unknown)} is not a class of this task; it has {theirs}")
         class_names = [*dict.fromkeys([*(name for name in self.class_order if name in class_names), *class_names])]
         column = {name: position for position, name in enumerate(class_names)}
-        y_true = np.zeros((len(scp_codes), len(class_names)), dtype=np.bool_)
+        y_true = np.zeros((len(scp_codes), len(class_names)), dtype=np.int8)
         known = set(statements.index)
         for row, (ecg_id, codes) in enumerate(scp_codes.items()):
             for statement, likelihood in codes.items():
                 if statement in class_of:
-                    y_true[row, column[class_of[statement]]] |= likelihood >= self.min_likelihood
+                    cell = row, column[class_of[statement]]
+                    y_true[cell] = _either(int(y_true[cell]), self._read(likelihood))
                 elif statement not in known:
                     raise DataError(
                         f"scp_codes of ecg_id {ecg_id}: the statement {statement!r} is not in scp_statements.csv"
@@ -139,7 +146,7 @@ class Task:
         if self.k is not None:
             if self.k > len(class_names):
                 raise ConfigError(f"task.k must be in 1..{len(class_names)}, got {self.k}")
-            kept = np.argsort(-y_true.sum(axis=0), kind="stable")[: self.k].tolist()
+            kept = np.argsort(-(y_true == 1).sum(axis=0), kind="stable")[: self.k].tolist()
         return self._keep(y_true[:, kept], [class_names[position] for position in kept])
 
     def label_as(self, class_names: Sequence[str], scp_codes: pd.Series, statements: pd.DataFrame) -> Labels:
@@ -179,11 +186,17 @@ class Task:
                     rows.append((ecg_id, name, max(likelihoods) if min(likelihoods) > 0 else 0.0))
         return pd.DataFrame(rows, columns=["ecg_id", "class", "likelihood"])
 
-    def _keep(self, y_true: NDArray[np.bool_], class_names: Sequence[str]) -> Labels:
+    def _read(self, likelihood: float) -> int:
+        """Return what a statement says of its class; nan says that nobody knows."""
+        return UNKNOWN if math.isnan(likelihood) else int(likelihood >= self.min_likelihood)
+
+    def _keep(self, y_true: NDArray[np.int8], class_names: Sequence[str]) -> Labels:
+        if self.exclusive:  # who has one class has none of the others
+            y_true = np.where((y_true == 1).any(axis=1, keepdims=True) & (y_true == UNKNOWN), np.int8(0), y_true)
         labels = Labels(y_true, tuple(class_names), self.unlabelled == "negative", self.exclusive)
         if self.exclusive and len(class_names) < 2:
             raise ConfigError(f"task.exclusive=true needs two classes at least, got {', '.join(class_names)}")
-        if self.exclusive and (n_several := int((y_true.sum(axis=1) > 1).sum())):
+        if self.exclusive and (n_several := int(((y_true == 1).sum(axis=1) > 1).sum())):
             log.warning("task.exclusive=true: left out %d records that have more than one class", n_several)
         return labels
 
@@ -192,3 +205,8 @@ class Task:
         chosen = statements if self.statements == "all" else statements[statements[self.statements]]
         classes = chosen.index if self.classes == "statement" else chosen[self.classes]
         return dict(zip(chosen.index, classes, strict=True))
+
+
+def _either(one: int, other: int) -> int:
+    """Return yes if either is yes, else unknown if either is unknown."""
+    return 1 if 1 in (one, other) else min(one, other)

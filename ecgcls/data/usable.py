@@ -7,7 +7,7 @@ Which records repeat another is for `ecgcls.data.leakage.find_duplicates` to say
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -24,13 +24,13 @@ _N_SHOWN = 3  # records in an error
 class LeftOut:
     """Records that are left out, by ecg_id."""
 
-    bad: Mapping[int, str] = field(default_factory=dict)
+    bad: Mapping[int | str, str] = field(default_factory=dict)
     """Why each cannot be used."""
-    duplicates: Mapping[int, int] = field(default_factory=dict)
+    duplicates: Mapping[int | str, int | str] = field(default_factory=dict)
     """Which record each repeats."""
 
     @property
-    def ecg_ids(self) -> set[int]:
+    def ecg_ids(self) -> set[int | str]:
         """All of them."""
         return {*self.bad, *self.duplicates}
 
@@ -39,7 +39,7 @@ def find_unusable(
     store: SignalStore,
     records: pd.DataFrame,
     *,
-    known_duplicates: Mapping[int, int],
+    known_duplicates: Mapping[Any, Any],
     bad_records: Literal["error", "drop"],
     repairs: Literal["note", "refuse"],
 ) -> LeftOut:
@@ -76,7 +76,7 @@ def find_unusable(
 
 
 def _refuse_or_tell(
-    bad: Mapping[int, str], store: SignalStore, n_records: int, bad_records: str, *, has_refused: bool
+    bad: Mapping[int | str, str], store: SignalStore, n_records: int, bad_records: str, *, has_refused: bool
 ) -> None:
     lists = str(store.folder / "bad_records.csv")
     if has_refused:

@@ -51,12 +51,12 @@ def reread(predictions: Predictions, likelihoods: pd.DataFrame, *, at_least: flo
     >>> reread(one, likelihoods, at_least=50).y_true.tolist()
     [[-1], [1]]
     """
-    row_of = {ecg_id: row for row, ecg_id in enumerate(predictions.ecg_id.tolist())}
+    row_of = {str(ecg_id): row for row, ecg_id in enumerate(predictions.ecg_id.tolist())}
     column_of = {name: column for column, name in enumerate(predictions.class_names)}
     low = likelihoods[likelihoods["likelihood"].between(0, at_least, inclusive="neither")]
     cells = [
         (row_of[ecg_id], column_of[name])
-        for ecg_id, name in zip(low["ecg_id"].tolist(), low["class"].tolist(), strict=True)
+        for ecg_id, name in zip(map(str, low["ecg_id"].tolist()), low["class"].tolist(), strict=True)
         if ecg_id in row_of and name in column_of
     ]
     y_true = predictions.y_true.copy()

@@ -221,7 +221,10 @@ class Predictions:
 
     def _take_rows(self, rows: NDArray[np.intp]) -> Predictions:
         arrays = {name: getattr(self, name) for name in (*ID_COLUMNS, FOLD, *_OF_CLASSES)}
-        return replace(self, **{name: array[rows] for name, array in arrays.items() if array is not None})
+        taken = replace(self, **{name: array[rows] for name, array in arrays.items() if array is not None})
+        for name in ID_COLUMNS[:2]:  # a part keeps the type of the whole, also if all of its names are numbers
+            object.__setattr__(taken, name, arrays[name][rows])
+        return taken
 
 
 def find_unknown(columns: Sequence[str]) -> list[str]:

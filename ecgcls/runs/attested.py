@@ -25,7 +25,7 @@ from ecgcls.data.seen import SeenRecords, name_group
 from ecgcls.errors import DataError
 from ecgcls.evaluation.decisions import Decisions, learn_decisions
 from ecgcls.evaluation.predictions import Predictions
-from ecgcls.files import hash_records
+from ecgcls.files import encode_ids, hash_records
 from ecgcls.runs.info import RunInfo
 from ecgcls.runs.manifest import hash_file
 from ecgcls.runs.saved import damaged
@@ -68,7 +68,7 @@ def attest(
 
 def hash_uncalibrated(uncalibrated: Predictions) -> str:
     """Return the SHA-256 of what a net predicted, in the order of the records."""
-    content = hashlib.sha256(uncalibrated.ecg_id.astype("<i8").tobytes())
+    content = hashlib.sha256(encode_ids(uncalibrated.ecg_id))
     content.update(uncalibrated.y_score.astype("<f8").tobytes())
     return content.hexdigest()
 

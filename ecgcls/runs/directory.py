@@ -37,6 +37,7 @@ from pandas.api.types import is_numeric_dtype
 from ecgcls.data.likeness import Likeness, read_likeness
 from ecgcls.data.seen import GROUPS, SeenRecords, name_group, read_seen
 from ecgcls.errors import ConfigError, DataError
+from ecgcls.evaluation.checks import check_ids
 from ecgcls.evaluation.predictions import Predictions
 from ecgcls.files import check_regular, encode_csv, format_json, remove_leftovers, restore, write_atomically
 from ecgcls.identity import flatten, identify
@@ -188,7 +189,9 @@ class RunDirectory:
         path = self.check_file("groups.csv")
         try:
             groups = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
-            return groups.set_index(groups.pop("ecg_id").astype(int)).map(restore, na_action="ignore")
+            return groups.set_index(pd.Index(check_ids("ecg_id", groups.pop("ecg_id")), name="ecg_id")).map(
+                restore, na_action="ignore"
+            )
         except (ValueError, KeyError) as error:
             raise damaged(path, error) from error
 
@@ -224,8 +227,9 @@ class RunDirectory:
         if not path.exists():
             return None
         try:
-            table = pd.read_csv(path, keep_default_na=False, converters={"class": restore})
-            return table.astype({"ecg_id": int, "likelihood": float})[["ecg_id", "class", "likelihood"]]
+            table = pd.read_csv(path, keep_default_na=False, converters={"class": restore, "ecg_id": restore})
+            table["ecg_id"] = check_ids("ecg_id", table["ecg_id"])
+            return table.astype({"likelihood": float})[["ecg_id", "class", "likelihood"]]
         except (ValueError, KeyError) as error:
             raise damaged(path, error) from error
 

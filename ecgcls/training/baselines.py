@@ -47,14 +47,15 @@ class MetadataBaseline:
             return sum(model[-1].coef_.size + 1 for model in self._models)
         return 0 if self._prevalence is None else len(self._prevalence)
 
-    def fit(self, records: pd.DataFrame, y_true: NDArray[np.bool_]) -> None:
+    def fit(self, records: pd.DataFrame, y_true: NDArray[np.int8]) -> None:
         """Fit every class on rows of the table and ``(record, class)``, with positives and negatives of each class."""
-        self._prevalence = y_true.mean(axis=0)
+        self._prevalence = np.array([of_class[of_class >= 0].mean() for of_class in y_true.T])  # below 0: not known
         values = read_columns(records, self.columns, key=_KEY)
         refuse_empty(values, self.columns, key=_KEY)
         imputer = SimpleImputer(strategy="median", add_indicator=True)
         whole = make_pipeline(imputer, StandardScaler(), LogisticRegression(max_iter=1000))
-        self._models = [clone(whole).fit(values, y_class) for y_class in y_true.T if self.columns]
+        known = [(values[of_class >= 0], of_class[of_class >= 0]) for of_class in y_true.T if self.columns]
+        self._models = [clone(whole).fit(*of_class) for of_class in known]
 
     def predict(self, records: pd.DataFrame) -> NDArray[np.float64]:
         """Return probabilities ``(record, class)``."""

@@ -3,14 +3,17 @@ import json
 import logging
 
 import numpy as np
+import pandas as pd
 import pytest
 import pytorch_lightning as pl
 import torch
 
 from ecgcls.data.module import ECGDataModule
 from ecgcls.data.ptbxl import PTBXL
+from ecgcls.data.seen import GROUPS, name_group, read_seen
 from ecgcls.data.signals import LEADS
 from ecgcls.data.synthetic import Synthetic
+from ecgcls.data.tasks import UNKNOWN
 from ecgcls.errors import ConfigError, DataError
 from tests.data.modules import SUPERCLASSES, build, make, read_mv, read_truth
 
@@ -284,3 +287,48 @@ def test_a_last_batch_of_one_record_joins_the_one_before(synthetic_root, tmp_pat
         assert len(batches) == len(loader)
         assert sorted(itertools.chain(*batches)) == data.cohort.find_part("train").tolist()
         assert len(batches[-1]) == (size + 1 if batch_size == size else n_records)
+
+
+# --- names and unknown labels
+
+
+class Named(PTBXL):
+    """The same records under names, of named patients; of every third one nobody knows whether it is an infarction."""
+
+    def read_records(self):
+        records = super().read_records()
+        names = [f"r{ecg_id}" for ecg_id in records.index]
+        statements = self.read_statements()
+        infarctions = dict.fromkeys(statements.index[statements["diagnostic_class"] == "MI"], float("nan"))
+        codes = [
+            {name: value for name, value in of_record.items() if name not in infarctions} | infarctions
+            if number % 3 == 0
+            else of_record
+            for number, of_record in enumerate(records["scp_codes"])
+        ]
+        records["patient_id"] = "p" + records["patient_id"].astype(str)
+        return records.assign(scp_codes=codes).set_index(pd.Index(names, name="ecg_id"))
+
+
+def test_records_and_patients_may_have_names_and_labels_be_unknown(synthetic_root, tmp_path, caplog):
+    plain = make(synthetic_root, tmp_path)
+    named = build(Named(root=synthetic_root), tmp_path / "named")
+    named.prepare_data()
+    assert set(named.cohort.records.index) <= {f"r{ecg_id}" for ecg_id in plain.cohort.records.index}
+    number = {name: row for row, name in enumerate(named.source.read_records().index)}
+    y_mi = named.cohort.y_true[:, named.class_names.index("MI")]
+    is_third = np.array([number[name] % 3 == 0 for name in named.cohort.records.index])
+    assert (y_mi == UNKNOWN).tolist() == is_third.tolist()
+    told = named.describe()["parts"]["train"]
+    in_train = named.cohort.find_part("train")
+    assert told["n_unknown"] == dict.fromkeys(SUPERCLASSES, 0) | {"MI": int(is_third[in_train].sum())}
+    assert told["n_positive"]["MI"] == int((y_mi[in_train] == 1).sum())
+    first = next(iter(named.val_dataloader()))
+    ids = named.cohort.records.index[first["record"].numpy()]
+    rows = plain.store.find_rows([int(name[1:]) for name in ids])
+    np.testing.assert_array_equal(first["signal"].numpy(), plain.store.read_mv(rows))
+    assert ((first["target"] < 0).any(dim=1)).tolist() == [number[name] % 3 == 0 for name in ids]
+    named.seen.write(tmp_path / "seen")
+    again = read_seen([tmp_path / "seen" / name_group(part) for part in GROUPS])
+    found = again.find(plain.seen.groups["test"])
+    assert (found["known_ecg_id"] == "r" + found["ecg_id"].astype(str)).all() and len(found)

@@ -11,7 +11,7 @@ import yaml
 
 from ecgcls.config import CONF_DIR
 from ecgcls.data.ptbxl import PTBXL
-from ecgcls.data.tasks import Labels, Task
+from ecgcls.data.tasks import UNKNOWN, Labels, Task
 from ecgcls.errors import ConfigError, DataError
 
 SUPERDIAGNOSTIC = ("NORM", "MI", "STTC", "CD", "HYP")
@@ -116,7 +116,20 @@ def scp_codes() -> pd.Series:
 def test_labels_worked_by_hand(statements, scp_codes, task, class_names, y_true):
     labels = task.label(scp_codes, statements)
     assert labels.class_names == class_names
-    assert labels.y_true.dtype == np.bool_ and labels.y_true.astype(int).tolist() == y_true
+    assert labels.y_true.dtype == np.int8 and labels.y_true.tolist() == y_true
+
+
+def test_a_class_is_unknown_where_no_statement_says_yes_and_one_is_not_known(statements):
+    nan = float("nan")
+    codes = pd.Series({1: {"A": nan}, 2: {"A": nan, "B": 100.0}, 3: {"C": 100.0, "A": nan}, 4: {"R": nan}})
+    by_class = Task(statements="diagnostic", classes="diagnostic_class").label(codes, statements)  # X: A and C; Y: B
+    assert by_class.y_true.tolist() == [[UNKNOWN, 0], [UNKNOWN, 1], [1, 0], [0, 0]]
+    assert by_class.has_label.tolist() == [False, True, True, False]
+    alone = Task(statements="diagnostic", only=["A"], unlabelled="negative").label(codes, statements)
+    assert alone.y_true.tolist() == [[UNKNOWN], [UNKNOWN], [UNKNOWN], [0]]
+    assert alone.has_label.tolist() == [False, False, False, True]  # of whom nothing is known takes no part
+    exclusive = Task(statements="diagnostic", classes="diagnostic_class", exclusive=True).label(codes, statements)
+    assert exclusive.y_true.tolist() == [[UNKNOWN, 0], [0, 1], [1, 0], [0, 0]]
 
 
 def test_a_class_is_as_likely_as_its_most_likely_statement(statements):
