@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from ecgcls.data.calibration_pulse import find_pulse
 from ecgcls.data.dicom_groups import choose_groups, list_rhythms
 from ecgcls.data.lead_names import list_names, standardize_names
+from ecgcls.data.lead_sets import LEADS
 from ecgcls.data.recordings import Recording
-from ecgcls.data.signals import LEADS
 from ecgcls.errors import DataError
 
 _PARSERS = {
