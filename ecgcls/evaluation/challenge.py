@@ -14,8 +14,10 @@ always answers sinus rhythm (NSR) alone, has 0:
 Conventions
     - It has no lower limit, and is 0 where both references earn the same, as the Challenge defines it.
     - A label that nobody annotated is neither in Y nor in P.
-    - There are 26 classes, four of which are two diagnoses each that the Challenge scores as one. Where a task has only
-      some of them, NSR among these, the metric is of these alone: no number that the Challenge published.
+    - There are 26 classes. Four of them are two diagnoses each that the Challenge scores as one, and have the name of
+      the first here: CLBBB (and LBBB), CRBBB (and RBBB), PAC (and SVPB), PVC (and VPB).
+    - Where a task has only some of the classes, NSR among them, the metric is of these alone: no number that compares
+      with the Challenge's.
 
 References
 ----------

@@ -189,7 +189,7 @@ def tabulate(folder: Path, split: str, *, rule: str = "f1", not_tuned: Collectio
             level = f"{100 * intervals['level'].iloc[0]:g}%"
             table.insert(list(table.columns).index(columns[metric]) + 1, level, texts, allow_duplicates=True)
         for key in alone:
-            table.attrs[key] += f" {_format_interval(intervals.loc[(OVERALL, key)])}"
+            table.attrs[key] += f" {_format_interval(intervals.xs(key, level='metric').T[OVERALL])}"
     if "challenge" in alone and (n_left := len(read_weights()) - int(overall["n_classes"])):
         table.attrs["challenge"] += f" (without {n_left} of its {len(read_weights())} classes)"
     if (path := folder / "label_noise.csv").is_file():
