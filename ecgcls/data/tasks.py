@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ecgcls.data.crosswalks import read_scp, read_snomed
 from ecgcls.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)
@@ -58,7 +59,8 @@ class Task:
     statements
         Which statements count: diagnostic, form or rhythm statements, or all.
     classes
-        What a class is: the statement itself, or the diagnostic subclass or superclass it belongs to.
+        What a class is: the statement itself, the diagnostic subclass or superclass it belongs to, or the class of the
+        Challenge 2021, which SNOMED CT codes have themselves and SCP statements by the crosswalk (`crosswalks`).
     class_order
         Names of classes that come first, in this order; the others follow in the order of ``scp_statements.csv``. It
         never adds or removes a class; names that the data set does not have are passed over, and told.
@@ -82,7 +84,7 @@ class Task:
     """
 
     statements: Literal["diagnostic", "form", "rhythm", "all"]
-    classes: Literal["statement", "diagnostic_subclass", "diagnostic_class"] = "statement"
+    classes: Literal["statement", "diagnostic_subclass", "diagnostic_class", "challenge_class"] = "statement"
     class_order: Sequence[str] = ()
     only: Sequence[str] = ()
     k: int | None = None
@@ -92,7 +94,7 @@ class Task:
     exclusive: bool = False
 
     def __post_init__(self) -> None:
-        if self.classes != "statement" and self.statements != "diagnostic":
+        if self.classes.startswith("diagnostic_") and self.statements != "diagnostic":
             raise ConfigError(
                 f"task.classes={self.classes} needs task.statements=diagnostic, got {self.statements}: "
                 "other statements have no diagnostic class"
@@ -202,9 +204,23 @@ class Task:
 
     def class_of_statement(self, statements: pd.DataFrame) -> Mapping[str, str]:
         """Return the class of each statement that counts."""
+        if self.classes == "challenge_class" and "challenge_class" not in statements:
+            statements = statements.assign(challenge_class=_find_challenge_classes(statements.index))
         chosen = statements if self.statements == "all" else statements[statements[self.statements]]
-        classes = chosen.index if self.classes == "statement" else chosen[self.classes]
-        return dict(zip(chosen.index, classes, strict=True))
+        classes = pd.Series(chosen.index, chosen.index) if self.classes == "statement" else chosen[self.classes]
+        return dict(classes.dropna())  # a code may be of no class
+
+
+def _find_challenge_classes(statements: pd.Index) -> pd.Series:
+    """Return the class of the Challenge 2021 of each SCP statement, missing where there is none."""
+    codes = read_scp()["snomed_code"].reindex(statements)
+    found: pd.Series = codes.map(read_snomed()["challenge_class"])
+    if found.isna().all():
+        raise ConfigError(
+            "task.classes=challenge_class: none of the data set's statements is an SCP statement or a SNOMED CT code "
+            f"with a class of the Challenge; they are {', '.join(map(str, statements[:5]))}, ..."
+        )
+    return found
 
 
 def _either(one: int, other: int) -> int:
