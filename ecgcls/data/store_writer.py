@@ -24,8 +24,8 @@ from ecgcls.data.content import check_content
 from ecgcls.data.content_screen import find_suspects
 from ecgcls.data.lead_sets import LEADS
 from ecgcls.data.reading import Reading, Shorter, read_repaired
-from ecgcls.data.recordings import check_range
 from ecgcls.data.shared_reading import Progress, count_processes, share_out, time_records
+from ecgcls.data.signal_checks import check_range
 from ecgcls.data.signals import to_millivolt
 from ecgcls.data.store_journal import Journal, Note, Written, sum_signals
 from ecgcls.errors import DataError
