@@ -20,7 +20,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -34,7 +34,7 @@ from tests.data.device_files import INDEPENDENT, write_aecg, write_muse
 
 _RESULTS = Path(__file__).parent / "device_files.json"
 _README = Path(__file__).parent / "README.md"
-_RATE_HZ = 500
+_RATE_HZ: Literal[100, 500] = 500
 _STORE_HZ = 100
 _TOGETHER = 32  # files that a process of the bare parser takes at a time
 
