@@ -93,9 +93,7 @@ class Table:
         object.__setattr__(self, "root", root or manifest.parent)
 
     def prepare(self) -> None:
-        """Tell what the manifest's columns were taken for."""
-        for line in self.describe():
-            log.info("%s", line)
+        """Warn if patients are not known."""
         if self.columns.patient is None:
             log.warning(
                 "%s: no column says whose the ECGs are, so each record counts as a patient of its own: where a patient "
