@@ -147,7 +147,7 @@ def score_subsets(
 
 
 def write_subsets(scored: ScoredSubsets, folder: Path) -> pd.DataFrame:
-    """Write predictions, ``leads.csv``, ``leads.json`` and a figure; return the table for the screen, a row a subset."""
+    """Write predictions, ``leads.csv``, ``leads.json`` and a figure; return a table for the screen, a row a subset."""
     measured = scored.measure()
     settings = scored.settings.intervals
     for name, predictions in scored.predictions.items():
@@ -239,10 +239,10 @@ def _format(scored: ScoredSubsets, overall: pd.DataFrame) -> pd.DataFrame:
         for macro, label in macros.items():
             if macro is None:
                 continue
-            found = overall.loc[name, macro.key]
-            row[label] = f"{found['value']:.3f}"
-            if macro.key in RANKING:
-                row[label] += "" if pd.isna(found["low"]) else f" [{found['low']:.3f}, {found['high']:.3f}]"
+            value, low, high = overall.loc[(name, macro.key), ["value", "low", "high"]].astype(float)
+            row[label] = f"{value:.3f}"
+            if macro.key in RANKING and low == low:
+                row[label] += f" [{low:.3f}, {high:.3f}]"
         rows[name] = row
     table = pd.DataFrame(rows).T.rename_axis(index=f"macro, {level}")
     return table.drop(columns="derived") if not table["derived"].any() else table
