@@ -19,9 +19,9 @@ altered ones and some thousand simulated ones, regular to the last detail. Of di
 0.96 is 0.34, with 0.94, 0.22. Noise of 50 microvolt repeats by 0.05 to 0.2.
 
 Two ECGs with five independent leads or fewer in common, as records of fewer leads are, are more easily alike: different
-ones reach a correlation of 0.992 (one lead: 0.994), and one of 0.98 with a contrast of 1.5, with little repetition. They
-are copies only by the first rule, or by `FEW_LEADS`; of the 19,601 records none is with I and II, with I, II and V2, or
-with one or several of the precordial leads.
+ones reach a correlation of 0.992 (one lead: 0.994), and one of 0.98 with a contrast of 1.5, with little repetition.
+They are copies only by the first rule, or by `FEW_LEADS`; by these no two of the 19,601 records are, looked at by I, by
+V2, by I and II, by I, II and V2, and by V1 to V3 or V4.
 """
 
 from collections.abc import Sequence

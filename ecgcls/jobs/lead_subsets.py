@@ -30,6 +30,7 @@ from ecgcls.files import encode_csv, name_file, write_atomically, write_json
 from ecgcls.jobs.build import build_data
 from ecgcls.jobs.load import load_net, move
 from ecgcls.jobs.rescore import decide
+from ecgcls.jobs.results import nest
 from ecgcls.jobs.train import tabulate
 from ecgcls.jobs.trust import take_trusted
 from ecgcls.runs.configuration import PARTS, Configuration
@@ -152,19 +153,18 @@ def write_subsets(scored: ScoredSubsets, folder: Path) -> pd.DataFrame:
     settings = scored.settings.intervals
     for name, predictions in scored.predictions.items():
         write_csv(predictions, folder / f"predictions_{name_file(name)}.csv")
-    named = {name: {"n_leads": len(leads), "leads": list(leads)} for name, leads in scored.subsets.items()}
-    leads = {name: "+".join(each["leads"]) for name, each in named.items()}
     table = measured.reset_index()
-    table.insert(1, "leads", table["subset"].map(leads))
+    table.insert(1, "leads", table["subset"].map({name: "+".join(leads) for name, leads in scored.subsets.items()}))
     write_atomically(folder / "leads.csv", encode_csv(table.assign(**settings.describe()), index=False))
-    overall = measured.xs(OVERALL, level="class")
+    overall = measured[measured.index.get_level_values("class") == OVERALL].droplevel("class")
     content = {
         name: {
-            **named[name],
-            "derived": [each for each in scored.subsets[name] if each not in scored.given[name]],
-            "scores": _nest(overall.loc[name]),
+            "n_leads": len(leads),
+            "leads": leads,
+            "derived": [each for each in leads if each not in scored.given[name]],
+            "scores": nest(overall.loc[[name], ["value", "low", "high"]])[name],
         }
-        for name in named
+        for name, leads in scored.subsets.items()
     }
     write_json(folder / "leads.json", {"source": scored.source, "intervals": settings.describe(), "subsets": content})
     _draw(scored, overall, folder / "figures" / "leads.png")
@@ -220,12 +220,6 @@ def _apply(
                 own = net(fill_absent(net, signal.masked_fill(absent[name], torch.nan)), beside)
                 logits[name].append(own.double().cpu())
     return {name: torch.cat(each).numpy() for name, each in logits.items()}
-
-
-def _nest(rows: pd.DataFrame) -> dict[str, Any]:
-    plain = rows[["value", "low", "high"]].astype(object)
-    nested: dict[str, Any] = plain.where(plain.notna(), None).to_dict("index")
-    return nested
 
 
 def _format(scored: ScoredSubsets, overall: pd.DataFrame) -> pd.DataFrame:
