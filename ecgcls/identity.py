@@ -82,8 +82,8 @@ def suggest_key(key: str, known: Sequence[str]) -> str:
 
 
 def _is_identity(key: str, value: Any) -> bool:
-    if key == "model.metadata" and not value:
-        return False  # a net of the signal alone, as all were before there was this setting
+    if key in ("model.metadata", "data.n_train", "data.n_train_seed") and not value:
+        return False  # a net of the signal alone, of all training records, as all were before there were these settings
     if key.startswith("evaluation.") and key.rpartition(".")[2] in ("_target_", "_convert_"):
         return False  # where the settings' classes are in the code
     if (key == "augment" and not value) or (key == "data.leads" and parse_leads(value) == LEADS):

@@ -85,6 +85,13 @@ def read_comments(path: Path, columns: Sequence[str]) -> NDArray[np.float64]:
     return limit_ages(np.array([_find_value(comments, column) for column in columns], dtype=float), columns)
 
 
+def read_patient(path: Path, patient: Mapping[str, float], columns: Sequence[str]) -> NDArray[np.float64]:
+    """Return what is known of age and sex, ``(column,)``, from a `Recording.patient`, or else as `read_comments`."""
+    if not patient:
+        return read_comments(path, columns)
+    return limit_ages(np.array([patient.get(column, math.nan) for column in columns], dtype=float), columns)
+
+
 def describe_unknown(values: NDArray[np.float64], columns: Sequence[str]) -> tuple[str, ...]:
     """Return a sentence for each value ``(column,)`` that is not known."""
     unknown = [column for column, value in zip(columns, values, strict=True) if np.isnan(value)]

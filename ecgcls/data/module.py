@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, DistributedSampler
 
 from ecgcls.data.batches import Batch, JoinedBatches, PartDataset
 from ecgcls.data.cohort import Cohort, Tables, log_left_out, read_tables, select_cohort
-from ecgcls.data.folds import Folds, Part
+from ecgcls.data.folds import LEFT_OUT, Folds, Part
 from ecgcls.data.lead_sets import parse_leads
 from ecgcls.data.leakage import settle_copies
 from ecgcls.data.metadata import read_columns, refuse_empty
@@ -26,6 +26,7 @@ from ecgcls.data.source import Source
 from ecgcls.data.store import SignalStore, open_store
 from ecgcls.data.store_writer import count_kinds
 from ecgcls.data.tasks import Task
+from ecgcls.data.training_size import TrainingSize
 from ecgcls.data.usable import LeftOut, find_unusable
 from ecgcls.errors import ConfigError
 from ecgcls.files import hash_standardizer
@@ -68,6 +69,9 @@ class ECGDataModule(pl.LightningDataModule):
     batch_size
         Records per optimizer step, shared by all devices of a trainer; the last batch of an epoch may be smaller. A
         last one of a single record, over which batch normalization fails, is joined to the batch before it.
+    n_train, n_train_seed
+        How many records to train on, of whole patients (see `ecgcls.data.training_size`), and the seed that draws them;
+        None: all. Validation and test are the same for every number.
     seed
         Seed of the order of the training records; each epoch has another order.
     metadata
@@ -88,6 +92,8 @@ class ECGDataModule(pl.LightningDataModule):
         leads: list[str] | str | None = None,
         store_dir: str | None = None,
         batch_size: int = 16,
+        n_train: int | None = None,
+        n_train_seed: int = 0,
         seed: int = 0,
         metadata: Sequence[str] = (),
     ) -> None:
@@ -96,6 +102,9 @@ class ECGDataModule(pl.LightningDataModule):
             raise ConfigError(f"data.batch_size must be at least 1, got {batch_size}")
         if duration_s is not None and not 0.5 <= duration_s <= 600:
             raise ConfigError(f"data.duration_s must be 0.5 to 600 s, or null, got {duration_s}")
+        if n_train is None and n_train_seed != 0:
+            raise ConfigError(f"data.n_train_seed={n_train_seed} draws nothing without data.n_train")
+        self.training_size = None if n_train is None else TrainingSize(n_train, n_train_seed)
         self.source, self.task, self.folds, self.fold = source, task, folds, fold
         self.copies, self.bad_records, self.repairs, self.duration_s = copies, bad_records, repairs, duration_s
         self.store_dir = Path(store_dir) if store_dir else None
@@ -129,7 +138,8 @@ class ECGDataModule(pl.LightningDataModule):
         return settle_copies(cohort, self.store, copies=self.copies, root=self.source.root)
 
     def _select(self, tables: Tables) -> Cohort:
-        return select_cohort(tables, task=self.task, folds=self.folds, fold=self.fold)
+        size = self.training_size
+        return select_cohort(tables, task=self.task, folds=self.folds, fold=self.fold, training_size=size)
 
     @cached_property
     def _tables(self) -> Tables:
@@ -176,9 +186,14 @@ class ECGDataModule(pl.LightningDataModule):
 
     @cached_property
     def seen(self) -> SeenRecords:
-        """The waveforms of every usable record by part; of those without a label in the task by what their fold is."""
-        usable = self._tables.leave_out(self._left_out.ecg_ids).database.index
-        part = self.folds.assign(self._tables.every_record, fold=self.fold).loc[usable]
+        """The waveforms of every usable record by part; of those without a label in the task by what their fold is.
+
+        Patients whom `n_train` has left out are in none: they are as unseen as those of another data set.
+        """
+        usable = self._tables.leave_out(self._left_out.ecg_ids).database
+        part = self.folds.assign(self._tables.every_record, fold=self.fold).loc[usable.index]
+        if self.cohort.untrained is not None:
+            part = part.mask(usable["patient_id"].isin(self.cohort.untrained), LEFT_OUT)
         is_used = pd.Series(part.index.isin(self.cohort.records.index), part.index)
         return list_seen(self.store, part, is_used=is_used)
 

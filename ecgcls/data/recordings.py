@@ -14,8 +14,8 @@ Anything else is an error: a missing lead that the net needs, missing samples, a
 A recording may come in consecutive blocks, so that one of a day needs no more memory than one of some minutes.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -61,6 +61,8 @@ class Recording:
     """Those of the notes that stand for a sampling rate or a gain that the file does not say."""
     has_checksums: bool = False
     """Whether the file carried checksums, which have been verified."""
+    patient: Mapping[str, float] = field(default_factory=dict)
+    """What the file itself says of the patient: ``age`` in years, ``sex`` (0 is male, 1 female), if known."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,22 +82,44 @@ class Prepared:
 
 
 def read_recording(path: Path) -> Recording:
-    """Read the standard leads of a WFDB record (a path with or without an extension); units come from the header.
+    """Read the standard leads of a WFDB record (a path with or without an extension) or of a file of `data.formats`.
 
     Raises
     ------
     DataError
         If a file is missing, truncated or damaged, a lead's unit is not a voltage, or a sample is missing.
     """
+    if (other := _read_other(path)) is not None:
+        return other
     names: list[str] = []
     return _name_leads(read_leads(strip_extension(path), _choose_standard(names)), names)
 
 
 def iter_recording(path: Path, *, block_s: float = 600.0) -> Iterator[Recording]:
-    """Read a record as `read_recording`, in consecutive blocks; a checksum that is wrong is told by the last step."""
+    """Read a record as `read_recording`, in consecutive blocks; a checksum that is wrong is told by the last step.
+
+    Only a WFDB record is never in memory as a whole.
+    """
+    if (other := _read_other(path)) is not None:
+        yield from _cut(other, block_s)
+        return
     names: list[str] = []
     for record in iter_leads(strip_extension(path), _choose_standard(names), block_s=block_s):
         yield _name_leads(record, names)
+
+
+def _read_other(path: Path) -> Recording | None:
+    """Read a file that is no WFDB record; None if it is one."""
+    from ecgcls.data import formats  # which makes recordings
+
+    return None if formats.is_wfdb(path) else formats.read_file(path)
+
+
+def _cut(recording: Recording, block_s: float) -> Iterator[Recording]:
+    """Yield a recording in consecutive blocks."""
+    n, size = recording.signal_mv.shape[1], max(1, round(block_s * recording.sampling_rate_hz))
+    for start in range(0, max(n, 1), size):
+        yield replace(recording, signal_mv=recording.signal_mv[:, start : start + size])
 
 
 def _choose_standard(names: list[str]) -> Any:

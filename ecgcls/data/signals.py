@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from ecgcls.data.lead_sets import LEADS
 from ecgcls.data.regular_files import read_file
-from ecgcls.data.wfdb_header import Header, Scale
+from ecgcls.data.wfdb_gain import Scale
+from ecgcls.data.wfdb_header import Header
 from ecgcls.data.wfdb_record import (
     Choose,
     OpenRecord,

@@ -31,6 +31,8 @@ class ModuleSettings(TypedDict, total=False):
     leads: list[str] | str | None
     store_dir: str | None
     batch_size: int
+    n_train: int | None
+    n_train_seed: int
 
 
 class Source(Protocol):

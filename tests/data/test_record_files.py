@@ -98,7 +98,7 @@ def test_records_are_found_however_they_are_named(folder, source, names):
 
 @pytest.mark.parametrize("source", ["nothing", "*.edf", "notes.md"])
 def test_nothing_found_is_an_error(folder, source):
-    with pytest.raises(ConfigError, match=r"input=.*: no WFDB record, folder, list"):
+    with pytest.raises(ConfigError, match=r"input=.*expected an ECG \(WFDB, GE MUSE XML.*a folder, a list"):
         find_recordings(str(folder / source), sampling_rate_hz=100)
 
 
