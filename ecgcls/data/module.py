@@ -18,10 +18,10 @@ from torch.utils.data import DataLoader, DistributedSampler
 from ecgcls.data.batches import Batch, JoinedBatches, PartDataset
 from ecgcls.data.cohort import Cohort, Tables, log_left_out, read_tables, select_cohort
 from ecgcls.data.folds import LEFT_OUT, Folds, Part
+from ecgcls.data.lead_sets import parse_leads
 from ecgcls.data.leakage import settle_copies
 from ecgcls.data.metadata import read_columns, refuse_empty
 from ecgcls.data.seen import SeenRecords, list_seen
-from ecgcls.data.signals import LEADS
 from ecgcls.data.source import Source
 from ecgcls.data.store import SignalStore, open_store
 from ecgcls.data.store_writer import count_kinds
@@ -62,6 +62,8 @@ class ECGDataModule(pl.LightningDataModule):
         What to do with a record whose scale or content is doubtful: ``note`` tells, ``refuse`` makes it a bad record.
     duration_s
         Of every record: longer ones are cut, shorter ones are bad; None: the duration that most records have.
+    leads
+        Which leads, as `ecgcls.data.lead_sets.parse_leads` takes them; None: all twelve. Records need no other leads.
     store_dir
         Where the signal store is written; None: in the data set's folder, or in the user's cache folder.
     batch_size
@@ -87,6 +89,7 @@ class ECGDataModule(pl.LightningDataModule):
         bad_records: Literal["error", "drop"] = "error",
         repairs: Literal["note", "refuse"] = "note",
         duration_s: float | None = None,
+        leads: list[str] | str | None = None,
         store_dir: str | None = None,
         batch_size: int = 16,
         n_train: int | None = None,
@@ -106,7 +109,7 @@ class ECGDataModule(pl.LightningDataModule):
         self.copies, self.bad_records, self.repairs, self.duration_s = copies, bad_records, repairs, duration_s
         self.store_dir = Path(store_dir) if store_dir else None
         self.batch_size, self.seed = batch_size, seed
-        self.lead_names, self.metadata_names = LEADS, tuple(metadata)
+        self.lead_names, self.metadata_names = parse_leads(leads), tuple(metadata)
 
     def check_shared_by(self, n_processes: int) -> None:
         """Raise ConfigError if the processes cannot share a batch evenly."""
@@ -152,6 +155,7 @@ class ECGDataModule(pl.LightningDataModule):
             filenames,
             sampling_rate_hz=source.sampling_rate_hz,
             n_samples=n_samples,
+            lead_names=self.lead_names,
             store_dir=self.store_dir,
         )
         if flat := store.find_flat_leads():

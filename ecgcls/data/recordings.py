@@ -1,4 +1,4 @@
-"""A 12-lead recording from any device, checked and converted to what a net takes.
+"""A recording from any device, checked and converted to what a net takes.
 
 A net takes standard leads in one order, one sampling rate and one length, in mV. What differs is repaired if that
 needs no guess, and every repair is reported:
@@ -9,7 +9,7 @@ needs no guess, and every repair is reported:
 - a longer recording is cut into windows; the last one ends with the recording, so that no sample is left out.
 
 What is doubtful in a recording's scale or content (`content`) is reported, too, or refused where that is asked.
-Anything else is an error: a missing precordial lead, missing samples, a recording that is too short.
+Anything else is an error: a missing lead that the net needs, missing samples, a recording that is too short.
 
 A recording may come in consecutive blocks, so that one of a day needs no more memory than one of some minutes.
 """
@@ -23,9 +23,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ecgcls.data.content import LOST, inspect_content
-from ecgcls.data.lead_names import list_names, put_leads_in_order, standardize_names
+from ecgcls.data.lead_names import find_available, list_names, put_leads_in_order, standardize_names
+from ecgcls.data.lead_sets import LEADS
 from ecgcls.data.resampling import cut_blocks, resample_blocks
-from ecgcls.data.signals import LEADS, Record, iter_leads, read_leads, strip_extension, to_millivolt
+from ecgcls.data.signals import Record, iter_leads, read_leads, strip_extension, to_millivolt
 from ecgcls.errors import ConfigError, DataError
 
 MIN_SAMPLING_RATE_HZ = 50.0
@@ -69,7 +70,7 @@ class Prepared:
     """A recording in the form that a net takes, or a part of one."""
 
     windows_mv: NDArray[np.float32]
-    """``(window, lead, sample)``."""
+    """``(window, lead, sample)``; a lead that the recording lacks is nan."""
     starts_s: tuple[float, ...]
     """When each window starts."""
     repairs: tuple[str, ...]
@@ -154,8 +155,11 @@ def prepare(
     sampling_rate_hz: float,
     n_samples: int,
     repairs: Repairs = "note",
+    may_lack: bool = False,
 ) -> Prepared:
     """Check a recording and convert it to what a net takes: these leads, this sampling rate and number of samples.
+
+    With `may_lack` a recording without some of the leads can be used, whose rows are then nan.
 
     Raises
     ------
@@ -166,7 +170,12 @@ def prepare(
     """
     parts = list(
         prepare_blocks(
-            [recording], lead_names=lead_names, sampling_rate_hz=sampling_rate_hz, n_samples=n_samples, repairs=repairs
+            [recording],
+            lead_names=lead_names,
+            sampling_rate_hz=sampling_rate_hz,
+            n_samples=n_samples,
+            repairs=repairs,
+            may_lack=may_lack,
         )
     )
     windows = [part.windows_mv for part in parts if len(part.windows_mv)]
@@ -186,12 +195,13 @@ def prepare_blocks(
     sampling_rate_hz: float,
     n_samples: int,
     repairs: Repairs = "note",
+    may_lack: bool = False,
 ) -> Iterator[Prepared]:
     """Do as `prepare` for a recording in consecutive blocks; its windows come as soon as they are complete.
 
     The last part has no window, but the repairs of the whole recording.
     """
-    checked = _Checked(blocks, lead_names, repairs)
+    checked = _Checked(blocks, lead_names, repairs, may_lack=may_lack)
     signals: Iterable[NDArray[Any]] = checked
     rate_hz = checked.rate_hz
     if rate_hz != sampling_rate_hz:
@@ -214,11 +224,13 @@ def prepare_blocks(
 class _Checked:
     """The leads of a recording's blocks, ``(lead, sample)``, in the order wanted, checked; and what is to be told."""
 
-    def __init__(self, blocks: Iterable[Recording], lead_names: Sequence[str], repairs: Repairs) -> None:
+    def __init__(
+        self, blocks: Iterable[Recording], lead_names: Sequence[str], repairs: Repairs, *, may_lack: bool
+    ) -> None:
         if repairs not in get_args(Repairs):
             raise ConfigError(f"repairs must be {' or '.join(get_args(Repairs))}, got {repairs!r}")
         self._blocks = iter(blocks)
-        self._lead_names, self._repairs = lead_names, repairs
+        self._lead_names, self._repairs, self._may_lack = lead_names, repairs, may_lack
         self._first = next(self._blocks, None)
         if self._first is None:
             raise DataError("the recording has no sample")
@@ -232,21 +244,26 @@ class _Checked:
     def __iter__(self) -> Iterator[NDArray[np.floating]]:
         block = self._first
         while block is not None:
+            wanted = self._lead_names
+            if self._may_lack:
+                wanted = find_available(block.lead_names, wanted) or wanted
             signal, changes = put_leads_in_order(
-                as_signal(block.signal_mv, block.lead_names), block.lead_names, self._lead_names, block.left_out
+                as_signal(block.signal_mv, block.lead_names), block.lead_names, wanted, block.left_out
             )
+            if absent := [name for name in self._lead_names if name not in wanted]:
+                changes.append(f"without {', '.join(absent)}, as the net has learned to do")
             changes = [*(note for note in block.notes if note not in block.guesses), *changes]
             self._changes = list(dict.fromkeys([*self._changes, *changes]))
             for guess in block.guesses:
                 self._doubts.setdefault(guess, [guess])
-            self._inspect(signal)
-            yield signal
+            self._inspect(signal, wanted)
+            yield _spread(signal, wanted, self._lead_names)
             block = next(self._blocks, None)
 
-    def _inspect(self, signal: NDArray[np.floating]) -> None:
-        self._range_mv = max(self._range_mv, check_values(signal, self._lead_names))
+    def _inspect(self, signal: NDArray[np.floating], lead_names: Sequence[str]) -> None:
+        self._range_mv = max(self._range_mv, check_values(signal, lead_names))
         if not self._n_blocks or signal.shape[1] >= _MIN_BLOCK_S * self.rate_hz:
-            doubts = inspect_content(signal, self._lead_names, self.rate_hz, start_s=self.n_samples / self.rate_hz)
+            doubts = inspect_content(signal, lead_names, self.rate_hz, start_s=self.n_samples / self.rate_hz)
             for check, note in doubts.items():
                 self._doubts.setdefault(check, []).append(note)
         if self._range_mv >= MIN_RANGE_MV:  # else `conclude` has more to say
@@ -269,6 +286,15 @@ class _Checked:
             doubts.append(notes[0] + more)
             lost += doubts[-1:] if check in LOST else []
         return [*self._changes, *doubts], tuple(doubts), tuple(lost)
+
+
+def _spread(signal: NDArray[np.floating], lead_names: Sequence[str], wanted: Sequence[str]) -> NDArray[np.floating]:
+    """Give leads that are not there a row of nan."""
+    if len(lead_names) == len(wanted):
+        return signal
+    whole = np.full((len(wanted), signal.shape[1]), np.nan, np.result_type(signal.dtype, np.float32))
+    whole[[wanted.index(name) for name in lead_names]] = signal
+    return whole
 
 
 def check_rate(sampling_rate_hz: float) -> float:

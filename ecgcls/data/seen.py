@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ecgcls.data.folds import PARTS
+from ecgcls.data.lead_sets import LEADS
 from ecgcls.data.store import SignalStore
 from ecgcls.data.waveforms import Waveforms, find_known, read_waveforms, sign_waveforms
 from ecgcls.files import hash_signals
@@ -48,13 +49,15 @@ class SeenRecords:
             [found[ecg_id] for ecg_id in new.ecg_ids.tolist() if ecg_id in found], columns=list(COLUMNS)
         )
 
-    def recognize(self, windows_mv: NDArray[np.float32], *, sampling_rate_hz: int) -> NDArray[np.str_]:
+    def recognize(
+        self, windows_mv: NDArray[np.float32], *, sampling_rate_hz: int, lead_names: Sequence[str] = LEADS
+    ) -> NDArray[np.str_]:
         """Say of each window which ECG that was learned from it is, as ``42 (train)``; empty where it is none.
 
-        `windows_mv` are ``(window, lead, sample)`` in the form that the run's nets take.
+        `windows_mv` are ``(window, lead, sample)`` in the form that the run's nets take; a lead of nan is not there.
         """
         learned_from = SeenRecords({part: self.groups[part] for part in LEARNED_FROM})
-        found = learned_from.find(_sign_windows(windows_mv, sampling_rate_hz)).set_index("ecg_id")
+        found = learned_from.find(_sign_windows(windows_mv, sampling_rate_hz, lead_names)).set_index("ecg_id")
         texts = found["known_ecg_id"].astype(str) + " (" + found["part"].astype(str) + ")"
         return texts.reindex(range(len(windows_mv)), fill_value="").to_numpy(dtype=np.str_)
 
@@ -101,15 +104,14 @@ def merge(every: Sequence[SeenRecords]) -> SeenRecords:
     return SeenRecords(merged)
 
 
-def _sign_windows(windows_mv: NDArray[np.float32], sampling_rate_hz: int) -> Waveforms:
+def _sign_windows(windows_mv: NDArray[np.float32], sampling_rate_hz: int, lead_names: Sequence[str]) -> Waveforms:
     """Sign windows as records of their numbers: in microvolt they are as they were in a store."""
     n_windows = len(windows_mv)
-    scaled = windows_mv * np.float32(1e3)
+    scaled = np.nan_to_num(windows_mv * np.float32(1e3), copy=False, nan=0.0)
     signals_uv = np.rint(scaled, out=scaled).clip(-32768, 32767, out=scaled).astype(np.int16)
+    manifest = {"sampling_rate_hz": sampling_rate_hz, "lead_names": list(lead_names)}
     numbers, none = np.arange(n_windows), pd.DataFrame({"ecg_id": []})
-    store = SignalStore(
-        signals_uv, numbers, numbers, numbers, {"sampling_rate_hz": sampling_rate_hz}, none, none, Path()
-    )
+    store = SignalStore(signals_uv, numbers, numbers, numbers, manifest, none, none, Path())
     return sign_waveforms(store, numbers)
 
 

@@ -84,6 +84,7 @@ def _read_pieces(run: LoadedRun, paths: Iterable[Path], repairs: Repairs) -> Ite
                 sampling_rate_hz=run.sampling_rate_hz,
                 n_samples=run.n_samples,
                 repairs=repairs,
+                may_lack=run.may_lack_leads,
             ):
                 if waiting is not None:
                     yield _Piece(path, waiting, False, beside)

@@ -23,7 +23,7 @@ from ecgcls.jobs.explain_files import format_rows, recorded, write_map, write_ta
 from ecgcls.jobs.loaded import LoadedRun
 from ecgcls.jobs.prediction import Prediction
 from ecgcls.runs.find import name_output
-from ecgcls.training.standardizer import Standardizer
+from ecgcls.training.standardizer import Standardizer, fill_absent
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ def explain_recording(
     chosen = class_names or [name for name, held in prediction.y_pred.items() if held] or [likeliest]
     columns = [run.class_names.index(name) for name in chosen]
     window = [int(prediction.windows[:, column].argmax()) for column in columns]
-    signals = prepared.windows_mv[window]
+    signals = fill_absent(run.nets[0], torch.from_numpy(prepared.windows_mv[window])).numpy()
     found = attribute(query_run(run, signals, columns, np.tile(metadata, (len(columns), 1))), method, settings)
     return Explanation(
         prediction=prediction,
