@@ -13,8 +13,8 @@ from typing import Any
 from ecgcls.data.lead_sets import LEADS, join_leads, parse_leads
 
 _NOT_IDENTITY = (
-    "experiment", "n_threads", "output_dir", "overwrite", "data.root", "data.store_dir", "trainer.enable_progress_bar",
-    "trainer.enable_model_summary", "trainer.profiler",
+    "experiment", "n_threads", "output_dir", "overwrite", "data.root", "data.manifest", "data.store_dir",
+    "trainer.enable_progress_bar", "trainer.enable_model_summary", "trainer.profiler",
 )  # fmt: skip
 """Keys that say where things are or what is shown, not what is computed; the whole group ``logger`` is like that.
 

@@ -12,7 +12,7 @@ from scipy.special import expit
 from tqdm import tqdm
 
 from ecgcls.data.cohort import leave_out_missing
-from ecgcls.data.groupings import name_groups
+from ecgcls.data.groupings import list_groupings, name_groups
 from ecgcls.data.metadata import read_columns
 from ecgcls.data.ptbxl import PTBXL
 from ecgcls.data.source import is_simulated
@@ -134,7 +134,7 @@ def predict_data_set(
         },
         one.evaluation.replace_with(overrides),
         simplify([net.thresholds[name] for name in net.class_names]),
-        groups=name_groups(records),
+        groups=name_groups(records, list_groupings(source)),
         known=seen,
         likelihoods=task.find_likelihoods(net.class_names, records["scp_codes"], source.read_statements()),
         certainty=certainty,

@@ -20,7 +20,7 @@ from pytorch_lightning.loggers.logger import DummyLogger
 from ecgcls.command.interruption import was_told_to_stop
 from ecgcls.command.processes import count_started, read_rank, run_processes
 from ecgcls.data.cohort import Cohort
-from ecgcls.data.groupings import name_groups
+from ecgcls.data.groupings import list_groupings, name_groups
 from ecgcls.data.likeness import learn_from_store
 from ecgcls.data.module import ECGDataModule
 from ecgcls.errors import DataError
@@ -180,7 +180,7 @@ def _score(job: Job, ongoing: "_Ongoing") -> None:
         log.info("Threshold of %s: %g, not tuned (%s in validation)", name, decisions.thresholds[name], why)
     predictions = decisions.apply(uncalibrated)
     run.write_predictions(predictions)
-    groups = name_groups(job.data.cohort.records)
+    groups = name_groups(job.data.cohort.records, list_groupings(job.data.source))
     run.write_groups(groups.loc[predictions.ecg_id])
     likelihoods = find_likelihoods(job.data)
     likelihoods = likelihoods[likelihoods["ecg_id"].isin(predictions.ecg_id)]
