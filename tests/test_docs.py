@@ -204,17 +204,10 @@ def own_folder(synthetic_root, tmp_path):
 def test_a_folder_of_device_files_becomes_a_report_as_the_page_says(own_folder):
     quick = {"run": ["fold=0,1", "model=cnn1d", "trainer.max_epochs=1", "trainer.accelerator=cpu"]}
     quick["interpret"] = ["n_summary=0", "n_scorecard=0"]
-    commands = read_commands(OWN_DATA)
-    assert [name_command(command) for command in commands] == [
-        "labels",
-        "run",
-        "evaluate",
-        "interpret",
-        "report",
-        "predict",
-    ]
-    for command in commands:
-        more = quick.get(name_command(command), [])
+    commands = {name_command(command): command for command in read_commands(OWN_DATA)}
+    assert [*commands] == ["labels", "run", "evaluate", "interpret", "report", "predict"]
+    for name, command in commands.items():
+        more = quick.get(name, [])
         given = {setting.partition("=")[0] for setting in more}
         typed = [each for each in shlex.split(command)[3:] if each.partition("=")[0] not in given]
         succeed(own_folder, *typed, *more, command=name)
