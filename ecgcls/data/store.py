@@ -39,7 +39,7 @@ from ecgcls.data.record_files import describe_folders
 from ecgcls.data.signals import to_millivolt
 from ecgcls.data.store_writer import CHUNK, Written, compute_energy, count_kinds, write_signals
 from ecgcls.errors import DataError
-from ecgcls.files import as_ids, encode_ids, lock
+from ecgcls.files import encode_ids, lock, type_ids
 
 log = logging.getLogger(__name__)
 
@@ -233,7 +233,7 @@ def _build(folder: Path, wanted: _Wanted) -> None:
             n_samples=n_samples,
             lead_names=wanted.lead_names,
         )
-        ecg_ids = as_ids(wanted.filenames.index)
+        ecg_ids = type_ids(wanted.filenames.index)
         np.savez(building / "records.npz", ecg_ids=ecg_ids, sums_uv=written.sums_uv, squares_uv=written.squares_uv)
         _write_lists(building, wanted, written)
         manifest = {
