@@ -12,6 +12,7 @@ import pandas as pd
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
+from pandas.api.types import is_integer_dtype
 from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler
 
@@ -305,6 +306,7 @@ class ECGDataModule(pl.LightningDataModule):
             "n_samples": self.n_samples,
             "lead_names": list(self.lead_names),
             **({"metadata": list(self.metadata_names)} if self.metadata_names else {}),
+            **({} if is_integer_dtype(self.cohort.records.index) else {"ids": "text"}),
             "n_records_with_a_flat_lead": len(self.store.find_flat_leads()),
             **described,
             "n_missing_files": self._tables.n_missing_files,

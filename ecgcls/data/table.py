@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import pandas as pd
+from numpy.typing import NDArray
 
 from ecgcls.data.manifest import NONE, Asked, Columns, Manifest, read_manifest, understand
 from ecgcls.data.own_labels import (
@@ -136,7 +137,9 @@ class Table:
         self._refuse_twice(names, "the record {}", hint)
         if columns.patient is not None:
             self._refuse_empty(columns.patient)
-        patients = pd.Series(as_ids(names if columns.patient is None else cells[columns.patient]), cells.index)
+        ids = self._read_ids(names, columns.record or columns.file)
+        of_patients = None if columns.patient is None else self._read_ids(cells[columns.patient], columns.patient)
+        patients = pd.Series(ids if of_patients is None else of_patients, cells.index)
         _, codes = self._labels
         records = pd.DataFrame({"patient_id": patients, "scp_codes": pd.Series(codes, cells.index, dtype=object)})
         if columns.fold is not None:
@@ -151,7 +154,7 @@ class Table:
             if name in _RESERVED:
                 raise ConfigError(f"data.group_columns: {name} is a name that ecgcls uses: rename this column")
             records[name] = name_cells(cells[name])
-        return records.assign(filename=filenames).set_index(pd.Index(as_ids(names), name="ecg_id"))
+        return records.assign(filename=filenames).set_index(pd.Index(ids, name="ecg_id"))
 
     def read_statements(self) -> pd.DataFrame:
         """Return the labels as statements; what PTB-XL calls so has the kinds and classes that it has there."""
@@ -212,6 +215,19 @@ class Table:
     @cached_property
     def _labels(self) -> tuple[list[str], list[dict[str, float]]]:
         return read_labels(self.table, self.columns, empty_is_negative=self.empty_labels == "negative")
+
+    def _read_ids(self, texts: pd.Series, column: str) -> NDArray:
+        """Return ids as whole numbers where all are, also as 15709.0, else as text; refuse other numbers."""
+        if pd.to_numeric(texts, errors="coerce").notna().all():
+            plain = texts.str.replace(r"\.0*$", "", regex=True)
+            if (is_other := ~plain.str.fullmatch(r"\d+")).any():
+                row = int(is_other.to_numpy().argmax())
+                where = self.table.say_where(row)
+                raise DataError(
+                    f"{self.manifest}: {where}: {column} must hold names or whole numbers, got {texts[row]!r}"
+                )
+            texts = plain if (texts != plain).any() else texts
+        return as_ids(texts)
 
     def _refuse_empty(self, column: str) -> None:
         if (is_empty := self.table.cells[column] == "").any():

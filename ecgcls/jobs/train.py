@@ -28,7 +28,7 @@ from ecgcls.evaluation.decisions import learn_decisions
 from ecgcls.evaluation.predictions import Predictions
 from ecgcls.figures.curves import draw_training_curves
 from ecgcls.figures.style import save_figure
-from ecgcls.files import encode_csv, write_atomically
+from ecgcls.files import encode_csv, type_ids, write_atomically
 from ecgcls.jobs.build import Job
 from ecgcls.jobs.logs import errors_only, write_log
 from ecgcls.jobs.results import write_results
@@ -96,7 +96,7 @@ def tabulate(predicted: Predicted, cohort: Cohort) -> Predictions:
     records = cohort.records.iloc[rows]
     logits = [part.y_logit for part in parts if part.y_logit is not None]
     return Predictions(
-        ecg_id=records.index.to_numpy(),
+        ecg_id=type_ids(records.index),
         patient_id=records["patient_id"].to_numpy(),
         strat_fold=records["strat_fold"].to_numpy(),
         split=np.concatenate([np.full(len(part.rows), name) for name, part in predicted.items()]),
