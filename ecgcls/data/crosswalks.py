@@ -32,8 +32,8 @@ def read_snomed() -> pd.DataFrame:
         abbreviation of the scored class, the same for two codes that the Challenge scores as one, missing where the
         code is not scored; ``scp``, PTB-XL's statement, or ``""``; ``relation`` of both (``exact``, ``broader``,
         ``none``); ``diagnostic``, ``form`` and ``rhythm``; ``diagnostic_class`` and ``diagnostic_subclass``, missing
-        where the code belongs to none for sure; ``possible_class``, the superclasses, separated by ``;``, to which a
-        record with the code may or may not belong; ``note``; ``source``.
+        where the code belongs to none for sure; ``possible_class``, the superclasses (or subclasses), separated by
+        ``;``, to which a record with the code may or may not belong; ``note``; ``source``.
     """
     return _read("snomed_scp.csv", index="snomed_code")
 

@@ -139,7 +139,7 @@ class Task:
             for statement, likelihood in codes.items():
                 if statement in class_of:
                     cell = row, column[class_of[statement]]
-                    y_true[cell] = _either(int(y_true[cell]), self._read(likelihood))
+                    y_true[cell] = _either(int(y_true[cell]), self.read_likelihood(likelihood))
                 elif statement not in known:
                     raise DataError(
                         f"scp_codes of ecg_id {ecg_id}: the statement {statement!r} is not in scp_statements.csv"
@@ -149,7 +149,7 @@ class Task:
             if self.k > len(class_names):
                 raise ConfigError(f"task.k must be in 1..{len(class_names)}, got {self.k}")
             kept = np.argsort(-(y_true == 1).sum(axis=0), kind="stable")[: self.k].tolist()
-        return self._keep(y_true[:, kept], [class_names[position] for position in kept])
+        return self.keep(y_true[:, kept], [class_names[position] for position in kept])
 
     def label_as(self, class_names: Sequence[str], scp_codes: pd.Series, statements: pd.DataFrame) -> Labels:
         """Label records of another data set, as `label`, with the classes that a net was trained for.
@@ -164,7 +164,7 @@ class Task:
         if unknown:
             raise ConfigError(f"scp_statements.csv has no class {', '.join(unknown)}, which the net was trained for")
         columns = [labels.class_names.index(name) for name in class_names]
-        return self._keep(labels.y_true[:, columns], class_names)
+        return self.keep(labels.y_true[:, columns], class_names)
 
     def find_likelihoods(
         self, class_names: Sequence[str], scp_codes: pd.Series, statements: pd.DataFrame
@@ -188,11 +188,12 @@ class Task:
                     rows.append((ecg_id, name, max(likelihoods) if min(likelihoods) > 0 else 0.0))
         return pd.DataFrame(rows, columns=["ecg_id", "class", "likelihood"])
 
-    def _read(self, likelihood: float) -> int:
+    def read_likelihood(self, likelihood: float) -> int:
         """Return what a statement says of its class; nan says that nobody knows."""
         return UNKNOWN if math.isnan(likelihood) else int(likelihood >= self.min_likelihood)
 
-    def _keep(self, y_true: NDArray[np.int8], class_names: Sequence[str]) -> Labels:
+    def keep(self, y_true: NDArray[np.int8], class_names: Sequence[str]) -> Labels:
+        """Return labels, ``(record, class)``, of these classes as the task takes them."""
         if self.exclusive:  # who has one class has none of the others
             y_true = np.where((y_true == 1).any(axis=1, keepdims=True) & (y_true == UNKNOWN), np.int8(0), y_true)
         labels = Labels(y_true, tuple(class_names), self.unlabelled == "negative", self.exclusive)
