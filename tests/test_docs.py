@@ -20,6 +20,7 @@ import ecgcls
 from ecgcls.data.signals import LEADS
 from ecgcls.data.synthetic import write_synthetic
 from tests.commands import REPOSITORY, succeed
+from tests.data.challenge_files import write_record
 from tests.data.device_files import INDEPENDENT, write_aecg, write_csv, write_muse
 from tests.documents import (
     PAGES,
@@ -142,6 +143,8 @@ def test_every_run_works(work, command):
         instead["hydra.sweeper.n_trials"] = "2"
     if "data.n_train" in command:
         instead["data.n_train"] = "20,null"
+    if "task=challenge2021" in command:
+        instead["task.absent_classes"] = "drop"
     if "task=rhythm" in command:
         instead["data.n_records"] = "200"  # among fewer, validation has no rhythm but the normal one
     train_quickly(work, command, experiment=f"docs-{RUNS.index(command)}", instead=instead)
@@ -164,6 +167,10 @@ def theirs(work, configuration):
 def test_every_other_command_works(work, sweep, configuration, theirs, synthetic_root, tmp_path, command):
     copy_records(synthetic_root, tmp_path)
     instead = {"input": str(tmp_path), "data.root": str(synthetic_root)}
+    if "data=challenge" in command:
+        for number in range(40):
+            write_record(tmp_path / "challenge", f"E{number:05d}", f"#Dx: {164889003 if number % 2 else 426783006}")
+        instead["data.root"] = str(tmp_path / "challenge")
     if "a=default/cnn1d/fold_0" in command:
         instead["a"] = str(configuration / "fold_0")
     else:
