@@ -80,7 +80,7 @@ def _collect_content(experiment: Experiment, *, data_root: Path | None, referenc
         "version": __version__,
         "n_records": len(widest),
         "n_patients": len(np.unique(widest.patient_id)),
-        "shown": facts.list_leaderboard(),
+        "shown": facts.list_leaderboard(class_names),
         "noisy": {key: METRICS[key].label for key in HEADLINE},
         "columns": {"n_positive": "Positives", "prevalence": "Prevalence"} | facts.list_class_columns(),
         "board": board,
