@@ -26,8 +26,9 @@ class ModuleSettings(TypedDict, total=False):
 
     copies: Literal["error", "drop"]
     bad_records: Literal["error", "drop"]
-    repairs: Literal["note", "refuse"]
+    repairs: Literal["note", "refuse_doubtful", "refuse"]
     duration_s: float | None
+    shorter: Literal["refuse", "pad"]
     leads: list[str] | str | None
     store_dir: str | None
     batch_size: int

@@ -41,7 +41,7 @@ def predict_data_set(
     split: str,
     missing_records: Literal["error", "drop"],
     bad_records: Literal["error", "drop"],
-    repairs: Literal["note", "refuse"],
+    repairs: Literal["note", "refuse_doubtful", "refuse"],
     known_records: KnownRecords = "drop",
     store_dir: Path | None,
     device: str,
