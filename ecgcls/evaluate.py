@@ -18,7 +18,7 @@ class ExternalData(DataPlace):
 
     missing_records: Literal["error", "drop"]
     bad_records: Literal["error", "drop"]
-    repairs: Literal["note", "refuse"]
+    repairs: Literal["note", "refuse_doubtful", "refuse"]
     known_records: Literal["error", "drop"]
     store_dir: Path | None
 
@@ -97,9 +97,9 @@ def evaluate(
                 del of_data["device"]
             _refuse_unused(of_data, "without data.root=: the run's stored predictions are scored")
 
+    from ecgcls.files import name_file
     from ecgcls.jobs.rescore import name_folder, parse_records, read_predictions_files, rescore, write_rescored
     from ecgcls.jobs.results import format_table, tabulate
-    from ecgcls.files import name_file
     from ecgcls.jobs.trust import split_names
     from ecgcls.outputs import check_output, claimed
     from ecgcls.runs.find import choose_configuration, choose_unfinished
@@ -141,8 +141,9 @@ def evaluate(
         folder = output or one.folder / "evaluate" / named
         check_output(folder, "evaluate")
         if leads is not None:
-            how = {"split": split, "overrides": overrides, "device": device, "trust": split_names(trust)}
-            return _score_subsets(one, leads, folder, records=records, output_dir=which["output_dir"], **how)
+            how: dict[str, Any] = {"overrides": overrides, "device": device, "trust": split_names(trust)}
+            how |= {"split": split, "records": records, "output_dir": which["output_dir"]}
+            return _score_subsets(one, leads, folder, **how)
         if data["root"] is not None:
             from ecgcls.jobs.external import predict_data_set  # torch: stored predictions are scored without it
 
