@@ -37,6 +37,7 @@ _OF_BEATS = re.compile(r"median|representative|reference beat", re.IGNORECASE)
 _ABOUT_OTHERS = re.compile(r"value ignored$|is not an integer; rounded|raw ADC counts|raw counts|left uncalibrated")
 _SEVERAL = re.compile(r"additional rhythm|rhythm series found|sequence sets in the rhythm", re.IGNORECASE)
 _DOUBTFUL = re.compile(r"checksum|CRC|non-zero|incomplete|odd number|truncated|-1 \(file not closed", re.IGNORECASE)
+_CRC_OF_LEAD = re.compile(r"CRC32 mismatch in lead (\S+) ")
 _FAULT = -32768  # in ISHNE: the electrode was off
 
 
@@ -146,10 +147,14 @@ def _find_rate(path: Path, record: Any, leads: Sequence[Any]) -> float:
 
 def _sort_warnings(warned: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return which of the library's warnings are to be told, and which of those are doubts about the signal."""
-    told = [text for text in warned if not _OF_BEATS.search(text) and not _ABOUT_OTHERS.search(text)]
+    told = [text for text in warned if not _OF_BEATS.search(text) or "(rhythm)" in text]
+    told = [text for text in told if not _ABOUT_OTHERS.search(text)]
     told = [text for text in told if "additional multiplex group" not in text]  # `choose_groups` says more
     notes: list[str] = []
     guesses: list[str] = []
+    if wrong := [found[1] for text in told if (found := _CRC_OF_LEAD.match(text))]:
+        guesses.append(f"the checksum is not that of the samples: {', '.join(wrong)}")
+        told = [text for text in told if not _CRC_OF_LEAD.match(text)]
     for text in told:
         if _SEVERAL.search(text):
             text = f"the file has several recordings: the first is read ({text})"

@@ -34,6 +34,13 @@ def find_available(lead_names: Sequence[str], wanted: Sequence[str]) -> tuple[st
     return tuple(name for name in wanted if name in there)
 
 
+def find_needed(standard: Sequence[str | None], wanted: Sequence[str]) -> set[str]:
+    """Return which standard leads of a recording are wanted, or may give those that are; all if none is."""
+    there = {name for name in standard if name is not None}
+    needed = there.intersection(wanted if there.issuperset(wanted) else {*wanted, *_SOURCES})
+    return needed or there
+
+
 def list_names(names: Sequence[str]) -> str:
     """Name signals in a message, however many there are."""
     listed = ", ".join(name.strip() or "(no name)" for name in names[:20])

@@ -195,8 +195,8 @@ class _Wanted:
 
     def compute_fingerprint(self) -> str:
         """Hash what is wanted, and the state of every file in the records' folders."""
-        form = [_LAYOUT_VERSION, self.sampling_rate_hz, self.n_samples]
-        form += [] if self.lead_names == LEADS else [self.lead_names]  # type: ignore[list-item]
+        form: list[Any] = [_LAYOUT_VERSION, self.sampling_rate_hz, self.n_samples]
+        form += [] if self.lead_names == LEADS else [self.lead_names]
         form += [] if self.shorter == "refuse" else [self.shorter]
         content = hashlib.sha256(json.dumps(form).encode())
         content.update(json.dumps([self.filenames.index.tolist(), self.filenames.tolist()]).encode())

@@ -83,6 +83,16 @@ def test_a_record_needs_no_leads_but_those_that_are_asked_for(tmp_path):
         read_repaired(alone, sampling_rate_hz=100, n_samples=200, lead_names=("V2",))
 
 
+def test_what_is_wrong_with_a_lead_that_is_not_wanted_does_not_matter(tmp_path):
+    path, signal_uv = write_two_leads(tmp_path, names=("II", "I", "V3"))
+    header = path.with_suffix(".hea")
+    header.write_text(header.read_text().replace("1000.0(0)/mV 16 0 " + str(signal_uv[2, 0]), "1000.0(0)/mmHg 16 0 0"))
+    reading = read_repaired(path, sampling_rate_hz=100, n_samples=200, lead_names=("I", "II"))
+    assert np.array_equal(reading.signal_uv, signal_uv[[1, 0]]) and reading.repairs == ("leads put in order",)
+    with pytest.raises(DataError, match="mmHg"):
+        read_repaired(path, sampling_rate_hz=100, n_samples=200, lead_names=("I", "V3"))
+
+
 def test_some_leads_of_a_plain_record_are_its_rows_without_a_note(tmp_path, write_record):
     signal_uv = np.random.default_rng(0).integers(-900, 900, (12, 200))
     path = write_record(tmp_path / "r", signal_uv.T)
