@@ -18,7 +18,7 @@ class ExternalData(DataPlace):
 
     missing_records: Literal["error", "drop"]
     bad_records: Literal["error", "drop"]
-    repairs: Literal["note", "refuse"]
+    repairs: Literal["note", "refuse_doubtful", "refuse"]
     known_records: Literal["error", "drop"]
     store_dir: Path | None
 

@@ -11,7 +11,7 @@ from ecgcls.data.lead_sets import LEADS
 from ecgcls.data.limb_leads import LIMB_LEADS, derive_limb_leads
 from ecgcls.errors import DataError
 
-_NAME = re.compile(r"(?:mdc[ _])?(?:ecg[ _-]*)?(?:lead[ _-]*)?(d?i{1,3}|av[rlf]|[vc][1-6])", re.IGNORECASE)
+_NAME = re.compile(r"(?:mdc[ _])?(?:e[ck]g[ _-]*)?(?:lead[ _-]*)?(d?i{1,3}|av[rlf]|[vc][1-6])", re.IGNORECASE)
 _STANDARD = {lead.casefold(): lead for lead in LEADS} | {
     **{f"d{lead.casefold()}": lead for lead in ("I", "II", "III")},  # as in Romance languages
     **{f"c{number}": f"V{number}" for number in range(1, 7)},  # as in IEC 60601: the chest electrodes

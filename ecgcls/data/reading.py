@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from ecgcls.data.formats import is_wfdb
 from ecgcls.data.lead_names import put_leads_in_order
 from ecgcls.data.lead_sets import LEADS
-from ecgcls.data.recordings import Recording, check_rate, check_values, iter_recording
+from ecgcls.data.recordings import Recording, iter_recording
 from ecgcls.data.resampling import resample_beginning
+from ecgcls.data.signal_checks import check_rate, check_values
 from ecgcls.data.signals import read_leads
 from ecgcls.errors import DataError
 

@@ -9,7 +9,7 @@ import torch
 from scipy.special import expit
 from torch import nn
 
-from ecgcls.data.groupings import name_groups
+from ecgcls.data.groupings import list_groupings, name_groups
 from ecgcls.data.module import ECGDataModule
 from ecgcls.errors import DataError
 from ecgcls.evaluation.decisions import learn_decisions
@@ -77,7 +77,7 @@ def score_unfinished(
         settings,
         simplify([decisions.thresholds[name] for name in uncalibrated.class_names]),
         uncalibrated=uncalibrated.select(split),
-        groups=name_groups(data.cohort.records),
+        groups=name_groups(data.cohort.records, list_groupings(data.source)),
         not_tuned=tuple(decisions.not_tuned),
         likelihoods=find_likelihoods(data),
     )
