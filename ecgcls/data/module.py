@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, DistributedSampler
 from ecgcls.data.batches import Batch, JoinedBatches, PartDataset
 from ecgcls.data.cohort import Cohort, Tables, log_left_out, read_tables, select_cohort
 from ecgcls.data.folds import Folds, Part
+from ecgcls.data.initial import Comparison, Initial, settle_initial
 from ecgcls.data.leakage import settle_copies
 from ecgcls.data.metadata import read_columns, refuse_empty
 from ecgcls.data.seen import SeenRecords, list_seen
@@ -70,6 +71,8 @@ class ECGDataModule(pl.LightningDataModule):
         Seed of the order of the training records; each epoch has another order.
     metadata
         Columns of the table that come with each record's signal; they must hold numbers.
+    initial
+        What the weights have learned from that a training starts from; None: it starts from none.
     """
 
     def __init__(
@@ -87,6 +90,7 @@ class ECGDataModule(pl.LightningDataModule):
         batch_size: int = 16,
         seed: int = 0,
         metadata: Sequence[str] = (),
+        initial: Initial | None = None,
     ) -> None:
         super().__init__()
         if batch_size < 1:
@@ -96,7 +100,7 @@ class ECGDataModule(pl.LightningDataModule):
         self.source, self.task, self.folds, self.fold = source, task, folds, fold
         self.copies, self.bad_records, self.repairs, self.duration_s = copies, bad_records, repairs, duration_s
         self.store_dir = Path(store_dir) if store_dir else None
-        self.batch_size, self.seed = batch_size, seed
+        self.batch_size, self.seed, self.initial = batch_size, seed, initial
         self.lead_names, self.metadata_names = LEADS, tuple(metadata)
 
     def check_shared_by(self, n_processes: int) -> None:
@@ -120,10 +124,22 @@ class ECGDataModule(pl.LightningDataModule):
     @cached_property
     def cohort(self) -> Cohort:
         """The records of this fold, without those left out."""
+        return self._settled[0]
+
+    @property
+    def compared(self) -> Comparison | None:
+        """What the weights that a training starts from have seen of it; None where it starts from none."""
+        return self._settled[1]
+
+    @cached_property
+    def _settled(self) -> tuple[Cohort, Comparison | None]:
         self._read_metadata(self._select(self._tables))  # what is wrong with tables is said before signals are read
         cohort = self._select(self._tables.leave_out(self._left_out.ecg_ids))
         log_left_out(cohort, fold=self.fold)
-        return settle_copies(cohort, self.store, copies=self.copies, root=self.source.root)
+        cohort = settle_copies(cohort, self.store, copies=self.copies, root=self.source.root)
+        if self.initial is None:
+            return cohort, None
+        return settle_initial(cohort, self.store, self.initial, root=self.source.root)
 
     def _select(self, tables: Tables) -> Cohort:
         return select_cohort(tables, task=self.task, folds=self.folds, fold=self.fold)
@@ -168,7 +184,9 @@ class ECGDataModule(pl.LightningDataModule):
     def left_out(self) -> pd.DataFrame:
         """The records that cannot be used or repeat another: ``ecg_id`` and ``reason``."""
         reasons = {ecg_id: f"repeats ecg_id {kept}" for ecg_id, kept in self._left_out.duplicates.items()}
-        return pd.DataFrame([*self._left_out.bad.items(), *reasons.items()], columns=["ecg_id", "reason"])
+        known = {} if self.compared is None else dict.fromkeys(self.compared.dropped, "init has learned from it")
+        every = {**self._left_out.bad, **reasons, **known}
+        return pd.DataFrame([*every.items()], columns=["ecg_id", "reason"])
 
     @cached_property
     def seen(self) -> SeenRecords:
@@ -176,7 +194,8 @@ class ECGDataModule(pl.LightningDataModule):
         usable = self._tables.leave_out(self._left_out.ecg_ids).database.index
         part = self.folds.assign(self._tables.every_record, fold=self.fold).loc[usable]
         is_used = pd.Series(part.index.isin(self.cohort.records.index), part.index)
-        return list_seen(self.store, part, is_used=is_used)
+        seen = list_seen(self.store, part, is_used=is_used)
+        return replace(seen, init=self.initial.seen.to_init()) if self.initial and self.initial.seen else seen
 
     @cached_property
     def _store_rows(self) -> NDArray[np.int64]:

@@ -13,6 +13,7 @@ from ecgcls.config import RunConfig
 from ecgcls.data.source import Source, split_settings
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.identity import identify
+from ecgcls.runs.origin import find_origin
 
 if TYPE_CHECKING:  # what fails early imports neither torch nor scikit-learn
     from torch import nn
@@ -86,6 +87,8 @@ def check_repeated(run: RunDirectory, config: RunConfig) -> None:
     source: Source = build_part("data", split_settings(config["data"])[0])
     with contextlib.suppress(OSError):
         run.check_same_data(source.fingerprint())
+    if (origin := find_origin(config)) is not None:
+        run.check_same_init(origin.weights_sha256)
 
 
 def list_without_effect(run: RunDirectory, config: RunConfig) -> list[str]:

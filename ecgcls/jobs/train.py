@@ -120,6 +120,8 @@ def _start(job: Job) -> RunInfo:
         run.clear()
     run.remove_leftovers()
     run.check_same_data(job.info.data["fingerprint"])
+    if job.info.init:
+        run.check_same_init(job.info.init["source"]["weights_sha256"])
     earlier = run.read_info() if run.is_begun else replace(job.info, n_starts=0)
     if run.is_begun and earlier.n_threads != job.info.n_threads:
         log.warning(

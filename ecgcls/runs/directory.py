@@ -35,7 +35,7 @@ from filelock import FileLock, Timeout
 from pandas.api.types import is_numeric_dtype
 
 from ecgcls.data.likeness import Likeness, read_likeness
-from ecgcls.data.seen import GROUPS, SeenRecords, name_group, read_seen
+from ecgcls.data.seen import GROUPS, INIT_FILES, SeenRecords, name_group, read_seen
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.checks import check_ids
 from ecgcls.evaluation.predictions import Predictions
@@ -206,7 +206,9 @@ class RunDirectory:
                 f"{self.path}: no {_WAVEFORMS}/, by which records that it has learned from are known in other data: an "
                 "earlier version of ecgcls has trained it; repeat its command, which adds them without training"
             )
-        seen = read_seen([self.check_file(f"{_WAVEFORMS}/{name_group(part)}") for part in GROUPS])
+        init = [f"{_WAVEFORMS}/{name}" for name in INIT_FILES if (self.path / _WAVEFORMS / name).exists()]
+        groups = [f"{_WAVEFORMS}/{name_group(part)}" for part in GROUPS]
+        seen = read_seen(*([self.check_file(name) for name in names] for names in (groups, init)))
         check_seen(self.path / _WAVEFORMS, seen, self.read_info())
         return seen
 
@@ -214,7 +216,8 @@ class RunDirectory:
         """Replace the waveforms of the run's data set, also of a run that an earlier version finished without them."""
         seen.write(self.path / _WAVEFORMS)
         if self.is_finished:
-            manifest.add_to_manifest(self.path, [f"{_WAVEFORMS}/{name_group(part)}" for part in GROUPS])
+            names = [f"{_WAVEFORMS}/{name}" for name in (*map(name_group, GROUPS), *INIT_FILES[: len(seen.init)])]
+            manifest.add_to_manifest(self.path, names)
 
     @property
     def has_seen(self) -> bool:
@@ -285,6 +288,15 @@ class RunDirectory:
             raise ConfigError(
                 f"{self.path}: this run was trained on other data ({', '.join(differing)} differ): retrain with "
                 "overwrite=true, or choose another experiment=NAME"
+            )
+
+    def check_same_init(self, weights_sha256: str) -> None:
+        """Refuse a run that started from other weights, as another fold's or those of a run that was trained again."""
+        found = self.read_info().init["source"]["weights_sha256"] if self.is_begun else weights_sha256
+        if found != weights_sha256:
+            raise ConfigError(
+                f"{self.path}: this run started from other weights than init= names now (fingerprint {found[:12]} "
+                f"there, {weights_sha256[:12]} here): retrain with overwrite=true, or choose another experiment=NAME"
             )
 
     def check_writable(self) -> None:
