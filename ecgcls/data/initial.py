@@ -89,11 +89,11 @@ def settle_initial(cohort: Cohort, store: SignalStore, initial: Initial, *, root
         log.warning("init: the test part was not searched for %s of %s", what, initial.name)
     is_leak, is_validated = known["ecg_id"].isin(tested), known["ecg_id"].isin(validated)
     if is_leak.any() and (initial.known_records == "error" or is_leak.sum() == len(tested)):
-        others = "" if is_leak.sum() < len(tested) else ", and would leave none"
+        others = "no other is left" if is_leak.sum() == len(tested) else "init.known_records=drop leaves them out"
         raise DataError(
-            f"{root}: leak: {is_leak.sum()} of the {len(tested)} test records are among those that init={initial.name} "
-            f"has learned from ({describe_found(known[is_leak], whose='its')}): use the data and the fold of that run, "
-            f"or another init; init.known_records=drop leaves them out{others}"
+            f"{root}: leak: {is_leak.sum()} of the {len(tested)} test records are among those that init "
+            f"({initial.name}) has learned from ({describe_found(known[is_leak], whose='its')}): test on the fold of "
+            f"that run, or start from another one; {others}"
         )
     dropped = frozenset(known.loc[is_leak, "ecg_id"])
     if dropped:

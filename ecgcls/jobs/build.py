@@ -129,7 +129,7 @@ def build_job(
     return Job(
         run=run,
         info=info,
-        config_yaml=OmegaConf.to_yaml({**config, "output_dir": str(config["output_dir"])}),
+        config_yaml=OmegaConf.to_yaml(_spell_paths(config)),
         identity=identity,
         data=data,
         fitter=fitter,
@@ -203,6 +203,12 @@ def build_classifier(config: Mapping[str, Any], data: ECGDataModule, beginning: 
         metrics=metrics,
         tuner=tuner,
     )
+
+
+def _spell_paths(node: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration whose paths are text."""
+    spelled = {key: str(value) if isinstance(value, Path) else value for key, value in node.items()}
+    return {key: _spell_paths(value) if key == "init" else value for key, value in spelled.items()}
 
 
 def _build_loss(config: Mapping[str, Any], pos_weight: torch.Tensor) -> nn.Module:

@@ -68,7 +68,7 @@ class Start:
         taken = take_weights(net, weights, own=own, other=self.contract)
         self.taken = taken
         n_taken = len(taken.layers) + len(taken.by_lead)
-        log.info("init: %d of %d layers taken of %s", n_taken, n_taken + len(taken.left_out), self.origin.path)
+        log.info("init: %d of %d layers taken of %s", n_taken, n_taken + len(taken.left_out), self.origin.name)
         for name, why in taken.by_lead.items():
             log.info("init: %s: taken by lead: %s", name, why)
         for name, why in taken.left_out.items():
@@ -102,10 +102,10 @@ class Start:
             return data.standardization
         names = self.contract.lead_names
         if names is None or any(key not in self.weights for key in _STANDARDIZER):
-            raise ConfigError(f"init.standardizer=own: {self.origin.path} has no standardizer; set refit")
+            raise ConfigError(f"init.standardizer=own: {self.origin.name} has no standardizer; set refit")
         if absent := [name for name in data.lead_names if name not in names]:
             raise ConfigError(
-                f"init.standardizer=own: {self.origin.path} has never seen lead {', '.join(absent)} (it has "
+                f"init.standardizer=own: {self.origin.name} has never seen lead {', '.join(absent)} (it has "
                 f"{', '.join(names)}); set init.standardizer=refit"
             )
         mean, sd = (take_columns(self.weights[key], data.lead_names, names).ravel() for key in _STANDARDIZER)
@@ -156,14 +156,14 @@ def read_start(config: RunConfig) -> Start | None:
     shared: dict[str, Any] = {"origin": origin, "tuning": tuning, "standardizer": init["standardizer"]}
     if origin.run is None:
         seen = None if init["seen"] is None else _read_folder(init["seen"])
-        initial = Initial(str(origin.path), seen, init["known_records"])
+        initial = Initial(origin.name, seen, init["known_records"])
         return Start(**shared, weights=_read_safetensors(origin.path), contract=Contract(), initial=initial)
     info = origin.run.read_info()
     return Start(
         **shared,
         weights=_read_checkpoint(origin),
         contract=Contract(tuple(info.data["lead_names"]), tuple(info.class_names)),
-        initial=Initial(str(origin.path), origin.run.read_seen(), init["known_records"]),
+        initial=Initial(origin.name, origin.run.read_seen(), init["known_records"]),
         sampling_rate_hz=info.data["sampling_rate_hz"],
         n_samples=info.data["n_samples"],
     )

@@ -40,6 +40,14 @@ class Origin:
     weights_sha256: str
     run: RunDirectory | None = None
 
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        if self.run is None:
+            return self.path.name
+        info = self.run.read_info()
+        return f"{info.model}, fold {info.fold} of {info.experiment}"
+
     def describe(self) -> dict[str, Any]:
         """Return what ``run.json`` says of it."""
         described: dict[str, Any] = {"path": str(self.path), "weights_sha256": self.weights_sha256}
