@@ -26,6 +26,7 @@ from ecgcls.jobs.track import check_installed
 from ecgcls.jobs.trainer import build_trainer, list_monitors
 from ecgcls.runs.directory import RunDirectory
 from ecgcls.runs.info import RunInfo
+from ecgcls.runs.place import settle_init
 from ecgcls.runs.provenance import describe_provenance
 from ecgcls.training.baselines import MetadataBaseline
 from ecgcls.training.classifier import ECGClassifier
@@ -78,6 +79,7 @@ def build_job(
     shows neither.
     """
     check_run(config)
+    config = settle_init(config)
     run.check_own()
     run.check_writable()
     identity = identify(config)
