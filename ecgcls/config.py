@@ -70,6 +70,7 @@ class RunConfig(TypedDict):
     task: Group
     folds: Group
     model: Group
+    augment: Group
     loss: Group
     optimizer: Group
     scheduler: Group

@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Unpack
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Unpack
 
 from ecgcls.command.start import run_command
 from ecgcls.config import DataPlace, RunChoice, Text
 from ecgcls.errors import ConfigError
 from ecgcls.evaluation.settings import Bootstrap, CalibrationRule, Subgroups, ThresholdRule
+
+if TYPE_CHECKING:
+    from ecgcls.runs.configuration import Configuration
 
 
 class ExternalData(DataPlace):
@@ -32,6 +35,7 @@ def evaluate(
     prevalence: float | dict[str, float] | None,
     error_rate: float | None,
     records: Text | None,
+    leads: list[str] | str | None,
     predictions: Path | None,
     y_true: Path | None,
     y_prob: Path | None,
@@ -59,6 +63,13 @@ def evaluate(
     given = [name for name, path in files.items() if path is not None]
     if unfinished and (given or data["root"] is not None):
         raise ConfigError(f"unfinished=true scores a run on its own data: leave out {(given or ['data.root'])[0]}")
+    if leads is not None:
+        _refuse_unused(
+            {name: path for name, path in files.items() if path is not None}
+            | {"data.root": data["root"], "unfinished": unfinished or None, "error_rate": error_rate}
+            | {"prevalence": prevalence},
+            "with leads=, which scores the nets of a finished run on its own data",
+        )
     if given and data["root"] is not None:
         raise ConfigError(f"{given[0]} and data.root: expected one of them, what to score")
     of_arrays = {"class_names": class_names, "patient_id": patient_id, "values": values.replace("probabilities", "")}
@@ -82,8 +93,11 @@ def evaluate(
             if unfinished:
                 del of_data["device"]
                 _refuse_unused({"error_rate": error_rate}, "with unfinished=true, whose validation is not over")
+            if leads is not None:
+                del of_data["device"]
             _refuse_unused(of_data, "without data.root=: the run's stored predictions are scored")
 
+    from ecgcls.files import name_file
     from ecgcls.jobs.rescore import name_folder, parse_records, read_predictions_files, rescore, write_rescored
     from ecgcls.jobs.results import format_table, tabulate
     from ecgcls.jobs.trust import split_names
@@ -122,8 +136,13 @@ def evaluate(
     else:
         one = choose_configuration(**which)
         named = name_folder(split, overrides, root=data["root"], records=records, error_rate=error_rate)
+        if leads is not None:
+            named = f"{named}-leads-{name_file(leads if isinstance(leads, str) else '-'.join(leads))}"
         folder = output or one.folder / "evaluate" / named
         check_output(folder, "evaluate")
+        if leads is not None:
+            how = {"split": split, "overrides": overrides, "device": device, "trust": split_names(trust)}
+            return _score_subsets(one, leads, folder, records=records, output_dir=which["output_dir"], **how)
         if data["root"] is not None:
             from ecgcls.jobs.external import predict_data_set  # torch: stored predictions are scored without it
 
@@ -167,6 +186,34 @@ def _refuse_unused(settings: Mapping[str, object], where: str) -> None:
     for name, value in settings.items():
         if value not in (None, ""):
             raise ConfigError(f"{name} has no effect {where}; leave it out")
+
+
+def _score_subsets(
+    one: "Configuration",
+    leads: str | list[str],
+    folder: Path,
+    *,
+    split: Literal["test", "val"],
+    records: str | None,
+    output_dir: Path,
+    **how: Any,
+) -> None:
+    """Score subsets of the leads, write the results and print the table."""
+    from ecgcls.jobs.lead_subsets import score_subsets, write_subsets
+    from ecgcls.jobs.rescore import parse_records
+    from ecgcls.outputs import claimed
+    from ecgcls.runs.leaks import log_official_test
+
+    scored = score_subsets(one, leads, split=split, **how)
+    if split == "test":
+        for run, info in zip(one.runs, one.infos, strict=True):
+            log_official_test(run, info, output_dir=output_dir, command="evaluate leads")
+    if records is not None:
+        scored = scored.narrow(parse_records(records))
+    with claimed(folder, "evaluate"):
+        table = write_subsets(scored, folder)
+    n_records = len(next(iter(scored.predictions.values())))
+    print(f"\n{scored.title} ({n_records} records), by the leads that are there:\n{table.to_string()}\n\n{folder}")
 
 
 def _format_stated(folder: Path, split: str) -> str:

@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ecgcls.data.lead_sets import LEADS, join_leads, parse_leads
+
 _NOT_IDENTITY = (
     "experiment", "n_threads", "output_dir", "overwrite", "data.root", "data.store_dir", "trainer.enable_progress_bar",
     "trainer.enable_model_summary", "trainer.profiler",
@@ -22,7 +24,8 @@ Threads change a result in its last digits: a run notes how many it had, and tha
 
 def identify(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the resolved settings that a result depends on, by dotted key."""
-    return {key: value for key, value in flatten(_take_origin(config)) if _is_identity(key, value)}
+    every = flatten(_take_origin(config))
+    return {key: _standardize(key, value) for key, value in every if _is_identity(key, value)}
 
 
 def name_variant(
@@ -89,11 +92,18 @@ def _take_origin(config: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _is_identity(key: str, value: Any) -> bool:
-    if key == "model.metadata" and not value:
-        return False  # a net of the signal alone, as all were before there was this setting
+    if key in ("model.metadata", "data.n_train", "data.n_train_seed") and not value:
+        return False  # a net of the signal alone, of all training records, as all were before there were these settings
     if key.startswith("evaluation.") and key.rpartition(".")[2] in ("_target_", "_convert_"):
         return False  # where the settings' classes are in the code
+    if (key == "augment" and not value) or (key == "data.leads" and parse_leads(value) == LEADS):
+        return False  # as before there were these settings
     return key not in _NOT_IDENTITY and key.partition(".")[0] != "logger"
+
+
+def _standardize(key: str, value: Any) -> Any:
+    """Return a value as all who mean the same have it."""
+    return join_leads(parse_leads(value)) if key == "data.leads" else value
 
 
 def _name_value(value: Any) -> str:

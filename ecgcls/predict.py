@@ -30,7 +30,7 @@ def predict(
         With code 2 if some records could not be used.
     """
     if input is None:
-        raise ConfigError("input=PATH is missing: a WFDB record, a folder, a glob, a list of records or a ZIP file")
+        raise ConfigError("input=PATH is missing: a file of an ECG, a folder, a glob, a list of records or a ZIP file")
     from ecgcls.evaluation.conformal import check_error_rate
     from ecgcls.runs.find import choose_configuration, name_output
 

@@ -136,6 +136,8 @@ def test_every_run_works(work, command):
         instead["fold"] = "0"
     if "hydra.sweeper.n_trials" in command:
         instead["hydra.sweeper.n_trials"] = "2"
+    if "data.n_train" in command:
+        instead["data.n_train"] = "20,null"
     if "task=rhythm" in command:
         instead["data.n_records"] = "200"  # among fewer, validation has no rhythm but the normal one
     train_quickly(work, command, experiment=f"docs-{RUNS.index(command)}", instead=instead)

@@ -56,6 +56,13 @@ def test_a_net_of_the_signal_alone_is_what_it_was_before_there_was_metadata():
     assert identity("model.metadata=[age]")["model.metadata"] == ["age"]
 
 
+def test_a_run_of_all_training_records_is_what_it_was_before_there_was_a_number():
+    assert not any("n_train" in key for key in identity())
+    assert identify({"data": {"n_train": None, "n_train_seed": 0, "copies": "drop"}}) == {"data.copies": "drop"}
+    assert name("data.n_train=100") == "data.n_train=100"
+    assert name("data.n_train=100", "data.n_train_seed=2") == "data.n_train=100,data.n_train_seed=2"
+
+
 def test_a_variant_says_what_differs_in_one_order():
     expected = "task=rhythm,data.batch_size=32,trainer.max_epochs=30"
     assert name("trainer.max_epochs=30", "task=rhythm", "data.batch_size=32") == expected
@@ -71,6 +78,7 @@ def test_no_two_configurations_share_a_name():
         ("+trainer.limit_train_batches=1",), ("+trainer.limit_train_batches=1.0",), ("callbacks=early_stopping",),
         ("~callbacks.checkpoint.mode",), ("scheduler=cosine",), ("model.dropout=0.1",), ("+preset=reference",),
         ("data.store_dir=/x", "seed=2"), ("model.metadata=[age]",), ("model.metadata=[age,sex]",),
+        ("data.n_train=100",), ("data.n_train=100", "data.n_train_seed=1"),
     ]  # fmt: skip
     names = {name(*overrides): overrides for overrides in settings}
     assert len(names) == len(settings)

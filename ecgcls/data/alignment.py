@@ -19,14 +19,17 @@ altered ones and some thousand simulated ones, regular to the last detail. Of di
 0.96 is 0.34, with 0.94, 0.22. Noise of 50 microvolt repeats by 0.05 to 0.2.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import irfft, rfft
 
 from ecgcls.data.candidates import Leveled, map_chunks, sum_overlap
-from ecgcls.data.waveforms import MIN_LEADS, RATE_HZ, level_leads
+from ecgcls.data.lead_sets import LEADS
+from ecgcls.data.waveforms import RATE_HZ, level_leads
 
 MIN_CORRELATION = 0.94
 """No two ECGs with a smaller correlation count as copies."""
@@ -40,7 +43,8 @@ _MIN_DURATION_S = 5.0  # shorter records have too few beats to tell contrast and
 _MIN_MEAN = 0.75  # of the leads' absolute correlations: below it nothing is looked at more closely
 _MIN_MEAN_ALIKE = 0.82  # the same where the contrast is small
 _N_COMPONENTS = 3
-_N_WORST = 2  # leads that do not count
+_N_WORST = 2  # leads that do not count, if
+_MIN_KEPT = 3  # others are left
 _FINE = 4  # shifts per time of the leveled leads
 _APART_S = 0.2  # from the best shift to the next best, at least
 _REPEATED_S = (0.3, 2.5)  # after this time a heart beats again
@@ -75,7 +79,6 @@ def align(leveled: Leveled, pairs: NDArray[np.int64]) -> Alignment:
         is_there = leveled.is_there[first] & leveled.is_there[second]
         correlation = products / np.sqrt(energies.clip(min=0.01))
         mean = np.where(is_there[..., None], correlation, 0).sum(axis=1) / is_there.sum(axis=1)[:, None].clip(min=1)
-        mean[is_there.sum(axis=1) < MIN_LEADS] = 0
         best = mean.argmax(axis=1)
         largest = mean.max(axis=1).clip(max=1 - 1e-4)
         is_apart = np.abs(fine - fine[best, None]) >= _APART_S * RATE_HZ * _FINE
@@ -88,7 +91,12 @@ def align(leveled: Leveled, pairs: NDArray[np.int64]) -> Alignment:
 
 
 def find_same(
-    signals_uv: NDArray[np.int16], pairs: NDArray[np.int64], aligned: Alignment, *, sampling_rate_hz: float
+    signals_uv: NDArray[np.int16],
+    pairs: NDArray[np.int64],
+    aligned: Alignment,
+    *,
+    sampling_rate_hz: float,
+    lead_names: Sequence[str] = LEADS,
 ) -> NDArray[np.float64]:
     """Return the correlation of each pair that is one ECG, nan for the others, ``(pair,)``.
 
@@ -101,35 +109,53 @@ def find_same(
     is_long = signals_uv.shape[-1] >= _MIN_DURATION_S * sampling_rate_hz
     is_close = aligned.mean >= np.where(aligned.contrast >= MIN_CONTRAST[1], _MIN_MEAN, _MIN_MEAN_ALIKE)
     for number in np.flatnonzero(is_close).tolist():
-        (one, other), shift = signals_uv[pairs[number]], int(aligned.shift[number])
-        value = correlate(one, other, shift=shift, sampling_rate_hz=sampling_rate_hz)
+        one, other = signals_uv[pairs[number]]
+        how: dict[str, Any] = {
+            "shift": int(aligned.shift[number]),
+            "sampling_rate_hz": sampling_rate_hz,
+            "lead_names": lead_names,
+        }
+        value = correlate(one, other, **how)
         is_same = value >= SURE_CORRELATION
         if is_long and MIN_CORRELATION <= value < SURE_CORRELATION:
             is_same = value >= MIN_CONTRAST[0] and bool(aligned.contrast[number] >= MIN_CONTRAST[1])
             if not is_same:
-                repetition = measure_repetition(one, other, shift=shift, sampling_rate_hz=sampling_rate_hz)
+                repetition = measure_repetition(one, other, **how)
                 contrast = float(aligned.contrast[number])
                 is_same = any(value >= r and contrast >= c and repetition <= most for r, c, most in MAX_REPETITION)
         found[number] = value if is_same else np.nan
     return found
 
 
-def correlate(one: NDArray[np.int16], other: NDArray[np.int16], *, shift: int, sampling_rate_hz: float) -> float:
+def correlate(
+    one: NDArray[np.int16],
+    other: NDArray[np.int16],
+    *,
+    shift: int,
+    sampling_rate_hz: float,
+    lead_names: Sequence[str] = LEADS,
+) -> float:
     """Return the correlation of two ECGs ``(lead, sample)`` at a shift of `Alignment`, as this module defines it."""
     both = np.stack([one, other])
     clipped = both.clip(both.min(axis=2, keepdims=True).max(axis=0), both.max(axis=2, keepdims=True).min(axis=0))
     leveled = (
-        level_leads(signals_uv, sampling_rate_hz=sampling_rate_hz, is_compressed=is_compressed)
+        level_leads(signals_uv, sampling_rate_hz=sampling_rate_hz, is_compressed=is_compressed, lead_names=lead_names)
         for signals_uv, is_compressed in ((both, True), (both, False), (clipped, False))
     )
     return max(_correlate_components(*_overlap(leads, shift)) for leads in leveled)
 
 
 def measure_repetition(
-    one: NDArray[np.int16], other: NDArray[np.int16], *, shift: int, sampling_rate_hz: float
+    one: NDArray[np.int16],
+    other: NDArray[np.int16],
+    *,
+    shift: int,
+    sampling_rate_hz: float,
+    lead_names: Sequence[str] = LEADS,
 ) -> float:
     """Return how much the difference of two ECGs ``(lead, sample)`` at a shift repeats itself: 0 to about 1."""
-    first, second = _overlap(level_leads(np.stack([one, other]), sampling_rate_hz=sampling_rate_hz), shift)
+    leveled = level_leads(np.stack([one, other]), sampling_rate_hz=sampling_rate_hz, lead_names=lead_names)
+    first, second = _overlap(leveled, shift)
     gain = (first * second).sum(axis=1) / (first**2).sum(axis=1).clip(min=1e-9)
     left = second - gain[:, None] * first
     n_times = left.shape[1]
@@ -151,7 +177,7 @@ def _correlate_components(one: NDArray[np.float32], other: NDArray[np.float32]) 
     """Return the correlation of the strongest components of two ECGs ``(lead, time)``."""
     one, other = (each / np.linalg.norm(each, axis=1, keepdims=True).clip(min=1e-9) for each in (one, other))
     by_lead = (one * other).sum(axis=1)
-    kept = np.argsort(-np.abs(by_lead))[: max(MIN_LEADS, len(by_lead) - _N_WORST)]
+    kept = np.argsort(-np.abs(by_lead))[: max(_MIN_KEPT, len(by_lead) - _N_WORST)]
     one, other = one[kept] * np.sign(by_lead[kept, None]), other[kept]
     _, components = np.linalg.eigh(one @ one.T + other @ other.T)
     one, other = (components[:, -_N_COMPONENTS:].T @ each for each in (one, other))

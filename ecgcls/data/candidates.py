@@ -10,7 +10,7 @@ Two searches, each of which finds what the other cannot, over leads as `ecgcls.d
 What is left are about 15 pairs a record, of which those stay that correlate at some shift.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from os import cpu_count
@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import irfft, next_fast_len, rfft
 
+from ecgcls.data.lead_sets import LEADS
 from ecgcls.data.waveforms import HIGHEST_HZ, RATE_HZ, compare_signatures, level_leads, normalize_signatures, sign_leads
 
 MAX_SHIFT_S = 2.5
@@ -57,11 +58,17 @@ class Leveled:
         return _pad(self.leads.shape[-1])
 
 
-def level(signals_uv: NDArray[np.int16], rows: NDArray[np.int64], *, sampling_rate_hz: float) -> Leveled:
+def level(
+    signals_uv: NDArray[np.int16],
+    rows: NDArray[np.int64],
+    *,
+    sampling_rate_hz: float,
+    lead_names: Sequence[str] = LEADS,
+) -> Leveled:
     """Level the leads of rows (at least one) of ``(record, lead, sample)``; they take 23 kB a record of ten seconds."""
 
     def level_some(chunk: slice) -> tuple[Any, ...]:
-        leads = level_leads(signals_uv[rows[chunk]], sampling_rate_hz=sampling_rate_hz)
+        leads = level_leads(signals_uv[rows[chunk]], sampling_rate_hz=sampling_rate_hz, lead_names=lead_names)
         n_padded = _pad(leads.shape[-1])
         n_kept = int(HIGHEST_HZ / RATE_HZ * n_padded) + 2
         return leads.astype(np.float16), rfft(leads, n_padded)[..., :n_kept], leads.any(axis=-1), sign_leads(leads)

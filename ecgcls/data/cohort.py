@@ -19,6 +19,7 @@ from ecgcls.data.folds import LEFT_OUT, PARTS, Folds, Part, check_patients, comp
 from ecgcls.data.record_files import find_missing
 from ecgcls.data.source import Source
 from ecgcls.data.tasks import UNKNOWN, Task
+from ecgcls.data.training_size import TrainingSize
 from ecgcls.errors import DataError
 from ecgcls.files import hash_labels, hash_records
 
@@ -49,6 +50,8 @@ class Cohort:
     """Records left out because their patient is tested, in another group of records."""
     n_copies_within: Mapping[Part, int] = field(default_factory=lambda: dict.fromkeys(PARTS, 0))
     """Records that repeat another one of the same of train, val and test, and stay."""
+    untrained: "pd.Series | None" = None
+    """The patient of each record of the training part that `TrainingSize` has not chosen, by ecg_id; None: no size."""
 
     def find_part(self, part: Part) -> NDArray[np.int64]:
         """Return the row numbers of the train, validation or test set."""
@@ -85,6 +88,8 @@ class Cohort:
         if self.held_out:
             folds = {"n_folds": len(self.held_out), "held_out": self.held_out[self.fold]}
             folds["n_of_tested_patients"] = self.n_of_tested_patients
+        if self.untrained is not None:
+            folds |= {"n_untrained": len(self.untrained), "n_untrained_patients": int(self.untrained.nunique())}
         return {
             **folds,
             "n_records": len(self.records),
@@ -132,13 +137,15 @@ def read_tables(source: Source) -> Tables:
     )
 
 
-def select_cohort(tables: Tables, *, task: Task, folds: Folds, fold: int) -> Cohort:
-    """Select the records of a fold.
+def select_cohort(
+    tables: Tables, *, task: Task, folds: Folds, fold: int, training_size: TrainingSize | None = None
+) -> Cohort:
+    """Select the records of a fold; of its training part all, or as many as `training_size` says.
 
     Raises
     ------
     ConfigError
-        If there is no such fold, or the task names a class that does not exist.
+        If there is no such fold, the task names a class that does not exist, or there are fewer records to train on.
     DataError
         If a patient is in two of train, val and test, one of these is empty, or train has no example of a class; see
         also `Task.absent_classes`.
@@ -155,8 +162,15 @@ def select_cohort(tables: Tables, *, task: Task, folds: Folds, fold: int) -> Coh
     for name in PARTS:
         if name not in part:
             raise DataError(f"{tables.root}: no record in the {name} set of fold {fold}")
+    untrained = None
+    if training_size is not None:
+        is_train = part == "train"
+        is_left = is_train.copy()
+        is_left[is_train] = ~training_size.choose(records["patient_id"][is_train], y_true[is_train], fold=fold)
+        untrained = records["patient_id"][is_left]
+        records, y_true, part = records[~is_left], y_true[~is_left], part[~is_left]
     class_names = np.array(labels.class_names)
-    learnable = _find_learnable(y_true[part == "train"], class_names, task, fold)
+    learnable = _find_learnable(y_true[part == "train"], class_names, task, fold, training_size)
     n_without_label = int((~has_label).sum())
     if task.exclusive and not learnable.all():  # with its only class left out, a record is of none
         kept = np.flatnonzero((y_true[:, learnable] == 1).any(axis=1))
@@ -175,6 +189,7 @@ def select_cohort(tables: Tables, *, task: Task, folds: Folds, fold: int) -> Coh
         held_out=tuple(name for name in folds.list_held_out(tables.every_record) if name),
         fold=fold,
         n_of_tested_patients=int((has_label & ~is_kept).sum()),
+        untrained=untrained,
     )
 
 
@@ -185,6 +200,10 @@ def log_left_out(cohort: Cohort, *, fold: int) -> None:
         log.info("Fold %d tests %s, which it is not trained on (all folds: %s)", fold, cohort.held_out[fold], every)
     if cohort.n_of_tested_patients:
         log.info("Left out %d records of patients who are tested elsewhere too", cohort.n_of_tested_patients)
+    if cohort.untrained is not None:
+        trained = cohort.records["patient_id"].iloc[cohort.find_part("train")]
+        text = "Trains on %d records of %d patients; data.n_train left out %d records of %d others"
+        log.info(text, len(trained), trained.nunique(), len(cohort.untrained), cohort.untrained.nunique())
     if cohort.n_without_label:
         log.info("Left out %d records without a label in the task", cohort.n_without_label)
     if cohort.absent_classes:
@@ -220,7 +239,11 @@ def leave_out_missing(source: Source, records: pd.DataFrame) -> pd.DataFrame:
 
 
 def _find_learnable(
-    y_train: NDArray[np.int8], class_names: NDArray[np.str_], task: Task, fold: int
+    y_train: NDArray[np.int8],
+    class_names: NDArray[np.str_],
+    task: Task,
+    fold: int,
+    training_size: TrainingSize | None = None,
 ) -> NDArray[np.bool_]:
     """Return which classes have both a positive and a negative record in the training set, ``(class,)``."""
     learnable: NDArray[np.bool_] = (y_train == 1).any(axis=0) & (y_train == 0).any(axis=0)
@@ -228,6 +251,7 @@ def _find_learnable(
     if absent and task.absent_classes == "error":
         raise DataError(
             f"the training set of fold {fold} has no positive (or no negative) record of {absent}; "
+            + (f"data.n_train={training_size.n_records} may be too few; " if training_size else "")
             + (
                 "task.unlabelled=negative keeps the records without the class as negatives"
                 if len(class_names) == 1

@@ -5,7 +5,8 @@ records of PTB-XL. What a recording has in one second is the median over its sec
 leads left out), so that a short artifact decides nothing.
 
 - *too small*: no lead's peak-to-peak value in one second reaches 0.3 mV (at least 0.53 mV): volts?
-- *too large*: the median lead's peak-to-peak value in one second exceeds 4.5 mV (at most 4.0 mV): a gain?
+- *too large*: the median lead's peak-to-peak value in one second exceeds 4.5 mV (at most 4.0 mV): a gain? With fewer
+  than nine leads these two bounds are wider (`SCALES_MV`).
 - *normalized*: two thirds of the leads have mean 0 and standard deviation 1 (to 0.01 mV), or all leads have the same
   standard deviation or range (to 5 %; they differ by 34 % at least), or all values together have mean 0 and standard
   deviation 1 (to 0.001 mV), or they span exactly 0 to 1 or -1 to 1 (to 0.0005 mV).
@@ -40,10 +41,12 @@ from ecgcls.data.limb_leads import describe_contradictions
 
 LOST = ("flat", "constant", "saturated")
 """The checks that say that a part of the ECG is not in the signal."""
-MIN_LARGEST_MV = 0.3
-"""Peak to peak in one second, in the largest lead."""
-MAX_MEDIAN_MV = 4.5
-"""Peak to peak in one second, in the median lead."""
+SCALES_MV = ((9, 0.3, 4.5), (5, 0.15, 6.5), (2, 0.15, 12.0), (1, 0.05, 12.0))
+"""From how many leads on: the least peak-to-peak value in one second of the largest lead, the most of the median one.
+
+Of PTB-XL's records the largest of I and II has 0.27 mV at least, a single lead 0.09 mV; the median precordial lead has
+5.9 mV at most, a single one 10.8 mV.
+"""
 MAX_COPY_MV = 0.002
 """Root mean square of the difference of two leads that are one."""
 MAX_CONSTANT_S = 1.0
@@ -128,15 +131,16 @@ def _cut_seconds(mv: NDArray[np.float32], rate_hz: float) -> NDArray[np.float32]
 
 def _check_scale(signal: _Signal) -> str:
     largest = float(signal.span_mv.max())
-    if largest < MIN_LARGEST_MV:
+    least, most = next(bounds for n_leads, *bounds in SCALES_MV if len(signal.names) >= n_leads)
+    if largest < least:
         return (
             f"too small: {largest:.2g} mV from peak to peak in the largest lead, an ECG has at least "
-            f"{MIN_LARGEST_MV:g} mV: volts, or a wrong gain?"
+            f"{least:g} mV: volts, or a wrong gain?"
         )
     median = float(np.median(signal.span_mv))
-    if median > MAX_MEDIAN_MV:
+    if median > most:
         return (
-            f"too large: {median:.1f} mV from peak to peak in the median lead, an ECG has at most {MAX_MEDIAN_MV:g} "
+            f"too large: {median:.1f} mV from peak to peak in the median lead, an ECG has at most {most:g} "
             "mV: a wrong gain?"
         )
     return ""

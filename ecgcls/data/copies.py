@@ -8,13 +8,15 @@ time.
 """
 
 import hashlib
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ecgcls.data.alignment import align, find_same
 from ecgcls.data.candidates import find_candidates, level, map_chunks
+from ecgcls.data.lead_sets import LEADS
 
 
 class Pair(NamedTuple):
@@ -29,7 +31,18 @@ class Pair(NamedTuple):
     """Whether every sample is the same."""
 
 
-def find_pairs(signals_uv: NDArray[np.int16], rows: NDArray[np.int64], *, sampling_rate_hz: float) -> list[Pair]:
+class _Form(TypedDict):
+    sampling_rate_hz: float
+    lead_names: Sequence[str]
+
+
+def find_pairs(
+    signals_uv: NDArray[np.int16],
+    rows: NDArray[np.int64],
+    *,
+    sampling_rate_hz: float,
+    lead_names: Sequence[str] = LEADS,
+) -> list[Pair]:
     """Find the pairs of these rows of ``(record, lead, sample)`` that are one ECG.
 
     Of rows whose samples are equal each is paired with the first of them, which stands for all of them elsewhere.
@@ -44,19 +57,27 @@ def find_pairs(signals_uv: NDArray[np.int16], rows: NDArray[np.int64], *, sampli
     unequal = rows[is_first]
     if len(unequal) < 2:
         return sorted(found)
-    leveled = level(signals_uv, unequal, sampling_rate_hz=sampling_rate_hz)
+    how: _Form = {"sampling_rate_hz": sampling_rate_hz, "lead_names": lead_names}
+    leveled = level(signals_uv, unequal, **how)
     pairs = find_candidates(leveled)
     aligned = align(leveled, pairs)
-    same = find_same(signals_uv, unequal[pairs], aligned, sampling_rate_hz=sampling_rate_hz)
+    same = find_same(signals_uv, unequal[pairs], aligned, **how)
     for number in np.flatnonzero(~np.isnan(same)):
         first, second = unequal[pairs[number]].tolist()
         found.append(Pair(first, second, float(same[number]), is_exact=False))
     return sorted(found)
 
 
-def match(one: NDArray[np.int16], other: NDArray[np.int16], *, sampling_rate_hz: float) -> float | None:
+def match(
+    one: NDArray[np.int16],
+    other: NDArray[np.int16],
+    *,
+    sampling_rate_hz: float,
+    lead_names: Sequence[str] = LEADS,
+) -> float | None:
     """Return the correlation of two signals ``(lead, sample)`` if they are one ECG, else None."""
-    found = find_pairs(np.stack([one, other]), np.arange(2), sampling_rate_hz=sampling_rate_hz)
+    both = np.stack([one, other])
+    found = find_pairs(both, np.arange(2), sampling_rate_hz=sampling_rate_hz, lead_names=lead_names)
     return found[0].correlation if found else None
 
 

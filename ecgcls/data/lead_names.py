@@ -7,8 +7,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgcls.data.limb_leads import derive_limb_leads
-from ecgcls.data.signals import LEADS
+from ecgcls.data.lead_sets import LEADS
+from ecgcls.data.limb_leads import LIMB_LEADS, derive_limb_leads
 from ecgcls.errors import DataError
 
 _NAME = re.compile(r"(?:mdc[ _])?(?:ecg[ _-]*)?(?:lead[ _-]*)?(d?i{1,3}|av[rlf]|[vc][1-6])", re.IGNORECASE)
@@ -16,6 +16,7 @@ _STANDARD = {lead.casefold(): lead for lead in LEADS} | {
     **{f"d{lead.casefold()}": lead for lead in ("I", "II", "III")},  # as in Romance languages
     **{f"c{number}": f"V{number}" for number in range(1, 7)},  # as in IEC 60601: the chest electrodes
 }
+_SOURCES = ("I", "II", "III")  # two of them give all limb leads
 
 
 @lru_cache(maxsize=1024)  # the headers of a folder have the same few lists of names
@@ -23,6 +24,14 @@ def standardize_names(names: tuple[str, ...]) -> tuple[str | None, ...]:
     """Return the standard name of each lead, None for other signals."""
     found = [_NAME.fullmatch(name.strip()) for name in names]
     return tuple(_STANDARD[match[1].casefold()] if match else None for match in found)
+
+
+def find_available(lead_names: Sequence[str], wanted: Sequence[str]) -> tuple[str, ...]:
+    """Return which of the wanted leads a recording has, or can be derived from what it has."""
+    there = {*standardize_names(tuple(lead_names))}
+    if len(there.intersection(_SOURCES)) > 1:
+        there |= {*LIMB_LEADS}
+    return tuple(name for name in wanted if name in there)
 
 
 def list_names(names: Sequence[str]) -> str:
@@ -36,13 +45,14 @@ def put_leads_in_order(
 ) -> tuple[NDArray[np.floating], list[str]]:
     """Return the wanted leads of a signal, ``(lead, sample)``, and what was changed.
 
-    `left_out` are signals of the file that are not among `signal`'s rows, to be told. DataError if a lead is missing
-    and does not follow from others, or is given twice.
+    `left_out` are signals of the file that are not among `signal`'s rows, to be told; standard leads that are not
+    wanted are not. DataError if a lead is missing and does not follow from others, or is given twice.
     """
     names = standardize_names(tuple(lead_names))
     if names == tuple(wanted) and not left_out:
         return signal, []
-    twice = [name for name in wanted if names.count(name) > 1]
+    used = {*wanted} if {*wanted} <= {*names} else {*wanted, *_SOURCES}
+    twice = [name for name in LEADS if name in used and names.count(name) > 1]
     if twice:
         raise DataError(f"the lead {twice[0]} is given twice, among {list_names(lead_names)}")
     rows = {name: row for name, row in zip(names, signal, strict=True) if name is not None}
@@ -57,12 +67,12 @@ def put_leads_in_order(
             "(limb leads can be derived from two of I, II, III; others cannot)"
         )
     repairs = []
-    unwanted = [given for given, name in zip(lead_names, names, strict=True) if name not in wanted]
+    unwanted = [given for given, name in zip(lead_names, names, strict=True) if name is None]
     if others := [*left_out, *unwanted]:
         repairs.append(f"left out {list_names(others)}")
     if there != [name for name in wanted if name in there]:
         repairs.append("leads put in order")
     if derived:
-        sources = " and ".join([name for name in ("I", "II", "III") if name in there][:2])
+        sources = " and ".join([name for name in _SOURCES if name in names][:2])
         repairs.append(f"derived {', '.join(derived)} from {sources}")
     return np.stack([rows[name] for name in wanted]), repairs

@@ -144,7 +144,7 @@ def find_duplicates(store: SignalStore, records: pd.DataFrame, known: Mapping[An
     for ecg_id, kept in known.items():
         if {ecg_id, kept} <= present:
             one, other = store.signals_uv[store.find_rows([ecg_id, kept])]
-            if match(one, other, sampling_rate_hz=rate_hz) is not None:
+            if match(one, other, sampling_rate_hz=rate_hz, lead_names=store.lead_names) is not None:
                 found[ecg_id] = kept
     if "strat_fold" in records and all(records["strat_fold"][a] == records["strat_fold"][b] for a, b in found.items()):
         return {}
@@ -156,7 +156,8 @@ def _search(store: SignalStore) -> pd.DataFrame:
     rows = np.flatnonzero(~np.isin(store.ecg_ids, store.bad_records["ecg_id"]))
     if len(rows) > 5000:
         log.info("Looking for copies among %d records", len(rows))
-    pairs = find_pairs(store.signals_uv, rows, sampling_rate_hz=store.manifest["sampling_rate_hz"])
+    rate_hz = store.manifest["sampling_rate_hz"]
+    pairs = find_pairs(store.signals_uv, rows, sampling_rate_hz=rate_hz, lead_names=store.lead_names)
     found = [(store.ecg_ids[pair.first].item(), store.ecg_ids[pair.second].item(), *pair[2:]) for pair in pairs]
     return pd.DataFrame(found, columns=["ecg_id", "other_id", "correlation", "is_exact"])
 

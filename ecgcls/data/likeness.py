@@ -139,7 +139,7 @@ def _choose(ids: NDArray, most: int) -> NDArray:
 def _describe(store: SignalStore, ids: NDArray, rate_hz: float) -> Features:
     rows = store.find_rows(ids)
     batches = np.array_split(rows, max(len(rows) // 512, 1))
-    parts = [describe_windows(store.read_mv(batch), rate_hz) for batch in batches]
+    parts = [describe_windows(store.read_mv(batch), rate_hz, store.lead_names) for batch in batches]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

@@ -10,7 +10,7 @@ References
    Circulation 115 (2007) 1306-1324. doi:10.1161/CIRCULATIONAHA.106.180200
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations, permutations
 
 import numpy as np
@@ -45,6 +45,24 @@ def derive_limb_leads(rows: Mapping[str, NDArray[np.floating]]) -> dict[str, NDA
         if pair[0] in found and pair[1] in found:
             one, two = (found[name].astype(np.float64) for name in pair)
             found = {name: a * one + b * two for name, (a, b) in _WEIGHTS[pair].items()} | found
+    return found
+
+
+def solve_limb_leads(names: Sequence[str]) -> NDArray[np.float64] | None:
+    """Return the weights ``(2, lead)`` of some limb leads in I and II; None if these do not follow from them.
+
+    Examples
+    --------
+    >>> solve_limb_leads(["II", "III"])
+    array([[ 1., -1.],
+           [ 1.,  0.]])
+    """
+    if len(names) < 2:
+        return None
+    one, two = np.eye(2)
+    weights = {"I": one, "II": two} | {name: np.array(each) for name, each in _WEIGHTS["I", "II"].items()}
+    found = np.zeros((2, len(names)))
+    found[:, :2] = np.linalg.inv(np.stack([weights[name] for name in names[:2]])) + 0.0  # no -0
     return found
 
 

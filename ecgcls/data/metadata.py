@@ -82,7 +82,14 @@ def read_comments(path: Path, columns: Sequence[str]) -> NDArray[np.float64]:
     except DataError:
         return np.full(len(columns), np.nan)
     comments = [line for line in content.decode("latin-1").splitlines() if line.lstrip().startswith("#")]
-    return limit_ages(np.array([_find_value(comments, column) for column in columns], dtype=float), columns)
+    return limit_ages(np.array([find_value(comments, column) for column in columns], dtype=float), columns)
+
+
+def read_patient(path: Path, patient: Mapping[str, float], columns: Sequence[str]) -> NDArray[np.float64]:
+    """Return what is known of age and sex, ``(column,)``, from a `Recording.patient`, or else as `read_comments`."""
+    if not patient:
+        return read_comments(path, columns)
+    return limit_ages(np.array([patient.get(column, math.nan) for column in columns], dtype=float), columns)
 
 
 def describe_unknown(values: NDArray[np.float64], columns: Sequence[str]) -> tuple[str, ...]:
@@ -91,8 +98,8 @@ def describe_unknown(values: NDArray[np.float64], columns: Sequence[str]) -> tup
     return tuple(f"{column} is not known: taken as the training set's median" for column in unknown)
 
 
-def _find_value(comments: Sequence[str], column: str) -> float:
-    """Return the first value of a column in comments; nan if there is none that can be."""
+def find_value(comments: Sequence[str], column: str) -> float:
+    """Return the first age or sex in the comments of a WFDB header, as there; nan if there is none that can be."""
     for comment in comments:
         for name, text in _IN_COMMENT.findall(comment):
             if column == "sex" and name.casefold() in ("sex", "gender"):

@@ -17,16 +17,17 @@ from torch.utils.data import DataLoader, DistributedSampler
 
 from ecgcls.data.batches import Batch, JoinedBatches, PartDataset
 from ecgcls.data.cohort import Cohort, Tables, log_left_out, read_tables, select_cohort
-from ecgcls.data.folds import Folds, Part
+from ecgcls.data.folds import LEFT_OUT, Folds, Part
 from ecgcls.data.initial import Comparison, Initial, settle_initial
+from ecgcls.data.lead_sets import parse_leads
 from ecgcls.data.leakage import settle_copies
 from ecgcls.data.metadata import read_columns, refuse_empty
 from ecgcls.data.seen import SeenRecords, list_seen
-from ecgcls.data.signals import LEADS
 from ecgcls.data.source import Source
 from ecgcls.data.store import SignalStore, open_store
 from ecgcls.data.store_writer import count_kinds
 from ecgcls.data.tasks import Task
+from ecgcls.data.training_size import TrainingSize
 from ecgcls.data.usable import LeftOut, find_unusable
 from ecgcls.errors import ConfigError
 from ecgcls.files import hash_standardizer
@@ -62,11 +63,16 @@ class ECGDataModule(pl.LightningDataModule):
         What to do with a record whose scale or content is doubtful: ``note`` tells, ``refuse`` makes it a bad record.
     duration_s
         Of every record: longer ones are cut, shorter ones are bad; None: the duration that most records have.
+    leads
+        Which leads, as `ecgcls.data.lead_sets.parse_leads` takes them; None: all twelve. Records need no other leads.
     store_dir
         Where the signal store is written; None: in the data set's folder, or in the user's cache folder.
     batch_size
         Records per optimizer step, shared by all devices of a trainer; the last batch of an epoch may be smaller. A
         last one of a single record, over which batch normalization fails, is joined to the batch before it.
+    n_train, n_train_seed
+        How many records to train on, of whole patients (see `ecgcls.data.training_size`), and the seed that draws them;
+        None: all. Validation and test are the same for every number.
     seed
         Seed of the order of the training records; each epoch has another order.
     metadata
@@ -86,8 +92,11 @@ class ECGDataModule(pl.LightningDataModule):
         bad_records: Literal["error", "drop"] = "error",
         repairs: Literal["note", "refuse"] = "note",
         duration_s: float | None = None,
+        leads: list[str] | str | None = None,
         store_dir: str | None = None,
         batch_size: int = 16,
+        n_train: int | None = None,
+        n_train_seed: int = 0,
         seed: int = 0,
         metadata: Sequence[str] = (),
         initial: Initial | None = None,
@@ -97,11 +106,14 @@ class ECGDataModule(pl.LightningDataModule):
             raise ConfigError(f"data.batch_size must be at least 1, got {batch_size}")
         if duration_s is not None and not 0.5 <= duration_s <= 600:
             raise ConfigError(f"data.duration_s must be 0.5 to 600 s, or null, got {duration_s}")
+        if n_train is None and n_train_seed != 0:
+            raise ConfigError(f"data.n_train_seed={n_train_seed} draws nothing without data.n_train")
+        self.training_size = None if n_train is None else TrainingSize(n_train, n_train_seed)
         self.source, self.task, self.folds, self.fold = source, task, folds, fold
         self.copies, self.bad_records, self.repairs, self.duration_s = copies, bad_records, repairs, duration_s
         self.store_dir = Path(store_dir) if store_dir else None
         self.batch_size, self.seed, self.initial = batch_size, seed, initial
-        self.lead_names, self.metadata_names = LEADS, tuple(metadata)
+        self.lead_names, self.metadata_names = parse_leads(leads), tuple(metadata)
 
     def check_shared_by(self, n_processes: int) -> None:
         """Raise ConfigError if the processes cannot share a batch evenly."""
@@ -142,7 +154,8 @@ class ECGDataModule(pl.LightningDataModule):
         return settle_initial(cohort, self.store, self.initial, root=self.source.root)
 
     def _select(self, tables: Tables) -> Cohort:
-        return select_cohort(tables, task=self.task, folds=self.folds, fold=self.fold)
+        size = self.training_size
+        return select_cohort(tables, task=self.task, folds=self.folds, fold=self.fold, training_size=size)
 
     @cached_property
     def _tables(self) -> Tables:
@@ -158,6 +171,7 @@ class ECGDataModule(pl.LightningDataModule):
             filenames,
             sampling_rate_hz=source.sampling_rate_hz,
             n_samples=n_samples,
+            lead_names=self.lead_names,
             store_dir=self.store_dir,
         )
         if flat := store.find_flat_leads():
@@ -190,9 +204,14 @@ class ECGDataModule(pl.LightningDataModule):
 
     @cached_property
     def seen(self) -> SeenRecords:
-        """The waveforms of every usable record by part; of those without a label in the task by what their fold is."""
-        usable = self._tables.leave_out(self._left_out.ecg_ids).database.index
-        part = self.folds.assign(self._tables.every_record, fold=self.fold).loc[usable]
+        """The waveforms of every usable record by part; of those without a label in the task by what their fold is.
+
+        Patients whom `n_train` has left out are in none: they are as unseen as those of another data set.
+        """
+        usable = self._tables.leave_out(self._left_out.ecg_ids).database
+        part = self.folds.assign(self._tables.every_record, fold=self.fold).loc[usable.index]
+        if self.cohort.untrained is not None:
+            part = part.mask(usable["patient_id"].isin(self.cohort.untrained), LEFT_OUT)
         is_used = pd.Series(part.index.isin(self.cohort.records.index), part.index)
         seen = list_seen(self.store, part, is_used=is_used)
         return replace(seen, init=self.initial.seen.to_init()) if self.initial and self.initial.seen else seen

@@ -16,13 +16,13 @@ import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar, Literal
 
 import pandas as pd
 
+from ecgcls.data.csv_tables import read_csv
 from ecgcls.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -77,7 +77,8 @@ class PTBXL:
         path = self.root / DATABASE_CSV
         filename_column = _FILENAME_COLUMN[self.sampling_rate_hz]
         text = ["ecg_id", "patient_id", filename_column]
-        table = _read_csv(path, required=[*text[:2], "scp_codes", filename_column], text=[*text, "strat_fold"])
+        required = [*text[:2], "scp_codes", filename_column]
+        table = _read_table(path, required=required, text=[*text, "strat_fold"])
         for column in [name for name in ("ecg_id", "patient_id", "strat_fold") if name in table]:
             table[column] = _to_int(table[column], path)
         repeated = table["ecg_id"][table["ecg_id"].duplicated()]
@@ -99,7 +100,7 @@ class PTBXL:
         """Read ``scp_statements.csv``."""
         path = self.root / STATEMENTS_CSV
         kinds, classes = ["diagnostic", "form", "rhythm"], ["diagnostic_class", "diagnostic_subclass"]
-        table = _read_csv(path, required=[*kinds, *classes])
+        table = _read_table(path, required=[*kinds, *classes])
         table = table.set_index(table.columns[0])  # the first column has no name
         if table.index.hasnans or not table.index.is_unique:
             raise DataError(f"{path}: the first column must name each statement once")
@@ -156,44 +157,10 @@ def _clean_filenames(filenames: pd.Series, root: Path) -> pd.Series:
     return plain.where(~is_absolute, below.mask(pd.Series(outside, below.index, dtype=bool), plain[is_absolute]))
 
 
-def _read_csv(path: Path, *, required: Sequence[str], text: Sequence[str] = ()) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(path, low_memory=False, dtype=dict.fromkeys(text, str))
-    except FileNotFoundError:
-        raise DataError(f"{path}: not found; data.root must be a folder of PTB-XL, with {path.name}") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not a readable CSV file: not in UTF-8 ({error.reason}); save it as UTF-8") from error
-    except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
-        reason = _find_separator(path) or str(error).splitlines()[0]
-        raise DataError(f"{path}: not a readable CSV file ({reason})") from error
-    absent = [column for column in required if column not in table]
-    if absent:
-        raise DataError(f"{path}: the column {', '.join(absent)} is missing; {_hint_at(absent, table, path)}")
-    if table.empty:
-        raise DataError(f"{path}: no rows")
-    return table
-
-
-def _find_separator(path: Path) -> str:
-    """Say that a file's columns are separated by another mark than a comma; empty if they are not."""
-    try:
-        with path.open(encoding="utf-8", errors="replace") as file:
-            header = file.readline(10_000)
-    except OSError:
-        return ""
-    mark = next((mark for mark in ";\t|" if header.count(mark) > header.count(",")), None)
-    return f"its columns are separated by {mark!r}, expected commas" if mark else ""
-
-
-def _hint_at(absent: Sequence[str], table: pd.DataFrame, path: Path) -> str:
-    """Say which columns were found, and which of them may be meant."""
-    names = [str(name) for name in table]
-    if len(names) == 1 and (separator := _find_separator(path)):
-        return separator
-    folded = {name.strip().casefold(): name for name in names}
-    near = {name: get_close_matches(name.casefold(), folded, n=1, cutoff=0.7) for name in absent}
-    meant = [f"{folded[found[0]]!r} for {name}" for name, found in near.items() if found]
-    return f"found {', '.join(names)}" + (f"; is it {', '.join(meant)}?" if meant else "")
+def _read_table(path: Path, *, required: Sequence[str], text: Sequence[str] = ()) -> pd.DataFrame:
+    return read_csv(
+        path, required=required, text=text, absent=f"data.root must be a folder of PTB-XL, with {path.name}"
+    )
 
 
 def _to_int(values: pd.Series, path: Path) -> pd.Series:

@@ -6,7 +6,7 @@ Every number is computed of the windows that a net takes, so it needs neither th
 - *spectrum*: the log share of each lead's power in six bands from 0.5 to 49 Hz;
 - *shape*: the log kurtosis of each lead's slope over 40 ms, high where short steep beats stand out of a quiet rest
   [1]_, and the asymmetry of its seconds about their mean, which tells beats that point up from those that point down;
-- *leads*: the correlations of the eight independent leads, as Fisher's z;
+- *leads*: the correlations of the independent leads, eight of twelve, as Fisher's z;
 - *rhythm*: height and place of the highest peak of the autocorrelation of the mean absolute slope, from 0.25 to 2 s,
   and how much that slope varies.
 
@@ -15,7 +15,7 @@ Two bounds hold for any source. Among 19,601 records of PTB-XL the number in bra
 - *no beats*: the median lead's slope has a kurtosis below 3.3 (at least 3.5). Noise has 3, a sine 1.5;
 - *noise*: the median lead has above 25 Hz more than 0.3 of its power up to 49 Hz (at most 0.21).
 
-Conventions: windows are ``(window, lead, sample)`` in mV, the leads those of `ecgcls.data.signals.LEADS`.
+Conventions: windows are ``(window, lead, sample)`` in mV, the leads `lead_names` in standard order.
 
 References
 ----------
@@ -24,9 +24,13 @@ References
        doi:10.1088/0967-3334/29/1/002.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
+
+from ecgcls.data.lead_sets import LEADS, find_independent
 
 Features = dict[str, NDArray[np.float64]]
 """By group of features: ``(window, feature)``."""
@@ -42,17 +46,17 @@ KINDS = {
 """What is wrong with a window that is no ECG in any source."""
 _EDGES_HZ = (0.5, 3, 8, 15, 25, 35, 49)
 _N_NOISY = 2  # bands above 25 Hz
-_INDEPENDENT = [0, 1, 6, 7, 8, 9, 10, 11]  # the other four follow from I and II
-_PAIRS = np.triu_indices(len(_INDEPENDENT), 1)
 _SLOPE_S, _SMOOTHED_S, _RHYTHM_S = 0.04, 0.1, (0.25, 2.0)
 _TINY = 1e-3  # mV: nothing below is told apart
 _N_AT_ONCE = 256
 
 
-def describe_windows(windows_mv: NDArray[np.floating], sampling_rate_hz: float) -> Features:
+def describe_windows(
+    windows_mv: NDArray[np.floating], sampling_rate_hz: float, lead_names: Sequence[str] = LEADS
+) -> Features:
     """Return the features of windows ``(window, lead, sample)``, by group."""
     parts = [
-        _describe(np.asarray(windows_mv[start : start + _N_AT_ONCE], dtype=np.float32), sampling_rate_hz)
+        _describe(np.asarray(windows_mv[start : start + _N_AT_ONCE], dtype=np.float32), sampling_rate_hz, lead_names)
         for start in range(0, max(len(windows_mv), 1), _N_AT_ONCE)
     ]
     return {name: np.concatenate([part[name] for part in parts]).astype(np.float64) for name in parts[0]}
@@ -68,19 +72,20 @@ def find_noise(features: Features) -> NDArray[np.bool_]:
     return np.column_stack([is_noise, (kurtosis < MIN_KURTOSIS) & ~is_noise])
 
 
-def _describe(mv: NDArray[np.float32], rate_hz: float) -> Features:
+def _describe(mv: NDArray[np.float32], rate_hz: float, lead_names: Sequence[str]) -> Features:
     centered = mv - mv.mean(axis=-1, keepdims=True)
     sd = centered.std(axis=-1)
     lag = min(max(round(_SLOPE_S * rate_hz), 1), mv.shape[-1] - 1)
     slope = centered[..., lag:] - centered[..., :-lag]
     squares = slope * slope
     fourth = np.einsum("...i,...i->...", squares, squares) / squares.shape[-1]
+    independent = find_independent(lead_names)
     kurtosis = fourth / (np.sqrt(squares.mean(axis=-1)) + _TINY) ** 4
     return {
         "amplitude": np.log(sd + _TINY),
         "spectrum": _share_power(centered, rate_hz),
         "shape": np.column_stack([np.log(kurtosis + 1e-2), _find_asymmetry(mv, rate_hz)]),
-        "leads": _correlate(centered, sd),
+        "leads": _correlate(centered[:, independent], sd[:, independent]),
         "rhythm": _find_rhythm(abs(slope).mean(axis=1), rate_hz),
     }
 
@@ -107,9 +112,10 @@ def _find_asymmetry(mv: NDArray[np.float32], rate_hz: float) -> NDArray[np.float
 
 
 def _correlate(centered: NDArray[np.float32], sd: NDArray[np.float32]) -> NDArray[np.float32]:
-    scaled = centered[:, _INDEPENDENT] / (sd[:, _INDEPENDENT, None] + _TINY)
+    scaled = centered / (sd[:, :, None] + _TINY)
+    first, second = np.triu_indices(scaled.shape[1], 1)
     correlations = scaled @ scaled.transpose(0, 2, 1) / scaled.shape[-1]
-    z: NDArray[np.float32] = np.arctanh(correlations[:, _PAIRS[0], _PAIRS[1]].clip(-0.99, 0.99))
+    z: NDArray[np.float32] = np.arctanh(correlations[:, first, second].clip(-0.99, 0.99))
     return z
 
 

@@ -1,6 +1,7 @@
-"""Which WFDB records are on disk: those that a data set's table lists, and those that a user names."""
+"""Which records are on disk: those that a data set's table lists, and those that a user names."""
 
 import glob
+import logging
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -8,9 +9,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from ecgcls.data.record_lists import find_record, is_list, read_list
+from ecgcls.data.formats import READ, identify
+from ecgcls.data.record_lists import find_ecg, is_list, read_list
 from ecgcls.data.wfdb_record import list_named_files, load_header
 from ecgcls.errors import ConfigError, DataError
+
+log = logging.getLogger(__name__)
+
+_MAX_TOLD = 5
 
 
 def find_missing(root: Path, filenames: pd.Series) -> pd.Series:
@@ -40,32 +46,41 @@ def describe_folders(root: Path, filenames: pd.Series) -> Iterator[str]:
 
 
 def find_recordings(source: str, *, sampling_rate_hz: float) -> list[Path]:
-    """Find the WFDB records that a user asks for, as paths without an extension; ConfigError if there is none.
+    """Find the ECGs that a user asks for: WFDB records, as paths without an extension, and files of other formats.
 
     Parameters
     ----------
     source
-        A record (with or without the extension of its header or signal file); a folder, all headers below which count;
-        a glob such as ``ecgs/**/*_hr.hea``; or a list of records (`record_lists`), whose order is kept. What a list
-        names and is missing is reported when it is read. Hidden files and folders are ignored.
+        A record (with or without the extension of its header or signal file) or a file of `ecgcls.data.formats`; a
+        folder, all ECGs below which count; a glob such as ``ecgs/**/*_hr.hea``; or a list of records (`record_lists`),
+        whose order is kept. What a list names and is missing is reported when it is read. Hidden files and folders are
+        ignored; other files that are no ECGs are named in the log.
     sampling_rate_hz
         Of the net: selects one of PTB-XL's two files per record.
+
+    Raises
+    ------
+    ConfigError
+        If there is none.
     """
     path = Path(source)
     if path.is_dir():
-        found = _list_headers(path)
-        what = "a folder without a WFDB header (.hea)"
-    elif record := find_record(path):
+        found = _list_folder(path)
+        what = "a folder without a WFDB header (.hea) or another file of an ECG"
+    elif record := find_ecg(path):
         return [record]
     elif path.is_file() and is_list(path):
-        found = read_list(path, sampling_rate_hz=sampling_rate_hz, list_folder=_list_headers)
+        found = read_list(path, sampling_rate_hz=sampling_rate_hz, list_folder=_list_folder)
         what = "a list without a record"
     else:
         names = sorted(glob.glob(source, recursive=True))  # noqa: PTH207 (pathlib's starts at a folder)
         matched = [Path(name) for name in names]
-        found = [record for name in matched if name.is_file() and (record := find_record(name))]
-        found += [record for name in matched if name.is_dir() for record in _list_headers(name)]
-        what = "no WFDB record, folder, list (.csv, .txt, RECORDS) or ZIP file, and no glob that matches headers"
+        files = {name: find_ecg(name) for name in matched if name.is_file()}
+        found = [record for record in files.values() if record]
+        _tell_passed_over(source, [name for name, record in files.items() if not record])
+        found += [record for name in matched if name.is_dir() for record in _list_folder(name)]
+        why = identify(path).reason if path.is_file() else "no such file"
+        what = f"{why}; expected an ECG ({READ}), a folder, a list (.csv, .txt, RECORDS), a ZIP file or a glob of them"
     if not found:
         raise ConfigError(f"input={source}: {what}")
     return list(dict.fromkeys(found))
@@ -81,22 +96,36 @@ def _scan_folders(root: Path, filenames: pd.Series) -> Iterator[tuple[str, list[
             continue  # all of this folder's records are missing
 
 
-def _list_headers(folder: Path) -> list[Path]:
-    """List the records below a folder, but not the segments of multi-segment records, nor what is hidden."""
-    headers = []
+def _list_folder(folder: Path) -> list[Path]:
+    """List the ECGs below a folder, but not the segments of multi-segment records, nor what is hidden."""
+    files = []
     for where, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
-        headers += [f"{where}{os.sep}{name}" for name in names if name.endswith(".hea") and name[0] != "."]
-    segments = {header.removesuffix(".hea"): _list_segments(header) for header in headers}
+        files += [f"{where}{os.sep}{name}" for name in names if name[0] != "."]
+    named = {name.removesuffix(".hea"): _list_named(name) for name in files if name.endswith(".hea")}
     # Segments have none themselves: a record that names itself, or its own whole, is read, which reports it.
-    parts = {part for named in segments.values() for part in named if not segments.get(part)}
-    return sorted(Path(record) for record in segments if record not in parts)
+    parts = {part for segments, _ in named.values() for part in segments if not named.get(part, ([], []))[0]}
+    samples = {name for _, samples in named.values() for name in samples}
+    others = [Path(name) for name in files if not name.endswith(".hea") and name not in samples]
+    ecgs = {path for path in others if find_ecg(path) == path}
+    # Annotations lie beside the record whose name they have.
+    _tell_passed_over(folder, [path for path in others if path not in ecgs and str(path.with_suffix("")) not in named])
+    return sorted([*(Path(record) for record in named if record not in parts), *ecgs])
 
 
-def _list_segments(header: str) -> list[str]:
-    """List the segments that a header names; none if it is not a multi-segment header."""
+def _list_named(header: str) -> tuple[list[str], list[str]]:
+    """List the segments that a header names, without extensions, and its signal files."""
     try:
-        segments = load_header(header.removesuffix(".hea")).segments
+        found = load_header(header.removesuffix(".hea"))
     except DataError:
-        return []  # reading the record reports what is wrong
-    return [os.path.join(os.path.dirname(header), segment.name) for segment in segments]  # noqa: PTH118, PTH120
+        return [], []  # reading the record reports what is wrong
+    folder = header[: len(header) - len(os.path.basename(header))]  # noqa: PTH119
+    return [folder + segment.name for segment in found.segments], [folder + name for name in found.columns[0]]
+
+
+def _tell_passed_over(where: str | Path, paths: list[Path]) -> None:
+    if paths:
+        examples = (
+            f"{', '.join(sorted(path.name for path in paths)[:_MAX_TOLD])}{', ...' if len(paths) > _MAX_TOLD else ''}"
+        )
+        log.warning("%s: files that are no ECGs are passed over (%d): %s", where, len(paths), examples)

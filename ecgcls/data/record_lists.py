@@ -1,8 +1,9 @@
-"""Lists of records, as data sets, spreadsheets and people write them.
+"""Lists of ECGs, as data sets, spreadsheets and people write them.
 
 A list is PhysioNet's ``RECORDS`` (a record or a folder in each line), a table with a column of paths, or one column
 with or without a header; separated by commas, semicolons, tabs or bars, in UTF-8, UTF-16 or Latin-1, with any line
-ends. Names may be quoted, have the extension of a header or a signal file, and be written as on Windows.
+ends. Names may be quoted, have the extension of a header or a signal file, and be written as on Windows. A file of
+another format than WFDB is named with its extension.
 """
 
 import csv
@@ -13,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from ecgcls.data.formats import SUFFIXES, recognize
 from ecgcls.data.signals import strip_extension
 from ecgcls.errors import ConfigError
 
@@ -36,7 +38,7 @@ def is_list(path: Path) -> bool:
 
 
 def read_list(path: Path, *, sampling_rate_hz: float, list_folder: Callable[[Path], list[Path]]) -> list[Path]:
-    """Return the records of a list, in its order and each once, without extensions.
+    """Return the ECGs of a list, in its order and each once; WFDB records without extensions.
 
     Parameters
     ----------
@@ -84,7 +86,7 @@ class _Finder:
 
     def __call__(self, name: str) -> Path | None:
         for path in self._locate(name):
-            if record := find_record(path):
+            if record := find_ecg(path):
                 return record
         return None
 
@@ -115,6 +117,21 @@ def find_record(path: Path) -> Path | None:
     except (OSError, ValueError):  # a name that no file can have
         pass
     return None
+
+
+def find_ecg(path: Path) -> Path | None:
+    """Return the WFDB record that a path names (as `find_record`), or the path itself if its file is in another format.
+
+    None if it is neither. A file whose extension stands for ECGs is one whatever it holds: reading it tells.
+    """
+    record = find_record(path)
+    try:
+        if path.suffix == ".hea" or not path.is_file():
+            return record
+    except (OSError, ValueError):
+        return record
+    is_other = recognize(path) is not None or (record is None and path.suffix.lower() in SUFFIXES)
+    return path if is_other and path.name != "DICOMDIR" else record
 
 
 def _to_posix(name: str) -> str:

@@ -1,4 +1,4 @@
-"""A 12-lead recording from any device, checked and converted to what a net takes.
+"""A recording from any device, checked and converted to what a net takes.
 
 A net takes standard leads in one order, one sampling rate and one length, in mV. What differs is repaired if that
 needs no guess, and every repair is reported:
@@ -9,33 +9,26 @@ needs no guess, and every repair is reported:
 - a longer recording is cut into windows; the last one ends with the recording, so that no sample is left out.
 
 What is doubtful in a recording's scale or content (`content`) is reported, too, or refused where that is asked.
-Anything else is an error: a missing precordial lead, missing samples, a recording that is too short.
+Anything else is an error: a missing lead that the net needs, missing samples, a recording that is too short.
 
 A recording may come in consecutive blocks, so that one of a day needs no more memory than one of some minutes.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from ecgcls.data.content import LOST, inspect_content
-from ecgcls.data.lead_names import list_names, put_leads_in_order, standardize_names
+from ecgcls.data.lead_names import find_available, list_names, put_leads_in_order, standardize_names
+from ecgcls.data.lead_sets import LEADS
 from ecgcls.data.resampling import cut_blocks, resample_blocks
-from ecgcls.data.signals import LEADS, Record, iter_leads, read_leads, strip_extension, to_millivolt
+from ecgcls.data.signal_checks import MIN_RANGE_MV, as_signal, check_range, check_rate, check_values
+from ecgcls.data.signals import Record, iter_leads, read_leads, strip_extension, to_millivolt
 from ecgcls.errors import ConfigError, DataError
-
-MIN_SAMPLING_RATE_HZ = 50.0
-"""Below this a QRS complex can no longer be resolved."""
-MAX_SAMPLING_RATE_HZ = 10_000.0
-"""No ECG is recorded faster; a header that says so is wrong."""
-MAX_AMPLITUDE_MV = 32.767
-"""As for the signals of a data set; larger values cannot be mV."""
-MIN_RANGE_MV = 0.02
-"""Below this nothing is left of an ECG at a resolution of a microvolt; an ECG in volts stays below."""
 
 _MIN_BLOCK_S = 5.0  # the end of a recording says too little by itself
 
@@ -57,9 +50,11 @@ class Recording:
     notes: tuple[str, ...] = ()
     """What had to be assumed to read it, in words."""
     guesses: tuple[str, ...] = ()
-    """Those of the notes that stand for a sampling rate or a gain that the file does not say."""
+    """Those of the notes that are guesses, such as a gain that the file does not say, or doubts about the file."""
     has_checksums: bool = False
     """Whether the file carried checksums, which have been verified."""
+    patient: Mapping[str, float] = field(default_factory=dict)
+    """What the file itself says of the patient: ``age`` in years, ``sex`` (0 is male, 1 female), if known."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +62,7 @@ class Prepared:
     """A recording in the form that a net takes, or a part of one."""
 
     windows_mv: NDArray[np.float32]
-    """``(window, lead, sample)``."""
+    """``(window, lead, sample)``; a lead that the recording lacks is nan."""
     starts_s: tuple[float, ...]
     """When each window starts."""
     repairs: tuple[str, ...]
@@ -79,22 +74,44 @@ class Prepared:
 
 
 def read_recording(path: Path) -> Recording:
-    """Read the standard leads of a WFDB record (a path with or without an extension); units come from the header.
+    """Read the standard leads of a WFDB record (a path with or without an extension) or of a file of `data.formats`.
 
     Raises
     ------
     DataError
         If a file is missing, truncated or damaged, a lead's unit is not a voltage, or a sample is missing.
     """
+    if (other := _read_other(path)) is not None:
+        return other
     names: list[str] = []
     return _name_leads(read_leads(strip_extension(path), _choose_standard(names)), names)
 
 
 def iter_recording(path: Path, *, block_s: float = 600.0) -> Iterator[Recording]:
-    """Read a record as `read_recording`, in consecutive blocks; a checksum that is wrong is told by the last step."""
+    """Read a record as `read_recording`, in consecutive blocks; a checksum that is wrong is told by the last step.
+
+    Only a WFDB record is never in memory as a whole.
+    """
+    if (other := _read_other(path)) is not None:
+        yield from _cut(other, block_s)
+        return
     names: list[str] = []
     for record in iter_leads(strip_extension(path), _choose_standard(names), block_s=block_s):
         yield _name_leads(record, names)
+
+
+def _read_other(path: Path) -> Recording | None:
+    """Read a file that is no WFDB record; None if it is one."""
+    from ecgcls.data import formats  # which makes recordings
+
+    return None if formats.is_wfdb(path) else formats.read_file(path)
+
+
+def _cut(recording: Recording, block_s: float) -> Iterator[Recording]:
+    """Yield a recording in consecutive blocks."""
+    n, size = recording.signal_mv.shape[1], max(1, round(block_s * recording.sampling_rate_hz))
+    for start in range(0, max(n, 1), size):
+        yield replace(recording, signal_mv=recording.signal_mv[:, start : start + size])
 
 
 def _choose_standard(names: list[str]) -> Any:
@@ -130,8 +147,11 @@ def prepare(
     sampling_rate_hz: float,
     n_samples: int,
     repairs: Repairs = "note",
+    may_lack: bool = False,
 ) -> Prepared:
     """Check a recording and convert it to what a net takes: these leads, this sampling rate and number of samples.
+
+    With `may_lack` a recording without some of the leads can be used, whose rows are then nan.
 
     Raises
     ------
@@ -142,7 +162,12 @@ def prepare(
     """
     parts = list(
         prepare_blocks(
-            [recording], lead_names=lead_names, sampling_rate_hz=sampling_rate_hz, n_samples=n_samples, repairs=repairs
+            [recording],
+            lead_names=lead_names,
+            sampling_rate_hz=sampling_rate_hz,
+            n_samples=n_samples,
+            repairs=repairs,
+            may_lack=may_lack,
         )
     )
     windows = [part.windows_mv for part in parts if len(part.windows_mv)]
@@ -162,12 +187,13 @@ def prepare_blocks(
     sampling_rate_hz: float,
     n_samples: int,
     repairs: Repairs = "note",
+    may_lack: bool = False,
 ) -> Iterator[Prepared]:
     """Do as `prepare` for a recording in consecutive blocks; its windows come as soon as they are complete.
 
     The last part has no window, but the repairs of the whole recording.
     """
-    checked = _Checked(blocks, lead_names, repairs)
+    checked = _Checked(blocks, lead_names, repairs, may_lack=may_lack)
     signals: Iterable[NDArray[Any]] = checked
     rate_hz = checked.rate_hz
     if rate_hz != sampling_rate_hz:
@@ -190,11 +216,13 @@ def prepare_blocks(
 class _Checked:
     """The leads of a recording's blocks, ``(lead, sample)``, in the order wanted, checked; and what is to be told."""
 
-    def __init__(self, blocks: Iterable[Recording], lead_names: Sequence[str], repairs: Repairs) -> None:
+    def __init__(
+        self, blocks: Iterable[Recording], lead_names: Sequence[str], repairs: Repairs, *, may_lack: bool
+    ) -> None:
         if repairs not in get_args(Repairs):
             raise ConfigError(f"repairs must be {' or '.join(get_args(Repairs))}, got {repairs!r}")
         self._blocks = iter(blocks)
-        self._lead_names, self._repairs = lead_names, repairs
+        self._lead_names, self._repairs, self._may_lack = lead_names, repairs, may_lack
         self._first = next(self._blocks, None)
         if self._first is None:
             raise DataError("the recording has no sample")
@@ -208,21 +236,26 @@ class _Checked:
     def __iter__(self) -> Iterator[NDArray[np.floating]]:
         block = self._first
         while block is not None:
+            wanted = self._lead_names
+            if self._may_lack:
+                wanted = find_available(block.lead_names, wanted) or wanted
             signal, changes = put_leads_in_order(
-                as_signal(block.signal_mv, block.lead_names), block.lead_names, self._lead_names, block.left_out
+                as_signal(block.signal_mv, block.lead_names), block.lead_names, wanted, block.left_out
             )
+            if absent := [name for name in self._lead_names if name not in wanted]:
+                changes.append(f"without {', '.join(absent)}, as the net has learned to do")
             changes = [*(note for note in block.notes if note not in block.guesses), *changes]
             self._changes = list(dict.fromkeys([*self._changes, *changes]))
             for guess in block.guesses:
                 self._doubts.setdefault(guess, [guess])
-            self._inspect(signal)
-            yield signal
+            self._inspect(signal, wanted)
+            yield _spread(signal, wanted, self._lead_names)
             block = next(self._blocks, None)
 
-    def _inspect(self, signal: NDArray[np.floating]) -> None:
-        self._range_mv = max(self._range_mv, check_values(signal, self._lead_names))
+    def _inspect(self, signal: NDArray[np.floating], lead_names: Sequence[str]) -> None:
+        self._range_mv = max(self._range_mv, check_values(signal, lead_names))
         if not self._n_blocks or signal.shape[1] >= _MIN_BLOCK_S * self.rate_hz:
-            doubts = inspect_content(signal, self._lead_names, self.rate_hz, start_s=self.n_samples / self.rate_hz)
+            doubts = inspect_content(signal, lead_names, self.rate_hz, start_s=self.n_samples / self.rate_hz)
             for check, note in doubts.items():
                 self._doubts.setdefault(check, []).append(note)
         if self._range_mv >= MIN_RANGE_MV:  # else `conclude` has more to say
@@ -247,67 +280,10 @@ class _Checked:
         return [*self._changes, *doubts], tuple(doubts), tuple(lost)
 
 
-def check_rate(sampling_rate_hz: float) -> float:
-    """Return a sampling rate as a float; DataError if no ECG has it."""
-    try:
-        rate_hz = float(sampling_rate_hz)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise DataError(f"the sampling rate must be a number of Hz, got {sampling_rate_hz!r}") from error
-    if not MIN_SAMPLING_RATE_HZ <= rate_hz <= MAX_SAMPLING_RATE_HZ:
-        raise DataError(
-            f"the sampling rate must be at least {MIN_SAMPLING_RATE_HZ:g} Hz and at most {MAX_SAMPLING_RATE_HZ:g} Hz, "
-            f"got {rate_hz:g}"
-        )
-    return rate_hz
-
-
-def as_signal(signal_mv: ArrayLike, lead_names: Sequence[str]) -> NDArray[np.floating]:
-    """Return a signal ``(lead, sample)`` as plain numbers, a masked sample as NaN; DataError if it is none."""
-    if isinstance(signal_mv, list | tuple) and any(np.ma.isMaskedArray(row) for row in signal_mv):
-        signal_mv = np.ma.array(signal_mv)  # numpy.asarray would drop the rows' masks
-    if np.ma.isMaskedArray(signal_mv) and np.ma.getmaskarray(signal_mv).any():
-        masked = np.ma.asarray(signal_mv)
-        if masked.dtype.kind in "iuf":
-            signal_mv = np.where(np.ma.getmaskarray(masked), np.nan, masked.data)
-    try:
-        signal = np.asarray(signal_mv)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise DataError(f"the signal must be an array (lead, sample) in mV ({str(error).splitlines()[0]})") from error
-    if signal.dtype.kind not in "iuf":
-        raise DataError(f"the signal must be real numbers in mV, got an array of {signal.dtype}")
-    is_list = isinstance(lead_names, Collection) and not isinstance(lead_names, str | Set)  # a set has no order
-    if not is_list or not all(isinstance(name, str) for name in lead_names):
-        raise DataError(f"the lead names must be a list of texts, one a row, got {lead_names!r}")
-    if signal.ndim != 2 or len(signal) != len(lead_names):
-        raise DataError(
-            f"the signal must be (lead, sample) with a name for each lead, got {signal.shape} and "
-            f"{len(lead_names)} names"
-        )
-    return signal
-
-
-def check_values(signal: NDArray[np.floating], lead_names: Sequence[str]) -> float:
-    """Reject what cannot be an ECG, and return the largest range of a lead, mV."""
-    if not signal.shape[1]:
-        raise DataError("the recording has no sample")
-    low, high = signal.min(axis=1).astype(np.float64), signal.max(axis=1).astype(np.float64)
-    if not np.isfinite([low, high]).all():
-        missing = (~np.isfinite(signal)).sum(axis=1)
-        leads = ", ".join(f"{name} ({count})" for name, count in zip(lead_names, missing, strict=True) if count)
-        raise DataError(f"missing samples (NaN or infinite) in {leads}")
-    largest = max(float(high.max()), -float(low.min()))
-    if largest > MAX_AMPLITUDE_MV:
-        raise DataError(
-            f"a sample of {largest:.6g} mV; an ECG stays within {MAX_AMPLITUDE_MV} mV: are the values microvolts?"
-        )
-    return float((high - low).max())
-
-
-def check_range(range_mv: float) -> None:
-    """Reject a recording whose lead of the largest range has nothing of an ECG."""
-    if not range_mv:
-        raise DataError("a flat line in all leads")
-    if range_mv < MIN_RANGE_MV:
-        raise DataError(
-            f"all values lie within {range_mv:.2g} mV; an ECG has at least {MIN_RANGE_MV:g} mV: are they volts?"
-        )
+def _spread(signal: NDArray[np.floating], lead_names: Sequence[str], wanted: Sequence[str]) -> NDArray[np.floating]:
+    """Give leads that are not there a row of nan."""
+    if len(lead_names) == len(wanted):
+        return signal
+    whole = np.full((len(wanted), signal.shape[1]), np.nan, np.result_type(signal.dtype, np.float32))
+    whole[[wanted.index(name) for name in lead_names]] = signal
+    return whole

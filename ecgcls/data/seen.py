@@ -17,6 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ecgcls.data.folds import PARTS
+from ecgcls.data.lead_sets import LEADS
 from ecgcls.data.store import SignalStore
 from ecgcls.data.waveforms import Waveforms, can_compare, find_known, read_waveforms, sign_waveforms
 from ecgcls.errors import DataError
@@ -57,7 +58,7 @@ class SeenRecords:
         """Find which records in these rows of a store are known, as `find`; and what could not be compared, in words.
 
         Known records that are shorter are compared with the beginnings of the new ones: longer recordings are cut so.
-        What cannot be compared are longer ones, and those that have fewer than three leads in common.
+        What cannot be compared are longer ones, and those that have no lead in common.
         """
         signed: dict[Fraction, Waveforms] = {}
         pairs, unchecked = [], []
@@ -74,7 +75,7 @@ class SeenRecords:
                 cut = replace(store, signals_uv=store.signals_uv[:, :, : int(n_samples)])
                 signed[known.duration_s] = sign_waveforms(cut, rows)
             if not can_compare(signed[known.duration_s], known):
-                unchecked.append(f"{len(known)} records ({part}) that have fewer than three leads in common")
+                unchecked.append(f"{len(known)} records ({part}) that have no lead in common")
             pairs.append((part, signed[known.duration_s], known))
         return _find(pairs, store.ecg_ids[rows]), unchecked
 
@@ -100,13 +101,15 @@ class SeenRecords:
             raise DataError(f"a run keeps records of {len(INIT_FILES)} durations, got {len(by_duration)}")
         return tuple(_join(every) for every in by_duration.values())
 
-    def recognize(self, windows_mv: NDArray[np.float32], *, sampling_rate_hz: int) -> NDArray[np.str_]:
+    def recognize(
+        self, windows_mv: NDArray[np.float32], *, sampling_rate_hz: int, lead_names: Sequence[str] = LEADS
+    ) -> NDArray[np.str_]:
         """Say of each window which ECG that was learned from it is, as ``42 (train)``; empty where it is none.
 
-        `windows_mv` are ``(window, lead, sample)`` in the form that the run's nets take.
+        `windows_mv` are ``(window, lead, sample)`` in the form that the run's nets take; a lead of nan is not there.
         """
         learned_from = SeenRecords({part: self.groups[part] for part in LEARNED_FROM}, self.init)
-        found = learned_from.find(_sign_windows(windows_mv, sampling_rate_hz)).set_index("ecg_id")
+        found = learned_from.find(_sign_windows(windows_mv, sampling_rate_hz, lead_names)).set_index("ecg_id")
         texts = found["known_ecg_id"].astype(str) + " (" + found["part"].astype(str) + ")"
         return texts.reindex(range(len(windows_mv)), fill_value="").to_numpy(dtype=np.str_)
 
@@ -183,15 +186,14 @@ def _find(pairs: Sequence[tuple[str, Waveforms, Waveforms]], ecg_ids: NDArray) -
     return pd.DataFrame([found[ecg_id] for ecg_id in ecg_ids.tolist() if ecg_id in found], columns=list(COLUMNS))
 
 
-def _sign_windows(windows_mv: NDArray[np.float32], sampling_rate_hz: int) -> Waveforms:
+def _sign_windows(windows_mv: NDArray[np.float32], sampling_rate_hz: int, lead_names: Sequence[str]) -> Waveforms:
     """Sign windows as records of their numbers: in microvolt they are as they were in a store."""
     n_windows = len(windows_mv)
-    scaled = windows_mv * np.float32(1e3)
+    scaled = np.nan_to_num(windows_mv * np.float32(1e3), copy=False, nan=0.0)
     signals_uv = np.rint(scaled, out=scaled).clip(-32768, 32767, out=scaled).astype(np.int16)
+    manifest = {"sampling_rate_hz": sampling_rate_hz, "lead_names": list(lead_names)}
     numbers, none = np.arange(n_windows), pd.DataFrame({"ecg_id": []})
-    store = SignalStore(
-        signals_uv, numbers, numbers, numbers, {"sampling_rate_hz": sampling_rate_hz}, none, none, Path()
-    )
+    store = SignalStore(signals_uv, numbers, numbers, numbers, manifest, none, none, Path())
     return sign_waveforms(store, numbers)
 
 

@@ -20,8 +20,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ecgcls.data.lead_sets import LEADS
 from ecgcls.data.regular_files import read_file
-from ecgcls.data.wfdb_header import Header, Scale
+from ecgcls.data.wfdb_gain import Scale
+from ecgcls.data.wfdb_header import Header
 from ecgcls.data.wfdb_record import (
     Choose,
     OpenRecord,
@@ -46,9 +48,6 @@ __all__ = [
     "strip_extension",
     "to_millivolt",
 ]
-
-LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
-"""The twelve standard leads, in the order of every array in this project."""
 
 _PTBXL_CODING = (16, 1, 0)  # format, samples per frame, skew
 _PTBXL_SCALE = Scale(1000.0, 0.0, "mV", "")  # a sample is a microvolt

@@ -28,8 +28,11 @@ class ModuleSettings(TypedDict, total=False):
     bad_records: Literal["error", "drop"]
     repairs: Literal["note", "refuse"]
     duration_s: float | None
+    leads: list[str] | str | None
     store_dir: str | None
     batch_size: int
+    n_train: int | None
+    n_train_seed: int
 
 
 class Source(Protocol):

@@ -2,7 +2,7 @@
 
 A store is a folder ``signals_<rate>hz-<fingerprint>/`` with
 
-- ``signals.npy``: ``(record, lead, sample)`` int16, microvolt, leads in the order of `ecgcls.data.signals.LEADS`;
+- ``signals.npy``: ``(record, lead, sample)`` int16, microvolt, leads in standard order: all twelve, or those wanted;
 - ``records.npz``: the ecg_ids, and the exact sum and sum of squares of every record and lead;
 - ``repairs.csv``: what was changed in a record, or is doubtful about it, one line each;
 - ``bad_records.csv``: the records that cannot be used, each with its reason;
@@ -20,7 +20,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -33,9 +33,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
+from ecgcls.data.lead_sets import LEADS, join_leads
 from ecgcls.data.reading import find_common_length
 from ecgcls.data.record_files import describe_folders
-from ecgcls.data.signals import LEADS, to_millivolt
+from ecgcls.data.signals import to_millivolt
 from ecgcls.data.store_writer import CHUNK, Written, compute_energy, count_kinds, write_signals
 from ecgcls.errors import DataError
 from ecgcls.files import as_ids, encode_ids, lock
@@ -72,6 +73,11 @@ class SignalStore:
         """Samples of each lead."""
         return self.signals_uv.shape[2]
 
+    @property
+    def lead_names(self) -> tuple[str, ...]:
+        """The leads, in the order of the rows of each signal."""
+        return tuple(self.manifest.get("lead_names", LEADS))
+
     def find_rows(self, ecg_ids: Iterable[int | str]) -> NDArray[np.int64]:
         """Return the rows that hold these records; KeyError for one that cannot be used."""
         rows = pd.Series(np.arange(len(self.ecg_ids)), index=self.ecg_ids).drop(self.bad_records["ecg_id"])
@@ -96,7 +102,7 @@ class SignalStore:
         """Return the flat leads of each record that has one, by ecg_id."""
         energy = compute_energy(self.sums_uv, self.squares_uv, self.n_samples)
         return {
-            self.ecg_ids[row].item(): [LEADS[lead] for lead in np.flatnonzero(energy[row] == 0)]
+            self.ecg_ids[row].item(): [self.lead_names[lead] for lead in np.flatnonzero(energy[row] == 0)]
             for row in np.flatnonzero((energy == 0).any(axis=1) & (energy != 0).any(axis=1))  # not those left empty
         }
 
@@ -107,6 +113,7 @@ def open_store(
     *,
     sampling_rate_hz: int,
     n_samples: int | None = None,
+    lead_names: Sequence[str] = LEADS,
     store_dir: Path | None = None,
 ) -> SignalStore:
     """Open the store of these records; build it first if there is none, or if the files have changed.
@@ -121,6 +128,9 @@ def open_store(
         To which all signals are brought.
     n_samples
         Samples of each lead; None: as most records have, see `ecgcls.data.reading.find_common_length`.
+    lead_names
+        In standard order. Each set of leads has a store of its own, for whether a record can be used, and what is
+        doubtful about it, depends on the leads that are looked at.
     store_dir
         Where stores are written; by default ``.ecgcls`` in `root`, or the user's cache folder if that is read-only.
 
@@ -131,7 +141,7 @@ def open_store(
     """
     own = f"{root.resolve().name}-{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:12]}"
     folders = [store_dir / own] if store_dir else [root / ".ecgcls", user_cache_path("ecgcls") / own]
-    wanted = _Wanted(root, filenames, sampling_rate_hz)
+    wanted = _Wanted(root, filenames, sampling_rate_hz, lead_names=tuple(lead_names))
     store = wanted.find(folders)
     if n_samples is not None and n_samples != (store.n_samples if store else wanted.measure()):
         wanted = replace(wanted, n_samples=n_samples)
@@ -147,7 +157,7 @@ def open_store(
         try:
             _build(folder / wanted.name, wanted)
         except OSError as error:
-            size_mb = len(filenames) * len(LEADS) * sampling_rate_hz * 10 * 2 / 1e6  # ten seconds of int16
+            size_mb = len(filenames) * len(lead_names) * sampling_rate_hz * 10 * 2 / 1e6  # ten seconds of int16
             raise DataError(
                 f"{folder}: the signal store cannot be written ({error.strerror}); it takes {size_mb:,.0f} MB: make "
                 "room or set data.store_dir=PATH"
@@ -169,6 +179,7 @@ class _Wanted:
     filenames: pd.Series
     sampling_rate_hz: int
     n_samples: int | None = None
+    lead_names: tuple[str, ...] = LEADS
 
     @cached_property
     def fingerprint(self) -> str:
@@ -177,7 +188,9 @@ class _Wanted:
 
     def compute_fingerprint(self) -> str:
         """Hash what is wanted, and the state of every file in the records' folders."""
-        content = hashlib.sha256(json.dumps([_LAYOUT_VERSION, self.sampling_rate_hz, self.n_samples]).encode())
+        form = [_LAYOUT_VERSION, self.sampling_rate_hz, self.n_samples]
+        form += [] if self.lead_names == LEADS else [self.lead_names]  # type: ignore[list-item]
+        content = hashlib.sha256(json.dumps(form).encode())
         content.update(json.dumps([self.filenames.index.tolist(), self.filenames.tolist()]).encode())
         for text in describe_folders(self.root, self.filenames):
             content.update(text.encode())
@@ -189,7 +202,9 @@ class _Wanted:
 
     @property
     def stem(self) -> str:
-        return f"signals_{self.sampling_rate_hz}hz" + (f"_{self.n_samples}" if self.n_samples else "")
+        length = f"_{self.n_samples}" if self.n_samples else ""
+        leads = "" if self.lead_names == LEADS else f"_{join_leads(self.lead_names)}"
+        return f"signals_{self.sampling_rate_hz}hz{length}{leads}"
 
     @property
     def name(self) -> str:
@@ -211,7 +226,13 @@ def _build(folder: Path, wanted: _Wanted) -> None:
         building.mkdir(parents=True)
         log.info("Reading %d records from %s into %s", len(wanted.filenames), wanted.root, folder.parent)
         n_samples, rate_hz = wanted.measure(), wanted.sampling_rate_hz
-        written = write_signals(building / "signals.npy", wanted.paths, sampling_rate_hz=rate_hz, n_samples=n_samples)
+        written = write_signals(
+            building / "signals.npy",
+            wanted.paths,
+            sampling_rate_hz=rate_hz,
+            n_samples=n_samples,
+            lead_names=wanted.lead_names,
+        )
         ecg_ids = as_ids(wanted.filenames.index)
         np.savez(building / "records.npz", ecg_ids=ecg_ids, sums_uv=written.sums_uv, squares_uv=written.squares_uv)
         _write_lists(building, wanted, written)
@@ -220,7 +241,7 @@ def _build(folder: Path, wanted: _Wanted) -> None:
             "fingerprint": wanted.fingerprint,
             "content_sha256": hashlib.sha256(written.sha256 + encode_ids(ecg_ids)).hexdigest(),
             "sampling_rate_hz": rate_hz,
-            "lead_names": list(LEADS),
+            "lead_names": list(wanted.lead_names),
             "n_without_checksum": written.n_without_checksum,
             "signals_file": _stamp(building / "signals.npy"),
             "sha256": _hash_small_files(building),

@@ -23,9 +23,10 @@ from tqdm import tqdm
 
 from ecgcls.data.content import check_content
 from ecgcls.data.content_screen import find_suspects
+from ecgcls.data.lead_sets import LEADS
 from ecgcls.data.reading import read_repaired
-from ecgcls.data.recordings import check_range
-from ecgcls.data.signals import LEADS, to_millivolt
+from ecgcls.data.signal_checks import check_range
+from ecgcls.data.signals import to_millivolt
 from ecgcls.errors import DataError
 
 CHUNK = 128
@@ -56,15 +57,22 @@ class Written(NamedTuple):
     """Why a row cannot be used; it holds zeros."""
 
 
-def write_signals(path: Path, records: Sequence[Path], *, sampling_rate_hz: int, n_samples: int) -> Written:
+def write_signals(
+    path: Path,
+    records: Sequence[Path],
+    *,
+    sampling_rate_hz: int,
+    n_samples: int,
+    lead_names: Sequence[str] = LEADS,
+) -> Written:
     """Read every record and write all into a new NumPy file, ``(record, lead, sample)`` int16."""
-    shape = (len(records), len(LEADS), n_samples)
+    shape = (len(records), len(lead_names), n_samples)
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, {"descr": "<i2", "fortran_order": False, "shape": shape})
         n_header = file.tell()
     starts = range(0, len(records), CHUNK)
     chunks = [records[start : start + CHUNK] for start in starts]
-    write_chunk = partial(_write_chunk, path, n_header, sampling_rate_hz, n_samples)
+    write_chunk = partial(_write_chunk, path, n_header, sampling_rate_hz, n_samples, lead_names)
     n_processes = 1  # where processes cannot be forked
     if sys.platform == "linux":
         n_processes = min(len(os.sched_getaffinity(0)), 8, len(records) // _RECORDS_PER_PROCESS)
@@ -117,14 +125,22 @@ def count_kinds(notes: Iterable[str], *, n_kinds: int = 12) -> list[tuple[str, i
 
 
 def _write_chunk(
-    path: Path, n_header: int, sampling_rate_hz: int, n_samples: int, start: int, records: Sequence[Path]
+    path: Path,
+    n_header: int,
+    sampling_rate_hz: int,
+    n_samples: int,
+    lead_names: Sequence[str],
+    start: int,
+    records: Sequence[Path],
 ) -> Written:
     """Read some records and write their signals into a file whose first record is number 0."""
-    signals_uv = np.zeros((len(records), len(LEADS), n_samples), dtype="<i2")
+    signals_uv = np.zeros((len(records), len(lead_names), n_samples), dtype="<i2")
     notes, bad, n_without_checksum = [], {}, 0
     for number, record in enumerate(records):
         try:
-            reading = read_repaired(record, sampling_rate_hz=sampling_rate_hz, n_samples=n_samples)
+            reading = read_repaired(
+                record, sampling_rate_hz=sampling_rate_hz, n_samples=n_samples, lead_names=lead_names
+            )
         except Exception as error:
             bad[start + number] = _explain(error)
             continue
@@ -135,7 +151,7 @@ def _write_chunk(
     sums_uv = signals_uv.sum(axis=2, dtype=np.int64)
     # Integers below 2**53 are exact in float64, which is faster in NumPy than int64.
     squares_uv = np.einsum("rls,rls->rl", signals_uv, signals_uv, dtype=np.float64).astype(np.int64)
-    suspects = find_suspects(signals_uv, sums_uv, squares_uv, sampling_rate_hz=sampling_rate_hz)
+    suspects = find_suspects(signals_uv, sums_uv, squares_uv, sampling_rate_hz=sampling_rate_hz, lead_names=lead_names)
     for number in np.flatnonzero(suspects).tolist():
         signal_mv = to_millivolt(signals_uv[number])
         try:
@@ -145,9 +161,9 @@ def _write_chunk(
             for values in (signals_uv, sums_uv, squares_uv):
                 values[number] = 0
             continue
-        notes += [Note(start + number, what, True) for what in check_content(signal_mv, LEADS, sampling_rate_hz)]
+        notes += [Note(start + number, what, True) for what in check_content(signal_mv, lead_names, sampling_rate_hz)]
     with path.open("rb+") as file:
-        file.seek(n_header + start * len(LEADS) * n_samples * signals_uv.itemsize)
+        file.seek(n_header + start * len(lead_names) * n_samples * signals_uv.itemsize)
         file.write(signals_uv.data)
     kept = sorted(note for note in notes if note.row not in bad)
     return Written(sums_uv, squares_uv, n_without_checksum, hashlib.sha256(signals_uv.data).digest(), kept, bad)

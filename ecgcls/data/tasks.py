@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ecgcls.data.crosswalks import read_scp, read_snomed
 from ecgcls.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)
@@ -58,7 +59,8 @@ class Task:
     statements
         Which statements count: diagnostic, form or rhythm statements, or all.
     classes
-        What a class is: the statement itself, or the diagnostic subclass or superclass it belongs to.
+        What a class is: the statement itself, the diagnostic subclass or superclass it belongs to, or the class of the
+        Challenge 2021, which SNOMED CT codes have themselves and SCP statements by the crosswalk (`crosswalks`).
     class_order
         Names of classes that come first, in this order; the others follow in the order of ``scp_statements.csv``. It
         never adds or removes a class; names that the data set does not have are passed over, and told.
@@ -82,7 +84,7 @@ class Task:
     """
 
     statements: Literal["diagnostic", "form", "rhythm", "all"]
-    classes: Literal["statement", "diagnostic_subclass", "diagnostic_class"] = "statement"
+    classes: Literal["statement", "diagnostic_subclass", "diagnostic_class", "challenge_class"] = "statement"
     class_order: Sequence[str] = ()
     only: Sequence[str] = ()
     k: int | None = None
@@ -92,7 +94,7 @@ class Task:
     exclusive: bool = False
 
     def __post_init__(self) -> None:
-        if self.classes != "statement" and self.statements != "diagnostic":
+        if self.classes.startswith("diagnostic_") and self.statements != "diagnostic":
             raise ConfigError(
                 f"task.classes={self.classes} needs task.statements=diagnostic, got {self.statements}: "
                 "other statements have no diagnostic class"
@@ -137,7 +139,7 @@ class Task:
             for statement, likelihood in codes.items():
                 if statement in class_of:
                     cell = row, column[class_of[statement]]
-                    y_true[cell] = _either(int(y_true[cell]), self._read(likelihood))
+                    y_true[cell] = _either(int(y_true[cell]), self.read_likelihood(likelihood))
                 elif statement not in known:
                     raise DataError(
                         f"scp_codes of ecg_id {ecg_id}: the statement {statement!r} is not in scp_statements.csv"
@@ -147,7 +149,7 @@ class Task:
             if self.k > len(class_names):
                 raise ConfigError(f"task.k must be in 1..{len(class_names)}, got {self.k}")
             kept = np.argsort(-(y_true == 1).sum(axis=0), kind="stable")[: self.k].tolist()
-        return self._keep(y_true[:, kept], [class_names[position] for position in kept])
+        return self.keep(y_true[:, kept], [class_names[position] for position in kept])
 
     def label_as(self, class_names: Sequence[str], scp_codes: pd.Series, statements: pd.DataFrame) -> Labels:
         """Label records of another data set, as `label`, with the classes that a net was trained for.
@@ -162,7 +164,7 @@ class Task:
         if unknown:
             raise ConfigError(f"scp_statements.csv has no class {', '.join(unknown)}, which the net was trained for")
         columns = [labels.class_names.index(name) for name in class_names]
-        return self._keep(labels.y_true[:, columns], class_names)
+        return self.keep(labels.y_true[:, columns], class_names)
 
     def find_likelihoods(
         self, class_names: Sequence[str], scp_codes: pd.Series, statements: pd.DataFrame
@@ -186,11 +188,12 @@ class Task:
                     rows.append((ecg_id, name, max(likelihoods) if min(likelihoods) > 0 else 0.0))
         return pd.DataFrame(rows, columns=["ecg_id", "class", "likelihood"])
 
-    def _read(self, likelihood: float) -> int:
+    def read_likelihood(self, likelihood: float) -> int:
         """Return what a statement says of its class; nan says that nobody knows."""
         return UNKNOWN if math.isnan(likelihood) else int(likelihood >= self.min_likelihood)
 
-    def _keep(self, y_true: NDArray[np.int8], class_names: Sequence[str]) -> Labels:
+    def keep(self, y_true: NDArray[np.int8], class_names: Sequence[str]) -> Labels:
+        """Return labels, ``(record, class)``, of these classes as the task takes them."""
         if self.exclusive:  # who has one class has none of the others
             y_true = np.where((y_true == 1).any(axis=1, keepdims=True) & (y_true == UNKNOWN), np.int8(0), y_true)
         labels = Labels(y_true, tuple(class_names), self.unlabelled == "negative", self.exclusive)
@@ -202,9 +205,23 @@ class Task:
 
     def class_of_statement(self, statements: pd.DataFrame) -> Mapping[str, str]:
         """Return the class of each statement that counts."""
+        if self.classes == "challenge_class" and "challenge_class" not in statements:
+            statements = statements.assign(challenge_class=_find_challenge_classes(statements.index))
         chosen = statements if self.statements == "all" else statements[statements[self.statements]]
-        classes = chosen.index if self.classes == "statement" else chosen[self.classes]
-        return dict(zip(chosen.index, classes, strict=True))
+        classes = pd.Series(chosen.index, chosen.index) if self.classes == "statement" else chosen[self.classes]
+        return dict(classes.dropna())  # a code may be of no class
+
+
+def _find_challenge_classes(statements: pd.Index) -> pd.Series:
+    """Return the class of the Challenge 2021 of each SCP statement, missing where there is none."""
+    codes = read_scp()["snomed_code"].reindex(statements)
+    found: pd.Series = codes.map(read_snomed()["challenge_class"])
+    if found.isna().all():
+        raise ConfigError(
+            "task.classes=challenge_class: none of the data set's statements is an SCP statement or a SNOMED CT code "
+            f"with a class of the Challenge; they are {', '.join(map(str, statements[:5]))}, ..."
+        )
+    return found
 
 
 def _either(one: int, other: int) -> int:

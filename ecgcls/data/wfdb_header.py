@@ -17,26 +17,27 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
+from ecgcls.data.wfdb_gain import GAIN, GAIN_FORM, NUMBER, Scale, parse_gain, show
+from ecgcls.data.wfdb_package import (
+    add_other_reading,
+    describe_other_length,
+    describe_record_line,
+    describe_signal_line,
+)
 from ecgcls.errors import DataError
 
 MAX_HEADER_BYTES = 4_000_000
 """More than a recording of months in a hundred thousand segments needs."""
 MAX_SAMPLING_RATE_HZ = 1e6
 
-_DEFAULT_GAIN = 200.0
 _DEFAULT_RATE_HZ = 250.0
-_NUMBER = r"(?:\d{1,15}(?:\.\d{0,30})?|\.\d{1,30})"
 _RATE = re.compile(  # rate/counter_frequency(base_counter)
-    rf"({_NUMBER})(?:/[+-]?{_NUMBER})?(?:\([+-]?{_NUMBER}\))?", re.ASCII
+    rf"({NUMBER})(?:/[+-]?{NUMBER})?(?:\([+-]?{NUMBER}\))?", re.ASCII
 )
 _COUNT = re.compile(r"\d{1,15}", re.ASCII)
 _INTEGER = re.compile(r"[+-]?\d{1,15}", re.ASCII)
 _FORMAT = re.compile(r"(\d{1,4})(?:x0*([0-9]{1,6}))?(?::(\d{1,15}))?(?:\+(\d{1,15}))?", re.ASCII)
-_GAIN = re.compile(  # gain(baseline)/unit
-    rf"([+-]?{_NUMBER}(?:[eE][+-]?\d{{1,4}})?)(?:\(([+-]?\d{{1,15}}(?:\.\d{{0,30}})?)\))?(?:/(\S*))?", re.ASCII
-)
 _TIME_OR_DATE = re.compile(r"\d+:\d+(?::\d+)?(?:\.\d+)?|\d{1,4}[-/.]\w{1,9}[-/.]\d{1,4}", re.ASCII)
-_GAIN_FORM = "a finite number, such as 200, 200(0) or 200(0)/mV"
 _MAX_LINE = 1000
 _NO_COLUMNS: tuple[tuple, ...] = ((),) * 7
 _NO_NUMBER = re.compile(r"(nan|inf(inity)?)(\W.*)?", re.IGNORECASE)  # after which a gain was meant, not a name
@@ -52,16 +53,6 @@ class Coding(NamedTuple):
     """The signal comes late by this number of frames: its first ones are older than those of the others."""
     offset: int
     """Bytes before the first sample (in FLAC formats: samples)."""
-
-
-class Scale(NamedTuple):
-    """What a sample means: ``(sample - baseline) / gain``, in `unit`."""
-
-    gain: float
-    baseline: float
-    unit: str
-    note: str
-    """Empty if the gain is the header's own, else why it is not."""
 
 
 class Signal(NamedTuple):
@@ -97,6 +88,8 @@ class Header(NamedTuple):
     """Empty if the record is of one piece."""
     notes: tuple[str, ...]
     """What had to be taken from the standard because the header leaves it out."""
+    other_length: str = ""
+    """If the header says no number of samples: which one the wfdb package reads all the same, to end a note with."""
 
     @property
     def signals(self) -> tuple[Signal, ...]:
@@ -122,41 +115,36 @@ def parse_header(data: bytes, path: str) -> Header:
     lines = [line for each in _decode(data).split("\n") if (line := each.strip()) and line[0] != "#"]
     if not lines or (len(data) > _MAX_LINE and max(map(len, lines)) > _MAX_LINE):
         raise DataError(f"{path}: not a WFDB header ({'a line of many characters' if lines else 'no record line'})")
-    line = lines[0]
+    line, read_as_wfdb = lines[0], describe_record_line
     try:
         n_segments, n_signals, rate_hz, n_samples, notes = _parse_record_line(line)
         n_lines = n_signals if n_segments is None else n_segments
         if n_lines != len(lines) - 1:
             what = "signals" if n_segments is None else "segments"
-            raise ValueError(f"{n_lines} {what} are announced, {len(lines) - 1} lines describe some")
+            reason = f"{n_lines} {what} are announced, {len(lines) - 1} lines describe some"
+            raise DataError(f"{path}: not a WFDB header: {reason}, in the line {show(line, 60)}")
         if n_segments is None:
+            read_as_wfdb = describe_signal_line
             columns = _parse_alike_lines(lines[1:])
             if columns is None:
                 rows = []
                 for line in lines[1:]:
                     rows.append(_parse_signal_line(line))
                 columns = tuple(zip(*rows, strict=True)) or _NO_COLUMNS
-            return Header(n_samples, rate_hz, columns, (), notes)
+            other_length = "" if n_samples else describe_other_length(lines[0])
+            return Header(n_samples, rate_hz, columns, (), notes, other_length)
         segments = []
         for line in lines[1:]:
             segments.append(_parse_segment_line(line))
+    except DataError:
+        raise
     except ValueError as error:
-        raise DataError(f"{path}: not a WFDB header: {error}, in the line {_show(line, 60)}") from error
+        other = read_as_wfdb(line) if line is lines[0] or read_as_wfdb is describe_signal_line else ""
+        raise DataError(f"{path}: not a WFDB header: {error}, in the line {show(line, 60)}{other}") from error
     n_in_segments = sum(segment.n_samples for segment in segments)
     if n_samples not in (0, n_in_segments):
         raise DataError(f"{path}: {n_samples} samples are announced, the segments have {n_in_segments}")
     return Header(n_in_segments, rate_hz, _NO_COLUMNS, tuple(segments), notes)
-
-
-def describe_gains(signals: list[Signal]) -> list[str]:
-    """Return a note for each kind of gain that is not the header's own."""
-    kinds = dict.fromkeys((signal.scale.note, signal.scale.unit) for signal in signals if signal.scale.note)
-    found = []
-    for kind in kinds:
-        names = [signal.name for signal in signals if (signal.scale.note, signal.scale.unit) == kind]
-        of = "" if len(names) == len(signals) else f" ({', '.join(names)})"
-        found.append(f"{kind[0]}{of}: uncalibrated, taken as {_DEFAULT_GAIN:g} adu/{kind[1]}")
-    return found
 
 
 def _decode(data: bytes) -> str:
@@ -203,7 +191,7 @@ def _parse_lengths(text: str) -> tuple[int, float, int, tuple[str, ...]]:
         if not 0 < rate_hz <= MAX_SAMPLING_RATE_HZ:
             raise ValueError(
                 f"the sampling rate must be a number above 0 and at most {MAX_SAMPLING_RATE_HZ:.0f} Hz, "
-                f"got {_show(fields[1])}"
+                f"got {show(fields[1])}"
             )
     n_samples = 0
     if len(fields) > 2 and not _TIME_OR_DATE.fullmatch(fields[2]):
@@ -244,8 +232,12 @@ def _parse_signal_line(line: str) -> Signal:
     coding = _parse_format(fields[1])
     gains, numbers, names = _split_short(line, fields)
     padded: list[int | None] = [*numbers, *(None,) * (5 - len(numbers))]
-    _, adc_zero, initial_value, sum_, size = padded
-    scale = _parse_gain(gains[0] if gains else "", adc_zero or 0)
+    n_bits, adc_zero, initial_value, sum_, size = padded
+    if (n_bits or 0) < 0:
+        raise ValueError(f"the resolution must be 0 bits or more, got {n_bits}")
+    scale = add_other_reading(
+        parse_gain("".join(gains), adc_zero or 0), " ".join([*gains, *fields[3 : 3 + len(numbers[:2])]])
+    )
     return Signal(fields[0], coding, scale, initial_value or 0, sum_, size or 0, names[0] if names else "(no name)")
 
 
@@ -258,16 +250,20 @@ def _parse_alike(
     block_sizes: tuple[str, ...],
 ) -> tuple[tuple[Coding, ...], tuple[Scale, ...], tuple[int, ...]]:
     """Parse, signal by signal, what the records of a data set mostly have in common."""
-    if not all(map(_INTEGER.fullmatch, (*resolutions, *zeros, *block_sizes))):
+    if not all(map(_INTEGER.fullmatch, (*resolutions, *zeros, *block_sizes))) or min(map(int, resolutions)) < 0:
         raise ValueError("a field is left out, or wrong")
-    scales = map(_parse_gain, gains, map(int, zeros))
+    scales = map(
+        add_other_reading,
+        map(parse_gain, gains, map(int, zeros)),
+        map(" ".join, zip(gains, resolutions, zeros, strict=True)),
+    )
     return tuple(map(_parse_format, formats)), tuple(scales), tuple(map(int, block_sizes))
 
 
 def _split_short(line: str, fields: list[str]) -> tuple[list[str], list[int], list[str]]:
     """Return gain, the integers and the description of a signal line with fields left out."""
     for position, field in enumerate(fields[2:8], start=2):
-        if _starts_description(field, _GAIN if position == 2 else _INTEGER):
+        if _starts_description(field, GAIN if position == 2 else _INTEGER):
             return fields[2:position][:1], [*map(int, fields[3:position])], [line.split(None, position)[position]]
     return fields[2:3], [*map(int, fields[3:8])], fields[8:]
 
@@ -277,35 +273,22 @@ def _starts_description(field: str, pattern: re.Pattern[str]) -> bool:
     if pattern.fullmatch(field):
         return False
     if not (field[0].isalpha() or field[0] == "_") or _NO_NUMBER.fullmatch(field):
-        expected = f"the gain must be {_GAIN_FORM}" if pattern is _GAIN else "expected a whole number"
-        raise ValueError(f"{expected}, got {_show(field)}")
+        expected = f"the gain must be {GAIN_FORM}" if pattern is GAIN else "expected a whole number"
+        raise ValueError(f"{expected}, got {show(field)}")
     return True
 
 
 def _check_file_name(name: str) -> None:
     if "/" in name or "\\" in name or name in (".", ".."):
-        raise ValueError(f"a file must lie in the record's own folder, got {_show(name)}")
+        raise ValueError(f"a file must lie in the record's own folder, got {show(name)}")
 
 
 def _parse_format(field: str) -> Coding:
     """Parse ``16x2:30+24``: format, samples per frame, skew, offset."""
     found = _FORMAT.fullmatch(field)
     if found is None or found[2] == "0":
-        raise ValueError(f"the format must be like 16, 16x2 or 16+24, got {_show(field)}")
+        raise ValueError(f"the format must be like 16, 16x2 or 16+24, got {show(field)}")
     return Coding(int(found[1]), int(found[2] or 1), int(found[3] or 0), int(found[4] or 0))
-
-
-def _parse_gain(field: str, zero: int) -> Scale:
-    """Parse ``1000.0(0)/mV``; without a baseline, the field `zero` is the baseline."""
-    if not field:
-        return Scale(_DEFAULT_GAIN, float(zero), "mV", "no gain in the header")
-    found = _GAIN.fullmatch(field)
-    gain = float(found[1]) if found else math.nan
-    if found is None or not math.isfinite(gain):
-        raise ValueError(f"the gain must be {_GAIN_FORM}, got {_show(field)}")
-    baseline = float(zero if found[2] is None else found[2])
-    note = "" if gain else "gain 0 in the header"
-    return Scale(gain or _DEFAULT_GAIN, baseline, found[3] or "mV", note)
 
 
 def _parse_segment_line(line: str) -> Segment:
@@ -318,9 +301,5 @@ def _parse_segment_line(line: str) -> Segment:
 
 def _parse_count(field: str, what: str) -> int:
     if not _COUNT.fullmatch(field):
-        raise ValueError(f"{what} must be a whole number, got {_show(field)}")
+        raise ValueError(f"{what} must be a whole number, got {show(field)}")
     return int(field)
-
-
-def _show(text: str, n_characters: int = 30) -> str:
-    return repr(text if len(text) <= n_characters else f"{text[:n_characters]}...")

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgcls.data.regular_files import read_file
-from ecgcls.data.wfdb_header import MAX_HEADER_BYTES, Header, Signal, describe_gains, parse_header
+from ecgcls.data.wfdb_gain import describe_gains
+from ecgcls.data.wfdb_header import MAX_HEADER_BYTES, Header, Signal, parse_header
 from ecgcls.data.wfdb_samples import MISSING, SignalFile, check_size, iter_blocks, list_files, measure_frames
 from ecgcls.errors import DataError
 
@@ -93,8 +94,10 @@ def read_header(path: Path) -> Header:
     header = _add_signals(load_header(str(path)), path)
     if not header.n_samples:
         n_samples = _measure(list_files(get_folder(path), header.signals, str(path)), str(path))
-        header = header._replace(n_samples=n_samples, notes=(*header.notes, _describe_length(n_samples)))
-    return header._replace(notes=(*header.notes, *describe_gains(list(header.signals))))
+        header = header._replace(n_samples=n_samples, notes=(*header.notes, _describe_length(n_samples, header)))
+    return header._replace(
+        notes=(*header.notes, *_describe_gains(header.signals), *_describe_gains(header.signals, other=True))
+    )
 
 
 def list_named_files(path: Path) -> list[str]:
@@ -132,7 +135,7 @@ def open_record(path: Path, header: Header, choose: Choose) -> OpenRecord:
         else:
             raise DataError(f"{path}: signals late by {skew} samples in a record of {skew + n_samples}: none is left")
     has_checksums = all(None not in list_checksums(part.signals) for part in parts)
-    guesses = [*header.notes, *(note for part in parts for note in describe_gains(part.chosen))]
+    guesses = [*header.notes, *(note for part in parts for note in _describe_gains(part.chosen))]
     told, guessed = tuple(dict.fromkeys(notes)), tuple(dict.fromkeys(guesses))
     return OpenRecord(parts, n_samples, header.sampling_rate_hz, has_checksums, told, guessed)
 
@@ -160,8 +163,8 @@ def _measure(files: list[SignalFile], path: str) -> int:
     return min(measure_frames(file) for file in files)
 
 
-def _describe_length(n_samples: int) -> str:
-    return f"no length in the header: {n_samples} samples by the size of the file"
+def _describe_length(n_samples: int, header: Header) -> str:
+    return f"no length in the header: {n_samples} samples by the size of the file{header.other_length}"
 
 
 def _open_part(path: str, folder: str, header: Header, order: list[int]) -> Part:
@@ -223,13 +226,17 @@ def _open_segments(path: Path, whole: Header, order: list[int]) -> list[Part]:
     return parts
 
 
+def _describe_gains(signals: Sequence[Signal], *, other: bool = False) -> list[str]:
+    return describe_gains([signal.name for signal in signals], [signal.scale for signal in signals], other=other)
+
+
 def _describe(parts: list[Part]) -> list[str]:
     """Return the notes on what had to be assumed for the chosen signals, or changed."""
     notes = []
     for part in parts:
-        notes += describe_gains(part.chosen)
+        notes += [*_describe_gains(part.chosen), *_describe_gains(part.chosen, other=True)]
         if not part.header.n_samples:
-            notes.append(_describe_length(part.n_samples))
+            notes.append(_describe_length(part.n_samples, part.header))
         checksums = [signal.checksum for signal in part.signals]
         if not any(checksums) and None not in checksums:
             notes.append("the checksums in the header are all 0: taken as not given")
@@ -255,7 +262,7 @@ def compare_checksums(computed: Sequence[int], expected: Sequence[int | None], p
         says = [e if e is None else e % 65536 for e in expected]
         raise DataError(
             f"{path}: damaged: the samples' checksums are {[c % 65536 for c in computed]}, "
-            f"the header says {says}; fetch the record again"
+            f"the header says {says} (the wfdb package reads it, and does not compare); fetch the record again"
         )
 
 
@@ -323,7 +330,7 @@ def to_microvolt(rows: Sequence[NDArray[np.integer]], signals: Sequence[Signal],
         if samples.min() == missing:  # always the lowest that there is
             lost[signal.name] = int((samples == missing).any(axis=0).sum())
             continue
-        gain, baseline, unit, _ = signal.scale
+        gain, baseline, unit = signal.scale[:3]
         with np.errstate(over="ignore"):  # infinite is too large
             microvolt = np.subtract(samples, baseline, dtype=np.float64)
             microvolt /= gain

@@ -28,6 +28,7 @@ Conventions
       predicted alike; over all classes it is a macro mean. The Brier score is the mean of :math:`(p - y)^2`, 0 at
       best [6]_.
     - `log_loss` is the mean binary cross entropy in nats of all records and classes (`weighted.cross_entropy`).
+    - `challenge` is the metric of the Challenge 2021, where the classes are its classes (`challenge`).
     - Where several nets predicted the records of a cross-validation (`Predictions.fold`), every metric is measured
       *within folds*: of each fold's records alone, and averaged over the folds in which it is defined, each with the
       same weight; a macro mean is over the classes of these. Ranked together, the probabilities of one net would be
@@ -67,6 +68,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from ecgcls.evaluation.by_record import ByRecord
+from ecgcls.evaluation.challenge import is_scored, normalize_credits
 from ecgcls.evaluation.checks import check_pos_weight, check_threshold
 from ecgcls.evaluation.formulas import average_precision, f1, f1_max, mcc, roc_auc
 from ecgcls.evaluation.predictions import Predictions
@@ -95,6 +97,9 @@ class Metric:
         Over all classes, the metric is this function of the sums over all records and classes.
     by_record
         Over all classes, the metric is this function of the records with their weights, ``(record, resample)``.
+    by_credit
+        Over all classes, the metric is this function of the sums of what the records earn (`challenge`). There is none
+        in a task with other classes than the Challenge's.
     needs_both
         Whether the metric of a class without positive or without negative records is nan, whatever `by_class` returns.
     is_headline
@@ -109,6 +114,7 @@ class Metric:
     macro_of: str | None = None
     pooled: Callable[[Totals], Array] | None = None
     by_record: Callable[[ByRecord, Array], Array] | None = None
+    by_credit: Callable[[Array], Array] | None = None
     higher_is_better: bool = True
     needs_both: bool = True
     is_headline: bool = False
@@ -138,6 +144,10 @@ METRICS: dict[str, Metric] = {
             key="log_loss", label="Log loss", higher_is_better=False, bounds=(0.0, np.inf),
             pooled=lambda c: c.cross_entropy / c.n_labels,
         ),
+        Metric(
+            key="challenge", label="Challenge metric", by_credit=normalize_credits, bounds=(-np.inf, 1.0),
+            is_headline=True,
+        ),
     )
 }  # fmt: skip
 """The registry: every metric, by its key, in the order of the tables."""
@@ -151,9 +161,14 @@ def class_metrics(*, headline: bool = False) -> list[Metric]:
     return [each for each in METRICS.values() if each.by_class and (each.is_headline or not headline)]
 
 
-def overall_metrics(*, headline: bool = False) -> list[Metric]:
-    """Select the metrics that have a value over all classes; or of these the headline ones."""
+def overall_metrics(class_names: Sequence[str] = (), *, headline: bool = False) -> list[Metric]:
+    """Select the metrics that have a value over all classes; or of these the headline ones.
+
+    Without `class_names`, they are those of any task; with them, also what only a task with these classes has.
+    """
     found = [each for each in METRICS.values() if each.macro_of or each.pooled or each.by_record]
+    if is_scored(class_names):
+        found += [each for each in METRICS.values() if each.by_credit]
     return [each for each in found if each.is_headline or not headline]
 
 
@@ -176,11 +191,11 @@ class Measured:
     def average(self) -> dict[str, Array]:
         """Return the metrics over all classes, by key ``(resample,)``; a macro mean leaves out what is undefined."""
         found = {}
-        for metric in overall_metrics():
-            if metric.macro_of is None:
-                found[metric.key] = self.pooled[metric.key]
-                continue
-            found[metric.key] = _average(np.where(self.is_defined, self.by_class[metric.macro_of], np.nan))
+        for key, metric in METRICS.items():
+            if metric.macro_of:
+                found[key] = _average(np.where(self.is_defined, self.by_class[metric.macro_of], np.nan))
+            elif key in self.pooled:
+                found[key] = self.pooled[key]
         return found
 
 
@@ -226,6 +241,8 @@ def _measure(records: Records, weights: Array, *, together: bool) -> Measured:
     for key, metric in METRICS.items():
         if metric.by_record and together:
             pooled[key] = metric.by_record(records.by_record, weights)
+        if metric.by_credit and together and records.credits is not None:
+            pooled[key] = metric.by_credit(records.credits @ weights)
     return Measured(by_class, pooled, is_defined)
 
 

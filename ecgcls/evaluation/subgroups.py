@@ -130,7 +130,7 @@ def _score_cell(
         "is_too_small": len(rows) < settings.min_records or n_patients < 2,
     }
     if size["is_too_small"]:
-        keys = [metric.key for metric in overall_metrics()]
+        keys = [metric.key for metric in overall_metrics(predictions.class_names)]
         index = pd.MultiIndex.from_product([[OVERALL], keys], names=["class", "metric"])
         empty = {"value": np.nan, "low": np.nan, "high": np.nan, "is_supported": False}
         return pd.DataFrame(empty, index=index).reset_index().assign(n_positive=int(n_positive.sum()), **size)

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ecgcls.errors import DataError
 from ecgcls.evaluation.by_record import ByRecord
+from ecgcls.evaluation.challenge import is_scored, measure_credits
 from ecgcls.evaluation.checks import check_arrays, check_logits, check_threshold, check_whole_numbers
 
 Array = NDArray[np.float64]
@@ -123,7 +124,8 @@ class Records:
     """Labels, probabilities, what ranks the records, and decisions, ``(record, class)``.
 
     A label that nobody annotated is neither `y_true` nor `is_negative`. `fold`, ``(record,)``, is which net predicted
-    the record; None where all were predicted by the same.
+    the record; None where all were predicted by the same. `credits`, ``(3, record)``, is what each record earns
+    (`challenge.measure_credits`) where the classes are the Challenge's.
     """
 
     y_true: NDArray[np.bool_]
@@ -132,6 +134,7 @@ class Records:
     y_score: Array
     y_pred: NDArray[np.bool_]
     fold: NDArray[np.int64] | None = None
+    credits: Array | None = None
 
     @classmethod
     def check(
@@ -157,7 +160,10 @@ class Records:
         fold_of = None if fold is None else check_whole_numbers("fold", fold)
         if fold_of is not None and fold_of.shape != (len(labels),):
             raise DataError(f"fold must have shape ({len(labels)},) like y_true, got {fold_of.shape}")
-        return cls(labels == 1, labels == 0, y_prob, y_score, predicted, fold_of)
+        earned = (
+            measure_credits(labels == 1, predicted & (labels >= 0), class_names) if is_scored(class_names) else None
+        )
+        return cls(labels == 1, labels == 0, y_prob, y_score, predicted, fold_of, earned)
 
     @property
     def is_known(self) -> NDArray[np.bool_]:
@@ -172,13 +178,15 @@ class Records:
     def by_fold(self) -> list[tuple[NDArray[np.intp], Records]]:
         """The rows of each fold, and its records, of one fold each."""
         rows = [np.flatnonzero(self.fold == number) for number in np.unique(self.fold)]  # type: ignore[arg-type]
-        return [
-            (of_fold, Records(**{name: array[of_fold] for name, array in self._of_classes.items()})) for of_fold in rows
-        ]
+        return [(of_fold, self._take(of_fold)) for of_fold in rows]
+
+    def _take(self, rows: NDArray[np.intp]) -> Records:
+        earned = None if self.credits is None else self.credits[:, rows]
+        return Records(**{name: array[rows] for name, array in self._of_classes.items()}, credits=earned)
 
     @property
     def _of_classes(self) -> dict[str, NDArray]:
-        return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "fold"}
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.name not in ("fold", "credits")}
 
     @cached_property
     def rankings(self) -> list[Ranking]:

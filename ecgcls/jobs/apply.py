@@ -1,14 +1,15 @@
-"""Apply a finished run to WFDB records in batches; one odd record ends nothing."""
+"""Apply a finished run to files of ECGs in batches; one odd file ends nothing."""
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgcls.data.metadata import read_comments
+from ecgcls.data.metadata import read_patient
 from ecgcls.data.recordings import Prepared, Repairs, iter_recording, prepare_blocks
 from ecgcls.errors import DataError
 from ecgcls.jobs.loaded import BATCH_SIZE, LoadedRun, Unusable
@@ -44,11 +45,12 @@ def predict_files(
     error_rate: float | None = None,
     unusable: Unusable = "note",
 ) -> Iterator[tuple[Path, Prediction | DataError]]:
-    """Predict WFDB records, given without extensions, in batches; the next batch is read while the nets compute.
+    """Predict WFDB records (without extensions) and other files, batch by batch; one is read while the nets compute.
 
     A record that cannot be used comes with the reason instead of a prediction, whatever is wrong with it. Age and sex,
-    where the nets take them, are read from the comments of its header. The memory that this takes depends neither on
-    the number of the records nor on their length. `error_rate` and `unusable` are those of `LoadedRun.predict`.
+    where the nets take them, are read from the comments of its header, or from the device's file. The memory that this
+    takes depends neither on the number of the records nor on the length of WFDB records. `error_rate` and `unusable`
+    are those of `LoadedRun.predict`.
     """
     pieces = _read_pieces(run, paths, repairs)
     record = _Record()
@@ -70,15 +72,19 @@ def predict_files(
 def _read_pieces(run: LoadedRun, paths: Iterable[Path], repairs: Repairs) -> Iterator[_Piece]:
     """Read records piece by piece; the last piece of a record has its repairs, or an error."""
     for path in paths:
-        beside = read_comments(path, run.metadata_names)
+        beside = np.full(len(run.metadata_names), np.nan)
         try:
+            blocks = iter_recording(path)
+            first = list(islice(blocks, 1))
+            beside = read_patient(path, first[0].patient if first else {}, run.metadata_names)
             waiting: Prepared | None = None
             for prepared in prepare_blocks(
-                iter_recording(path),
+                chain(first, blocks),
                 lead_names=run.lead_names,
                 sampling_rate_hz=run.sampling_rate_hz,
                 n_samples=run.n_samples,
                 repairs=repairs,
+                may_lack=run.may_lack_leads,
             ):
                 if waiting is not None:
                     yield _Piece(path, waiting, False, beside)

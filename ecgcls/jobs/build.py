@@ -28,6 +28,7 @@ from ecgcls.runs.directory import RunDirectory
 from ecgcls.runs.info import RunInfo
 from ecgcls.runs.place import settle_init
 from ecgcls.runs.provenance import describe_provenance
+from ecgcls.training.augmentation import Augmenter
 from ecgcls.training.baselines import MetadataBaseline
 from ecgcls.training.classifier import ECGClassifier
 from ecgcls.training.contract import check_net
@@ -105,11 +106,14 @@ def build_job(
     seconds = round(time.perf_counter() - start, 3)
     evaluation.prevalence_by_class(data.class_names)  # refuses unknown classes
     model_part = build_part("model", split_metadata(config["model"])[0])
+    augment = build_augmenter(config)
     is_baseline = isinstance(model_part, MetadataBaseline)
     if is_baseline and beginning is not None:
         raise ConfigError(f"init: model={model} is a baseline, which starts from no net")
     fitter = (
-        BaselineFitter(model_part) if is_baseline else NetFitter(build_classifier(config, data, beginning), trainer)
+        BaselineFitter(model_part)
+        if is_baseline
+        else NetFitter(build_classifier(config, data, augment, beginning), trainer)
     )
     info = RunInfo(
         status="running",
@@ -121,7 +125,7 @@ def build_job(
         kind=fitter.kind,
         synthetic=data.source.is_synthetic or is_simulated(data.source.root),
         n_threads=torch.get_num_threads(),
-        data=data.describe(),
+        data=data.describe() | ({"may_lack_leads": True} if augment.drops_leads and not is_baseline else {}),
         evaluation=evaluation,
         n_parameters=fitter.n_parameters,
         init={} if beginning is None else beginning.describe(data),
@@ -163,7 +167,15 @@ def build_data(config: Mapping[str, Any], *, initial: Initial | None = None) -> 
     )
 
 
-def build_classifier(config: Mapping[str, Any], data: ECGDataModule, beginning: Start | None = None) -> ECGClassifier:
+def build_augmenter(config: Mapping[str, Any]) -> Augmenter:
+    """Build what changes the training records."""
+    nodes = config.get("augment") or {}  # a configuration of an earlier version has none
+    return Augmenter({name: build_part(f"augment.{name}", node) for name, node in nodes.items()}, seed=config["seed"])
+
+
+def build_classifier(
+    config: Mapping[str, Any], data: ECGDataModule, augment: Augmenter | None = None, beginning: Start | None = None
+) -> ECGClassifier:
     """Build the classifier of a configuration for data that are set up: untrained, or with the weights of another."""
     n_classes = len(data.class_names)
     net = build_net(config, n_leads=len(data.lead_names), n_samples=data.n_samples, n_classes=n_classes)
@@ -198,7 +210,9 @@ def build_classifier(config: Mapping[str, Any], data: ECGDataModule, beginning: 
             "sampling_rate_hz": data.source.sampling_rate_hz,
             "n_samples": data.n_samples,
             **({"metadata": list(data.metadata_names)} if data.metadata_names else {}),
+            **({"may_lack_leads": True} if augment is not None and augment.drops_leads else {}),
         },
+        augment=augment,
         loss=_build_loss(config, data.pos_weight),
         optimizer=optimizer,
         scheduler=schedule,

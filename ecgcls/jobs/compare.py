@@ -126,6 +126,10 @@ def compare_sides(a: Side, b: Side, *, overrides: Mapping[str, Any], margin: flo
     return Comparison(a, b, settings, margin, by_class, _compare_runs(a, b, level=settings.level))
 
 
+def _get_classes(side: Side) -> tuple[str, ...]:
+    return next(iter(side.tested.values())).class_names
+
+
 def _compare_runs(a: Side, b: Side, *, level: float) -> pd.DataFrame:
     scores = [a.score_runs(), b.score_runs()]
     shared = sorted(scores[0].keys() & scores[1].keys())
@@ -141,7 +145,7 @@ def _compare_runs(a: Side, b: Side, *, level: float) -> pd.DataFrame:
             n_test=n_test,
             level=level,
         )
-        for metric in overall_metrics()
+        for metric in overall_metrics(_get_classes(a))
     }
     return pd.DataFrame(rows).T.rename_axis("metric")
 
@@ -178,7 +182,8 @@ def write_comparison(comparison: Comparison, folder: Path) -> None:
 def format_comparison(comparison: Comparison) -> str:
     """Return the result as text: the leaderboard's metrics by class, and over folds and seeds."""
     by_class, margin = comparison.by_class, comparison.margin
-    labels = {each.key: each.label for each in (*overall_metrics(headline=True), *class_metrics(headline=True))}
+    overall = overall_metrics(_get_classes(comparison.a), headline=True)
+    labels = {each.key: each.label for each in (*overall, *class_metrics(headline=True))}
     rows = []
     for (name, metric), row in zip(by_class.index.tolist(), by_class.to_dict(orient="records"), strict=True):
         if metric not in labels:
@@ -241,7 +246,7 @@ def _format_runs(comparison: Comparison, labels: Mapping[str, str]) -> list[str]
         text += (
             "(seed_sd), and not whether other training records would give the same answer. That takes several folds:"
         )
-    table = over_runs.loc[[each.key for each in overall_metrics(headline=True)], columns]
+    table = over_runs.loc[[key for key in over_runs.index if key in labels], columns]
     table = table.rename(index=labels).rename_axis(None)
     formatters = {"p": _format_p} if "p" in columns else None
     return [text, table.to_string(float_format="{:.3f}".format, formatters=formatters)]

@@ -95,7 +95,7 @@ def format_configurations(found: Sequence[Configuration]) -> str:
     for one in found:
         name = f"{one.info.model} {one.info.variant}".strip()
         row = {"model": name, "parameters": f"{one.info.n_parameters:,}", "folds": f"{len(one.runs)}/{one.n_folds}"}
-        for metric in overall_metrics(headline=True):
+        for metric in overall_metrics(one.class_names, headline=True):
             key, label = metric.key, metric.label
             sd = one.over_folds["sd"]["overall", key]
             row[label] = f"{one.scores.overall[key]:.3f}" + ("" if np.isnan(sd) else f" ± {sd:.3f}")

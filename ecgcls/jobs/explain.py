@@ -98,7 +98,8 @@ class _Subject:
 
     def make_query(self, examples: Sequence[Example]) -> Query:
         """Read the records of some examples, whose classes are to be explained."""
-        form = {"sampling_rate_hz": int(self.run.sampling_rate_hz), "n_samples": self.run.n_samples}
+        form: dict[str, Any] = {"sampling_rate_hz": int(self.run.sampling_rate_hz), "n_samples": self.run.n_samples}
+        form["lead_names"] = self.run.lead_names
         signals = [read_repaired(self.paths[example.ecg_id], **form).signal_uv for example in examples]
         classes, ids = [example.class_index for example in examples], [example.ecg_id for example in examples]
         return query_run(self.run, to_millivolt(np.stack(signals)), classes, self.metadata.loc[ids].to_numpy())

@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from ecgcls.data.metadata import read_comments
+from ecgcls.data.metadata import read_patient
 from ecgcls.data.recordings import Recording, read_recording
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.explanation.attribution import METHODS, attribute, get_method
@@ -23,7 +23,7 @@ from ecgcls.jobs.explain_files import format_rows, recorded, write_map, write_ta
 from ecgcls.jobs.loaded import LoadedRun
 from ecgcls.jobs.prediction import Prediction
 from ecgcls.runs.find import name_output
-from ecgcls.training.standardizer import Standardizer
+from ecgcls.training.standardizer import Standardizer, fill_absent
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ def explain_recording(
     chosen = class_names or [name for name, held in prediction.y_pred.items() if held] or [likeliest]
     columns = [run.class_names.index(name) for name in chosen]
     window = [int(prediction.windows[:, column].argmax()) for column in columns]
-    signals = prepared.windows_mv[window]
+    signals = fill_absent(run.nets[0], torch.from_numpy(prepared.windows_mv[window])).numpy()
     found = attribute(query_run(run, signals, columns, np.tile(metadata, (len(columns), 1))), method, settings)
     return Explanation(
         prediction=prediction,
@@ -145,7 +145,7 @@ def explain_files(
     settings: MethodSettings,
     tell: Callable[[str], None] = log.info,
 ) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Explain WFDB records, given without extensions, and write each one's maps and pictures when they are ready.
+    """Explain WFDB records (without extensions) and other files; write each one's maps and pictures when it is ready.
 
     Return the content of ``records.csv``, and by record why it could not be used.
     """
@@ -160,7 +160,8 @@ def explain_files(
         for path in paths:
             name = name_file(path.name) if repeated[path.name] == 1 else name_output(path)
             try:
-                recording, beside = read_recording(path), read_comments(path, run.metadata_names)
+                recording = read_recording(path)
+                beside = read_patient(path, recording.patient, run.metadata_names)
                 how: dict[str, Any] = {"metadata": beside, "class_names": class_names, "settings": settings}
                 for method in methods:
                     found = explain_recording(run, recording, method=method, **how)

@@ -76,6 +76,7 @@ def predict_data_set(
         database["filename"],
         sampling_rate_hz=source.sampling_rate_hz,
         n_samples=net.n_samples,
+        lead_names=net.lead_names,
         store_dir=store_dir,
     )
     left_out = find_unusable(

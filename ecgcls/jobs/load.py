@@ -53,7 +53,7 @@ def load_configuration(one: Configuration, *, device: str = "cpu", trust: Sequen
     """Load the nets of a run, or of all folds, as `load_run` does."""
     first = one.info.data
     for run, info in zip(one.runs, one.infos, strict=True):
-        for key in ("class_names", "lead_names", "sampling_rate_hz", "n_samples", "metadata"):
+        for key in ("class_names", "lead_names", "sampling_rate_hz", "n_samples", "metadata", "may_lack_leads"):
             if info.data.get(key) != first.get(key):
                 raise ConfigError(
                     f"{one.folder}: the folds cannot be averaged, their {key} differ: {first.get(key)} in "
@@ -70,6 +70,7 @@ def load_configuration(one: Configuration, *, device: str = "cpu", trust: Sequen
         metadata_names=tuple(first.get("metadata", ())),
         sampling_rate_hz=first["sampling_rate_hz"],
         n_samples=first["n_samples"],
+        may_lack_leads=first.get("may_lack_leads", False),
         thresholds=one.thresholds,
         calibrators=tuple(info.read_decisions().calibrator for info in one.infos),
         info=one.info,
@@ -166,8 +167,10 @@ def _check_shapes(make_net: Callable[[], nn.Module], weights: Mapping[str, Any])
 def _check_contract(stored: Mapping[str, Any], info: RunInfo, columns: Sequence[str]) -> None:
     """Hold what ``run.json`` and the configuration say of classes and input against what the net was trained with."""
     said: dict[str, Any] = {"class_names": list(info.class_names), "metadata": info.data.get("metadata", [])}
+    said["may_lack_leads"] = info.data.get("may_lack_leads", False)
     said |= {key: info.data[key] for key in ("lead_names", "sampling_rate_hz", "n_samples")}
-    for key, trained in {"class_names": stored[CLASS_NAMES], "metadata": [], **stored[INPUT_FORM]}.items():
+    absent = {"metadata": [], "may_lack_leads": False}
+    for key, trained in {"class_names": stored[CLASS_NAMES], **absent, **stored[INPUT_FORM]}.items():
         if said.get(key) != trained:
             raise DataError(f"it was trained with {key} {trained}, run.json has {said.get(key)}")
     if said["metadata"] != list(columns):

@@ -15,8 +15,9 @@ from scipy.special import expit
 
 from ecgcls.data.likeness import Likeness
 from ecgcls.data.metadata import describe_unknown, take_values
-from ecgcls.data.recordings import Prepared, Recording, Repairs, as_signal, prepare
+from ecgcls.data.recordings import Prepared, Recording, Repairs, prepare
 from ecgcls.data.seen import SeenRecords, merge
+from ecgcls.data.signal_checks import as_signal
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.conformal import SETS, Conformal, can_be_stated, form_sets
 from ecgcls.evaluation.logits import mean_of_probabilities
@@ -34,7 +35,7 @@ from ecgcls.jobs.scored import (
 )
 from ecgcls.runs.directory import RunDirectory
 from ecgcls.runs.info import RunInfo
-from ecgcls.training.standardizer import StandardizedNet, apply_net
+from ecgcls.training.standardizer import StandardizedNet, apply_net, fill_absent
 
 if TYPE_CHECKING:
     from ecgcls.jobs.explain_recording import Explanation
@@ -69,6 +70,8 @@ class LoadedRun:
         One per net: recalibrates its probabilities.
     info
         The (first) run's ``run.json``.
+    may_lack_leads
+        Whether the nets were trained to do without some of the leads.
     runs
         The folders that the nets are of, in the same order.
     folds
@@ -86,6 +89,7 @@ class LoadedRun:
     info: RunInfo
     folds: str = ""
     metadata_names: tuple[str, ...] = ()
+    may_lack_leads: bool = False
     runs: tuple[RunDirectory, ...] = ()
 
     @cached_property
@@ -146,7 +150,8 @@ class LoadedRun:
         sampling_rate_hz
             Its sampling rate; resampled to the run's, if that is another.
         lead_names
-            The name of each row, in any order; missing limb leads are derived where that is exact.
+            The name of each row, in any order; missing limb leads are derived where that is exact. A net that was
+            trained with lead dropout takes a recording without some of its leads.
         metadata
             Values of the run's `metadata_names`, as the training set's table has them: ``{"age": 63, "sex": 1}``. What
             is not known is taken as the training set's median, and noted in the prediction's `repairs`.
@@ -199,6 +204,7 @@ class LoadedRun:
             sampling_rate_hz=self.sampling_rate_hz,
             n_samples=self.n_samples,
             repairs=repairs,
+            may_lack=self.may_lack_leads,
         )
 
     def predict_prepared(
@@ -222,8 +228,13 @@ class LoadedRun:
         """Return all that is told of windows ``(window, lead, sample)`` in mV; `with_sets` gives them p-values."""
         raw = self.apply_nets(windows_mv, metadata)
         p_values = average_p_values(self.conformals, raw) if with_sets else np.empty((len(windows_mv), 0, 2))
-        quality = score_quality(windows_mv, self.sampling_rate_hz, self.likenesses)
-        return Scored(self.average(raw), p_values, *quality, recognize(windows_mv, self.sampling_rate_hz, self.seen))
+        quality = score_quality(windows_mv, self.sampling_rate_hz, self.likenesses, self.lead_names)
+        return Scored(
+            self.average(raw),
+            p_values,
+            *quality,
+            recognize(windows_mv, self.sampling_rate_hz, self.seen, self.lead_names),
+        )
 
     def predict_windows(
         self, windows_mv: NDArray[np.float32], metadata: NDArray[np.float64] | None = None
@@ -243,7 +254,10 @@ class LoadedRun:
     def apply_nets(
         self, windows_mv: NDArray[np.float32], metadata: NDArray[np.float64] | None = None
     ) -> NDArray[np.float64]:
-        """Return the nets' own logits of windows, before recalibration: ``(net, window, class)``, all finite."""
+        """Return the nets' own logits of windows, before recalibration: ``(net, window, class)``, all finite.
+
+        A lead that is nan is not there: a net that may lack leads gets it as 0, standardized, as in its training.
+        """
         logits = np.empty((len(self.nets), len(windows_mv), len(self.class_names)))
         device = next(self.nets[0].buffers()).device
         with torch.inference_mode():
@@ -251,7 +265,8 @@ class LoadedRun:
                 batch = torch.from_numpy(windows_mv[start : start + BATCH_SIZE]).to(device)
                 beside = self.to_tensor(metadata, slice(start, start + BATCH_SIZE), device)
                 for number, net in enumerate(self.nets):
-                    own = apply_net(net, batch, beside).double().cpu().numpy()
+                    whole = fill_absent(net, batch) if self.may_lack_leads else batch
+                    own = apply_net(net, whole, beside).double().cpu().numpy()
                     if not np.isfinite(own).all():
                         raise DataError(f"{self.path}: the net's logits are not finite")
                     logits[number, start : start + len(batch)] = own

@@ -84,7 +84,7 @@ def rescore(
     settings = one.evaluation.replace_with(overrides)
     settings.thresholds.refuse_unused(overrides.get("thresholds", {}))
     uncalibrated = one.pooled(split, is_calibrated=False)
-    learned = [_decide(run, info, settings) for run, info in zip(one.runs, one.infos, strict=True)]
+    learned = [decide(run, info, settings) for run, info in zip(one.runs, one.infos, strict=True)]
     predictions = [
         decisions.apply(run.read_predictions(split, is_calibrated=False)).take_classes(one.class_names)
         for run, decisions in zip(one.runs, learned, strict=True)
@@ -113,7 +113,7 @@ def rescore(
     )
 
 
-def _decide(run: RunDirectory, info: RunInfo, settings: EvaluationSettings) -> Decisions:
+def decide(run: RunDirectory, info: RunInfo, settings: EvaluationSettings) -> Decisions:
     """Return the run's own decisions, or others learned on its validation part if the settings ask for others."""
     own, validation = info.read_decisions(), run.read_predictions("val", is_calibrated=False)
     if (settings.calibration, settings.thresholds) == (info.evaluation.calibration, info.evaluation.thresholds):

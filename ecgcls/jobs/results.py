@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from ecgcls.evaluation.challenge import read_weights
 from ecgcls.evaluation.checks import UNKNOWN, check_threshold
 from ecgcls.evaluation.exclusive import are_exclusive, count_confusions, summarize_confusions
 from ecgcls.evaluation.intervals import bootstrap
@@ -155,7 +156,8 @@ def tabulate(folder: Path, split: str, *, rule: str = "f1", not_tuned: Collectio
     intervals are beside PR-AUC and ROC-AUC, those of classes with too few patients marked by ``!``. With a rule for
     thresholds other than f1 there are the rates that it is about, and classes that it was not applied to are marked by
     ``*``. Of several folds the columns are means over the folds, and PR-AUC and ROC-AUC pooled stand beside them. The
-    attribute ``fmax`` of the table is Fmax as text, ``label_noise`` the headline under stricter readings of the labels.
+    attribute ``fmax`` of the table is Fmax as text, ``challenge`` the Challenge's metric where the classes are its, and
+    ``label_noise`` the headline under stricter readings of the labels.
     """
     written = json.loads((folder / "metrics.json").read_text())
     scores, pooled = written[split], written.get("pooled", {}).get(split)
@@ -176,7 +178,8 @@ def tabulate(folder: Path, split: str, *, rule: str = "f1", not_tuned: Collectio
             table[f"{METRICS[key].label} pooled"] = pd.Series(together, table.index[: len(together)], dtype=float)
     intervals = read_intervals(folder)
     table.attrs["split"] = split
-    table.attrs["fmax"] = "" if overall["fmax"] is None else f"{overall['fmax']:.3f}"
+    alone = [key for key in ("fmax", "challenge") if overall.get(key) is not None]
+    table.attrs |= {key: f"{overall[key]:.3f}" for key in alone}
     if intervals is not None:
         for metric in reversed(RANKING):
             of_metric = intervals.xs(metric, level="metric").rename(index={OVERALL: "macro"}).T
@@ -185,7 +188,10 @@ def tabulate(folder: Path, split: str, *, rule: str = "f1", not_tuned: Collectio
             texts = [_format_interval(of_metric[name]) for name in table.index]
             level = f"{100 * intervals['level'].iloc[0]:g}%"
             table.insert(list(table.columns).index(columns[metric]) + 1, level, texts, allow_duplicates=True)
-        table.attrs["fmax"] += f" {_format_interval(intervals.xs('fmax', level='metric').T[OVERALL])}"
+        for key in alone:
+            table.attrs[key] += f" {_format_interval(intervals.xs(key, level='metric').T[OVERALL])}"
+    if "challenge" in alone and (n_left := len(read_weights()) - int(overall["n_classes"])):
+        table.attrs["challenge"] += f" (without {n_left} of its {len(read_weights())} classes)"
     if (path := folder / "label_noise.csv").is_file():
         readings = pd.read_csv(path, keep_default_na=False, na_values=[""], converters={"class": restore})
         table.attrs["label_noise"] = format_readings(readings.set_index(["at_least", "class"]))
@@ -201,6 +207,8 @@ def format_table(table: pd.DataFrame) -> str:
         lines.append("means over the folds; pooled: the records of all folds ranked together, by different nets")
     if fmax := table.attrs.get("fmax", "").strip():
         lines.append(f"{METRICS['fmax'].label}, at the best threshold for all classes: {fmax}")
+    if challenge := table.attrs.get("challenge", "").strip():
+        lines.append(f"{METRICS['challenge'].label}, at the thresholds; 1 is right, 0 always sinus rhythm: {challenge}")
     lines.append(f"{METRICS['f1'].label} is at the thresholds as they are; how uncertain these are is left out")
     if table.attrs.get("split") == "val":
         lines.append(OPTIMISTIC)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ecgcls.data.lead_sets import LEADS
 from ecgcls.data.likeness import UNLIKE, Likeness
 from ecgcls.data.quality import KINDS, describe_windows, find_noise
 from ecgcls.data.seen import SeenRecords
@@ -47,10 +48,19 @@ class Scored(NamedTuple):
 
 
 def score_quality(
-    windows_mv: NDArray[np.float32], sampling_rate_hz: float, likenesses: Sequence[Likeness]
+    windows_mv: NDArray[np.float32],
+    sampling_rate_hz: float,
+    likenesses: Sequence[Likeness],
+    lead_names: Sequence[str] = LEADS,
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.str_]]:
-    """Return noise, p-values of likeness and oddities of windows, as `Scored` has them."""
-    features = describe_windows(windows_mv, sampling_rate_hz)
+    """Return noise, p-values of likeness and oddities of windows, as `Scored` has them.
+
+    Of windows whose leads are not all there (nan) the likeness is not known.
+    """
+    is_there = ~np.isnan(windows_mv[:, :, 0])
+    if not is_there.all():
+        return _score_parts(windows_mv, sampling_rate_hz, likenesses, lead_names, is_there)
+    features = describe_windows(windows_mv, sampling_rate_hz, lead_names)
     noise = find_noise(features)
     p_likeness, oddity = np.ones(len(windows_mv)), np.full(len(windows_mv), "", dtype="<U16")
     if likenesses:
@@ -60,11 +70,37 @@ def score_quality(
     return noise, p_likeness, oddity
 
 
-def recognize(windows_mv: NDArray[np.float32], sampling_rate_hz: float, seen: SeenRecords | None) -> NDArray[np.str_]:
+def _score_parts(
+    windows_mv: NDArray[np.float32],
+    sampling_rate_hz: float,
+    likenesses: Sequence[Likeness],
+    lead_names: Sequence[str],
+    is_there: NDArray[np.bool_],
+) -> tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.str_]]:
+    """Score windows that have the same leads together."""
+    n_windows = len(windows_mv)
+    noise, p_likeness = np.zeros((n_windows, len(KINDS)), bool), np.ones(n_windows)
+    oddity = np.full(n_windows, "", dtype="<U16")
+    for leads in np.unique(is_there, axis=0):
+        rows = (is_there == leads).all(axis=1)
+        names = [name for name, is_one in zip(lead_names, leads, strict=True) if is_one]
+        known = likenesses if leads.all() else ()
+        noise[rows], p_likeness[rows], oddity[rows] = score_quality(
+            windows_mv[rows][:, leads], sampling_rate_hz, known, names
+        )
+    return noise, p_likeness, oddity
+
+
+def recognize(
+    windows_mv: NDArray[np.float32],
+    sampling_rate_hz: float,
+    seen: SeenRecords | None,
+    lead_names: Sequence[str] = LEADS,
+) -> NDArray[np.str_]:
     """Return which of the ECGs that the nets have learned from each window is; empty where that is not known."""
     if seen is None:
         return np.full(len(windows_mv), "")
-    return seen.recognize(windows_mv, sampling_rate_hz=int(sampling_rate_hz))
+    return seen.recognize(windows_mv, sampling_rate_hz=int(sampling_rate_hz), lead_names=lead_names)
 
 
 def average_p_values(conformals: Sequence[Conformal], y_score: NDArray[np.float64]) -> NDArray[np.float64]:

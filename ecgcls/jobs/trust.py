@@ -19,7 +19,7 @@ from ecgcls.runs.saved import to_plain
 
 _MODEL_PACKAGES = ("ecgcls.models", "torch.nn")
 _CLASSES = {
-    "data": ("ecgcls.data.ptbxl.PTBXL", "ecgcls.data.synthetic.Synthetic"),
+    "data": ("ecgcls.data.challenge.Challenge", "ecgcls.data.ptbxl.PTBXL", "ecgcls.data.synthetic.Synthetic"),
     "task": ("ecgcls.data.tasks.Task",),
     "folds": ("ecgcls.data.folds.FoldTable", "ecgcls.data.group_folds.GroupFolds"),
 }

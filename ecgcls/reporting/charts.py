@@ -34,7 +34,7 @@ def style(number: int) -> dict[str, str]:
 
 def draw_pr(curves: AllCurves, configurations: Sequence[Configuration], class_names: Sequence[str]) -> go.Figure:
     """Precision-recall curves of every class and model; dotted, the prevalence."""
-    figure = _new_figure("Recall (sensitivity)", "Precision (PPV)")
+    figure = new_figure("Recall (sensitivity)", "Precision (PPV)")
     point = "recall %{x:.2f}, precision %{y:.2f}"
     prevalences: dict[int, float] = {}
     for (name, number), found in curves.items():
@@ -43,22 +43,22 @@ def draw_pr(curves: AllCurves, configurations: Sequence[Configuration], class_na
         prevalences.setdefault(column, float(one.scores.by_class["prevalence"][name]))
         line = style(number) | {"width": 2, "shape": "hv"}
         label = f"{one.name}: AP {row.pr_auc:.3f}"
-        _add(figure, found.recall, found.precision, label, point, model=number, column=column, line=line)
+        add_trace(figure, found.recall, found.precision, label, point, model=number, column=column, line=line)
     for column, prevalence in prevalences.items():
-        _add(figure, [0, 1], [prevalence, prevalence], "prevalence", column=column)
+        add_trace(figure, [0, 1], [prevalence, prevalence], "prevalence", column=column)
     return figure
 
 
 def draw_roc(curves: AllCurves, configurations: Sequence[Configuration], class_names: Sequence[str]) -> go.Figure:
     """ROC curves of every class and model; dotted, chance."""
-    figure = _new_figure("1 - specificity", "Sensitivity")
+    figure = new_figure("1 - specificity", "Sensitivity")
     point = "1 - specificity %{x:.2f}, sensitivity %{y:.2f}"
     for (name, number), found in curves.items():
         one = configurations[number]
         label = f"{one.name}: AUC {one.pooled_scores.by_class.loc[name].roc_auc:.3f}"
         line = style(number) | {"width": 2, "shape": "linear"}
-        _add(figure, found.fpr, found.tpr, label, point, model=number, column=class_names.index(name), line=line)
-    _add(figure, [0, 1], [0, 1], "chance")
+        add_trace(figure, found.fpr, found.tpr, label, point, model=number, column=class_names.index(name), line=line)
+    add_trace(figure, [0, 1], [0, 1], "chance")
     return figure
 
 
@@ -66,13 +66,13 @@ def draw_reliability(
     curves: AllCurves, configurations: Sequence[Configuration], class_names: Sequence[str]
 ) -> go.Figure:
     """Smooth reliability curves of every class and model, with 95% bands, and bins; dotted, perfect calibration."""
-    figure = _new_figure("Predicted probability", "Share of positive records")
+    figure = new_figure("Predicted probability", "Share of positive records")
     point = "predicted %{x:.2f}, observed %{y:.2f} (%{customdata} records)"
     for (name, number), found in curves.items():
         bins = found.bins.astype({"mean_prob": "float32", "share_positive": "float32"})
         own: dict[str, Any] = {"model": number, "column": class_names.index(name)}
         one, color = configurations[number].name, style(number)["color"]
-        _add(
+        add_trace(
             figure, bins["mean_prob"], bins["share_positive"], one, point,
             mode="markers", marker={"size": 5, "color": color}, customdata=bins["n_records"], **own,
         )  # fmt: skip
@@ -81,30 +81,33 @@ def draw_reliability(
             border = pd.concat([smooth["low"], smooth["high"][::-1]])
             at = pd.concat([smooth["prob"], smooth["prob"][::-1]])
             filled: dict[str, Any] = {"fill": "toself", "fillcolor": color, "opacity": 0.15, "hovertemplate": None}
-            _add(figure, at, border, one, line={"width": 0}, hoverinfo="skip", **filled, **own)
+            add_trace(figure, at, border, one, line={"width": 0}, hoverinfo="skip", **filled, **own)
             seen = "predicted %{x:.2f}, observed %{y:.2f}"
-            _add(figure, smooth["prob"], smooth["share_positive"], one, seen, line=style(number) | {"width": 2}, **own)
-    _add(figure, [0, 1], [0, 1], "perfect calibration")
+            add_trace(
+                figure, smooth["prob"], smooth["share_positive"], one, seen, line=style(number) | {"width": 2}, **own
+            )
+    add_trace(figure, [0, 1], [0, 1], "perfect calibration")
     return figure
 
 
 def draw_training(configurations: Sequence[Configuration], column: str, label: str) -> go.Figure:
     """Draw a column of the tables of epochs, such as ``val/pr_auc``: the mean over folds bold, each fold faint."""
-    figure = _new_figure("Epoch", label, is_unit=False)
+    figure = new_figure("Epoch", label, is_unit=False)
     for number, one in enumerate(configurations):
         drawn = [table[["epoch", column]].dropna() for table in one.histories if column in table]
         for table in drawn if len(drawn) > 1 else []:
             faint: dict[str, Any] = {"opacity": 0.3, "hoverinfo": "skip", "hovertemplate": None}
             thin, y = style(number) | {"width": 1}, table[column].astype("float32")
-            _add(figure, table["epoch"], y, one.name, model=number, line=thin, **faint)
+            add_trace(figure, table["epoch"], y, one.name, model=number, line=thin, **faint)
         if drawn:
             mean = pd.concat(drawn).groupby("epoch")[column].mean().astype("float32")
             line = style(number) | {"width": 2, "shape": "linear"}
-            _add(figure, mean.index, mean, one.name, "epoch %{x}: %{y:.3f}", model=number, line=line)
+            add_trace(figure, mean.index, mean, one.name, "epoch %{x}: %{y:.3f}", model=number, line=line)
     return figure
 
 
-def _new_figure(x_title: str, y_title: str, *, is_unit: bool = True) -> go.Figure:
+def new_figure(x_title: str, y_title: str, *, is_unit: bool = True) -> go.Figure:
+    """Return an empty chart; `is_unit` says that both axes go from 0 to 1."""
     axis = {"zeroline": False, "showline": True, "ticks": "outside", "ticklen": 4, "fixedrange": True}
     if is_unit:
         axis |= {"range": [-0.02, 1.02], "dtick": 0.2}
@@ -123,7 +126,7 @@ def _new_figure(x_title: str, y_title: str, *, is_unit: bool = True) -> go.Figur
     )
 
 
-def _add(
+def add_trace(
     figure: go.Figure, x: Any, y: Any, label: str, point: str = "", *,
     model: int = -1, column: int = -1, line: Mapping[str, Any] = _REFERENCE, **settings: Any,
 ) -> None:  # fmt: skip

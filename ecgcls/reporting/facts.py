@@ -22,9 +22,9 @@ from ecgcls.runs.searched import doubt_settings
 _FEW = 30  # positive records below which a class's scores are called uncertain
 
 
-def list_leaderboard() -> dict[str, str]:
-    """Return the metrics of the leaderboard, with their labels."""
-    return {metric.key: metric.label for metric in overall_metrics(headline=True)}
+def list_leaderboard(class_names: Sequence[str] = ()) -> dict[str, str]:
+    """Return the metrics of the leaderboard of a task with these classes, with their labels."""
+    return {metric.key: metric.label for metric in overall_metrics(class_names, headline=True)}
 
 
 def list_class_columns() -> dict[str, str]:
@@ -44,7 +44,7 @@ def summarize_configuration(one: Configuration) -> dict[str, Any]:
         "intervals": intervals,
         "supported": supported,
     }
-    for key in list_leaderboard():
+    for key in list_leaderboard(one.tested.class_names):
         sd = float(one.over_folds["sd"]["overall", key])
         line[key] = {"value": one.scores.overall[key], "sd": sd, "pooled": one.pooled_scores.overall[key]}
     return line
@@ -58,14 +58,14 @@ def find_intervals(
     None where there is only one patient. Then, of the macro means over classes of which some have too few patients: how
     many have enough, and value, low and high over these alone.
     """
-    tested = one.tested
+    tested, keys = one.tested, list_leaderboard(one.tested.class_names)
     if len(np.unique(tested.patient_id)) < 2:
-        return dict.fromkeys(list_leaderboard()), {}
+        return dict.fromkeys(keys), {}
     settings, records = one.evaluation.intervals, (tested.y_true, tested.y_prob, tested.patient_id)
     more = {name: getattr(tested, name) for name in ("y_pred", "y_logit", "fold")}
-    is_resampled = settings.method != "score"  # all of the leaderboard's metrics have score limits
+    is_resampled = settings.method != "score" or not keys.keys() <= list_leaderboard().keys()
     table = bootstrap(*records, tested.class_names, **more, settings=settings, is_resampled=is_resampled)
-    rows: Any = table.loc[[(OVERALL, key) for key in list_leaderboard()]].droplevel("class").to_dict("index")
+    rows: Any = table.loc[[(OVERALL, key) for key in keys]].droplevel("class").to_dict("index")
     supported = {
         key: (int(row["n_supported"]), *(row[f"supported_{name}"] for name in ("value", "low", "high")))
         for key, row in rows.items()

@@ -16,7 +16,7 @@ from plotly.offline import get_plotlyjs
 
 from ecgcls import __version__
 from ecgcls.evaluation.label_noise import HEADLINE, format_readings
-from ecgcls.evaluation.metrics import METRICS
+from ecgcls.evaluation.metrics import METRICS, RANKING
 from ecgcls.files import name_file, write_atomically
 from ecgcls.reporting import charts, facts
 from ecgcls.reporting.against import BEST, choose_reference, compare_with
@@ -26,6 +26,7 @@ from ecgcls.reporting.curves import SENSITIVITY, SPECIFICITY, AllCurves, trace_a
 from ecgcls.reporting.decided import describe_calibrators, read_thresholds
 from ecgcls.reporting.experiment import Experiment, collect
 from ecgcls.reporting.gallery import collect_galleries
+from ecgcls.reporting.learning import draw_learning, find_curves, tabulate_curve
 from ecgcls.runs.configuration import Configuration
 
 MAX_BYTES = 9_900_000
@@ -71,6 +72,7 @@ def _collect_content(experiment: Experiment, *, data_root: Path | None, referenc
     widest = experiment.widest.tested
     curves = trace_all(configurations, class_names)
     subgroups, worst, no_subgroups = score_cells(configurations, data_root=data_root)
+    board, learning = [facts.summarize_configuration(one) for one in configurations], find_curves(configurations)
     return {
         "experiment": experiment,
         "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -78,10 +80,18 @@ def _collect_content(experiment: Experiment, *, data_root: Path | None, referenc
         "version": __version__,
         "n_records": len(widest),
         "n_patients": len(np.unique(widest.patient_id)),
-        "shown": facts.list_leaderboard(),
+        "shown": facts.list_leaderboard(class_names),
         "noisy": {key: METRICS[key].label for key in HEADLINE},
         "columns": {"n_positive": "Positives", "prevalence": "Prevalence"} | facts.list_class_columns(),
-        "board": [facts.summarize_configuration(one) for one in configurations],
+        "board": board,
+        "learning": [
+            {"curve": each, "lines": tabulate_curve(each, board), **charts.style(number)}
+            for number, each in enumerate(learning)
+        ],
+        "learning_charts": [
+            _write_chart(f"learning-{key}", METRICS[key].label, draw_learning(learning, board, key))
+            for key in (RANKING if learning else ())
+        ],
         "reference": against,
         "is_best": is_best,
         "is_chosen": reference is not None,
@@ -124,10 +134,11 @@ def _draw_charts(curves: AllCurves, configurations: Sequence[Configuration], cla
             charts.draw_training(configurations, "val/pr_auc", "Macro PR-AUC"),
         ),
     )
-    return [
-        {"id": name, "title": title, "json": htmlsafe_json_dumps(figure, dumps=go.Figure.to_json)}
-        for name, title, figure in drawn
-    ]
+    return [_write_chart(*each) for each in drawn]
+
+
+def _write_chart(name: str, title: str, figure: go.Figure) -> dict[str, Any]:
+    return {"id": name, "title": title, "json": htmlsafe_json_dumps(figure, dumps=go.Figure.to_json)}
 
 
 def _describe_config(one: Configuration) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from torchmetrics import Metric, MetricCollection
 
 from ecgcls.errors import ConfigError
 from ecgcls.files import CLASS_NAMES, INPUT_FORM, STANDARDIZED_ON
+from ecgcls.training.augmentation import Augmenter
 from ecgcls.training.finetuning import FineTuner
 from ecgcls.training.finite import check_losses, check_validation, seem_probabilities
 from ecgcls.training.gathering import average
@@ -50,9 +51,11 @@ class ECGClassifier(pl.LightningModule):
     metrics
         By the name they are logged under (``pr_auc``); each takes probabilities (see `ecgcls.training.metrics`) and
         targets.
+    augment
+        What is changed in the training records, after they are standardized; None: nothing.
     input_form
         ``lead_names``, ``sampling_rate_hz``, ``n_samples`` and, where there are any, names of the ``metadata`` of what
-        the net takes; stored in every checkpoint.
+        the net takes, and whether it ``may_lack_leads``; stored in every checkpoint.
     tuner
         Decides which layers of a net that was trained before are trained when, and at which rate.
     """
@@ -69,6 +72,7 @@ class ECGClassifier(pl.LightningModule):
         optimizer: Callable[[Iterable[Any]], Optimizer],
         scheduler: Schedule,
         metrics: dict[str, Metric],
+        augment: Augmenter | None = None,
         input_form: Mapping[str, Any] | None = None,
         tuner: FineTuner | None = None,
     ) -> None:
@@ -79,6 +83,7 @@ class ECGClassifier(pl.LightningModule):
         self.input_form = dict(input_form or {})
         self.standardizer = Standardizer(mean_mv, sd_mv)
         self.loss = loss
+        self.augment = augment
         self._make_optimizer, self._tuner = optimizer, tuner
         self.schedule = scheduler
         self.val_metrics = MetricCollection(dict(metrics), compute_groups=False, prefix="val/")
@@ -115,7 +120,11 @@ class ECGClassifier(pl.LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Return the loss of a batch; the epoch's mean is logged once, with the last batch."""
-        loss = self._measure(self._ask(batch), batch["target"])
+        signal, target = self.standardizer(batch["signal"]), batch["target"]
+        if self.augment is not None:
+            place = {"epoch": self.current_epoch, "batch": batch_idx, "process": self.global_rank}
+            signal, target = self.augment.apply(signal, target, **place)
+        loss = self._measure(apply_net(self.net, signal, batch.get("metadata")), target)
         if batch_idx in self._losses:  # an optimizer that evaluates a batch several times, such as LBFGS
             return loss
         self._losses[batch_idx] = loss.detach()

@@ -42,6 +42,15 @@ class StandardizedNet(nn.Sequential):
         return apply_net(net, standardizer(signal_mv), metadata)
 
 
+def fill_absent(net: StandardizedNet, signal_mv: Tensor) -> Tensor:
+    """Give the leads of ``(batch, lead, sample)`` that are nan throughout their mean, which is 0 when standardized."""
+    is_absent = signal_mv[..., :1].isnan()
+    if not is_absent.any():
+        return signal_mv
+    mean_mv = net.get_buffer("standardizer.mean_mv")  # (lead, 1)
+    return torch.where(is_absent, mean_mv.to(signal_mv.dtype), signal_mv)
+
+
 def take_own(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return of a checkpoint's weights those of a `StandardizedNet`."""
     return {key: each for key, each in state.items() if key.startswith(("standardizer.", "net."))}

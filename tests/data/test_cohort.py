@@ -11,6 +11,7 @@ from ecgcls.data.cohort import Cohort, log_left_out, read_tables, select_cohort
 from ecgcls.data.folds import FoldTable
 from ecgcls.data.ptbxl import PTBXL
 from ecgcls.data.tasks import Task
+from ecgcls.data.training_size import TrainingSize
 from ecgcls.errors import ConfigError, DataError
 
 STATEMENTS = """,diagnostic,form,rhythm,diagnostic_class,diagnostic_subclass
@@ -235,6 +236,12 @@ def test_a_class_that_is_absent_in_train_is_dropped_by_name(write, caplog):
     assert cohort.describe()["absent_classes"] == ["C"]
     assert cohort.y_true.shape == (8, 2) and cohort.y_true[-1].tolist() == [True, False]
     assert "Left out the classes C: the training set of fold 0 cannot teach them" in caplog.text
+
+
+def test_a_class_that_too_small_a_part_cannot_teach_is_refused_by_name(write):
+    rows = [(n, n, {"A": 100.0} if n < 30 else {"B": 100.0}, 1 + n % 10) for n in range(10, 60)]
+    with pytest.raises(DataError, match=r"no positive .* record of (A|B|A, B); data\.n_train=1 may be too few; task\."):
+        select(write(rows), training_size=TrainingSize(1))
 
 
 def test_a_class_that_all_training_records_have_cannot_be_learned(write):

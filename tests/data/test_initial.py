@@ -100,10 +100,10 @@ def test_what_cannot_be_compared_is_told_and_recorded(caplog):
         _, compared = settle(parts, seen=see(), store=make_store(SIGNALS_UV[:, :, :500].copy()))
     assert compared.unchecked[0] == "2 records (train) of 10 s, the new ones have 5 s"
     assert "init: the test part was not searched for 2 records (train) of 10 s" in caplog.text
-    two_leads = SIGNALS_UV.copy()
-    two_leads[:, 2:] = 0
-    _, compared = settle(parts, seen=see(), store=make_store(two_leads))
-    assert compared.unchecked[0] == "2 records (train) that have fewer than three leads in common"
+    one, other = SIGNALS_UV.copy(), SIGNALS_UV.copy()
+    one[:, 2:], other[:, :8] = 0, 0  # I and II alone, V3 to V6 alone
+    _, compared = settle(parts, seen=see(make_store(one, start=10)), store=make_store(other))
+    assert compared.unchecked[0] == "2 records (train) that have no lead in common"
     _, compared = settle(parts, seen=None)
     assert compared.unchecked == ("all: nothing is known",)
     assert "nobody can tell whether it has seen the test records" in caplog.text

@@ -16,6 +16,7 @@ from ecgcls.jobs.rescore import rescore, write_rescored
 from ecgcls.runs.configuration import read_single
 from ecgcls.runs.directory import RunDirectory
 from ecgcls.runs.find import open_configuration
+from tests.in_process import fit
 
 
 @pytest.fixture(scope="module")
@@ -181,6 +182,16 @@ def test_a_record_that_had_no_label_is_of_a_patient_who_may_have_been_trained_on
     root = disguise(lambda table: table.assign(scp_codes="{'NORM': 100.0}"))
     known = predict(open_configuration(configuration / "fold_1"), root).known
     assert known.loc[known["part"] == "unlabeled", "ecg_id"].tolist() == [47]  # sinus rhythm is no superclass
+
+
+@pytest.mark.slow
+def test_patients_whom_n_train_left_out_are_as_new_ones(predict, elsewhere, synthetic_root, tmp_path):
+    run = fit(tmp_path / "fold_0", synthetic_root, "data.n_train=20", "trainer.max_epochs=1")
+    data, found = run.read_info().data, predict(open_configuration(run.path), elsewhere)
+    n_trained = data["parts"]["train"]["n_records"]
+    assert 20 <= n_trained < 25 and n_trained + data["n_untrained"] == 40
+    assert found.source["known_records"] == {"train": n_trained, "val": 7, "test": 12}
+    assert len(found.predictions) == 12 + data["n_untrained"]
 
 
 @pytest.mark.parametrize("split", ["test", "val"])

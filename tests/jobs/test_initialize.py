@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from ecgcls.data.seen import SeenRecords
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.identity import identify
 from ecgcls.jobs.build import build_job
@@ -96,13 +97,14 @@ def test_a_third_run_knows_what_the_first_has_learned_from_when_that_is_gone(pro
 
 def test_evaluation_elsewhere_knows_the_records_of_the_first_run(probe, first, synthetic_root, tmp_path):
     seen = probe.read_seen()
-    (of_init,) = seen.init
     store = build(first.path, synthetic_root, tmp_path / "x").data.store
     trained = first.read_seen().groups["train"].ecg_ids
     known = find_known(load_run(probe.path), read_single(probe), store, store.find_rows(trained))
     assert len(known) == len(trained)
     assert {*known["part"]} <= {"train", "init"}
-    assert "init" in {*seen.find(of_init)["part"]} | {*known["part"]}
+    of_others = SeenRecords({part: each for part, each in seen.groups.items() if part == "test"}, seen.init)
+    again = of_others.find_in(store, store.find_rows(trained))[0]
+    assert again["part"].tolist() == ["init"] * len(trained)
     windows = store.read_mv(store.find_rows(trained[:1]))
     assert load_run(probe.path).seen.recognize(windows, sampling_rate_hz=100)[0].startswith(f"{trained[0]} (")
 

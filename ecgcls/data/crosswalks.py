@@ -1,0 +1,60 @@
+"""Between the statements of data sets: SNOMED CT codes of the PhysioNet Challenges, and PTB-XL's SCP statements.
+
+Two tables, one a direction, since neither vocabulary is a part of the other: ``crosswalks/snomed_scp.csv`` has the 133
+codes of the Challenge 2021, ``crosswalks/scp_snomed.csv`` the 71 statements of PTB-XL. In both, ``exact`` means that
+the two say the same, ``broader`` that one of both says more than the other (``note`` says what), ``none`` that there
+is no counterpart. Every row names its source: mostly the Challenge's tables, which count the records of PTB-XL that it
+gave each code; as many, or in proportion as many, have the statement.
+
+References
+----------
+.. [1] PhysioNet/CinC Challenge 2021, ``dx_mapping_scored.csv`` and ``dx_mapping_unscored.csv`` of
+   github.com/physionetchallenges/evaluation-2021. doi:10.13026/34va-7q14 (the data)
+.. [2] Wagner et al. PTB-XL, a large publicly available electrocardiography dataset. Scientific Data 7 (2020) 154.
+   doi:10.1038/s41597-020-0495-6 (``scp_statements.csv``)
+"""
+
+from importlib.resources import files
+
+import pandas as pd
+
+_KINDS = ["diagnostic", "form", "rhythm"]
+_MAY_BE_MISSING = ["challenge_class", "diagnostic_class", "diagnostic_subclass"]
+
+
+def read_snomed() -> pd.DataFrame:
+    """Read what each SNOMED CT code of the Challenge is in PTB-XL's terms.
+
+    Returns
+    -------
+    DataFrame
+        By SNOMED CT code, as text: ``name`` and ``abbreviation`` of the Challenge; ``challenge_class``, the
+        abbreviation of the scored class, the same for two codes that the Challenge scores as one, missing where the
+        code is not scored; ``scp``, PTB-XL's statement, or ``""``; ``relation`` of both (``exact``, ``broader``,
+        ``none``); ``diagnostic``, ``form`` and ``rhythm``; ``diagnostic_class`` and ``diagnostic_subclass``, missing
+        where the code belongs to none for sure; ``possible_class``, the superclasses (or subclasses), separated by
+        ``;``, to which a record with the code may or may not belong; ``note``; ``source``.
+    """
+    return _read("snomed_scp.csv", index="snomed_code")
+
+
+def read_scp() -> pd.DataFrame:
+    """Read with which SNOMED CT code the Challenge has each of PTB-XL's statements.
+
+    Returns
+    -------
+    DataFrame
+        By SCP statement: ``description``; ``snomed_code``, or ``""``, and its ``name``; ``relation``; ``diagnostic``,
+        ``form``, ``rhythm``, ``diagnostic_class`` and ``diagnostic_subclass``, as in PTB-XL; ``snomed_rt_code``, which
+        PTB-XL itself gives some statements (its column ``DICOM Code``); ``note``; ``source``.
+    """
+    return _read("scp_snomed.csv", index="scp")
+
+
+def _read(name: str, *, index: str) -> pd.DataFrame:
+    with files("ecgcls.data").joinpath("crosswalks", name).open(encoding="utf-8") as file:
+        table = pd.read_csv(file, dtype=str, keep_default_na=False).set_index(index)
+    table[_KINDS] = table[_KINDS] == "1"
+    for column in table.columns.intersection(_MAY_BE_MISSING):
+        table[column] = table[column].mask(table[column] == "")
+    return table
