@@ -224,7 +224,7 @@ def build_classifier(
 def _spell_paths(node: Mapping[str, Any]) -> dict[str, Any]:
     """Return a configuration whose paths are text."""
     spelled = {key: str(value) if isinstance(value, Path) else value for key, value in node.items()}
-    return {key: _spell_paths(value) if key == "init" else value for key, value in spelled.items()}
+    return {key: _spell_paths(value) if isinstance(value, dict) else value for key, value in spelled.items()}
 
 
 def _build_loss(config: Mapping[str, Any], pos_weight: torch.Tensor) -> nn.Module:
