@@ -50,7 +50,7 @@ class Comparison:
     dropped: frozenset[int | str]
     """Test records that are left out for it."""
     n_compared: int
-    """Known records that were compared."""
+    """Known waveforms that were looked for."""
     unchecked: tuple[str, ...]
     """What could not be compared, in words."""
     n_val: dict[str, int]
@@ -83,8 +83,8 @@ def settle_initial(cohort: Cohort, store: SignalStore, initial: Initial, *, root
         log.warning("%s test records (init.seen=FOLDER names the waveforms/ of the run that it is from)", why)
         return cohort, Comparison(pd.DataFrame(columns=list(COLUMNS)), frozenset(), 0, ("all: nothing is known",), {})
     tested, validated = (cohort.records.index[cohort.find_part(part)] for part in ("test", "val"))
-    seen = initial.seen.learned_from
-    known, unchecked = seen.find_in(store, store.find_rows([*tested, *validated]))
+    rows = store.find_rows([*tested, *validated])
+    known, n_compared, unchecked = initial.seen.learned_from.find_in(store, rows)
     for what in unchecked:
         log.warning("init: the test part was not searched for %s of %s", what, initial.name)
     is_leak, is_validated = known["ecg_id"].isin(tested), known["ecg_id"].isin(validated)
@@ -109,5 +109,4 @@ def settle_initial(cohort: Cohort, store: SignalStore, initial: Initial, *, root
             "%d of %d validation records are among those that %s was trained on: the chosen epoch, thresholds and "
             "calibration are optimistic", n_trained, len(validated), initial.name,
         )  # fmt: skip
-    n_compared = sum(len(each) for _, each in seen)
-    return cohort, Comparison(known, dropped, n_compared, tuple(unchecked), n_val)
+    return cohort, Comparison(known, dropped, n_compared, unchecked, n_val)

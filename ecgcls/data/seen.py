@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -54,8 +55,8 @@ class SeenRecords:
         pairs = [(part, new, known) for part, known in self if part != INIT or known.duration_s == new.duration_s]
         return _find(pairs, new.ecg_ids)
 
-    def find_in(self, store: SignalStore, rows: NDArray[np.int64]) -> tuple[pd.DataFrame, list[str]]:
-        """Find which records in these rows of a store are known, as `find`; and what could not be compared, in words.
+    def find_in(self, store: SignalStore, rows: NDArray[np.int64]) -> Found:
+        """Find which records in these rows of a store are known, as `find`; and what could not be compared.
 
         Known records that are shorter are compared with the beginnings of the new ones: longer recordings are cut so.
         What cannot be compared are longer ones, and those that have no lead in common.
@@ -76,8 +77,10 @@ class SeenRecords:
                 signed[known.duration_s] = sign_waveforms(cut, rows)
             if not can_compare(signed[known.duration_s], known):
                 unchecked.append(f"{len(known)} records ({part}) that have no lead in common")
+                continue
             pairs.append((part, signed[known.duration_s], known))
-        return _find(pairs, store.ecg_ids[rows]), unchecked
+        compared = np.concatenate([np.zeros((0, 16), np.uint8), *(known.sha256 for _, _, known in pairs)])
+        return Found(_find(pairs, store.ecg_ids[rows]), len(np.unique(compared, axis=0)), tuple(unchecked))
 
     def __iter__(self) -> Iterator[tuple[str, Waveforms]]:
         """Yield part and waveforms; of several that hold the same waveform, the first one counts."""
@@ -129,6 +132,17 @@ class SeenRecords:
                 self.init[number].write(folder / name)
             else:
                 (folder / name).unlink(missing_ok=True)
+
+
+class Found(NamedTuple):
+    """What `SeenRecords.find_in` has found."""
+
+    known: pd.DataFrame
+    """As `SeenRecords.find`."""
+    n_compared: int
+    """Known waveforms that were looked for."""
+    unchecked: tuple[str, ...]
+    """What could not be compared, in words."""
 
 
 def name_group(part: str) -> str:

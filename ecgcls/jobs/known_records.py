@@ -29,7 +29,7 @@ def find_known(net: LoadedRun, one: Configuration, store: SignalStore, rows: NDA
     Where a run's whole training part is there, the standardizer is fitted again; another one is a `DataError`.
     """
     seen = merge([run.read_seen() for run in one.runs])
-    known, unchecked = seen.find_in(store, rows)
+    known, _, unchecked = seen.find_in(store, rows)
     for what in unchecked:
         log.warning("Cannot tell whether records were learned from: %s", what)
     trained = known[known["is_exact"] & (known["part"] == "train")].drop_duplicates("known_ecg_id")

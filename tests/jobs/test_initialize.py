@@ -103,7 +103,7 @@ def test_evaluation_elsewhere_knows_the_records_of_the_first_run(probe, first, s
     assert len(known) == len(trained)
     assert {*known["part"]} <= {"train", "init"}
     of_others = SeenRecords({part: each for part, each in seen.groups.items() if part == "test"}, seen.init)
-    again = of_others.find_in(store, store.find_rows(trained))[0]
+    again = of_others.find_in(store, store.find_rows(trained)).known
     assert again["part"].tolist() == ["init"] * len(trained)
     windows = store.read_mv(store.find_rows(trained[:1]))
     assert load_run(probe.path).seen.recognize(windows, sampling_rate_hz=100)[0].startswith(f"{trained[0]} (")
