@@ -18,7 +18,7 @@ class ExternalData(DataPlace):
 
     missing_records: Literal["error", "drop"]
     bad_records: Literal["error", "drop"]
-    repairs: Literal["note", "refuse"]
+    repairs: Literal["note", "refuse_doubtful", "refuse"]
     known_records: Literal["error", "drop"]
     store_dir: Path | None
 
@@ -141,8 +141,9 @@ def evaluate(
         folder = output or one.folder / "evaluate" / named
         check_output(folder, "evaluate")
         if leads is not None:
-            how = {"split": split, "overrides": overrides, "device": device, "trust": split_names(trust)}
-            return _score_subsets(one, leads, folder, records=records, output_dir=which["output_dir"], **how)
+            how: dict[str, Any] = {"overrides": overrides, "device": device, "trust": split_names(trust)}
+            how |= {"split": split, "records": records, "output_dir": which["output_dir"]}
+            return _score_subsets(one, leads, folder, **how)
         if data["root"] is not None:
             from ecgcls.jobs.external import predict_data_set  # torch: stored predictions are scored without it
 

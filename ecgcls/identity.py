@@ -13,8 +13,8 @@ from typing import Any
 from ecgcls.data.lead_sets import LEADS, join_leads, parse_leads
 
 _NOT_IDENTITY = (
-    "experiment", "n_threads", "output_dir", "overwrite", "data.root", "data.store_dir", "trainer.enable_progress_bar",
-    "trainer.enable_model_summary", "trainer.profiler",
+    "experiment", "n_threads", "output_dir", "overwrite", "data.root", "data.manifest", "data.store_dir",
+    "trainer.enable_progress_bar", "trainer.enable_model_summary", "trainer.profiler",
 )  # fmt: skip
 """Keys that say where things are or what is shown, not what is computed; the whole group ``logger`` is like that.
 
@@ -96,7 +96,9 @@ def _is_identity(key: str, value: Any) -> bool:
         return False  # a net of the signal alone, of all training records, as all were before there were these settings
     if key.startswith("evaluation.") and key.rpartition(".")[2] in ("_target_", "_convert_"):
         return False  # where the settings' classes are in the code
-    if (key == "augment" and not value) or (key == "data.leads" and parse_leads(value) == LEADS):
+    if (key, value) == ("data.shorter", "refuse") or (key == "augment" and not value):
+        return False  # as before there were these settings
+    if key == "data.leads" and parse_leads(value) == LEADS:
         return False  # as before there were these settings
     return key not in _NOT_IDENTITY and key.partition(".")[0] != "logger"
 

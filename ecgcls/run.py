@@ -57,7 +57,9 @@ def answer_early(plain: dict[str, Any]) -> tuple[Path, float] | None:
     config = settle_init(config)
     model, variant = name_job(config.get("init"))
     place = read_run_dir() or place_run(config, model=model, variant=variant)
-    from ecgcls.jobs.parts import check_data, check_repeated, list_without_effect
+    from ecgcls.jobs.parts import check_data, check_repeated, list_without_effect, settle_data
+
+    config = settle_data(config)
 
     if not config["overwrite"] and (place / "run.json").exists():
         from ecgcls.runs.directory import RunDirectory

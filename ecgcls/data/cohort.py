@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ecgcls.data.folds import LEFT_OUT, PARTS, Folds, Part, check_patients, complete_strat_folds
+from ecgcls.data.formats import is_wfdb
 from ecgcls.data.record_files import find_missing
 from ecgcls.data.source import Source
 from ecgcls.data.tasks import UNKNOWN, Task
@@ -24,6 +25,8 @@ from ecgcls.errors import DataError
 from ecgcls.files import hash_labels, hash_records
 
 log = logging.getLogger(__name__)
+
+_N_SHOWN = 3  # records whose file is missing
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -227,14 +230,17 @@ def leave_out_missing(source: Source, records: pd.DataFrame) -> pd.DataFrame:
     if not len(missing):
         return records
     if source.missing_records == "error":
+        files = "signal file (.hea and .dat)" if is_wfdb(source.root / missing.iloc[0]) else "file"
         raise DataError(
-            f"{source.root / missing.iloc[0]}: the signal file (.hea and .dat) of ecg_id {missing.index[0]} is "
+            f"{source.root / missing.iloc[0]}: the {files} of ecg_id {missing.index[0]} is "
             f"missing; {len(missing)} of {len(records)} records lack theirs: complete the download, or set "
             "data.missing_records=drop"
         )
     if len(missing) == len(records):
         raise DataError(f"{source.root}: none of the {len(records)} records has its signal file")
-    log.warning("Left out %d of %d records: their signal file is missing", len(missing), len(records))
+    shown = ", ".join(str(ecg_id) for ecg_id in missing.index[:_N_SHOWN])
+    text = "Left out %d of %d records: their signal file is missing, as that of ecg_id %s"
+    log.warning(text, len(missing), len(records), shown)
     return records.drop(missing.index)
 
 

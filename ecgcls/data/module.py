@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
+from pandas.api.types import is_integer_dtype
 from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler
 
@@ -22,6 +23,7 @@ from ecgcls.data.initial import Comparison, Initial, settle_initial
 from ecgcls.data.lead_sets import parse_leads
 from ecgcls.data.leakage import settle_copies
 from ecgcls.data.metadata import read_columns, refuse_empty
+from ecgcls.data.reading import Shorter
 from ecgcls.data.seen import SeenRecords, list_seen
 from ecgcls.data.source import Source
 from ecgcls.data.store import SignalStore, open_store
@@ -60,9 +62,11 @@ class ECGDataModule(pl.LightningDataModule):
         What to do with records that cannot be used: ``error`` refuses and names the list of them, ``drop`` leaves them
         out and counts them.
     repairs
-        What to do with a record whose scale or content is doubtful: ``note`` tells, ``refuse`` makes it a bad record.
+        What to do with a record that was repaired or is doubtful, see `ecgcls.data.usable.find_unusable`.
     duration_s
-        Of every record: longer ones are cut, shorter ones are bad; None: the duration that most records have.
+        Of every record: longer ones are cut; None: the duration that most records have.
+    shorter
+        ``refuse`` makes a record that is shorter a bad one, ``pad`` fills it up, see `ecgcls.data.reading`.
     leads
         Which leads, as `ecgcls.data.lead_sets.parse_leads` takes them; None: all twelve. Records need no other leads.
     store_dir
@@ -90,8 +94,9 @@ class ECGDataModule(pl.LightningDataModule):
         fold: int,
         copies: Literal["error", "drop"] = "error",
         bad_records: Literal["error", "drop"] = "error",
-        repairs: Literal["note", "refuse"] = "note",
+        repairs: Literal["note", "refuse_doubtful", "refuse"] = "note",
         duration_s: float | None = None,
+        shorter: Literal["refuse", "pad"] = "refuse",
         leads: list[str] | str | None = None,
         store_dir: str | None = None,
         batch_size: int = 16,
@@ -106,11 +111,14 @@ class ECGDataModule(pl.LightningDataModule):
             raise ConfigError(f"data.batch_size must be at least 1, got {batch_size}")
         if duration_s is not None and not 0.5 <= duration_s <= 600:
             raise ConfigError(f"data.duration_s must be 0.5 to 600 s, or null, got {duration_s}")
+        if shorter not in get_args(Shorter):
+            raise ConfigError(f"data.shorter must be {' or '.join(get_args(Shorter))}, got {shorter!r}")
         if n_train is None and n_train_seed != 0:
             raise ConfigError(f"data.n_train_seed={n_train_seed} draws nothing without data.n_train")
         self.training_size = None if n_train is None else TrainingSize(n_train, n_train_seed)
         self.source, self.task, self.folds, self.fold = source, task, folds, fold
         self.copies, self.bad_records, self.repairs, self.duration_s = copies, bad_records, repairs, duration_s
+        self.shorter = shorter
         self.store_dir = Path(store_dir) if store_dir else None
         self.batch_size, self.seed, self.initial = batch_size, seed, initial
         self.lead_names, self.metadata_names = parse_leads(leads), tuple(metadata)
@@ -172,6 +180,7 @@ class ECGDataModule(pl.LightningDataModule):
             sampling_rate_hz=source.sampling_rate_hz,
             n_samples=n_samples,
             lead_names=self.lead_names,
+            shorter=self.shorter,
             store_dir=self.store_dir,
         )
         if flat := store.find_flat_leads():
@@ -316,6 +325,7 @@ class ECGDataModule(pl.LightningDataModule):
             "n_samples": self.n_samples,
             "lead_names": list(self.lead_names),
             **({"metadata": list(self.metadata_names)} if self.metadata_names else {}),
+            **({} if is_integer_dtype(self.cohort.records.index) else {"ids": "text"}),
             "n_records_with_a_flat_lead": len(self.store.find_flat_leads()),
             **described,
             "n_missing_files": self._tables.n_missing_files,

@@ -20,12 +20,18 @@ _MAX_TOLD = 5
 
 
 def find_missing(root: Path, filenames: pd.Series) -> pd.Series:
-    """Return those of the records (path below `root`, by ecg_id) whose header or signal file is missing."""
-    found = {prefix + entry.name for prefix, entries in _scan_folders(root, filenames) for entry in entries}
-    n_files = Counter(name.rpartition(".")[0] for name in found)
-    return filenames[
-        [(n_files[name] < 2 or f"{name}.hea" not in found) and not _has_named_files(root / name) for name in filenames]
-    ]
+    """Return those of the records (path below `root` or absolute, by ecg_id) of which a file is missing.
+
+    A record is a file, or the header and signal file of a WFDB record, whose path has no extension.
+    """
+    folders = list(_scan_folders(root, filenames))
+    files = {prefix + name for prefix, entries in folders for name, entry in entries.items() if entry.is_file()}
+    n_files = Counter(name.rpartition(".")[0] for name in files)
+
+    def is_there(name: str) -> bool:
+        return name in files or (n_files[name] >= 2 and f"{name}.hea" in files) or _has_named_files(root / name)
+
+    return filenames[[not is_there(name) for name in filenames]]
 
 
 def _has_named_files(path: Path) -> bool:
@@ -38,11 +44,23 @@ def _has_named_files(path: Path) -> bool:
 
 
 def describe_folders(root: Path, filenames: pd.Series) -> Iterator[str]:
-    """Yield name, size, modification and change time (ns) of every file, as a text for each folder of the records."""
+    """Yield name, size, modification and change time (ns) of the files, as a text for each folder of the records.
+
+    A WFDB header may name any file beside it, so that of a folder with a WFDB record all files count. Where every
+    record is a file, these alone do: what else is in the folder may change.
+    """
+    own: dict[str, list[str]] = {}
+    for name in filenames:
+        folder, _, last = name.rpartition("/")
+        own.setdefault(folder, []).append(last)
     for prefix, entries in _scan_folders(root, filenames):
-        stats = sorted((entry.name, entry.stat()) for entry in entries if entry.is_file())
-        files = [f"{name}/{stat.st_size}/{stat.st_mtime_ns}/{stat.st_ctime_ns}" for name, stat in stats]
-        yield "\n".join([prefix, *files, ""])
+        names = own[prefix.rstrip("/")]
+        files = {name: entry for name, entry in entries.items() if entry.is_file()}
+        if all(name in files for name in names):
+            files = {name: files[name] for name in names}
+        stats = sorted((name, entry.stat()) for name, entry in files.items())
+        lines = [f"{name}/{stat.st_size}/{stat.st_mtime_ns}/{stat.st_ctime_ns}" for name, stat in stats]
+        yield "\n".join([prefix, *lines, ""])
 
 
 def find_recordings(source: str, *, sampling_rate_hz: float) -> list[Path]:
@@ -77,7 +95,7 @@ def find_recordings(source: str, *, sampling_rate_hz: float) -> list[Path]:
         matched = [Path(name) for name in names]
         files = {name: find_ecg(name) for name in matched if name.is_file()}
         found = [record for record in files.values() if record]
-        _tell_passed_over(source, [name for name, record in files.items() if not record])
+        _tell_passed_over(source, [name for name, record in files.items() if not record and name != path])
         found += [record for name in matched if name.is_dir() for record in _list_folder(name)]
         why = identify(path).reason if path.is_file() else "no such file"
         what = f"{why}; expected an ECG ({READ}), a folder, a list (.csv, .txt, RECORDS), a ZIP file or a glob of them"
@@ -86,12 +104,12 @@ def find_recordings(source: str, *, sampling_rate_hz: float) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def _scan_folders(root: Path, filenames: pd.Series) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
-    """Yield the entries of each folder of the records, and the prefix of their paths below `root`."""
+def _scan_folders(root: Path, filenames: pd.Series) -> Iterator[tuple[str, dict[str, os.DirEntry[str]]]]:
+    """Yield the prefix of the paths of each folder of the records, and its entries by name."""
     for folder in sorted({name.rpartition("/")[0] for name in filenames}):
         try:
             with os.scandir(root / folder) as entries:
-                yield folder and f"{folder}/", list(entries)
+                yield folder and f"{folder}/", {entry.name: entry for entry in entries}
         except (FileNotFoundError, NotADirectoryError):
             continue  # all of this folder's records are missing
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from functools import lru_cache
 from math import ceil
 from typing import Any
 
@@ -17,9 +18,7 @@ def resample_blocks(blocks: Iterable[NDArray[Any]], *, from_hz: float, to_hz: fl
     Each block is filtered with as much of its neighbors as the filter reaches, so that borders leave no trace: the
     result is that of the whole signal. Before its beginning and after its end, the signal is taken as constant.
     """
-    ratio = (Fraction(str(to_hz)) / Fraction(str(from_hz))).limit_denominator(2000)  # off by one sample in hours
-    up, down = ratio.numerator, ratio.denominator
-    margin = ceil(_REACH * max(up, down) / up / down) * down  # samples; a multiple of `down` is a whole sample's time
+    up, down, margin = _find_steps(from_hz, to_hz)
     waiting: NDArray[np.float64] | None = None
     n_before = 0  # samples at the beginning of `waiting` that were resampled already
     for block in blocks:
@@ -40,10 +39,38 @@ def resample_blocks(blocks: Iterable[NDArray[Any]], *, from_hz: float, to_hz: fl
         yield _resample(waiting, up, down)[:, n_before // down * up :] + offset
 
 
+def resample_beginning(signal: NDArray[Any], n_samples: int, *, from_hz: float, to_hz: float) -> NDArray[np.float64]:
+    """Return the first `n_samples` (or all, if there are fewer) of what `resample_blocks` makes of a signal.
+
+    Of a longer signal the rest is not filtered.
+    """
+    up, down, margin = _find_steps(from_hz, to_hz)
+    offset = signal[:, :1].astype(np.float64)
+    needed = signal[:, : ceil(n_samples / up) * down + 2 * margin]
+    return _resample(needed - offset, up, down)[:, :n_samples] + offset
+
+
+def _find_steps(from_hz: float, to_hz: float) -> tuple[int, int, int]:
+    """Return by how much to resample, up and down, and how many samples the filter reaches to either side."""
+    ratio = (Fraction(str(to_hz)) / Fraction(str(from_hz))).limit_denominator(2000)  # off by one sample in hours
+    up, down = ratio.numerator, ratio.denominator
+    return up, down, ceil(_REACH * max(up, down) / up / down) * down  # a multiple of `down`: a whole sample's time
+
+
 def _resample(signal: NDArray[np.float64], up: int, down: int) -> NDArray[np.float64]:
     from scipy.signal import resample_poly  # takes half a second, and ECGs at the net's own rate do not need it
 
-    return resample_poly(signal, up, down, axis=1, padtype="edge")
+    if up == down:
+        return signal
+    return resample_poly(signal, up, down, axis=1, window=_design_filter(max(up, down)), padtype="edge")
+
+
+@lru_cache
+def _design_filter(n_times: int) -> NDArray[np.float64]:
+    """Return the filter that scipy's resample_poly has by default, which would design it for every signal."""
+    from scipy.signal import firwin
+
+    return np.asarray(firwin(2 * _REACH * n_times + 1, 1 / n_times, window=("kaiser", 5.0)))
 
 
 def cut_blocks(

@@ -26,8 +26,9 @@ class ModuleSettings(TypedDict, total=False):
 
     copies: Literal["error", "drop"]
     bad_records: Literal["error", "drop"]
-    repairs: Literal["note", "refuse"]
+    repairs: Literal["note", "refuse_doubtful", "refuse"]
     duration_s: float | None
+    shorter: Literal["refuse", "pad"]
     leads: list[str] | str | None
     store_dir: str | None
     batch_size: int
@@ -40,7 +41,10 @@ class Source(Protocol):
 
     A source is made of settings alone: its constructor reads and writes nothing. What it reads raises `DataError` if it
     is missing or malformed. It may have a mapping ``known_duplicates`` from ecg_id to ecg_id: pairs of records that are
-    one ECG, the one to leave out and the one to keep (see `ecgcls.data.leakage.find_duplicates`).
+    one ECG, the one to leave out and the one to keep (see `ecgcls.data.leakage.find_duplicates`); a mapping
+    ``groupings`` from a column of its records, of text, to a title: further subgroups; and, if it guesses what its
+    tables are, the methods ``settle()``, which returns the settings that make guessing needless, and ``describe()``,
+    which tells in lines what was understood.
     """
 
     @property

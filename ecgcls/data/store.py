@@ -9,19 +9,19 @@ A store is a folder ``signals_<rate>hz-<fingerprint>/`` with
 - ``manifest.json``: what it was built from, and the SHA-256 of all this.
 
 The fingerprint covers the name, size, modification and change time of every file in the records' folders, so that a
-changed, added or replaced file leads to another store, never to stale signals. A store is built under a lock in a
-temporary folder, which is then renamed: it exists as a whole or not at all, and all processes map the same pages.
-A process that opens a store reads it once and holds it against its SHA-256: a damaged one is built again.
+changed, added or replaced file leads to another store, never to stale signals; of a folder in which every record is one
+file of a device, it covers these alone. A store is built under a lock in a temporary folder, which is then renamed: it
+exists as a whole or not at all, and all processes map the same pages. A build that was killed goes on where it was (see
+`ecgcls.data.store_journal`). A process that opens a store reads it once and holds it against its SHA-256: a damaged one
+is built again.
 """
 
 import hashlib
 import json
 import logging
-import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -34,17 +34,17 @@ from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
 from ecgcls.data.lead_sets import LEADS, join_leads
-from ecgcls.data.reading import find_common_length
+from ecgcls.data.reading import Shorter, find_common_length
 from ecgcls.data.record_files import describe_folders
 from ecgcls.data.signals import to_millivolt
-from ecgcls.data.store_writer import CHUNK, Written, compute_energy, count_kinds, write_signals
+from ecgcls.data.store_lists import LISTS, read_list, tell_notes, write_lists
+from ecgcls.data.store_writer import Form, compute_energy, hash_chunks, write_signals
 from ecgcls.errors import DataError
-from ecgcls.files import as_ids, encode_ids, lock
+from ecgcls.files import encode_ids, lock, type_ids
 
 log = logging.getLogger(__name__)
 
 _LAYOUT_VERSION = 3
-_LISTS = ("repairs", "bad_records")
 _VERIFIED: set[tuple[str, ...]] = set()  # what this process has verified
 
 
@@ -114,6 +114,7 @@ def open_store(
     sampling_rate_hz: int,
     n_samples: int | None = None,
     lead_names: Sequence[str] = LEADS,
+    shorter: Shorter = "refuse",
     store_dir: Path | None = None,
 ) -> SignalStore:
     """Open the store of these records; build it first if there is none, or if the files have changed.
@@ -123,7 +124,8 @@ def open_store(
     Parameters
     ----------
     root, filenames
-        The data set's folder, and each record's path below it without an extension, indexed by ecg_id.
+        The data set's folder, and each record's path, absolute or below it, indexed by ecg_id; that of a WFDB record
+        has no extension.
     sampling_rate_hz
         To which all signals are brought.
     n_samples
@@ -131,6 +133,9 @@ def open_store(
     lead_names
         In standard order. Each set of leads has a store of its own, for whether a record can be used, and what is
         doubtful about it, depends on the leads that are looked at.
+    shorter
+        What to do with a record of fewer samples: ``refuse`` makes it one that cannot be used, ``pad`` fills it up (see
+        `ecgcls.data.reading`).
     store_dir
         Where stores are written; by default ``.ecgcls`` in `root`, or the user's cache folder if that is read-only.
 
@@ -141,9 +146,9 @@ def open_store(
     """
     own = f"{root.resolve().name}-{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:12]}"
     folders = [store_dir / own] if store_dir else [root / ".ecgcls", user_cache_path("ecgcls") / own]
-    wanted = _Wanted(root, filenames, sampling_rate_hz, lead_names=tuple(lead_names))
+    wanted = _Wanted(root, filenames, sampling_rate_hz, lead_names=tuple(lead_names), shorter=shorter)
     store = wanted.find(folders)
-    if n_samples is not None and n_samples != (store.n_samples if store else wanted.measure()):
+    if n_samples is not None and n_samples != (store.n_samples if store else wanted.common_length):
         wanted = replace(wanted, n_samples=n_samples)
         store = wanted.find(folders)
     if store:
@@ -153,7 +158,8 @@ def open_store(
         if store := wanted.find([folder]):  # another process built it while this one waited
             return store
         for leftover in folder.glob(f"{wanted.stem}-*.building"):
-            shutil.rmtree(leftover)  # of a process that was killed: this one has the lock
+            if leftover.stem != wanted.name:  # of other files, by a process that was killed: this one has the lock
+                shutil.rmtree(leftover)
         try:
             _build(folder / wanted.name, wanted)
         except OSError as error:
@@ -180,6 +186,7 @@ class _Wanted:
     sampling_rate_hz: int
     n_samples: int | None = None
     lead_names: tuple[str, ...] = LEADS
+    shorter: Shorter = "refuse"
 
     @cached_property
     def fingerprint(self) -> str:
@@ -188,8 +195,9 @@ class _Wanted:
 
     def compute_fingerprint(self) -> str:
         """Hash what is wanted, and the state of every file in the records' folders."""
-        form = [_LAYOUT_VERSION, self.sampling_rate_hz, self.n_samples]
-        form += [] if self.lead_names == LEADS else [self.lead_names]  # type: ignore[list-item]
+        form: list[Any] = [_LAYOUT_VERSION, self.sampling_rate_hz, self.n_samples]
+        form += [] if self.lead_names == LEADS else [self.lead_names]
+        form += [] if self.shorter == "refuse" else [self.shorter]
         content = hashlib.sha256(json.dumps(form).encode())
         content.update(json.dumps([self.filenames.index.tolist(), self.filenames.tolist()]).encode())
         for text in describe_folders(self.root, self.filenames):
@@ -204,43 +212,44 @@ class _Wanted:
     def stem(self) -> str:
         length = f"_{self.n_samples}" if self.n_samples else ""
         leads = "" if self.lead_names == LEADS else f"_{join_leads(self.lead_names)}"
-        return f"signals_{self.sampling_rate_hz}hz{length}{leads}"
+        return f"signals_{self.sampling_rate_hz}hz{length}{leads}{'' if self.shorter == 'refuse' else '_padded'}"
 
     @property
     def name(self) -> str:
         return f"{self.stem}-{self.fingerprint[:16]}"
 
-    def measure(self) -> int:
-        """Return the number of samples that the records are to have."""
-        return self.n_samples or find_common_length(self.paths, sampling_rate_hz=self.sampling_rate_hz)
+    @cached_property
+    def common_length(self) -> int:
+        """The number of samples that the records are to have."""
+        return find_common_length(self.paths, sampling_rate_hz=self.sampling_rate_hz)
 
     def find(self, folders: Iterable[Path]) -> SignalStore | None:
         """Map the store of these records if one of the folders has it, undamaged."""
         return next(filter(None, (_load(folder / self.name, self.fingerprint) for folder in folders)), None)
 
 
+class _FilesChanged(DataError):
+    """What was read is not what is there."""
+
+
 def _build(folder: Path, wanted: _Wanted) -> None:
     """Read every record into a store that appears as a whole or not at all."""
     building = folder.with_name(f"{folder.name}.building")
     try:
-        building.mkdir(parents=True)
+        building.mkdir(parents=True, exist_ok=True)
         log.info("Reading %d records from %s into %s", len(wanted.filenames), wanted.root, folder.parent)
-        n_samples, rate_hz = wanted.measure(), wanted.sampling_rate_hz
-        written = write_signals(
-            building / "signals.npy",
-            wanted.paths,
-            sampling_rate_hz=rate_hz,
-            n_samples=n_samples,
-            lead_names=wanted.lead_names,
+        form = Form(
+            wanted.sampling_rate_hz, wanted.n_samples or wanted.common_length, wanted.lead_names, wanted.shorter
         )
-        ecg_ids = as_ids(wanted.filenames.index)
+        written = write_signals(building / "signals.npy", wanted.paths, form, fingerprint=wanted.fingerprint)
+        ecg_ids = type_ids(wanted.filenames.index)
         np.savez(building / "records.npz", ecg_ids=ecg_ids, sums_uv=written.sums_uv, squares_uv=written.squares_uv)
-        _write_lists(building, wanted, written)
+        write_lists(building, wanted.root, wanted.filenames, written)
         manifest = {
             "layout_version": _LAYOUT_VERSION,
             "fingerprint": wanted.fingerprint,
             "content_sha256": hashlib.sha256(written.sha256 + encode_ids(ecg_ids)).hexdigest(),
-            "sampling_rate_hz": rate_hz,
+            "sampling_rate_hz": form.sampling_rate_hz,
             "lead_names": list(wanted.lead_names),
             "n_without_checksum": written.n_without_checksum,
             "signals_file": _stamp(building / "signals.npy"),
@@ -248,29 +257,18 @@ def _build(folder: Path, wanted: _Wanted) -> None:
         }
         (building / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
         if wanted.compute_fingerprint() != wanted.fingerprint:
-            raise DataError(f"{wanted.root}: files changed while they were read; run the command again")
+            raise _FilesChanged(f"{wanted.root}: files changed while they were read; run the command again")
         if folder.exists():
             shutil.rmtree(folder)  # incomplete or damaged: else it would have been loaded
+        (building / "journal.jsonl").unlink()
         building.rename(folder)
-    finally:
+    except (OSError, _FilesChanged):
         shutil.rmtree(building, ignore_errors=True)
+        raise  # in any other case the next build goes on with what there is
     _VERIFIED.add(_key(folder, manifest))  # the bytes are those that were written
     if written.n_without_checksum:
         log.warning("%d records carry no checksum: they could not be verified", written.n_without_checksum)
-    if written.notes:
-        kinds = "; ".join(f"{count} x {what}" for what, count in count_kinds([note.what for note in written.notes]))
-        n_noted = len({note.row for note in written.notes})
-        log.warning("%d records repaired or noted: %s; all in %s", n_noted, kinds, folder / "repairs.csv")
-
-
-def _write_lists(folder: Path, wanted: _Wanted, written: Written) -> None:
-    """Write ``repairs.csv`` and ``bad_records.csv``."""
-    ecg_ids, files = wanted.filenames.index, wanted.filenames.tolist()
-    notes = [(ecg_ids[note.row], note.what, note.is_doubtful) for note in written.notes]
-    pd.DataFrame(notes, columns=["ecg_id", "what", "is_doubtful"]).to_csv(folder / "repairs.csv", index=False)
-    here = f"{wanted.root}{os.sep}"
-    bad = [(ecg_ids[row], files[row], reason.replace(here, "")) for row, reason in sorted(written.bad.items())]
-    pd.DataFrame(bad, columns=["ecg_id", "file", "reason"]).to_csv(folder / "bad_records.csv", index=False)
+    tell_notes(written.notes, len(wanted.filenames), folder / "repairs.csv")
 
 
 def _load(folder: Path, fingerprint: str) -> SignalStore | None:
@@ -283,7 +281,7 @@ def _load(folder: Path, fingerprint: str) -> SignalStore | None:
         with np.load(folder / "records.npz") as records:
             arrays = {name: records[name] for name in ("ecg_ids", "sums_uv", "squares_uv")}
         signals_uv = np.asarray(np.load(folder / "signals.npy", mmap_mode="r"))  # still mapped, a plain ndarray
-        repairs, bad_records = (_read_list(folder / f"{name}.csv", arrays["ecg_ids"]) for name in _LISTS)
+        repairs, bad_records = (read_list(folder / f"{name}.csv", arrays["ecg_ids"]) for name in LISTS)
         if (key := _key(folder, manifest)) not in _VERIFIED:
             if _hash_content(signals_uv, arrays["ecg_ids"]) != manifest["content_sha256"]:
                 raise ValueError("other signals than were written")
@@ -300,11 +298,6 @@ def _load(folder: Path, fingerprint: str) -> SignalStore | None:
     return None
 
 
-def _read_list(path: Path, ecg_ids: NDArray) -> pd.DataFrame:
-    """Read a list of records, whose ids are of the type that the store has."""
-    return pd.read_csv(path, keep_default_na=False, dtype={"ecg_id": str if ecg_ids.dtype.kind == "U" else np.int64})
-
-
 def _key(folder: Path, manifest: dict[str, Any]) -> tuple[str, ...]:
     """Return what tells a store from one that was put in its place."""
     return str(folder.resolve()), json.dumps(manifest)
@@ -312,17 +305,11 @@ def _key(folder: Path, manifest: dict[str, Any]) -> tuple[str, ...]:
 
 def _hash_content(signals_uv: NDArray[np.int16], ecg_ids: NDArray) -> str:
     """Hash all signals, chunk by chunk as they were written, and the ecg_ids."""
-
-    def hash_chunk(start: int) -> bytes:
-        return hashlib.sha256(signals_uv[start : start + CHUNK].data).digest()
-
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, 4)) as pool:  # hashing lets other threads run
-        digests = pool.map(hash_chunk, range(0, len(signals_uv), CHUNK))
-        return hashlib.sha256(b"".join(digests) + encode_ids(ecg_ids)).hexdigest()
+    return hashlib.sha256(hash_chunks(signals_uv) + encode_ids(ecg_ids)).hexdigest()
 
 
 def _hash_small_files(folder: Path) -> dict[str, str]:
-    names = ("records.npz", *(f"{name}.csv" for name in _LISTS))
+    names = ("records.npz", *(f"{name}.csv" for name in LISTS))
     return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
 
 

@@ -1,102 +1,133 @@
 """The signals of many records written into one file, by several processes; what is wrong with a record is noted.
 
-No record ends the work on the others: one that cannot be used keeps its place, filled with zeros, and its reason.
+No record ends the work on the others: one that cannot be used keeps its place, filled with zeros, and its reason. A
+unit of records that is done is noted in a journal (`store_journal`).
 """
 
 import hashlib
+import io
+import logging
 import os
 import re
-import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import nullcontext
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from ecgcls.data.content import check_content
 from ecgcls.data.content_screen import find_suspects
 from ecgcls.data.lead_sets import LEADS
-from ecgcls.data.reading import read_repaired
+from ecgcls.data.reading import Reading, Shorter, read_repaired
+from ecgcls.data.shared_reading import Progress, count_processes, share_out, time_records
 from ecgcls.data.signal_checks import check_range
 from ecgcls.data.signals import to_millivolt
+from ecgcls.data.store_journal import Journal, Note, Written, sum_signals
 from ecgcls.errors import DataError
 
+log = logging.getLogger(__name__)
+
 CHUNK = 128
-"""Records that are read, then written, at a time; each chunk has a SHA-256 of its own."""
-_RECORDS_PER_PROCESS = 1000  # with fewer, another process costs more time than it saves
+"""Records that have one SHA-256, and at most are one unit."""
+_S_PER_UNIT = 2.0  # at most, which is what a kill may lose
+_UNITS_PER_PROCESS = 16  # at least, so that all processes end at about the same time
+_MAX_UNIT_BYTES = 64_000_000
 
 
-class Note(NamedTuple):
-    """What was changed in a record, or what is doubtful about its scale or content."""
+class Form(NamedTuple):
+    """How records are to be in the file."""
 
-    row: int
-    what: str
-    is_doubtful: bool
+    sampling_rate_hz: int
+    n_samples: int
+    lead_names: tuple[str, ...] = LEADS
+    shorter: Shorter = "refuse"
 
-
-class Written(NamedTuple):
-    """What is known about records that are in ``signals.npy``."""
-
-    sums_uv: NDArray[np.int64]
-    """``(record, lead)``: the sum of the samples."""
-    squares_uv: NDArray[np.int64]
-    """``(record, lead)``: the sum of their squares."""
-    n_without_checksum: int
-    sha256: bytes
-    """One for every `CHUNK` records."""
-    notes: list[Note]
-    bad: dict[int, str]
-    """Why a row cannot be used; it holds zeros."""
+    def read(self, path: Path) -> Reading:
+        """Read a record as `ecgcls.data.reading.read_repaired`."""
+        return read_repaired(path, **self._asdict())
 
 
-def write_signals(
-    path: Path,
-    records: Sequence[Path],
-    *,
-    sampling_rate_hz: int,
-    n_samples: int,
-    lead_names: Sequence[str] = LEADS,
-) -> Written:
-    """Read every record and write all into a new NumPy file, ``(record, lead, sample)`` int16."""
-    shape = (len(records), len(lead_names), n_samples)
-    with path.open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, {"descr": "<i2", "fortran_order": False, "shape": shape})
-        n_header = file.tell()
-    starts = range(0, len(records), CHUNK)
-    chunks = [records[start : start + CHUNK] for start in starts]
-    write_chunk = partial(_write_chunk, path, n_header, sampling_rate_hz, n_samples, lead_names)
-    n_processes = 1  # where processes cannot be forked
-    if sys.platform == "linux":
-        n_processes = min(len(os.sched_getaffinity(0)), 8, len(records) // _RECORDS_PER_PROCESS)
-    written = []
-    with (
-        ProcessPoolExecutor(n_processes, get_context("fork")) if n_processes > 1 else nullcontext() as pool,
-        tqdm(total=len(records), desc="Reading ECGs", unit=" records", disable=None) as progress,  # none in a log file
-    ):
+class _Target(NamedTuple):
+    """The file that records are written into."""
+
+    path: Path
+    n_header: int
+    form: Form
+
+
+def write_signals(path: Path, records: Sequence[Path], form: Form, *, fingerprint: str = "") -> Written:
+    """Read every record and write all into a NumPy file, ``(record, lead, sample)`` int16.
+
+    What an earlier call with the same form and `fingerprint` has written before it was killed is kept.
+    """
+    shape = (len(records), len(form.lead_names), form.n_samples)
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, {"descr": "<i2", "fortran_order": False, "shape": shape})
+    header = buffer.getvalue()
+    journal = Journal(path.with_name("journal.jsonl"), {"fingerprint": fingerprint, "header": header.hex()})
+    seconds = time_records(records, form.read)
+    n_processes = count_processes(len(records), seconds)
+    done: dict[int, Written] = {}
+    n_done = 0
+    if path.exists() and (unit := journal.read_unit()):
+        done = journal.read_done(path, n_header=len(header), shape=shape)
+        n_done = sum(len(one.sums_uv) for one in done.values())
+        log.info("Goes on with a build that was stopped: %d of %d records are read", n_done, len(records))
+    else:
+        unit = _choose_unit(shape, seconds, n_processes)
+        path.write_bytes(header)
+        journal.begin(unit)
+    starts = [start for start in range(0, len(records), unit) if start not in done]
+    write_unit = partial(_write_unit, _Target(path, len(header), form))
+    units = [records[start : start + unit] for start in starts]
+    with share_out(min(n_processes, len(starts))) as each, Progress(len(records), n_done) as progress:
         try:
-            for one in (pool.map if pool else map)(write_chunk, starts, chunks):
-                written.append(one)
-                progress.update(len(one.sums_uv))
+            for start, one in zip(starts, each(write_unit, starts, units), strict=True):
+                done[start] = one
+                journal.add(start, one)
+                progress.add(len(one.sums_uv))
         except BrokenProcessPool as error:
             raise DataError(f"{path}: a process that read records was killed, perhaps for want of memory") from error
     with path.open("rb+") as file:
         os.fsync(file.fileno())
+    return _join([done[start] for start in sorted(done)], path, unit)
+
+
+def _join(written: Sequence[Written], path: Path, unit: int) -> Written:
+    """Return what is known about all records, the SHA-256 by chunk."""
+    sha256 = b"".join(one.sha256 for one in written)
     return Written(
         np.concatenate([one.sums_uv for one in written]),
         np.concatenate([one.squares_uv for one in written]),
         sum(one.n_without_checksum for one in written),
-        b"".join(one.sha256 for one in written),
+        sha256 if unit == CHUNK else hash_chunks(np.load(path, mmap_mode="r")),
         [note for one in written for note in one.notes],
         {row: reason for one in written for row, reason in one.bad.items()},
     )
+
+
+def hash_chunks(signals_uv: NDArray[np.int16]) -> bytes:
+    """Return the SHA-256 of every `CHUNK` records, one after another; in threads, for hashing lets others run."""
+
+    def hash_chunk(start: int) -> bytes:
+        return hashlib.sha256(signals_uv[start : start + CHUNK].data).digest()
+
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, 4)) as pool:
+        return b"".join(pool.map(hash_chunk, range(0, len(signals_uv), CHUNK)))
+
+
+def _choose_unit(shape: tuple[int, int, int], seconds: float, n_processes: int) -> int:
+    """Return how many records are one unit: a power of two, so that every chunk is whole units."""
+    n_records, n_leads, n_samples = shape
+    bounds = [CHUNK, _MAX_UNIT_BYTES // (2 * n_leads * n_samples)]
+    bounds += [int(_S_PER_UNIT / seconds)] if seconds else []
+    bounds += [n_records // (_UNITS_PER_PROCESS * n_processes)] if n_processes > 1 else []
+    return 1 << max(min(bounds), 1).bit_length() - 1
 
 
 def compute_energy(sums_uv: NDArray[np.int64], squares_uv: NDArray[np.int64], n_samples: int) -> NDArray[np.int64]:
@@ -124,35 +155,27 @@ def count_kinds(notes: Iterable[str], *, n_kinds: int = 12) -> list[tuple[str, i
     return counts.most_common(n_kinds) + ([("others", rest)] if rest else [])
 
 
-def _write_chunk(
-    path: Path,
-    n_header: int,
-    sampling_rate_hz: int,
-    n_samples: int,
-    lead_names: Sequence[str],
-    start: int,
-    records: Sequence[Path],
-) -> Written:
-    """Read some records and write their signals into a file whose first record is number 0."""
-    signals_uv = np.zeros((len(records), len(lead_names), n_samples), dtype="<i2")
+def _write_unit(target: _Target, start: int, records: Sequence[Path]) -> Written:
+    """Read some records and write their signals into a file; the first of them is number `start` there."""
+    path, n_header, form = target
+    shape = (len(records), len(form.lead_names), form.n_samples)
+    signals_uv = np.zeros(shape, dtype="<i2")
+    n_recorded = np.full(len(records), form.n_samples)
     notes, bad, n_without_checksum = [], {}, 0
     for number, record in enumerate(records):
         try:
-            reading = read_repaired(
-                record, sampling_rate_hz=sampling_rate_hz, n_samples=n_samples, lead_names=lead_names
-            )
+            reading = form.read(record)
         except Exception as error:
             bad[start + number] = _explain(error)
             continue
-        signals_uv[number] = reading.signal_uv
+        signals_uv[number], n_recorded[number] = reading.signal_uv, reading.n_recorded
         notes += [Note(start + number, what, False) for what in reading.repairs]
         notes += [Note(start + number, what, True) for what in reading.guesses]
         n_without_checksum += not reading.has_checksums
-    sums_uv = signals_uv.sum(axis=2, dtype=np.int64)
-    # Integers below 2**53 are exact in float64, which is faster in NumPy than int64.
-    squares_uv = np.einsum("rls,rls->rl", signals_uv, signals_uv, dtype=np.float64).astype(np.int64)
-    suspects = find_suspects(signals_uv, sums_uv, squares_uv, sampling_rate_hz=sampling_rate_hz, lead_names=lead_names)
-    for number in np.flatnonzero(suspects).tolist():
+    sums_uv, squares_uv = sum_signals(signals_uv)
+    rate_hz, lead_names = form.sampling_rate_hz, form.lead_names
+    suspects = find_suspects(signals_uv, sums_uv, squares_uv, sampling_rate_hz=rate_hz, lead_names=lead_names)
+    for number in np.flatnonzero(suspects | (n_recorded < form.n_samples)).tolist():
         signal_mv = to_millivolt(signals_uv[number])
         try:
             check_range(float(np.ptp(signal_mv, axis=1).max()))
@@ -161,9 +184,10 @@ def _write_chunk(
             for values in (signals_uv, sums_uv, squares_uv):
                 values[number] = 0
             continue
-        notes += [Note(start + number, what, True) for what in check_content(signal_mv, lead_names, sampling_rate_hz)]
+        recorded_mv = signal_mv[:, : n_recorded[number]]  # of padding there is nothing to doubt
+        notes += [Note(start + number, what, True) for what in check_content(recorded_mv, lead_names, rate_hz)]
     with path.open("rb+") as file:
-        file.seek(n_header + start * len(lead_names) * n_samples * signals_uv.itemsize)
+        file.seek(n_header + start * shape[1] * shape[2] * signals_uv.itemsize)
         file.write(signals_uv.data)
     kept = sorted(note for note in notes if note.row not in bad)
     return Written(sums_uv, squares_uv, n_without_checksum, hashlib.sha256(signals_uv.data).digest(), kept, bad)

@@ -1,6 +1,6 @@
 """Which records of a data set can be used: those that are bad or repeat another are left out, told and counted.
 
-A record is bad if the signal store could not read it or, with ``repairs=refuse``, if its scale or content is doubtful.
+A record is bad if the signal store could not read it or, on request, if it was repaired or is doubtful.
 Which records repeat another is for `ecgcls.data.leakage.find_duplicates` to say.
 """
 
@@ -17,7 +17,11 @@ from ecgcls.errors import DataError
 
 log = logging.getLogger(__name__)
 
+Repairs = Literal["note", "refuse_doubtful", "refuse"]
+"""What happens to a record that was repaired or is doubtful."""
+
 _N_SHOWN = 3  # records in an error
+_AS_RECORDED = r"leads put in order$|left out |cut to the first |cut off the (first|last) "
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ def find_unusable(
     *,
     known_duplicates: Mapping[Any, Any],
     bad_records: Literal["error", "drop"],
-    repairs: Literal["note", "refuse"],
+    repairs: Repairs,
 ) -> LeftOut:
     """Find which records are to be left out.
 
@@ -54,7 +58,10 @@ def find_unusable(
     bad_records
         ``error`` refuses bad records, ``drop`` leaves them out.
     repairs
-        ``refuse`` makes a record bad that the store calls doubtful, ``note`` does not.
+        ``note`` uses every record. ``refuse_doubtful`` makes one bad whose scale or content the store calls doubtful;
+        ``refuse`` also one whose samples are not those that were recorded: resampled, padded, with derived leads, or
+        read with an assumption. What leaves the samples that are kept as they were recorded is always just noted: leads
+        in another order, other signals, a longer recording, a calibration pulse.
 
     Raises
     ------
@@ -62,11 +69,10 @@ def find_unusable(
         If a record is bad and `bad_records` is ``error``, or if all are.
     """
     bad = dict(zip(store.bad_records["ecg_id"].tolist(), store.bad_records["reason"].tolist(), strict=True))
-    doubtful = store.repairs[store.repairs["is_doubtful"]]
-    if repairs == "refuse":
-        bad |= doubtful.groupby("ecg_id", sort=False)["what"].agg("; ".join).to_dict()
+    refused = _choose_refused(store.repairs, repairs)
+    bad |= refused.groupby("ecg_id", sort=False)["what"].agg("; ".join).to_dict()
     if bad:
-        _refuse_or_tell(bad, store, len(records), bad_records, has_refused=repairs == "refuse" and len(doubtful) > 0)
+        _refuse_or_tell(bad, store, len(records), bad_records, refused_by=repairs if len(refused) else "")
     duplicates = find_duplicates(store, records.drop(list(bad)), known_duplicates)
     if duplicates:
         pairs = [f"{left_out} ({kept})" for left_out, kept in list(duplicates.items())[:_N_SHOWN]]
@@ -75,17 +81,29 @@ def find_unusable(
     return LeftOut(bad, duplicates)
 
 
+def _choose_refused(noted: pd.DataFrame, repairs: Repairs) -> pd.DataFrame:
+    """Return those of the notes whose records are refused."""
+    if repairs == "note":
+        return noted.iloc[:0]
+    if repairs == "refuse_doubtful":
+        return noted[noted["is_doubtful"]]
+    return noted[noted["is_doubtful"] | ~noted["what"].astype(str).str.match(_AS_RECORDED)]
+
+
 def _refuse_or_tell(
-    bad: Mapping[int | str, str], store: SignalStore, n_records: int, bad_records: str, *, has_refused: bool
+    bad: Mapping[int | str, str], store: SignalStore, n_records: int, bad_records: str, *, refused_by: str
 ) -> None:
     lists = str(store.folder / "bad_records.csv")
-    if has_refused:
-        lists += " and repairs.csv beside it (is_doubtful), whose records data.repairs=refuse refuses"
+    if refused_by:
+        which = " (is_doubtful)" if refused_by == "refuse_doubtful" else ""
+        lists += f" and repairs.csv beside it{which}, whose records data.repairs={refused_by} refuses"
     shown = "; ".join(f"ecg_id {ecg_id}: {reason}" for ecg_id, reason in list(bad.items())[:_N_SHOWN])
     more = f"; and {len(bad) - _N_SHOWN} more" if len(bad) > _N_SHOWN else ""
     what = f"{len(bad)} of {n_records} records cannot be used ({shown}{more}); all are in {lists}"
     if len(bad) == n_records:
         raise DataError(what)
     if bad_records == "error":
-        raise DataError(f"{what}. Repair them, or leave them out with data.bad_records=drop")
+        pad = "; data.shorter=pad fills up those that are too short"
+        hint = pad if any("data.duration_s takes" in reason for reason in bad.values()) else ""
+        raise DataError(f"{what}. Repair them, or leave them out with data.bad_records=drop{hint}")
     log.warning("Left out: %s", what)

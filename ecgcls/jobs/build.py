@@ -1,5 +1,6 @@
 """From a configuration to the plain parts of a run; whatever comes after knows neither Hydra nor a configuration."""
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ from ecgcls.errors import ConfigError
 from ecgcls.evaluation.settings import EvaluationSettings
 from ecgcls.identity import identify
 from ecgcls.jobs.initialize import Start, read_start
-from ecgcls.jobs.parts import build_net, build_part, split_metadata
+from ecgcls.jobs.parts import build_net, build_part, settle_data, split_metadata
 from ecgcls.jobs.track import check_installed
 from ecgcls.jobs.trainer import build_trainer, list_monitors
 from ecgcls.runs.directory import RunDirectory
@@ -39,6 +40,8 @@ from ecgcls.training.metadata import MetadataNet, take_signal_net
 from ecgcls.training.metrics import MacroAUROC, MacroAveragePrecision, MacroF1
 from ecgcls.training.monitor import check_monitor, refuse_unscorable
 from ecgcls.training.schedules import Schedule
+
+log = logging.getLogger(__name__)
 
 _N_STEPS = 1_000_000  # of a schedule that is built to see whether it can be; a shorter cycle is no fault
 
@@ -80,7 +83,7 @@ def build_job(
     shows neither.
     """
     check_run(config)
-    config = settle_init(config)
+    config = settle_init(settle_data(config, tell=log.info))
     run.check_own()
     run.check_writable()
     identity = identify(config)

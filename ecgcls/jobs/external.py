@@ -12,7 +12,7 @@ from scipy.special import expit
 from tqdm import tqdm
 
 from ecgcls.data.cohort import leave_out_missing
-from ecgcls.data.groupings import name_groups
+from ecgcls.data.groupings import list_groupings, name_groups
 from ecgcls.data.metadata import read_columns
 from ecgcls.data.ptbxl import PTBXL
 from ecgcls.data.source import is_simulated
@@ -21,6 +21,7 @@ from ecgcls.data.store_writer import count_kinds
 from ecgcls.data.usable import find_unusable
 from ecgcls.errors import DataError
 from ecgcls.evaluation.predictions import Predictions
+from ecgcls.files import type_ids
 from ecgcls.jobs.known_records import KnownRecords, check_own_tests, choose_unseen, count_known, find_known
 from ecgcls.jobs.load import load_configuration
 from ecgcls.jobs.parts import build_part
@@ -40,7 +41,7 @@ def predict_data_set(
     split: str,
     missing_records: Literal["error", "drop"],
     bad_records: Literal["error", "drop"],
-    repairs: Literal["note", "refuse"],
+    repairs: Literal["note", "refuse_doubtful", "refuse"],
     known_records: KnownRecords = "drop",
     store_dir: Path | None,
     device: str,
@@ -95,10 +96,10 @@ def predict_data_set(
     shown = tqdm(batches, desc="Predicting", unit=" batches", disable=None)
     raw = np.concatenate([net.apply_nets(store.read_mv(rows[batch]), metadata[batch]) for batch in shown], axis=1)
     logits = net.average(raw)
-    certainty = None if error_rate is None else net.form_sets(records.index.to_numpy(), raw, error_rate)
+    certainty = None if error_rate is None else net.form_sets(type_ids(records.index), raw, error_rate)
     n_unknown = dict(zip(net.metadata_names, np.isnan(metadata).sum(axis=0).tolist(), strict=True))
     predictions = Predictions(
-        ecg_id=records.index.to_numpy(),
+        ecg_id=type_ids(records.index),
         patient_id=records["patient_id"].to_numpy(),
         strat_fold=records["strat_fold"].to_numpy() if "strat_fold" in records else np.zeros(len(records), dtype=int),
         split=np.full(len(records), split),
@@ -134,7 +135,7 @@ def predict_data_set(
         },
         one.evaluation.replace_with(overrides),
         simplify([net.thresholds[name] for name in net.class_names]),
-        groups=name_groups(records),
+        groups=name_groups(records, list_groupings(source)),
         known=seen,
         likelihoods=task.find_likelihoods(net.class_names, records["scp_codes"], source.read_statements()),
         certainty=certainty,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
@@ -19,6 +19,8 @@ if TYPE_CHECKING:  # what fails early imports neither torch nor scikit-learn
     from torch import nn
 
     from ecgcls.runs.directory import RunDirectory
+
+_Config = TypeVar("_Config", bound=Mapping[str, Any])
 
 
 def build_net(config: Mapping[str, Any], *, n_leads: int, n_samples: int, n_classes: int) -> nn.Module:
@@ -57,6 +59,21 @@ def build_part(key: str, node: Mapping[str, Any]) -> Any:
         raise (
             cause if isinstance(cause, ConfigError | DataError) else ConfigError(f"{key}: {cause or error}")
         ) from error
+
+
+def settle_data(config: _Config, *, tell: Callable[[str], None] = lambda line: None) -> _Config:
+    """Return a configuration in which nothing about the data set is left to be guessed, where its source guesses.
+
+    `tell` is given what was understood, in lines.
+    """
+    node = config["data"]
+    source: Any = build_part("data", split_settings(node)[0])
+    if not hasattr(source, "settle"):
+        return config
+    settled = {**config, "data": {**node, **source.settle()}}
+    for line in source.describe():
+        tell(line)
+    return settled  # type: ignore[return-value]
 
 
 def check_data(config: Mapping[str, Any]) -> None:

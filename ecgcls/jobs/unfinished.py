@@ -9,7 +9,7 @@ import torch
 from scipy.special import expit
 from torch import nn
 
-from ecgcls.data.groupings import name_groups
+from ecgcls.data.groupings import list_groupings, name_groups
 from ecgcls.data.initial import Initial
 from ecgcls.data.module import ECGDataModule
 from ecgcls.data.seen import SeenRecords
@@ -82,7 +82,7 @@ def score_unfinished(
         settings,
         simplify([decisions.thresholds[name] for name in uncalibrated.class_names]),
         uncalibrated=uncalibrated.select(split),
-        groups=name_groups(data.cohort.records),
+        groups=name_groups(data.cohort.records, list_groupings(data.source)),
         not_tuned=tuple(decisions.not_tuned),
         likelihoods=find_likelihoods(data),
     )

@@ -156,7 +156,16 @@ class RunDirectory:
 
     def _read_predictions(self, is_calibrated: bool) -> Predictions:
         path = self.check_file(self._predictions(is_calibrated))
-        return _parse(path, manifest.hash_file(path))
+        return _parse(path, manifest.hash_file(path), self._has_names)
+
+    @property
+    def _has_names(self) -> bool:
+        """Whether the records have names: those of its parts may happen to be numbers."""
+        return self.is_begun and self.read_info().data.get("ids") == "text"
+
+    def _read_ids(self, texts: pd.Series) -> pd.Index:
+        ids = check_ids("ecg_id", texts.map(restore))
+        return pd.Index(ids.astype(str) if self._has_names else ids, name="ecg_id")
 
     def attest(self) -> None:
         """Refuse a finished run whose results do not follow from one another; see `ecgcls.runs.attested`."""
@@ -189,9 +198,7 @@ class RunDirectory:
         path = self.check_file("groups.csv")
         try:
             groups = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
-            return groups.set_index(pd.Index(check_ids("ecg_id", groups.pop("ecg_id")), name="ecg_id")).map(
-                restore, na_action="ignore"
-            )
+            return groups.set_index(self._read_ids(groups.pop("ecg_id"))).map(restore, na_action="ignore")
         except (ValueError, KeyError) as error:
             raise damaged(path, error) from error
 
@@ -230,8 +237,8 @@ class RunDirectory:
         if not path.exists():
             return None
         try:
-            table = pd.read_csv(path, keep_default_na=False, converters={"class": restore, "ecg_id": restore})
-            table["ecg_id"] = check_ids("ecg_id", table["ecg_id"])
+            table = pd.read_csv(path, keep_default_na=False, dtype={"ecg_id": str}, converters={"class": restore})
+            table["ecg_id"] = self._read_ids(table["ecg_id"])
             return table.astype({"likelihood": float})[["ecg_id", "class", "likelihood"]]
         except (ValueError, KeyError) as error:
             raise damaged(path, error) from error
@@ -360,6 +367,6 @@ class RunDirectory:
 
 
 @lru_cache(maxsize=8)
-def _parse(path: Path, sha256: str) -> Predictions:
+def _parse(path: Path, sha256: str, has_names: bool) -> Predictions:
     """Read a predictions file of this content, which takes a second for many classes, once."""
-    return read_csv(path)
+    return read_csv(path).with_names() if has_names else read_csv(path)

@@ -27,7 +27,7 @@ _INNER: dict[str, Any] = {  # of the keys that are nodes themselves; one that is
         "n_samples": int, "n_records": int, "n_without_label": int, "n_missing_files": int, "n_copies_left_out": int,
         "n_copies_within": dict[str, int],
         "n_records_with_a_flat_lead": int, "may_lack_leads": bool, "absent_classes": list[str], "labels_sha256": str,
-        "n_folds": int, "held_out": str, "n_of_tested_patients": int,
+        "n_folds": int, "held_out": str, "ids": str, "n_of_tested_patients": int,
         "n_untrained": int, "n_untrained_patients": int,
         "fingerprint": dict[str, str], "parts": {"train": _PART, "val": _PART, "test": _PART},
     },

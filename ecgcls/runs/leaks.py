@@ -92,13 +92,13 @@ def log_official_test(
     -------
     dict or None
         ``n_records`` of the official test fold, and how often it was scored before and by how many configurations; None
-        where none of its records is scored, or the ECGs are simulated.
+        where none of its records is scored, the ECGs are simulated, or the data are not PTB-XL in its own layout.
     """
     tested = run.read_predictions("test") if tested is None else tested
     n_records = int((tested.strat_fold == OFFICIAL_TEST_FOLD).sum())
-    if not n_records or info.synthetic:
+    database = info.data["fingerprint"].get("ptbxl_database.csv")
+    if not n_records or info.synthetic or database is None:
         return None
-    database = info.data["fingerprint"].get("ptbxl_database.csv", "")
     plain = {key: value for key, value in identify(run.read_config()).items() if key != "fold"}
     entry = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),

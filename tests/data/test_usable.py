@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from ecgcls.data import store_writer
+from ecgcls.data.usable import find_unusable
 from ecgcls.errors import ConfigError, DataError
 from tests.data.modules import make, read_mv, read_truth
 
@@ -60,9 +63,45 @@ def test_repairs_are_counted_and_doubtful_records_refused_on_request(copied_root
     data = make(copied_root, tmp_path)
     assert data.noted.to_numpy().tolist() == [[2, "cut to the first 10 s", False], [3, "doubtful", True]]
     assert data.describe()["repairs"] == {"cut to the first 10 s": 1, "doubtful": 1}
-    with pytest.raises(DataError, match=r"1 of 60 .*ecg_id 3: doubtful.*repairs\.csv .*data\.repairs=refuse"):
-        make(copied_root, tmp_path, repairs="refuse")
+    for repairs in ("refuse_doubtful", "refuse"):  # a record that is cut is as it was recorded
+        with pytest.raises(DataError, match=rf"1 of 60 .*ecg_id 3: doubtful.*repairs\.csv .*data\.repairs={repairs} r"):
+            make(copied_root, tmp_path, repairs=repairs)
     assert make(copied_root, tmp_path, repairs="refuse", bad_records="drop").describe()["n_bad_records"] == 1
+
+
+@pytest.mark.parametrize(
+    ("what", "is_refused"),
+    [
+        ("leads put in order", False),
+        ("left out RESP", False),
+        ("cut to the first 10 s", False),
+        ("cut off the last 1 s: a calibration pulse of 1 mV in all leads", False),
+        ("resampled from 500 to 100 Hz", True),
+        ("derived III, aVR, aVL, aVF from I and II", True),
+        ("padded from 7 to 10 s with the mean of each lead", True),
+        ("leads put in order by a guess", True),
+    ],
+)
+def test_a_record_that_is_not_used_as_recorded_is_refused_on_request(synthetic_root, tmp_path, what, is_refused):
+    data = make(synthetic_root, tmp_path)
+    noted = replace(data.store, repairs=pd.DataFrame([[2, what, False]], columns=["ecg_id", "what", "is_doubtful"]))
+    how = {"known_duplicates": {}, "bad_records": "drop"}
+    records = data.cohort.records
+    assert not find_unusable(noted, records, repairs="refuse_doubtful", **how).bad
+    assert find_unusable(noted, records, repairs="refuse", **how).bad == ({2: what} if is_refused else {})
+
+
+def test_short_records_are_padded_on_request(copied_root, tmp_path, write_record):
+    path = copied_root / "records100/00000/00002_lr"
+    write_record(path, (1000 * read_mv(path)).round().astype(int).T[:700])
+    with pytest.raises(
+        DataError, match=r"ecg_id 2: too short: 7 s.*data\.shorter=pad fills up those that are too short"
+    ):
+        make(copied_root, tmp_path)
+    data = make(copied_root, tmp_path, shorter="pad")
+    assert data.describe()["repairs"] == {"padded from 7 to 10 s with the mean of each lead": 1}
+    with pytest.raises(ConfigError, match=r"data\.shorter must be refuse or pad, got 'cut'"):
+        make(copied_root, tmp_path, shorter="cut")
 
 
 def test_the_duration_is_what_is_asked_for(synthetic_root, tmp_path):
