@@ -5,6 +5,7 @@ What this cannot find is another ECG of a patient whom the first training has se
 """
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -67,8 +68,17 @@ class Comparison:
         }
 
 
-def settle_initial(cohort: Cohort, store: SignalStore, initial: Initial, *, root: Path) -> tuple[Cohort, Comparison]:
+def settle_initial(
+    cohort: Cohort,
+    store: SignalStore,
+    initial: Initial,
+    *,
+    root: Path,
+    open_longer: Callable[[int], SignalStore] | None = None,
+) -> tuple[Cohort, Comparison]:
     """Refuse test records that the first weights have learned from, or leave them out; tell of validation records.
+
+    `open_longer` opens a store of the same records with so many samples of each, for known records that are longer.
 
     A validation record that they were trained on makes the choice of the epoch, the thresholds and the calibration
     optimistic, but no test score: it is a warning.
@@ -84,7 +94,7 @@ def settle_initial(cohort: Cohort, store: SignalStore, initial: Initial, *, root
         return cohort, Comparison(pd.DataFrame(columns=list(COLUMNS)), frozenset(), 0, ("all: nothing is known",), {})
     tested, validated = (cohort.records.index[cohort.find_part(part)] for part in ("test", "val"))
     rows = store.find_rows([*tested, *validated])
-    known, n_compared, unchecked = initial.seen.learned_from.find_in(store, rows)
+    known, n_compared, unchecked = initial.seen.learned_from.find_in(store, rows, open_longer)
     for what in unchecked:
         log.warning("init: the test part was not searched for %s of %s", what, initial.name)
     is_leak, is_validated = known["ecg_id"].isin(tested), known["ecg_id"].isin(validated)

@@ -159,7 +159,7 @@ class ECGDataModule(pl.LightningDataModule):
         cohort = settle_copies(cohort, self.store, copies=self.copies, root=self.source.root)
         if self.initial is None:
             return cohort, None
-        return settle_initial(cohort, self.store, self.initial, root=self.source.root)
+        return settle_initial(cohort, self.store, self.initial, root=self.source.root, open_longer=self._open_store)
 
     def _select(self, tables: Tables) -> Cohort:
         size = self.training_size
@@ -172,21 +172,23 @@ class ECGDataModule(pl.LightningDataModule):
     @cached_property
     def store(self) -> SignalStore:
         """The signals of all records, also of those that are left out; built or opened on first use."""
-        source, filenames = self.source, self._tables.database["filename"]
-        n_samples = None if self.duration_s is None else round(self.duration_s * source.sampling_rate_hz)
-        store = open_store(
-            source.root,
-            filenames,
-            sampling_rate_hz=source.sampling_rate_hz,
+        rate_hz = self.source.sampling_rate_hz
+        store = self._open_store(None if self.duration_s is None else round(self.duration_s * rate_hz))
+        if flat := store.find_flat_leads():
+            ecg_id, leads = next(iter(flat.items()))
+            log.warning("%d records have a flat lead, the first ecg_id %s (%s)", len(flat), ecg_id, ", ".join(leads))
+        return store
+
+    def _open_store(self, n_samples: int | None) -> SignalStore:
+        return open_store(
+            self.source.root,
+            self._tables.database["filename"],
+            sampling_rate_hz=self.source.sampling_rate_hz,
             n_samples=n_samples,
             lead_names=self.lead_names,
             shorter=self.shorter,
             store_dir=self.store_dir,
         )
-        if flat := store.find_flat_leads():
-            ecg_id, leads = next(iter(flat.items()))
-            log.warning("%d records have a flat lead, the first ecg_id %s (%s)", len(flat), ecg_id, ", ".join(leads))
-        return store
 
     @cached_property
     def _left_out(self) -> LeftOut:

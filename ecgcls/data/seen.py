@@ -7,7 +7,7 @@ what the net that it started from has learned from was seen as well, and what th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -55,26 +55,35 @@ class SeenRecords:
         pairs = [(part, new, known) for part, known in self if part != INIT or known.duration_s == new.duration_s]
         return _find(pairs, new.ecg_ids)
 
-    def find_in(self, store: SignalStore, rows: NDArray[np.int64]) -> Found:
+    def find_in(
+        self, store: SignalStore, rows: NDArray[np.int64], open_longer: Callable[[int], SignalStore] | None = None
+    ) -> Found:
         """Find which records in these rows of a store are known, as `find`; and what could not be compared.
 
         Known records that are shorter are compared with the beginnings of the new ones: longer recordings are cut so.
-        What cannot be compared are longer ones, and those that have no lead in common.
+        For longer ones `open_longer` opens a store with so many samples of each new record, those that have as many.
+        What cannot be compared are longer ones without it, and those that have no lead in common.
         """
         signed: dict[Fraction, Waveforms] = {}
+        ids = pd.Index(store.ecg_ids[rows])
         pairs, unchecked = [], []
         for part, known in self:
             rate_hz = int(store.manifest["sampling_rate_hz"])
             n_samples = known.duration_s * rate_hz
             if not len(known):
                 continue
-            if n_samples > store.n_samples or n_samples.denominator > 1:
+            is_longer = n_samples > store.n_samples
+            if n_samples.denominator > 1 or (is_longer and open_longer is None):
                 own_s, there_s = store.n_samples / rate_hz, float(known.duration_s)
                 unchecked.append(f"{len(known)} records ({part}) of {there_s:g} s, the new ones have {own_s:g} s")
                 continue
             if known.duration_s not in signed:
-                cut = replace(store, signals_uv=store.signals_uv[:, :, : int(n_samples)])
-                signed[known.duration_s] = sign_waveforms(cut, rows)
+                whole = open_longer(int(n_samples)) if is_longer and open_longer is not None else store
+                cut = replace(whole, signals_uv=whole.signals_uv[:, :, : int(n_samples)])
+                there = ids[ids.isin(whole.ecg_ids) & ~ids.isin(whole.bad_records["ecg_id"])]
+                signed[known.duration_s] = sign_waveforms(cut, whole.find_rows(there))
+            if n_short := len(rows) - len(signed[known.duration_s]):
+                unchecked.append(f"{len(known)} records ({part}) among {n_short} new ones, which are shorter")
             if not can_compare(signed[known.duration_s], known):
                 unchecked.append(f"{len(known)} records ({part}) that have no lead in common")
                 continue

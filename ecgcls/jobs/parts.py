@@ -13,7 +13,7 @@ from ecgcls.config import RunConfig
 from ecgcls.data.source import Source, split_settings
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.identity import identify
-from ecgcls.runs.origin import find_origin
+from ecgcls.runs.origin import check_same_origin, find_origin
 
 if TYPE_CHECKING:  # what fails early imports neither torch nor scikit-learn
     from torch import nn
@@ -105,7 +105,7 @@ def check_repeated(run: RunDirectory, config: RunConfig) -> None:
     with contextlib.suppress(OSError):
         run.check_same_data(source.fingerprint())
     if (origin := find_origin(config)) is not None:
-        run.check_same_init(origin.weights_sha256)
+        check_same_origin(run, origin.weights_sha256)
 
 
 def list_without_effect(run: RunDirectory, config: RunConfig) -> list[str]:

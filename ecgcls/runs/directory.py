@@ -297,15 +297,6 @@ class RunDirectory:
                 "overwrite=true, or choose another experiment=NAME"
             )
 
-    def check_same_init(self, weights_sha256: str) -> None:
-        """Refuse a run that started from other weights, as another fold's or those of a run that was trained again."""
-        found = self.read_info().init["source"]["weights_sha256"] if self.is_begun else weights_sha256
-        if found != weights_sha256:
-            raise ConfigError(
-                f"{self.path}: this run started from other weights than init= names now (fingerprint {found[:12]} "
-                f"there, {weights_sha256[:12]} here): retrain with overwrite=true, or choose another experiment=NAME"
-            )
-
     def check_writable(self) -> None:
         """Refuse a folder that cannot be written, before minutes are spent on the data."""
         existing = next(parent for parent in (self.path, *self.path.absolute().parents) if parent.exists())

@@ -94,6 +94,16 @@ def find_origin(config: RunConfig) -> Origin | None:
     return Origin(path, f"weights-{digest[:12]}", digest)
 
 
+def check_same_origin(run: RunDirectory, weights_sha256: str) -> None:
+    """Refuse a run that started from other weights, as another fold's or those of a run that was trained again."""
+    found = run.read_info().init["source"]["weights_sha256"] if run.is_begun else weights_sha256
+    if found != weights_sha256:
+        raise ConfigError(
+            f"{run.path}: this run started from other weights than init= names now (fingerprint {found[:12]} there, "
+            f"{weights_sha256[:12]} here): retrain with overwrite=true, or choose another experiment=NAME"
+        )
+
+
 def _choose_fold(folder: Path, fold: int) -> Path:
     """Return the fold of the same number: others have learned from its test records."""
     place = folder / f"fold_{fold}"

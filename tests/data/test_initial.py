@@ -38,9 +38,10 @@ def make_cohort(parts, start=100):
     )
 
 
-def settle(parts, *, seen, known_records="error", store=None):
+def settle(parts, *, seen, known_records="error", store=None, open_longer=None):
     initial = Initial("cnn1d, fold 0", seen, known_records)
-    return settle_initial(make_cohort(parts), store or make_store(), initial, root=Path("there"))
+    store = store or make_store()
+    return settle_initial(make_cohort(parts), store, initial, root=Path("there"), open_longer=open_longer)
 
 
 def test_the_fold_of_the_first_run_may_be_tested(caplog):
@@ -92,6 +93,23 @@ def test_records_at_another_rate_or_cut_out_of_longer_ones_are_known():
     for store in (make_store(longer), make_store(faster, 500)):
         with pytest.raises(DataError, match=r"2 of the 3 test records .*ecg_id 100 is its 10"):
             settle(parts, seen=see(), store=store)
+
+
+def test_longer_known_records_are_looked_for_in_the_whole_of_the_new_ones():
+    short, whole = make_store(SIGNALS_UV[:, :, :500].copy()), make_store()
+    bad = replace(whole, bad_records=pd.DataFrame({"ecg_id": [106], "reason": ["too short"]}))
+    opened = []
+
+    def open_longer(n_samples):
+        opened.append(n_samples)
+        return bad
+
+    parts = ("test", *["train"] * 5, "test", "test")
+    with pytest.raises(DataError, match=r"leak: 1 of the 3 test records .*ecg_id 100 is its 10 \(train, every sample"):
+        settle(parts, seen=see(), store=short, open_longer=open_longer)
+    assert opened == [1000]  # once for all parts
+    _, compared = settle(["train"] * 6 + ["test", "test"], seen=see(), store=short, open_longer=open_longer)
+    assert compared.unchecked[0] == "2 records (train) among 1 new ones, which are shorter"
 
 
 def test_what_cannot_be_compared_is_told_and_recorded(caplog):

@@ -17,6 +17,7 @@ from ecgcls.jobs.known_records import find_known
 from ecgcls.jobs.load import load_run
 from ecgcls.runs.configuration import read_single
 from ecgcls.runs.directory import RunDirectory
+from ecgcls.runs.origin import check_same_origin
 from ecgcls.runs.place import settle_init
 from tests.in_process import configure, fit
 
@@ -122,7 +123,7 @@ def test_the_identity_is_of_the_weights_wherever_they_are(first, synthetic_root,
     probe = RunDirectory(tmp_path / "begun")
     probe.write_info(built.info)
     with pytest.raises(ConfigError, match="started from other weights than init= names now"):
-        probe.check_same_init(first.read_info().fingerprints["net"])
+        check_same_origin(probe, first.read_info().fingerprints["net"])
 
 
 def test_weights_of_a_file_are_taken_and_nobody_knows_what_they_have_seen(weights, first, synthetic_root, tmp_path):
