@@ -13,7 +13,6 @@ from ecgcls.config import RunConfig
 from ecgcls.data.source import Source, split_settings
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.identity import identify
-from ecgcls.runs.origin import check_same_origin, find_origin
 
 if TYPE_CHECKING:  # what fails early imports neither torch nor scikit-learn
     from torch import nn
@@ -104,6 +103,8 @@ def check_repeated(run: RunDirectory, config: RunConfig) -> None:
     source: Source = build_part("data", split_settings(config["data"])[0])
     with contextlib.suppress(OSError):
         run.check_same_data(source.fingerprint())
+    from ecgcls.runs.origin import check_same_origin, find_origin  # with all that reads a run
+
     if (origin := find_origin(config)) is not None:
         check_same_origin(run, origin.weights_sha256)
 
