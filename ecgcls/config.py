@@ -44,6 +44,18 @@ Text = Annotated[str, "text"]
 """A value taken exactly as it was typed, whatever ``,``, ``=``, ``*`` or blanks are in it; so is a `Path`."""
 
 
+class InitSettings(TypedDict):
+    """Which net a training starts from, and how it is trained further."""
+
+    path: Path | None
+    seen: Path | None
+    freeze: Literal["none", "backbone"]
+    unfreeze_every: int | None
+    lr_decay: float
+    standardizer: Literal["refit", "own"]
+    known_records: Literal["error", "drop"]
+
+
 class RunConfig(TypedDict):
     """What ``python -m ecgcls.run`` takes: ``conf/config.yaml``."""
 
@@ -53,6 +65,7 @@ class RunConfig(TypedDict):
     n_threads: int
     output_dir: Path
     overwrite: bool
+    init: InitSettings
     data: Group
     task: Group
     folds: Group

@@ -98,8 +98,11 @@ def _run(command: Callable[..., Any], around: Callable[..., Any] | None, early: 
         refuse(error, config_name)
 
 
-def name_job() -> tuple[str, str]:
-    """Return the running job's choice of the group ``model``, and its variant: what differs from the defaults."""
+def name_job(init: Mapping[str, Any] | None = None) -> tuple[str, str]:
+    """Return the running job's choice of the group ``model``, and its variant: what differs from the defaults.
+
+    `init` is that of the configuration with the ``source`` of the weights, as `ecgcls.runs.origin.settle_init` adds it.
+    """
     job = HydraConfig.get()
     search_path = [override for override in job.overrides.hydra if override.startswith("hydra.searchpath")]
     choices = _own_choices(job.runtime.choices)
@@ -111,6 +114,7 @@ def name_job() -> tuple[str, str]:
         if choice != defaults.get(group)
     ]
     own, default = _compose([*search_path, *job.overrides.task]), _compose([*search_path, *overrides])
+    own |= {} if init is None else {"init": dict(init)}
     variant = name_variant(own, choices=choices, default_config=default, default_choices=defaults)
     return choices["model"], variant
 
