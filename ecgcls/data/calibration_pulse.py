@@ -1,7 +1,10 @@
 """The calibration pulse that some devices store after the ECG, or before it: a rectangle of 1 mV in all leads alike.
 
-No ECG has the same values in all leads but zeros: III = II - I, and aVR + aVL + aVF = 0.
+No ECG has the same values in I, II and the precordial leads for long, and not at 1 mV. The four other limb leads are
+not looked at: a device that computes them has other values there.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,25 +12,29 @@ from numpy.typing import NDArray
 _PULSE_MV, _TOLERANCE_MV = 1.0, 0.02
 _MIN_PULSE_S = 0.04  # pulses last 0.1 to 0.5 s
 _MIN_LEADS = 3
+_COMPUTED = ("III", "aVR", "aVL", "aVF")
 _LAST_S = 1.0  # what a device writes at once for its pulse
 
 
-def find_pulse(signal_mv: NDArray[np.floating], sampling_rate_hz: float) -> tuple[slice, str] | None:
-    """Find a calibration pulse at the end or the beginning of a signal ``(lead, sample)`` in mV.
+def find_pulse(
+    signal_mv: NDArray[np.floating], lead_names: Sequence[str | None], sampling_rate_hz: float
+) -> tuple[slice, str] | None:
+    """Find a calibration pulse at the end or the beginning of a signal ``(lead, sample)`` in mV, of standard leads.
 
     Returns
     -------
     The samples without it, and what is to be told; None if there is no pulse. A pulse within the last (first) second
     takes all of that second with it, of which the rest is a filter that settles.
     """
-    if len(signal_mv) < _MIN_LEADS:
+    leads = signal_mv[[number for number, name in enumerate(lead_names) if name not in _COMPUTED]]
+    if len(leads) < _MIN_LEADS:
         return None
     n = signal_mv.shape[1]
     second = round(_LAST_S * sampling_rate_hz)
-    if n_end := _measure_pulse(signal_mv[:, ::-1], sampling_rate_hz):
+    if n_end := _measure_pulse(leads[:, ::-1], sampling_rate_hz):
         n_end = max(n_end, min(second, n))
         return slice(0, n - n_end), _tell("last", n_end / sampling_rate_hz)
-    if n_start := _measure_pulse(signal_mv, sampling_rate_hz):
+    if n_start := _measure_pulse(leads, sampling_rate_hz):
         n_start = max(n_start, min(second, n))
         return slice(n_start, n), _tell("first", n_start / sampling_rate_hz)
     return None

@@ -114,9 +114,11 @@ class Challenge:
 
     def read_statements(self) -> pd.DataFrame:
         """Return the table of SNOMED CT codes, with the codes of these records that it does not know, of no class."""
-        table = read_snomed()
-        more = pd.DataFrame({name: False for name in ("diagnostic", "form", "rhythm")}, index=list(self._unlisted))
-        return pd.concat([table, more.rename_axis(table.index.name)]) if len(more) else table
+        table, kinds = read_snomed(), ["diagnostic", "form", "rhythm"]
+        if self._unlisted:
+            table = table.reindex([*table.index, *self._unlisted])
+            table[kinds] = table[kinds].eq(True)  # missing in the new rows
+        return table
 
     def fingerprint(self) -> dict[str, str]:
         """Return the SHA-256 of all headers with their paths, and of the table of codes."""

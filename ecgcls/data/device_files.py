@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from ecgcls.data.calibration_pulse import find_pulse
 from ecgcls.data.dicom_groups import choose_groups, list_rhythms
 from ecgcls.data.lead_names import list_names, standardize_names
+from ecgcls.data.lead_sets import LEADS
 from ecgcls.data.recordings import Recording
-from ecgcls.data.signals import LEADS
 from ecgcls.errors import DataError
 
 _PARSERS = {
@@ -57,14 +57,15 @@ def read_device_file(path: Path, format: str) -> Recording:
     if lost := [text for text in warned if _LOST.search(text)]:
         raise DataError(f"{path}: missing samples: {lost[0]}")
     names = tuple(lead.label for lead in record.leads)
-    leads = [lead for lead, name in zip(record.leads, standardize_names(names), strict=True) if name]
+    standard = standardize_names(names)
+    leads = [lead for lead, name in zip(record.leads, standard, strict=True) if name]
     if not leads:
         raise DataError(
             f"{path}: no standard lead ({LEADS[0]}, {LEADS[1]}, ... {LEADS[-1]}) in {format}, got {list_names(names)}"
         )
-    signal_mv = _stack(path, leads, format)
     rate_hz = _find_rate(path, record, leads)
-    if (pulse := find_pulse(signal_mv, rate_hz)) is not None:
+    signal_mv = _stack(path, leads, format)
+    if (pulse := find_pulse(signal_mv, [name for name in standard if name], rate_hz)) is not None:
         kept, note = pulse
         signal_mv = signal_mv[:, kept]
         notes.append(note)
@@ -73,7 +74,7 @@ def read_device_file(path: Path, format: str) -> Recording:
         signal_mv=signal_mv,
         sampling_rate_hz=rate_hz,
         lead_names=tuple(lead.label for lead in leads),
-        left_out=tuple(name for name, known in zip(names, standardize_names(names), strict=True) if not known),
+        left_out=tuple(name for name, known in zip(names, standard, strict=True) if not known),
         notes=tuple(dict.fromkeys([*notes, *guesses])),
         guesses=tuple(guesses),
         has_checksums=record.raw_metadata.get("checksum_valid") is True,
@@ -146,7 +147,8 @@ def _sort_warnings(warned: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return which of the library's warnings are to be told, and which of those are doubts about the signal."""
     told = [text for text in warned if not _OF_BEATS.search(text) and not _ABOUT_OTHERS.search(text)]
     told = [text for text in told if "additional multiplex group" not in text]  # `choose_groups` says more
-    notes, guesses = [], []
+    notes: list[str] = []
+    guesses: list[str] = []
     for text in told:
         if _SEVERAL.search(text):
             text = f"the file has several recordings: the first is read ({text})"
@@ -156,7 +158,7 @@ def _sort_warnings(warned: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def _describe_length(said: Mapping[str, Any]) -> list[str]:
     """Say where an ISHNE header, whose number of samples some count by lead and some in all, fits neither."""
-    n_said, n_found = said.get("ecg_size"), said.get("samples_per_lead")
+    n_said, n_found = said.get("ecg_size", 0), said.get("samples_per_lead", 0)
     if not n_said or n_said in (n_found, n_found * len(said["lead_spec"])):
         return []
     return [f"the header announces {n_said} samples, the file has {n_found} of each lead: all of them are read"]

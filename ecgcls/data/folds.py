@@ -136,7 +136,8 @@ def assign_strat_folds(patient_id: pd.Series, scp_codes: pd.Series) -> NDArray[n
     kind = StratifiedKFold if is_alone else StratifiedGroupKFold
     splitter = kind(n_splits=N_STRAT_FOLDS, shuffle=True, random_state=0)
     strat_fold = np.zeros(len(patient_id), dtype=np.int64)
-    for number, (_, members) in enumerate(splitter.split(stratum, stratum, groups=patient_id), start=1):
+    groups = None if is_alone else patient_id
+    for number, (_, members) in enumerate(splitter.split(stratum, stratum, groups), start=1):
         strat_fold[members] = number
     return strat_fold
 

@@ -153,13 +153,10 @@ def _read_columns(path: Path, header: Header, columns: list[int]) -> NDArray[np.
             encoding=header.encoding,
             skiprows=header.n_lines,
             header=None,
-            names=range(len(header.names)),
-            index_col=False,
-            usecols=columns,
-            dtype=float,
+            names=range(len(header.names)),  # without usecols, with which pandas drops what a row has too many
+            dtype=dict.fromkeys(columns, float),
             comment="#",
             skipinitialspace=True,
-            on_bad_lines="error",
         )
     except (ValueError, UnicodeError, OverflowError) as error:  # pandas' ParserError is a ValueError
         raise DataError(f"{path}: no table of numbers ({str(error).splitlines()[0]})") from error

@@ -25,7 +25,7 @@ from ecgcls.data.content import check_content
 from ecgcls.data.content_screen import find_suspects
 from ecgcls.data.lead_sets import LEADS
 from ecgcls.data.reading import read_repaired
-from ecgcls.data.recordings import check_range
+from ecgcls.data.signal_checks import check_range
 from ecgcls.data.signals import to_millivolt
 from ecgcls.errors import DataError
 

@@ -15,8 +15,9 @@ from scipy.special import expit
 
 from ecgcls.data.likeness import Likeness
 from ecgcls.data.metadata import describe_unknown, take_values
-from ecgcls.data.recordings import Prepared, Recording, Repairs, as_signal, prepare
+from ecgcls.data.recordings import Prepared, Recording, Repairs, prepare
 from ecgcls.data.seen import SeenRecords, merge
+from ecgcls.data.signal_checks import as_signal
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.conformal import SETS, Conformal, can_be_stated, form_sets
 from ecgcls.evaluation.logits import mean_of_probabilities

@@ -13,7 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 
 INDEPENDENT = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
 """What a device records of the twelve leads; the four others follow."""
-_BEAT = 0.7  # mV in the averaged beats, which no rhythm of the tests has
+BEAT_MV = 0.7
+"""What averaged beats are everywhere, and no rhythm of the tests is."""
 
 
 def to_counts(signal_mv: ArrayLike, uv_per_bit: float) -> NDArray[np.int16]:
@@ -49,7 +50,7 @@ def write_muse(
         )
 
     counts = to_counts(signal_mv, uv_per_bit)
-    beats = to_counts(np.full((len(counts), sampling_rate_hz), _BEAT), uv_per_bit)
+    beats = to_counts(np.full((len(counts), sampling_rate_hz), BEAT_MV), uv_per_bit)
     path.write_text(
         '<?xml version="1.0" encoding="ISO-8859-1"?>\n<!DOCTYPE RestingECG SYSTEM "restecg.dtd">\n<RestingECG>'
         "<MuseInfo><MuseVersion>8.0.1</MuseVersion></MuseInfo>"
@@ -84,7 +85,7 @@ def write_aecg(
             f"<digits>{' '.join(map(str, row))}</digits></value></sequence></component>"
             for lead, row in zip(lead_names, counts, strict=True)
         )
-        beat = f"<derivation>{series('REPRESENTATIVE_BEAT', beats, 'derived')}</derivation>" if not inside else ""
+        beat = f"<derivation>{series('REPRESENTATIVEBEAT_MV', beats, 'derived')}</derivation>" if not inside else ""
         return (
             f'<{name}><code code="{kind}" codeSystem="2.16.840.1.113883.5.4"/><component><sequenceSet><component>'
             '<sequence><code code="TIME_ABSOLUTE"/><value xsi:type="GLIST_TS"><head value="20240501103000"/>'
@@ -93,7 +94,7 @@ def write_aecg(
         )
 
     counts = to_counts(signal_mv, uv_per_bit)
-    beats = to_counts(np.full((len(counts), 100), _BEAT), uv_per_bit)
+    beats = to_counts(np.full((len(counts), 100), BEAT_MV), uv_per_bit)
     rhythm = f"<component>{series('RHYTHM', counts)}</component>"
     told = "" if age is None else f'<code code="21612-7"/><value xsi:type="PQ" value="{age}" unit="a"/>'
     path.write_text(
@@ -104,6 +105,49 @@ def write_aecg(
         f"</componentOf><controlVariable><relatedObservation>{told}</relatedObservation></controlVariable>"
         f"{n_rhythms * rhythm}</AnnotatedECG>\n",
         "utf-8",
+    )
+    return path
+
+
+def write_sierra(
+    path: Path,
+    signal_mv: ArrayLike,
+    lead_names: Sequence[str],
+    sampling_rate_hz: int,
+    *,
+    uv_per_bit: float = 5.0,
+    version: str = "1.04.01",
+    encoding: str = "utf-8",
+    age: object = "",
+    sex: str = "",
+    pulse: bool = True,
+) -> Path:
+    """Write Philips Sierra XML, not compressed, with a calibration pulse after the ECG as devices have it."""
+    signal = np.asarray(signal_mv, float)
+    if pulse:
+        end = np.repeat(np.repeat([0.0, 1.0, 0.0], [4, 2, 4]), sampling_rate_hz // 10)  # a second
+        signal = np.concatenate([signal, np.tile(end, (len(signal), 1))], axis=1)
+    counts = to_counts(signal, uv_per_bit)
+    milliseconds = round(1000 * counts.shape[1] / sampling_rate_hz)
+    old = version == "1.03"
+    labels = "" if old else f' leadlabels="{" ".join(lead_names)}" numberofleads="{len(lead_names)}"'
+    resolution = "signalresolution" if old else "resolution"
+    beat = base64.b64encode(to_counts(np.full(400, BEAT_MV), uv_per_bit).astype("<i2").tobytes()).decode()
+    kind = "SierraECG" if old else "PhilipsECG"
+    path.write_text(
+        f'<?xml version="1.0" encoding="{encoding}"?>\n<restingecgdata xmlns="http://www3.medical.philips.com">'
+        f"<documentinfo><documenttype>{kind}</documenttype><documentversion>{version}</documentversion></documentinfo>"
+        f"<patient><generalpatientdata><age><years>{age}</years></age><sex>{sex}</sex></generalpatientdata></patient>"
+        f"<dataacquisition><signalcharacteristics><samplingrate>{sampling_rate_hz}</samplingrate>"
+        f"<{resolution}>{uv_per_bit:g}</{resolution}><acquisitiontype>STD-12</acquisitiontype>"
+        f"<numberchannelsallocated>{len(counts)}</numberchannelsallocated></signalcharacteristics></dataacquisition>"
+        f'<waveforms><parsedwaveforms dataencoding="Base64" durationperchannel="{milliseconds}"{labels}>'
+        f"{base64.b64encode(counts.astype('<i2').tobytes()).decode()}</parsedwaveforms>"
+        f'<repbeats dataencoding="Base64" samplespersec="{sampling_rate_hz}" resolution="{uv_per_bit:g}">'
+        f'<repbeat leadname="I"><waveform duration="{400_000 // sampling_rate_hz}">{beat}</waveform></repbeat>'
+        "</repbeats></waveforms>"
+        "</restingecgdata>\n",
+        encoding,
     )
     return path
 

@@ -5,9 +5,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ecgcls.data.lead_sets import LEADS
 from ecgcls.data.record_files import find_missing, find_recordings
+from ecgcls.data.recordings import read_recording
 from ecgcls.data.signals import read_record
-from ecgcls.errors import ConfigError
+from ecgcls.errors import ConfigError, DataError
+from tests.data.binary_files import write_dicom
+from tests.data.device_files import write_csv, write_muse
 
 FILENAMES = pd.Series({ecg_id: f"records100/{ecg_id:05d}_lr" for ecg_id in (7, 3, 11, 20, 5)})
 
@@ -136,3 +140,74 @@ def test_segments_of_a_record_are_not_listed_as_records(tmp_path, write_record, 
     monkeypatch.chdir(tmp_path)
     assert find_recordings(".", sampling_rate_hz=100) == [Path("loop"), Path("whole")]
     np.testing.assert_array_equal(read_record(tmp_path / "whole").signal_uv, np.concatenate(halves).T)
+
+
+# --- files of devices among WFDB records
+
+
+@pytest.fixture
+def mixed(folder):
+    """Two WFDB records, one of which has an annotation, device files of any name, and what is no ECG."""
+    signal_mv = np.zeros((12, 100))
+    (folder / "deep" / "c_hr.atr").write_bytes(b"\0\0")
+    write_muse(folder / "d.xml", signal_mv, LEADS, 500)
+    write_muse(folder / "a_lr.xml", signal_mv, LEADS, 500)  # beside the header a_lr.hea
+    write_dicom(folder / "deep" / "IM000001", signal_mv, LEADS, 500)
+    write_dicom(folder / "DICOMDIR", signal_mv, LEADS, 500)
+    write_csv(folder / "e.csv", signal_mv, LEADS, 500)
+    (folder / "broken.xml").write_text("<no")
+    (folder / "labels.csv").write_text("path,MI\nd.xml,1\n")
+    (folder / "page.png").write_bytes(b"\x89PNG")
+    return folder
+
+
+MIXED = ["a_lr", "a_lr.xml", "b_lr", "broken.xml", "d.xml", "deep/IM000001", "deep/c_hr", "e.csv"]
+
+
+def test_a_folder_gives_all_ecgs_and_names_what_is_none(mixed, caplog):
+    found = find_recordings(str(mixed), sampling_rate_hz=100)
+    assert [str(path.relative_to(mixed)) for path in found] == MIXED
+    assert "passed over (4): DICOMDIR, labels.csv, notes.md, page.png" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ("d.xml", ["d.xml"]),
+        ("a_lr.xml", ["a_lr.xml"]),
+        ("deep/IM000001", ["deep/IM000001"]),
+        ("e.csv", ["e.csv"]),
+        ("broken.xml", ["broken.xml"]),
+        ("*.xml", ["a_lr.xml", "broken.xml", "d.xml"]),
+        ("labels.csv", ["d.xml"]),
+    ],
+)
+def test_device_files_are_found_however_they_are_named(mixed, source, names):
+    found = find_recordings(str(mixed / source), sampling_rate_hz=100)
+    assert [str(path.relative_to(mixed)) for path in found] == names
+
+
+def test_a_glob_names_what_it_passes_over(mixed, caplog):
+    found = find_recordings(str(mixed / "[de]*"), sampling_rate_hz=100)
+    assert [str(path.relative_to(mixed)) for path in found] == ["d.xml", "e.csv", "deep/IM000001", "deep/c_hr"]
+    assert find_recordings(str(mixed / "[dp]*.*"), sampling_rate_hz=100) == [mixed / "d.xml"]
+    assert "passed over (1): page.png" in caplog.text
+
+
+def test_a_list_names_files_of_any_kind(mixed):
+    rows = ["d.xml", "a_lr.hea", "deep\\IM000001", "gone.xml", "page.png", "e.csv"]
+    (mixed / "list.csv").write_text("\n".join(["path", *rows]))
+    found = find_recordings(str(mixed / "list.csv"), sampling_rate_hz=100)
+    expected = ["d.xml", "a_lr", "deep/IM000001", "gone.xml", "page.png", "e.csv"]
+    assert found == [mixed / name for name in expected]
+    for name, match in [
+        ("gone.xml", r"gone\.xml: the file cannot be read"),
+        ("page.png", r"page\.png: no ECG .* a picture"),
+    ]:
+        with pytest.raises(DataError, match=match):
+            read_recording(mixed / name)
+
+
+def test_what_is_no_ecg_is_refused_with_the_reason(mixed):
+    with pytest.raises(ConfigError, match=r"page\.png: a picture: export the ECG as data; expected an ECG \(WFDB"):
+        find_recordings(str(mixed / "page.png"), sampling_rate_hz=100)

@@ -7,13 +7,15 @@ import yaml
 from hydra.utils import get_object, instantiate
 
 from ecgcls.config import CONF_DIR
+from ecgcls.data.challenge import Challenge
 from ecgcls.data.module import ECGDataModule
 from ecgcls.data.ptbxl import PTBXL
 from ecgcls.data.record_files import find_missing
 from ecgcls.data.source import ModuleSettings, Source, split_settings
 from ecgcls.data.synthetic import Synthetic
+from tests.data.challenge_files import write_record
 
-SOURCES = {"ptbxl": PTBXL, "synthetic": Synthetic}
+SOURCES = {"challenge": Challenge, "ptbxl": PTBXL, "synthetic": Synthetic}
 
 
 def read_node(name: str) -> dict:
@@ -21,10 +23,15 @@ def read_node(name: str) -> dict:
 
 
 @pytest.fixture(params=SOURCES)
-def source(request, synthetic_root) -> Source:
-    """Each source, made as a configuration makes it, of the same 60 records."""
-    more = {"n_records": 60} if request.param == "synthetic" else {}
-    return instantiate(split_settings(read_node(request.param))[0] | {"root": str(synthetic_root)} | more)
+def source(request, synthetic_root, tmp_path) -> Source:
+    """Each source, made as a configuration makes it, of 60 records."""
+    more: dict = {"n_records": 60} if request.param == "synthetic" else {}
+    root = synthetic_root
+    if request.param == "challenge":
+        root = tmp_path
+        for number in range(60):
+            write_record(root / f"g{number % 3}", f"E{number:05d}")
+    return instantiate(split_settings(read_node(request.param))[0] | {"root": str(root)} | more)
 
 
 def test_every_source_of_the_configuration_is_tested():
@@ -32,12 +39,14 @@ def test_every_source_of_the_configuration_is_tested():
     assert {name: get_object(read_node(name)["_target_"]) for name in names} == SOURCES
 
 
-def test_a_source_provides_what_the_protocol_lists(source, synthetic_root):
+def test_a_source_provides_what_the_protocol_lists(source):
     source.prepare()
-    assert source.root == synthetic_root and source.sampling_rate_hz == 100 and source.missing_records == "error"
+    assert source.root.is_dir() and source.sampling_rate_hz == 100 and source.missing_records == "error"
     records, statements = source.read_records(), source.read_statements()
     assert records.index.name == "ecg_id" and records.index.is_unique and len(records) == 60
-    assert records[["patient_id", "strat_fold"]].dtypes.eq("int64").all()
+    if "strat_fold" in records:
+        assert records[["patient_id", "strat_fold"]].dtypes.eq("int64").all()
+    assert records["patient_id"].notna().all()
     assert find_missing(source.root, records["filename"]).empty
     listed = {statement for codes in records["scp_codes"] for statement in codes}
     assert listed and listed <= set(statements.index)
@@ -48,7 +57,9 @@ def test_a_source_provides_what_the_protocol_lists(source, synthetic_root):
 
 
 def test_whether_ecgs_are_simulated_is_what_the_source_says():
-    assert {name: source.is_synthetic for name, source in SOURCES.items()} == {"ptbxl": False, "synthetic": True}
+    assert {name: source.is_synthetic for name, source in SOURCES.items()} == dict.fromkeys(SOURCES, False) | {
+        "synthetic": True
+    }
 
 
 @pytest.mark.parametrize("name", SOURCES)

@@ -16,6 +16,8 @@ from ecgcls.data.signals import LEADS, Record, read_record
 from ecgcls.errors import DataError
 from ecgcls.jobs.apply import predict_files
 from ecgcls.jobs.prediction_files import PredictionFiles, format_predictions
+from tests.data.binary_files import write_dicom, write_edf, write_ishne, write_scp
+from tests.data.device_files import INDEPENDENT, write_aecg, write_csv, write_muse, write_sierra
 
 
 def test_files_are_predicted_as_the_run_did(run, configuration, filenames):
@@ -26,6 +28,35 @@ def test_files_are_predicted_as_the_run_did(run, configuration, filenames):
     assert [path for path, _ in found] == paths
     y_prob = [list(prediction.y_prob.values()) for _, prediction in found]
     np.testing.assert_allclose(y_prob, stored.to_numpy(), rtol=1e-4)
+
+
+def test_the_same_ecg_from_any_device_gets_the_same_probabilities(run, filenames, tmp_path):
+    signal_mv = read_record(filenames.iloc[0]).signal_uv * 1e-3
+    eight = signal_mv[[LEADS.index(name) for name in INDEPENDENT]]
+    paths = [
+        filenames.iloc[0],
+        write_muse(tmp_path / "a.xml", eight, INDEPENDENT, 100),
+        write_aecg(tmp_path / "b.xml", signal_mv[::-1], LEADS[::-1], 100, unit="mV"),
+        write_sierra(tmp_path / "c.xml", signal_mv, LEADS, 100, uv_per_bit=1.0),
+        write_scp(tmp_path / "d", eight, INDEPENDENT, 100, is_packed=True),
+        write_dicom(tmp_path / "e", signal_mv, LEADS, 100),
+        write_edf(tmp_path / "f", signal_mv * 1e3, LEADS, [100] * 12),
+        write_ishne(tmp_path / "g", signal_mv, LEADS, 100),
+        write_csv(tmp_path / "h.csv", signal_mv, LEADS, 100, unit="uV"),
+    ]
+    found = dict(predict_files(run, [*paths, write_muse(tmp_path / "four.xml", signal_mv[:4], LEADS[:4], 100)]))
+    refused = found.pop(tmp_path / "four.xml")
+    y_prob = np.array([list(prediction.y_prob.values()) for prediction in found.values()])
+    np.testing.assert_allclose(y_prob - y_prob[0], 0, atol=1e-3)
+    assert [prediction.repairs for prediction in found.values()] == [
+        (),
+        (derived := "derived III, aVR, aVL, aVF from I and II",),
+        ("leads put in order",),
+        ("cut off the last 1 s: a calibration pulse of 1 mV in all leads",),
+        (derived,),
+        *4 * [()],
+    ]
+    assert "the lead V1, V2, V3, V4, V5, V6 is missing, got I, II, III, aVR" in str(refused)
 
 
 def test_a_batch_ends_where_it_is_full(run, filenames, monkeypatch):

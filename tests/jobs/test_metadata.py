@@ -10,6 +10,8 @@ import pandas as pd
 import pytest
 import wfdb
 
+from ecgcls.data.lead_sets import LEADS
+from ecgcls.data.signals import read_record
 from ecgcls.errors import ConfigError
 from ecgcls.jobs.apply import predict_files
 from ecgcls.jobs.explain import ExplainSettings, explain_run
@@ -18,6 +20,7 @@ from ecgcls.jobs.load import load_run
 from ecgcls.jobs.unfinished import score_unfinished
 from ecgcls.runs.directory import RunDirectory
 from ecgcls.runs.find import open_configuration
+from tests.data.device_files import write_muse
 from tests.in_process import configure, fit
 
 NOTES = [f"{name} is not known: taken as the training set's median" for name in ("age", "sex")]
@@ -93,6 +96,19 @@ def test_headers_that_say_age_and_sex_give_the_same(run, root, tested):
     expected = tested[[f"y_prob_{name}" for name in loaded.class_names]]
     np.testing.assert_allclose([list(each.y_prob.values()) for each in found], expected, atol=1e-6)
     assert [NOTES[0] in each.repairs for each in found] == tested["age"].isna().tolist()
+
+
+def test_a_devices_file_says_age_and_sex(run, root, tested, tmp_path):
+    loaded, row = load_run(run.path), tested.dropna(subset="age").iloc[0]
+    signal_mv = read_record(root / row["filename_lr"]).signal_uv * 1e-3
+    sex = ("MALE", "FEMALE")[int(row["sex"])]
+    paths = [
+        write_muse(tmp_path / "told.xml", signal_mv, LEADS, 100, age=int(row["age"]), sex=sex),
+        write_muse(tmp_path / "not told.xml", signal_mv, LEADS, 100),
+    ]
+    (_, told), (_, not_told) = predict_files(loaded, paths)
+    assert list(told.y_prob.values()) == pytest.approx([row[f"y_prob_{name}"] for name in loaded.class_names], abs=1e-5)
+    assert (told.repairs, not_told.repairs) == ((), tuple(NOTES))
 
 
 def test_another_data_set_is_predicted_with_its_table(run, root, tested, tmp_path, caplog):
