@@ -21,7 +21,9 @@ from ecgcls.evaluation.checks import UNKNOWN
 from ecgcls.evaluation.logits import to_logits
 from ecgcls.evaluation.predictions import Predictions
 
-SHARE_OF, PREVALENCE = "share of records", "prevalence"
+SHARE_OF, PREVALENCE, UNKNOWN_SHARE = "share of records", "prevalence", "not known"
+_OF_CLASS = (PREVALENCE, "mean probability", "spread of logits", UNKNOWN_SHARE)
+_RUN, _HERE = "run's test", "here"
 
 
 def compare_case_mix(
@@ -64,9 +66,9 @@ def _describe(predictions: Predictions, groups: pd.DataFrame) -> dict[tuple[str,
     for column, name in enumerate(predictions.class_names):
         rows = known[:, column]
         found[PREVALENCE, name] = float(y_true[rows, column].mean()) if rows.any() else np.nan
-        found["mean probability", name] = float(predictions.y_prob[rows, column].mean()) if rows.any() else np.nan
-        found["spread of logits", name] = float(logits[rows, column].std()) if rows.any() else np.nan
-        found["not known", name] = float(1 - rows.mean())
+        found[_OF_CLASS[1], name] = float(predictions.y_prob[rows, column].mean()) if rows.any() else np.nan
+        found[_OF_CLASS[2], name] = float(logits[rows, column].std()) if rows.any() else np.nan
+        found[UNKNOWN_SHARE, name] = float(1 - rows.mean())
     return found
 
 
@@ -78,19 +80,25 @@ def _sort(keys: list[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 def format_case_mix(table: pd.DataFrame) -> str:
-    """Return the table as text, without the shares of more than two subgroups of the same grouping."""
+    """Return the table as text, a class a line, without the shares of groupings of more than three subgroups."""
     grouping = table["of"].str.partition("=")[0].where(table["what"] == SHARE_OF, "")
     is_long = grouping.map(grouping.value_counts()).gt(3) & grouping.ne("")
-    is_certain = (table["what"] == "not known") & (table[["run", "here"]].sum(axis=1) == 0)
-    shown = table[~is_long & ~is_certain]
-    lines = pd.DataFrame(
-        {
-            "": [f"{row.what} {row.of}".strip() for row in shown.itertuples()],
-            "run's test": [_format(row.what, row.run) for row in shown.itertuples()],
-            "here": [_format(row.what, row.here) for row in shown.itertuples()],
-        }
-    )
-    return lines.to_string(index=False)
+    of_class = table["what"].isin(_OF_CLASS)
+    shown = table[~of_class & ~is_long]
+    whole = pd.DataFrame(
+        {_RUN: [_format(*row) for row in zip(shown["what"], shown["run"], strict=True)],
+         _HERE: [_format(*row) for row in zip(shown["what"], shown["here"], strict=True)]},
+        index=[f"{row.what} {row.of}".strip() for row in shown.itertuples()],
+    )  # fmt: skip
+    classes = table[of_class].pivot(index="of", columns="what", values=["run", "here"])
+    names = table.loc[table["what"] == PREVALENCE, "of"]
+    lines = {
+        (what, title): [_format(what, value) for value in classes[place, what].reindex(names)]
+        for what in _OF_CLASS
+        for place, title in (("run", _RUN), ("here", _HERE))
+        if what != UNKNOWN_SHARE or classes[place, what].any()
+    }
+    return f"{whole.to_string()}\n\n{pd.DataFrame(lines, index=list(names)).to_string()}"
 
 
 def _format(what: str, value: float) -> str:

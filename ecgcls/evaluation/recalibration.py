@@ -7,9 +7,9 @@ Conventions
     - With l the logit of a class's probability, *temperature* gives :math:`\sigma(l/T)` [1]_, *platt*
       :math:`\sigma(al + b)` with Platt's smoothed targets [2]_, *isotonic* the rising step function that fits best,
       interpolated linearly [3]_, *intercept* :math:`\sigma(l + b)`, whose mean is the prevalence (recalibration in the
-      large, the least that a net needs in another place [5]_), *best* the one of these but the last (or *none*) with the lowest log loss in a patient-wise
-      cross-validation of the records it is fitted on. A
-      class with enough of them for a fit is fitted in each fold, too.
+      large, the least that a net needs in another place [5]_), *best* the one of the first three (or *none*) with the
+      lowest log loss in a patient-wise cross-validation of the records it is fitted on. A class with enough of them for
+      a fit is fitted in each fold, too.
     - None of them reverses a class's order. Temperature and Platt keep it, and with it every ranking metric (of the
       recalibrated logits: probabilities close to 1 may round to it); isotonic makes ties. Where Platt's slope is not
       positive, and where a class has fewer than `min_positives` positive (or negative) records, nothing is fitted: the
@@ -295,7 +295,9 @@ def _recalibrate_logits(fitted: Mapping[str, Any], logits: Array) -> Array:
 
 def _cross_validate(records: _Records, patients: NDArray, n_folds: int) -> dict[str, float]:
     """Return each method's log loss on patients that it was not fitted on."""
-    methods = [name for name in get_args(get_type_hints(CalibrationRule)["method"]) if name not in ("best", "intercept")]
+    methods = [
+        name for name in get_args(get_type_hints(CalibrationRule)["method"]) if name not in ("best", "intercept")
+    ]
     losses: dict[str, float] = dict.fromkeys(methods, 0.0)
     known, names = records.y_true != UNKNOWN, records.class_names
     for kept, left_out in GroupKFold(n_folds, shuffle=True, random_state=0).split(known, groups=patients):

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from inspect import signature
-from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pandas as pd
@@ -43,12 +42,6 @@ def build_source(data: Mapping[str, Any], sampling_rate_hz: int) -> Source:
     source: Source = build_part("data", {**node, "_target_": target, "sampling_rate_hz": rate_hz})
     source.prepare()
     return source
-
-
-def find_place(data: Mapping[str, Any]) -> Path | None:
-    """Return what a node ``data`` names: a manifest or a folder; None where it names no other data set."""
-    place = data.get("manifest") or data.get("root")
-    return None if place is None else Path(place)
 
 
 @dataclass(frozen=True, eq=False)

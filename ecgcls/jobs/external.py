@@ -23,12 +23,13 @@ from ecgcls.errors import DataError
 from ecgcls.evaluation.case_mix import compare_case_mix
 from ecgcls.evaluation.predictions import Predictions
 from ecgcls.evaluation.settings import LocalCalibration
-from ecgcls.jobs.elsewhere import build_source, find_place, label_records
+from ecgcls.jobs.elsewhere import build_source, label_records
 from ecgcls.jobs.known_records import check_own_tests, choose_unseen, count_known, find_known
 from ecgcls.jobs.load import load_configuration
 from ecgcls.jobs.loaded import LoadedRun
 from ecgcls.jobs.local_update import read_rule, update
 from ecgcls.jobs.parts import build_part
+from ecgcls.jobs.place import find_place
 from ecgcls.jobs.rescore import Rescored, refuse_learning, simplify
 from ecgcls.jobs.trust import take_trusted
 from ecgcls.runs.configuration import Configuration
@@ -173,9 +174,7 @@ def _apply_nets(
     return np.concatenate([net.apply_nets(store.read_mv(rows[batch]), metadata[batch]) for batch in shown], axis=1)
 
 
-def _update(
-    rescored: Rescored, rule: LocalCalibration, overrides: Mapping[str, Any], net: LoadedRun
-) -> Rescored:
+def _update(rescored: Rescored, rule: LocalCalibration, overrides: Mapping[str, Any], net: LoadedRun) -> Rescored:
     """Recalibrate on a part of the records, and keep the others."""
     found = update(
         rescored.predictions,
@@ -188,13 +187,13 @@ def _update(
     if found.not_recalibrated:
         text = "Too few positive or negative records among the %d for recalibration: %s stay as they were"
         log.warning(text, n_learned, ", ".join(found.not_recalibrated))
-    certainty = rescored.certainty
+    certainty, what = rescored.certainty, "thresholds" if rule.method == "none" else rule.method
     return replace(
         rescored,
         predictions=found.after,
         uncalibrated=found.before,
         threshold=simplify(list(found.thresholds)),
-        title=f"{rescored.title}, {'thresholds' if rule.method == 'none' else rule.method} learned on {n_learned} there",
+        title=f"{rescored.title}, {what} learned on {n_learned} there",
         source=rescored.source | {"local_update": found.describe()},
         certainty=None if certainty is None else certainty.take(found.after.ecg_id),
         tables=dict(rescored.tables) | {"local_update_records.csv": found.tabulate()},

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from ecgcls.errors import ConfigError, DataError
-from ecgcls.evaluation.checks import UNKNOWN
 from ecgcls.evaluation.decisions import Decisions, learn_decisions
 from ecgcls.evaluation.predictions import Predictions
 from ecgcls.evaluation.settings import CalibrationRule, EvaluationSettings, LocalCalibration, ThresholdRule

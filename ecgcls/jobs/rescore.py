@@ -180,12 +180,14 @@ def name_folder(
     root: Path | None,
     records: str | None,
     error_rate: float | None = None,
+    local: Mapping[str, Any] | None = None,
 ) -> str:
     """Name the folder of results after what is scored; what has other predictions, decisions or records has another."""
     parts = [split]
     if root is not None:
         parts.append(name_output(root))
     parts += [str(value) for key in _LEARNED for value in overrides[key].values() if value is not None]
+    parts += [f"{name}-{value:g}" for name, value in (local or {}).items() if value is not None]
     if overrides["prevalence"] is not None:
         parts.append(f"prevalence-{json.dumps(overrides['prevalence'])}")
     if error_rate is not None:
