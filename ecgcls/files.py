@@ -203,6 +203,15 @@ def as_ids(ecg_ids: Iterable[int | str]) -> NDArray:
     return np.array(list(map(str, ids)), dtype=np.str_)
 
 
+def type_ids(index: "pd.Index") -> NDArray:
+    """Return the ids in the index of a source's table as an array ``(record,)``: int64 or text, as they are there.
+
+    A part of named records may have names that all are numbers, and they stay names.
+    """
+    ids = np.asarray(index)
+    return ids.astype(np.int64 if ids.dtype.kind in "iu" else np.str_)
+
+
 def encode_ids(ids: NDArray) -> bytes:
     """Return ids as bytes to be hashed, in the order that they have."""
     plain = as_ids(ids)

@@ -28,7 +28,7 @@ def labels(
     check_output(folder, "labels")
     found = inspect_labels(data=data, task=task, folds=folds, anticipated=Anticipated(**anticipated))
     with claimed(folder, "labels"):
-        write_audit(found, folder, source=data["root"])
+        write_audit(found, folder)
     print(f"{format_audit(found)}\n\n{folder}")
 
 

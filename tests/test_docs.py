@@ -13,10 +13,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import wfdb
+from scipy.signal import resample_poly
 
 import ecgcls
+from ecgcls.data.signals import LEADS
 from ecgcls.data.synthetic import write_synthetic
 from tests.commands import REPOSITORY, succeed
+from tests.data.challenge_files import write_record
+from tests.data.device_files import INDEPENDENT, write_aecg, write_csv, write_muse
 from tests.documents import (
     PAGES,
     README,
@@ -30,8 +35,8 @@ from tests.documents import (
 from tests.mirrors import write_mirror, write_zip
 
 DOCS = REPOSITORY / "docs"
-ARCHITECTURE, EXTENDING = DOCS / "architecture.md", DOCS / "extending.md"
-_ELSEWHERE = (EXTENDING, DOCS / "clusters.md")  # tested below, and in tests/cluster/
+ARCHITECTURE, EXTENDING, OWN_DATA = DOCS / "architecture.md", DOCS / "extending.md", DOCS / "own-data.md"
+_ELSEWHERE = (EXTENDING, OWN_DATA, DOCS / "clusters.md")  # tested below, and in tests/cluster/
 COMMANDS = [
     command
     for command in read_commands(*(page for page in PAGES if page not in _ELSEWHERE))
@@ -130,14 +135,16 @@ def test_every_download_works_with_a_zip(archive, tmp_path, command):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", RUNS)
-def test_every_run_works(work, command):
-    instead = {}
+def test_every_run_works(work, configuration, command):
+    instead = {"init": str(configuration / "fold_0")} if " init=" in command else {}
     if "fold=0,1,2,3,4" in command:
         instead["fold"] = "0"
     if "hydra.sweeper.n_trials" in command:
         instead["hydra.sweeper.n_trials"] = "2"
     if "data.n_train" in command:
         instead["data.n_train"] = "20,null"
+    if "task=challenge2021" in command:
+        instead["task.absent_classes"] = "drop"
     if "task=rhythm" in command:
         instead["data.n_records"] = "200"  # among fewer, validation has no rhythm but the normal one
     train_quickly(work, command, experiment=f"docs-{RUNS.index(command)}", instead=instead)
@@ -160,6 +167,10 @@ def theirs(work, configuration):
 def test_every_other_command_works(work, sweep, configuration, theirs, synthetic_root, tmp_path, command):
     copy_records(synthetic_root, tmp_path)
     instead = {"input": str(tmp_path), "data.root": str(synthetic_root)}
+    if "data=challenge" in command:
+        for number in range(40):
+            write_record(tmp_path / "challenge", f"E{number:05d}", f"#Dx: {164889003 if number % 2 else 426783006}")
+        instead["data.root"] = str(tmp_path / "challenge")
     if "a=default/cnn1d/fold_0" in command:
         instead["a"] = str(configuration / "fold_0")
     else:
@@ -167,6 +178,49 @@ def test_every_other_command_works(work, sweep, configuration, theirs, synthetic
     needs_data = name_command(command) == "labels" and "data.root" not in command
     more = ["data=synthetic", "data.n_records=60"] if needs_data else []
     use_finished_run(work, command, instead=instead, more=more)
+
+
+@pytest.fixture
+def own_folder(synthetic_root, tmp_path):
+    """A folder of files in four formats and a CSV, as the page about them has it; somebody has to say what some are."""
+    table, rows = pd.read_csv(synthetic_root / "ptbxl_database.csv"), []
+    for number, row in enumerate(table.itertuples()):
+        signal_mv = wfdb.rdrecord(str(synthetic_root / row.filename_lr)).p_signal.T
+        kind, name = ("muse", "aecg", "csv", "wfdb")[number % 4], f"H-{row.ecg_id:04d}"
+        path = tmp_path / "ecgs" / kind / f"{name}.{ {'csv': 'csv', 'wfdb': 'hea'}.get(kind, 'xml') }"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if kind == "muse":
+            rows_of_muse = [LEADS.index(lead) for lead in INDEPENDENT]
+            write_muse(path, resample_poly(signal_mv[rows_of_muse], 5, 2, axis=1), INDEPENDENT, 250)
+        elif kind == "wfdb":
+            for suffix in (".hea", ".dat"):
+                shutil.copy(f"{synthetic_root / row.filename_lr}{suffix}", path.parent)
+            path = path.with_name(f"{Path(row.filename_lr).name}.hea")
+        else:
+            {"aecg": write_aecg, "csv": write_csv}[kind](path, signal_mv, LEADS, 100)
+        label = "" if number % 20 == 3 else int("NORM" in row.scp_codes)
+        rows.append(
+            {"file": path.relative_to(tmp_path), "record": name, "patient": f"A-{row.patient_id:.0f}", "af": label}
+        )
+        rows[-1] |= {"age": row.age, "sex": "FM"[int(row.sex == 0)], "hospital": ("north", "south")[number % 2]}
+    pd.DataFrame(rows).to_csv(tmp_path / "ecgs.csv", index=False)
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_a_folder_of_device_files_becomes_a_report_as_the_page_says(own_folder):
+    quick = {"run": ["fold=0,1", "model=cnn1d", "trainer.max_epochs=1", "trainer.accelerator=cpu"]}
+    quick["interpret"] = ["n_summary=0", "n_scorecard=0"]
+    commands = {name_command(command): command for command in read_commands(OWN_DATA)}
+    assert [*commands] == ["labels", "run", "evaluate", "interpret", "report", "predict"]
+    for name, command in commands.items():
+        more = quick.get(name, [])
+        given = {setting.partition("=")[0] for setting in more}
+        typed = [each for each in shlex.split(command)[3:] if each.partition("=")[0] not in given]
+        succeed(own_folder, *typed, *more, command=name)
+    tested = [pd.read_csv(path) for path in own_folder.glob("outputs/af/cnn1d/*/fold_*/predictions.csv")]
+    assert len(tested) == 2 and tested[0]["ecg_id"].str.startswith("H-").all()
+    assert "cnn1d" in (own_folder / "outputs/af/report.html").read_text()
 
 
 def run_blocks(page, folder, places):

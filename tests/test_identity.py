@@ -56,6 +56,19 @@ def test_a_net_of_the_signal_alone_is_what_it_was_before_there_was_metadata():
     assert identity("model.metadata=[age]")["model.metadata"] == ["age"]
 
 
+def test_the_same_leads_have_one_name_however_they_are_typed():
+    assert name("data.leads=[II,i]") == name("data.leads=challenge2") == name("data.leads=I+II") == "data.leads=I+II"
+    assert name("data.leads=all") == ""
+    own = identify(compose_plain("data.leads=[ii,I]")[0])
+    assert own["data.leads"] == "I+II" and "data.leads" not in identify(compose_plain()[0])
+
+
+def test_a_run_without_augmentation_is_what_it_was_before_there_was_any():
+    assert not any(key.startswith("augment") for key in identify(compose_plain()[0]))
+    assert name("augment=lead_dropout") == "augment=lead_dropout"
+    assert identify(compose_plain("augment=lead_dropout")[0])["augment.lead_dropout.probability"] == 0.5
+
+
 def test_a_run_of_all_training_records_is_what_it_was_before_there_was_a_number():
     assert not any("n_train" in key for key in identity())
     assert identify({"data": {"n_train": None, "n_train_seed": 0, "copies": "drop"}}) == {"data.copies": "drop"}

@@ -3,8 +3,8 @@
 What is known of a record stands in the comments of its header: ``#Dx``, its diagnoses as SNOMED CT codes, ``#Age`` and
 ``#Sex``. A record's id is its name, with its folders in front where several records have the same name.
 
-The Challenge names no patients, so each record counts as a patient of its own. Patients with several records (PTB and
-PTB-XL have some) may then be in two of train, val and test, and intervals may be too narrow.
+The Challenge names no patients, so each record counts as a patient of its own. Patients with several records (PTB,
+PTB-XL and INCART have some) may then be in two of train, val and test, and intervals may be too narrow.
 
 References
 ----------

@@ -37,6 +37,7 @@ _OF_BEATS = re.compile(r"median|representative|reference beat", re.IGNORECASE)
 _ABOUT_OTHERS = re.compile(r"value ignored$|is not an integer; rounded|raw ADC counts|raw counts|left uncalibrated")
 _SEVERAL = re.compile(r"additional rhythm|rhythm series found|sequence sets in the rhythm", re.IGNORECASE)
 _DOUBTFUL = re.compile(r"checksum|CRC|non-zero|incomplete|odd number|truncated|-1 \(file not closed", re.IGNORECASE)
+_CRC_OF_LEAD = re.compile(r"CRC32 mismatch in lead (\S+) ")
 _FAULT = -32768  # in ISHNE: the electrode was off
 
 
@@ -98,7 +99,8 @@ def _parse(path: Path, format: str) -> tuple[Any, list[str]]:
         except Exception as error:  # a file of strangers may raise whatever a parser stumbles over
             reason = " ".join(str(error).replace(f" in {path}", "").replace(f" of {path}", "").split())
             raise DataError(f"{path}: not readable as {format}: {reason or type(error).__name__}") from error
-    texts = [str(each.message) for each in caught if "pydicom" not in each.filename]
+    # Not what pydicom warns of, nor another thread, whose warnings are caught as well.
+    texts = [str(each.message) for each in caught if each.filename == __file__ or "ecgdatakit" in each.filename]
     return record, list(dict.fromkeys(" ".join(text.split()) for text in texts))
 
 
@@ -145,10 +147,14 @@ def _find_rate(path: Path, record: Any, leads: Sequence[Any]) -> float:
 
 def _sort_warnings(warned: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return which of the library's warnings are to be told, and which of those are doubts about the signal."""
-    told = [text for text in warned if not _OF_BEATS.search(text) and not _ABOUT_OTHERS.search(text)]
+    told = [text for text in warned if not _OF_BEATS.search(text) or "(rhythm)" in text]
+    told = [text for text in told if not _ABOUT_OTHERS.search(text)]
     told = [text for text in told if "additional multiplex group" not in text]  # `choose_groups` says more
     notes: list[str] = []
     guesses: list[str] = []
+    if wrong := [found[1] for text in told if (found := _CRC_OF_LEAD.match(text))]:
+        guesses.append(f"the checksum is not that of the samples: {', '.join(wrong)}")
+        told = [text for text in told if not _CRC_OF_LEAD.match(text)]
     for text in told:
         if _SEVERAL.search(text):
             text = f"the file has several recordings: the first is read ({text})"

@@ -32,7 +32,7 @@ def choose_groups(path: Path, record: Any, parse: Callable[[Path], Any]) -> tupl
     Raises
     ------
     DataError
-        If the leads were recorded one group after another.
+        If the leads were recorded one group after another, or a group cannot be read.
     """
     groups = list_rhythms(record.raw_metadata)
     if len(groups) < 2:
@@ -73,7 +73,13 @@ def _read_alone(path: Path, numbers: list[int], parse: Callable[[Path], Any]) ->
         for number in numbers:
             whole.WaveformSequence = [rhythms[number]]
             alone = Path(folder) / f"{number}.dcm"
-            whole.save_as(alone)
-            records.append(parse(alone))
+            try:
+                whole.save_as(alone)
+                records.append(parse(alone))
+            except Exception as error:  # whatever pydicom stumbles over
+                reason = str(error).replace(str(alone), str(path)).splitlines() or [type(error).__name__]
+                raise DataError(
+                    f"{path}: its {len(rhythms)} waveform groups cannot be told apart ({reason[0]})"
+                ) from error
             offsets_ms.append(float(rhythms[number].get("MultiplexGroupTimeOffset") or 0))
     return records, offsets_ms

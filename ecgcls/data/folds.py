@@ -98,7 +98,12 @@ class FoldTable:
         return [""] * len(self)
 
     def assign(self, records: pd.DataFrame, *, fold: int) -> pd.Series:
-        """Return ``train``, ``val`` or ``test`` for every record, by its index."""
+        """Return ``train``, ``val`` or ``test`` for every record, by its index.
+
+        ConfigError if the data set itself says which record is in which, and this is another table than that.
+        """
+        if "given_part" in records and (self.val, self.test) != ([[9]], [[10]]):
+            raise ConfigError("the data set itself says which records are train, val and test: set folds=given")
         return pd.Series(self.split(records["strat_fold"].to_numpy(), fold=fold), index=records.index)
 
 
@@ -113,28 +118,31 @@ def complete_strat_folds(records: pd.DataFrame) -> pd.DataFrame:
     return records.assign(strat_fold=assign_strat_folds(records["patient_id"], records["scp_codes"]))
 
 
-def assign_strat_folds(patient_id: pd.Series, scp_codes: pd.Series) -> NDArray[np.int64]:
-    """Assign ten strat_folds, ``(record,)``, 1..10, all records of a patient to one.
+def assign_strat_folds(
+    patient_id: pd.Series, scp_codes: pd.Series, *, n_folds: int = N_STRAT_FOLDS
+) -> NDArray[np.int64]:
+    """Assign ten strat_folds, or `n_folds`, ``(record,)``, from 1 on, all records of a patient to one.
 
-    Uses scikit-learn's `StratifiedGroupKFold`, grouped by patient and stratified by each record's first statement; the
-    same records always get the same folds. Where no patient has two records, of more than a few thousand, it is
-    `StratifiedKFold`, which does the same in a moment: grouping tens of thousands takes a minute.
+    Uses scikit-learn's `StratifiedGroupKFold`, grouped by patient and stratified by each record's first statement (of
+    those that are not unknown); the same records always get the same folds. Where no patient has two records, of more
+    than a few thousand, it is `StratifiedKFold`, which does the same in a moment: grouping tens of thousands takes a
+    minute.
     """
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold  # a second, and PTB-XL has strat_folds
 
-    if patient_id.nunique() < N_STRAT_FOLDS:
+    if patient_id.nunique() < n_folds:
         raise DataError(
             f"the data set has no strat_fold column and {patient_id.nunique()} patients; "
-            f"{N_STRAT_FOLDS} folds by patient need at least {N_STRAT_FOLDS}"
+            f"{n_folds} folds by patient need at least {n_folds}"
         )
     first_statement = scp_codes.map(_find_first)
-    rare = first_statement.map(first_statement.value_counts()) < N_STRAT_FOLDS
+    rare = first_statement.map(first_statement.value_counts()) < n_folds
     stratum = first_statement.mask(rare, "rare").to_numpy(dtype=str)
-    if (stratum == "rare").sum() < N_STRAT_FOLDS:
+    if (stratum == "rare").sum() < n_folds:
         stratum[stratum == "rare"] = first_statement.mode().iloc[0]
     is_alone = patient_id.is_unique and len(patient_id) > _MANY
     kind = StratifiedKFold if is_alone else StratifiedGroupKFold
-    splitter = kind(n_splits=N_STRAT_FOLDS, shuffle=True, random_state=0)
+    splitter = kind(n_splits=n_folds, shuffle=True, random_state=0)
     strat_fold = np.zeros(len(patient_id), dtype=np.int64)
     groups = None if is_alone else patient_id
     for number, (_, members) in enumerate(splitter.split(stratum, stratum, groups), start=1):

@@ -27,6 +27,7 @@ FORMATS = (_MUSE, _SIERRA, _AECG, _SCP, _DICOM, _EDF, _ISHNE, _CSV)
 """What is read beside WFDB."""
 READ = f"WFDB, {', '.join(FORMATS[:-1])}, and CSV with the leads as columns"
 """The same as words of a message."""
+_DEFLATED = b"1.2.840.10008.1.2.1.99"  # a transfer syntax of DICOM, of which a small file may become gigabytes
 _OTHERS = {
     b"\x1f\x8b": "compressed by gzip: unpack it first",
     b"BZh": "compressed by bzip2: unpack it first",
@@ -107,7 +108,11 @@ def read_file(path: Path) -> Recording:
 
 def _identify(head: bytes) -> Content:
     if head[128:132] == b"DICM":
-        return Content(_DICOM)
+        return (
+            Content(None, "DICOM as a deflated stream: store it again uncompressed")
+            if _DEFLATED in head
+            else Content(_DICOM)
+        )
     if head[:8] == b"ISHNE1.0":
         return Content(_ISHNE)
     if head[:8] == b"0       " and head[236:256].isascii() and head[252:256].strip().isdigit():

@@ -1,5 +1,7 @@
 """Subgroups of records, from the columns of PTB-XL's table: by patient, device, site and noise."""
 
+import re
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -18,12 +20,18 @@ GROUPINGS = {
 }
 """Columns of the table by which records are grouped, and their titles."""
 _NAMES: dict[str, dict[Any, str]] = {"sex": {0: "male", 1: "female"}, "validated_by_human": {True: "yes", False: "no"}}
+_NUMBER = re.compile(r"-?\d+(\.\d+)?(e[+-]?\d+)?")
 _NOISES = ("baseline_drift", "static_noise", "burst_noise", "electrodes_problems")  # text if there is some, else empty
 
 
-def name_groups(records: pd.DataFrame) -> pd.DataFrame:
-    """Return the name of each record's subgroup, one column for each of `GROUPINGS` that the table has."""
-    columns = {column: name_group(records[column], column) for column in GROUPINGS if column in records}
+def list_groupings(source: Any) -> dict[str, str]:
+    """Return the columns by which a source's records are grouped, and their titles: `GROUPINGS`, and its own."""
+    return {**GROUPINGS, **getattr(source, "groupings", {})}
+
+
+def name_groups(records: pd.DataFrame, groupings: Mapping[str, str] = GROUPINGS) -> pd.DataFrame:
+    """Return the name of each record's subgroup, one column for each grouping that the table has."""
+    columns = {column: name_group(records[column], column) for column in groupings if column in records}
     return pd.DataFrame(columns, index=records.index)  # with all records, even without a column
 
 
@@ -59,5 +67,5 @@ def _name_value(value: Any) -> str:
 
 
 def _leading_number(text: str) -> float:
-    first = text.split(" ")[0]
-    return float(first) if first.replace(".", "", 1).isdigit() else 999.0
+    first = text.removeprefix("above ").split(" ")[0]
+    return float(first) + 1e-9 * text.startswith("above ") if _NUMBER.fullmatch(first) else 999.0

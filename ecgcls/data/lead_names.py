@@ -11,7 +11,7 @@ from ecgcls.data.lead_sets import LEADS
 from ecgcls.data.limb_leads import LIMB_LEADS, derive_limb_leads
 from ecgcls.errors import DataError
 
-_NAME = re.compile(r"(?:mdc[ _])?(?:ecg[ _-]*)?(?:lead[ _-]*)?(d?i{1,3}|av[rlf]|[vc][1-6])", re.IGNORECASE)
+_NAME = re.compile(r"(?:mdc[ _])?(?:e[ck]g[ _-]*)?(?:lead[ _-]*)?(d?i{1,3}|av[rlf]|[vc][1-6])", re.IGNORECASE)
 _STANDARD = {lead.casefold(): lead for lead in LEADS} | {
     **{f"d{lead.casefold()}": lead for lead in ("I", "II", "III")},  # as in Romance languages
     **{f"c{number}": f"V{number}" for number in range(1, 7)},  # as in IEC 60601: the chest electrodes
@@ -32,6 +32,13 @@ def find_available(lead_names: Sequence[str], wanted: Sequence[str]) -> tuple[st
     if len(there.intersection(_SOURCES)) > 1:
         there |= {*LIMB_LEADS}
     return tuple(name for name in wanted if name in there)
+
+
+def find_needed(standard: Sequence[str | None], wanted: Sequence[str]) -> set[str]:
+    """Return which standard leads of a recording are wanted, or may give those that are; all if none is."""
+    there = {name for name in standard if name is not None}
+    needed = there.intersection(wanted if there.issuperset(wanted) else {*wanted, *_SOURCES})
+    return needed or there
 
 
 def list_names(names: Sequence[str]) -> str:

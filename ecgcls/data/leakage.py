@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 COPIES = "copies.json"
 """What the search found, in the store's folder."""
 _N_SHOWN = 3  # copies in a warning
-_VERSION = 2  # of the search: one with another result has another number
+_VERSION = 3  # of the search: one with another result has another number
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ def read_repaired(
     """
     if plain := _read_plain(path, sampling_rate_hz, n_samples, lead_names):
         return plain
-    recording = next(iter_recording(path))  # ten minutes at most
+    recording = next(iter_recording(path, lead_names=lead_names))  # ten minutes at most
     rate_hz = check_rate(recording.sampling_rate_hz)
     n_resampled = _count_samples(recording, sampling_rate_hz)
     found_s, needed_s = n_resampled / sampling_rate_hz, n_samples / sampling_rate_hz

@@ -95,7 +95,7 @@ def find_recordings(source: str, *, sampling_rate_hz: float) -> list[Path]:
         matched = [Path(name) for name in names]
         files = {name: find_ecg(name) for name in matched if name.is_file()}
         found = [record for record in files.values() if record]
-        _tell_passed_over(source, [name for name, record in files.items() if not record])
+        _tell_passed_over(source, [name for name, record in files.items() if not record and name != path])
         found += [record for name in matched if name.is_dir() for record in _list_folder(name)]
         why = identify(path).reason if path.is_file() else "no such file"
         what = f"{why}; expected an ECG ({READ}), a folder, a list (.csv, .txt, RECORDS), a ZIP file or a glob of them"

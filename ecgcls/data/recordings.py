@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgcls.data.content import LOST, inspect_content
-from ecgcls.data.lead_names import find_available, list_names, put_leads_in_order, standardize_names
+from ecgcls.data.lead_names import find_available, find_needed, list_names, put_leads_in_order, standardize_names
 from ecgcls.data.lead_sets import LEADS
 from ecgcls.data.resampling import cut_blocks, resample_blocks
 from ecgcls.data.signal_checks import MIN_RANGE_MV, as_signal, check_range, check_rate, check_values
@@ -73,8 +73,10 @@ class Prepared:
     """Those of the doubts that say that a part of the ECG is not there: flat, constant or saturated."""
 
 
-def read_recording(path: Path) -> Recording:
+def read_recording(path: Path, *, lead_names: Sequence[str] = LEADS) -> Recording:
     """Read the standard leads of a WFDB record (a path with or without an extension) or of a file of `data.formats`.
+
+    Of a WFDB record only those are read, and checked, that are wanted, or from which these may be derived.
 
     Raises
     ------
@@ -83,11 +85,11 @@ def read_recording(path: Path) -> Recording:
     """
     if (other := _read_other(path)) is not None:
         return other
-    names: list[str] = []
-    return _name_leads(read_leads(strip_extension(path), _choose_standard(names)), names)
+    named = _Named(lead_names)
+    return named.make(read_leads(strip_extension(path), named.choose))
 
 
-def iter_recording(path: Path, *, block_s: float = 600.0) -> Iterator[Recording]:
+def iter_recording(path: Path, *, block_s: float = 600.0, lead_names: Sequence[str] = LEADS) -> Iterator[Recording]:
     """Read a record as `read_recording`, in consecutive blocks; a checksum that is wrong is told by the last step.
 
     Only a WFDB record is never in memory as a whole.
@@ -95,9 +97,9 @@ def iter_recording(path: Path, *, block_s: float = 600.0) -> Iterator[Recording]
     if (other := _read_other(path)) is not None:
         yield from _cut(other, block_s)
         return
-    names: list[str] = []
-    for record in iter_leads(strip_extension(path), _choose_standard(names), block_s=block_s):
-        yield _name_leads(record, names)
+    named = _Named(lead_names)
+    for record in iter_leads(strip_extension(path), named.choose, block_s=block_s):
+        yield named.make(record)
 
 
 def _read_other(path: Path) -> Recording | None:
@@ -114,30 +116,36 @@ def _cut(recording: Recording, block_s: float) -> Iterator[Recording]:
         yield replace(recording, signal_mv=recording.signal_mv[:, start : start + size])
 
 
-def _choose_standard(names: list[str]) -> Any:
-    """Return a function that chooses the standard leads of a file and keeps all names in `names`."""
+class _Named:
+    """Chooses the signals of a WFDB record that are to be read, and keeps their names."""
 
-    def choose(given: Sequence[str]) -> list[int]:
-        names[:] = given
-        numbers = [number for number, name in enumerate(standardize_names(tuple(given))) if name]
-        if not numbers:
+    def __init__(self, lead_names: Sequence[str]) -> None:
+        self._wanted = lead_names
+        self._read: tuple[str, ...] = ()
+        self._left_out: tuple[str, ...] = ()
+
+    def choose(self, given: Sequence[str]) -> list[int]:
+        """Return which signals to read."""
+        standard = standardize_names(tuple(given))
+        if not any(standard):
             raise DataError(f"no standard lead ({LEADS[0]}, {LEADS[1]}, ... {LEADS[-1]}), got {list_names(given)}")
+        needed = find_needed(standard, self._wanted)
+        numbers = [number for number, name in enumerate(standard) if name in needed]
+        self._read = tuple(given[number] for number in numbers)
+        self._left_out = tuple(name for name, known in zip(given, standard, strict=True) if not known)
         return numbers
 
-    return choose
-
-
-def _name_leads(record: Record, names: Sequence[str]) -> Recording:
-    standard = standardize_names(tuple(names))
-    return Recording(
-        signal_mv=to_millivolt(record.signal_uv),
-        sampling_rate_hz=record.sampling_rate_hz,
-        lead_names=tuple(name for name, known in zip(names, standard, strict=True) if known),
-        left_out=tuple(name for name, known in zip(names, standard, strict=True) if not known),
-        notes=record.notes,
-        guesses=record.guesses,
-        has_checksums=record.has_checksums,
-    )
+    def make(self, record: Record) -> Recording:
+        """Return what was read as a recording."""
+        return Recording(
+            signal_mv=to_millivolt(record.signal_uv),
+            sampling_rate_hz=record.sampling_rate_hz,
+            lead_names=self._read,
+            left_out=self._left_out,
+            notes=record.notes,
+            guesses=record.guesses,
+            has_checksums=record.has_checksums,
+        )
 
 
 def prepare(

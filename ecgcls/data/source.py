@@ -41,7 +41,10 @@ class Source(Protocol):
 
     A source is made of settings alone: its constructor reads and writes nothing. What it reads raises `DataError` if it
     is missing or malformed. It may have a mapping ``known_duplicates`` from ecg_id to ecg_id: pairs of records that are
-    one ECG, the one to leave out and the one to keep (see `ecgcls.data.leakage.find_duplicates`).
+    one ECG, the one to leave out and the one to keep (see `ecgcls.data.leakage.find_duplicates`); a mapping
+    ``groupings`` from a column of its records, of text, to a title: further subgroups; and, if it guesses what its
+    tables are, the methods ``settle()``, which returns the settings that make guessing needless, and ``describe()``,
+    which tells in lines what was understood.
     """
 
     @property

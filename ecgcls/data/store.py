@@ -40,7 +40,7 @@ from ecgcls.data.signals import to_millivolt
 from ecgcls.data.store_lists import LISTS, read_list, tell_notes, write_lists
 from ecgcls.data.store_writer import Form, compute_energy, hash_chunks, write_signals
 from ecgcls.errors import DataError
-from ecgcls.files import as_ids, encode_ids, lock
+from ecgcls.files import encode_ids, lock, type_ids
 
 log = logging.getLogger(__name__)
 
@@ -242,7 +242,7 @@ def _build(folder: Path, wanted: _Wanted) -> None:
             wanted.sampling_rate_hz, wanted.n_samples or wanted.common_length, wanted.lead_names, wanted.shorter
         )
         written = write_signals(building / "signals.npy", wanted.paths, form, fingerprint=wanted.fingerprint)
-        ecg_ids = as_ids(wanted.filenames.index)
+        ecg_ids = type_ids(wanted.filenames.index)
         np.savez(building / "records.npz", ecg_ids=ecg_ids, sums_uv=written.sums_uv, squares_uv=written.squares_uv)
         write_lists(building, wanted.root, wanted.filenames, written)
         manifest = {

@@ -1,8 +1,15 @@
 """The gain of a WFDB signal, after header(5) [1]_: what a sample means.
 
+Some headers say units of the converter per mV and mean per V: in the Challenges 2020 and 2021 [2]_ those of PTB
+(``2000000/mV``) and of INCART (``306000/mV``), whose own headers have 2000 and 306 per mV. It shows: with such a gain
+the largest sample of 16 bits would be below `MIN_FULL_SCALE_MV`, where no ECG fits in. It is then taken per V, as a
+guess.
+
 References
 ----------
 .. [1] WFDB header format, https://physionet.org/physiotools/wag/header-5.htm
+.. [2] https://doi.org/10.13026/34va-7q14; PTB: https://doi.org/10.13026/C28C71; INCART:
+   https://doi.org/10.13026/C2V88N
 """
 
 import math
@@ -11,11 +18,16 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 DEFAULT_GAIN = 200.0
+MIN_FULL_SCALE_MV = 0.2
+"""Below this, what a converter gives is no ECG: a QRS complex alone has more in some lead."""
 NUMBER = r"(?:\d{1,15}(?:\.\d{0,30})?|\.\d{1,30})"
 GAIN = re.compile(  # gain(baseline)/unit
     rf"([+-]?{NUMBER}(?:[eE][+-]?\d{{1,4}})?)(?:\(([+-]?\d{{1,15}}(?:\.\d{{0,30}})?)\))?(?:/(\S*))?", re.ASCII
 )
 GAIN_FORM = "a finite number, such as 200, 200(0) or 200(0)/mV"
+
+_OF_16_BITS = (16, 61, 160, 516)
+_PER_VOLT = "gain of "  # how its note begins
 
 
 class Scale(NamedTuple):
@@ -46,6 +58,21 @@ def parse_gain(field: str, zero: int) -> Scale:
     return Scale(gain or DEFAULT_GAIN, baseline, found[3] or "mV", note)
 
 
+def take_per_volt(scale: Scale, format_: int) -> Scale:
+    """Return the scale of signals in a format, per V where it cannot be per mV.
+
+    Examples
+    --------
+    >>> take_per_volt(Scale(306000.0, 0.0, "mV", ""), 16).gain, take_per_volt(Scale(1000.0, 0.0, "mV", ""), 16).gain
+    (306.0, 1000.0)
+    """
+    full_scale_mv = 2**15 / abs(scale.gain)
+    if format_ not in _OF_16_BITS or scale.unit.casefold() != "mv" or full_scale_mv >= MIN_FULL_SCALE_MV:
+        return scale
+    note = f"{_PER_VOLT}{scale.gain:.10g}/{scale.unit}, with which a sample is below {full_scale_mv:.2g} mV"
+    return scale._replace(gain=scale.gain / 1000, note=note)
+
+
 def describe_gains(names: Sequence[str], scales: Sequence[Scale], *, other: bool = False) -> list[str]:
     """Return a note for each kind of gain that is not the header's own; or that the wfdb package reads otherwise."""
     texts = [_describe_other(scale) if other else _describe_guess(scale) for scale in scales]
@@ -64,6 +91,8 @@ def show(text: str, n_characters: int = 30) -> str:
 def _describe_guess(scale: Scale) -> str:
     if not scale.note:
         return ""
+    if scale.note.startswith(_PER_VOLT):
+        return f"{scale.note}{{of}}: taken as per V, {scale.gain:g}/mV (the wfdb package reads it as it is)"
     return f"{scale.note}{{of}}: uncalibrated, taken as {DEFAULT_GAIN:g} adu/{scale.unit}"
 
 

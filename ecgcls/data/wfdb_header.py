@@ -17,7 +17,7 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
-from ecgcls.data.wfdb_gain import GAIN, GAIN_FORM, NUMBER, Scale, parse_gain, show
+from ecgcls.data.wfdb_gain import GAIN, GAIN_FORM, NUMBER, Scale, parse_gain, show, take_per_volt
 from ecgcls.data.wfdb_package import (
     add_other_reading,
     describe_other_length,
@@ -235,9 +235,8 @@ def _parse_signal_line(line: str) -> Signal:
     n_bits, adc_zero, initial_value, sum_, size = padded
     if (n_bits or 0) < 0:
         raise ValueError(f"the resolution must be 0 bits or more, got {n_bits}")
-    scale = add_other_reading(
-        parse_gain("".join(gains), adc_zero or 0), " ".join([*gains, *fields[3 : 3 + len(numbers[:2])]])
-    )
+    given = " ".join([*gains, *fields[3 : 3 + len(numbers[:2])]])
+    scale = _parse_scale("".join(gains), adc_zero or 0, given, coding.format)
     return Signal(fields[0], coding, scale, initial_value or 0, sum_, size or 0, names[0] if names else "(no name)")
 
 
@@ -252,12 +251,16 @@ def _parse_alike(
     """Parse, signal by signal, what the records of a data set mostly have in common."""
     if not all(map(_INTEGER.fullmatch, (*resolutions, *zeros, *block_sizes))) or min(map(int, resolutions)) < 0:
         raise ValueError("a field is left out, or wrong")
-    scales = map(
-        add_other_reading,
-        map(parse_gain, gains, map(int, zeros)),
-        map(" ".join, zip(gains, resolutions, zeros, strict=True)),
-    )
-    return tuple(map(_parse_format, formats)), tuple(scales), tuple(map(int, block_sizes))
+    codings = tuple(map(_parse_format, formats))
+    scales = [
+        _parse_scale(gain, int(zero), f"{gain} {resolution} {zero}", coding.format)
+        for gain, resolution, zero, coding in zip(gains, resolutions, zeros, codings, strict=True)
+    ]
+    return codings, tuple(scales), tuple(map(int, block_sizes))
+
+
+def _parse_scale(gain: str, zero: int, fields: str, format_: int) -> Scale:
+    return take_per_volt(add_other_reading(parse_gain(gain, zero), fields), format_)
 
 
 def _split_short(line: str, fields: list[str]) -> tuple[list[str], list[int], list[str]]:

@@ -95,7 +95,8 @@ def check_size(file: SignalFile, n_frames: int) -> None:
     size = measure_file(file.path, "signal file")
     padding = max(n_bytes if n_samples > 1 else 1, *[signal.block_size for signal in file.signals])
     if not expected <= size < expected + padding or not n_frames:
-        raise _refuse_size(file, n_frames, f"{expected} bytes", f"{size} bytes")
+        more = ", of which the wfdb package reads the first" if size > expected else ""
+        raise _refuse_size(file, n_frames, f"{expected} bytes", f"{size} bytes{more}")
 
 
 def count_bytes(format_: int, n_samples: int) -> int:

@@ -51,7 +51,7 @@ class Predictions:
     Parameters
     ----------
     ecg_id, patient_id
-        Whole numbers, `(record,)`, kept as int64; or names such as JS00001, kept as text.
+        Whole numbers, `(record,)`, kept as int64; or names such as JS00001, kept as text, and so is an array of text.
     strat_fold
         Whole numbers, `(record,)`, kept as int64.
     split
@@ -88,7 +88,7 @@ class Predictions:
     fold: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
-        ids: dict[str, NDArray] = {name: check_ids(name, getattr(self, name)) for name in ID_COLUMNS[:2]}
+        ids: dict[str, NDArray] = {name: _check_names(name, getattr(self, name)) for name in ID_COLUMNS[:2]}
         ids["strat_fold"] = check_whole_numbers("strat_fold", self.strat_fold)
         ids["split"] = np.asarray(self.split, dtype=np.str_)
         if self.fold is not None:
@@ -154,6 +154,10 @@ class Predictions:
         if not len(wanted):
             raise DataError("no ecg_id is wanted, expected at least one")
         return self._take_rows(np.flatnonzero(np.isin(self.ecg_id, wanted)))
+
+    def with_names(self) -> Predictions:
+        """Take the ecg_ids as names, also where all are numbers, as of a part of records that have names."""
+        return replace(self, ecg_id=self.ecg_id.astype(np.str_))
 
     def take_classes(self, class_names: Sequence[str]) -> Predictions:
         """Keep some of the classes, in the given order."""
@@ -296,6 +300,12 @@ def pool(parts: Sequence[Predictions], folds: Sequence[int] | None = None) -> Pr
 
 def _classes_differ(prefix: str, got: Sequence[str], expected: Sequence[str]) -> DataError:
     return DataError(f"the classes of the {prefix} and {TRUE} columns differ: {describe_difference(got, expected)}")
+
+
+def _check_names(name: str, values: NDArray) -> NDArray:
+    """Return ids as `check_ids`; an array of text stays one, also where all of it is numbers: it may be a part."""
+    ids = check_ids(name, values)
+    return ids.astype(np.str_) if isinstance(values, np.ndarray) and values.dtype.kind == "U" else ids
 
 
 def _check_splits(ecg_id: NDArray[np.int64], split: NDArray[np.str_]) -> None:

@@ -1,4 +1,4 @@
-"""A 12-lead ECG on clinical paper, with or without an attribution.
+"""An ECG on clinical paper, with or without an attribution.
 
 Conventions: arrays are ``(lead, sample)``, voltages in mV, times in s. The paper has its true scale, 25 mm/s and
 10 mm/mV, when printed at 100%.
@@ -24,13 +24,13 @@ from matplotlib.path import Path
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
-from ecgcls.data.signals import LEADS
+from ecgcls.data.lead_sets import LEADS
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.figures.style import INK, new_figure
 
 MM_PER_S, MM_PER_MV = 25.0, 10.0
 LAYOUT = (("I", "aVR", "V1", "V4"), ("II", "aVL", "V2", "V5"), ("III", "aVF", "V3", "V6"))
-"""Rows and columns of the paper; column k shows the k-th quarter of its leads."""
+"""Rows and columns of the paper for twelve leads; column k shows the k-th quarter of its leads."""
 RHYTHM = "II"
 """The lead of the rhythm strip, drawn in full below the others."""
 _MARGIN, _PULSE_ZONE = 8.0, 10.0  # mm: around the paper; left of the traces
@@ -38,7 +38,7 @@ _ABOVE, _BELOW = 14.0, 14.0  # mm: least space of a row above and below its base
 _MIN_WIDTH = 120.0  # mm: space for the texts; the paper of a short record ends in blank squares
 _BAND = 4.0  # mm: how far the color band extends above and below the baseline
 _BAND_S = 0.04  # s: a column of the band, 1 mm of paper, over which the attribution is averaged
-_MAP, _MAP_ROW = 51.0, 3.0  # mm: the map of all leads with its axis; one of its rows
+_MAP_ROW, _MAP_AXIS = 3.0, 15.0  # mm: a row of the map of all leads; its axis and title
 _BAR = 10.0  # mm: the color bar with its label, and the legend
 _PAPER, _FINE, _HEAVY = "#fffaf9", "#dc504838", "#d8443c78"
 _FRAME: dict[str, Any] = {"edgecolor": "0.45", "linewidth": 0.6}
@@ -63,20 +63,20 @@ def draw_ecg(
     label: str = "",
     is_signed: bool = True,
 ) -> Figure:
-    """Draw a 12-lead ECG on paper, 25 mm/s and 10 mm/mV, with an attribution as a band behind each trace.
+    """Draw an ECG on paper, 25 mm/s and 10 mm/mV, with an attribution as a band behind each trace.
 
-    The layout is the standard one of 3 x 4 leads, a quarter of the time each, with a rhythm strip of lead II. Each
-    lead's median lies on the baseline of its row. Rows are 30 mm high, and higher where a trace needs it. Since the
-    layout shows only a quarter of most leads, the whole attribution is below it as a map of leads and time. Its colors,
-    there and in the bands, are means over 40 ms, one small square of the paper: single samples, whose signs often
-    alternate, are narrower than the trace.
+    The layout of twelve leads is the standard one of 3 x 4 leads, a quarter of the time each, with a rhythm strip of
+    lead II; of fewer leads each has a row for itself. Each lead's median lies on the baseline of its row. Rows are
+    30 mm high, and higher where a trace needs it. Since the layout shows only a quarter of most leads, the whole
+    attribution is below it as a map of leads and time. Its colors, there and in the bands, are means over 40 ms, one
+    small square of the paper: single samples, whose signs often alternate, are narrower than the trace.
 
     Parameters
     ----------
     signal_mv
         ``(lead, sample)``.
     lead_names
-        The twelve standard leads in any order and case.
+        Standard leads, all twelve or some of them, in any order and case.
     attribution
         ``(lead, sample)``; None draws the ECG alone.
     label
@@ -84,24 +84,26 @@ def draw_ecg(
     is_signed
         Whether the sign of the attribution means for or against the class; if not, its magnitude is drawn.
     """
-    signal = _check_ecg(signal_mv, lead_names, sampling_rate_hz)  # leads in the order of LEADS
+    leads, signal = _check_ecg(signal_mv, lead_names, sampling_rate_hz)  # in the order of LEADS
     signal = signal - np.median(signal, axis=1, keepdims=True)
-    rows = [_Row(names, signal, sampling_rate_hz) for names in (*LAYOUT, (RHYTHM,))]
+    layout = LAYOUT if leads == LEADS else tuple((lead,) for lead in leads)
+    rows = [_Row(names, leads, signal, sampling_rate_hz) for names in layout]
+    strip = [_Row((RHYTHM,), leads, signal, sampling_rate_hz)] if leads == LEADS else []
     notes = _NOTES
     overlay = None
     if attribution is not None:
-        values = check_attribution(attribution, np.shape(signal_mv))[_order(lead_names)]
+        values = check_attribution(attribution, np.shape(signal_mv))[_order(lead_names, leads)]
         n_averaged = max(1, round(_BAND_S * sampling_rate_hz))
         overlay = Overlay(values, is_signed=is_signed, label=label, n_averaged=n_averaged)
-        notes = f"{notes} {_format_shown(values, rows[:-1], n_averaged / sampling_rate_hz)}"
+        notes = f"{notes} {_format_shown(values, rows, n_averaged / sampling_rate_hz)}"
     width = max(_PULSE_ZONE + 5 * math.ceil(signal.shape[1] / sampling_rate_hz * MM_PER_S / 5), _MIN_WIDTH)
-    height = sum(row.height for row in rows)
+    height = sum(row.height for row in (*rows, *strip))
     scale = f"25 mm/s   10 mm/mV   {sampling_rate_hz:g} Hz"
-    below = 0.0 if overlay is None else _MAP + _BAR
+    below = 0.0 if overlay is None else _MAP_ROW * len(leads) + _MAP_AXIS + _BAR
     page = _Page(width, height, title=title, subtitle=subtitle, scale=scale, notes=notes, below=below)
     paper = _add_paper(page, width, height)
     top = float(height)
-    for row in rows:
+    for row in (*rows, *strip):
         base = top - row.above
         _draw_row(paper, row, base)
         if overlay is not None:
@@ -111,7 +113,7 @@ def draw_ecg(
                 overlay.draw(paper, band, (left, right, base - _BAND, base + _BAND), zorder=1.5)
         top -= row.height
     if overlay is not None:
-        _draw_map(page, rows[:-1], overlay)
+        _draw_map(page, rows, overlay, leads)
         _add_legend(page, overlay)
     return page.figure
 
@@ -158,10 +160,10 @@ def check_attribution(attribution: ArrayLike, shape: tuple[int, ...]) -> NDArray
 class _Row:
     """One row of the paper: which samples of which leads, side by side, and how much space they need."""
 
-    def __init__(self, names: Sequence[str], signal: NDArray[np.float64], rate_hz: float) -> None:
+    def __init__(self, names: Sequence[str], leads: Sequence[str], signal: NDArray[np.float64], rate_hz: float) -> None:
         edges = np.linspace(0, signal.shape[1], len(names) + 1).round().astype(int).tolist()
         self.rate_hz = rate_hz
-        self.pieces = [(name, LEADS.index(name), *edges[k : k + 2]) for k, name in enumerate(names)]
+        self.pieces = [(name, leads.index(name), *edges[k : k + 2]) for k, name in enumerate(names)]
         self.traces_mm = [MM_PER_MV * signal[lead, start:stop] for _, lead, start, stop in self.pieces]
         self.labels_mm = [
             _place_label(trace[: math.ceil((2 + 2.2 * len(name)) / MM_PER_S * rate_hz)])
@@ -215,26 +217,33 @@ class _Page:
         return self.figure.add_axes((left / self.width, bottom / self.height, width / self.width, height / self.height))
 
 
-def _order(lead_names: Sequence[str]) -> list[int]:
-    """Return the position of each of `LEADS`."""
+def _order(lead_names: Sequence[str], leads: Sequence[str]) -> list[int]:
+    """Return the position of each lead."""
     folded = [name.casefold() for name in lead_names]
-    return [folded.index(lead.casefold()) for lead in LEADS]
+    return [folded.index(lead.casefold()) for lead in leads]
 
 
-def _check_ecg(signal_mv: ArrayLike, lead_names: Sequence[str], sampling_rate_hz: float) -> NDArray[np.float64]:
+def _check_ecg(
+    signal_mv: ArrayLike, lead_names: Sequence[str], sampling_rate_hz: float
+) -> tuple[tuple[str, ...], NDArray[np.float64]]:
     signal = np.asarray(signal_mv, dtype=np.float64)
-    if sorted(name.casefold() for name in lead_names) != sorted(lead.casefold() for lead in LEADS):
+    folded = [name.casefold() for name in lead_names]
+    leads = tuple(lead for lead in LEADS if lead.casefold() in folded)
+    if not leads or len(leads) != len(lead_names):
         raise DataError(
-            f"ECG paper needs the twelve standard leads, {', '.join(LEADS)} (in any order), got {', '.join(lead_names)}"
+            f"ECG paper needs standard leads, each once, of {', '.join(LEADS)} (in any order), got "
+            f"{', '.join(lead_names) or 'none'}"
         )
-    if signal.ndim != 2 or len(signal) != len(LEADS) or signal.shape[1] < 8:
-        raise DataError(f"signal_mv must be (lead, sample) with 12 leads and 8 samples or more, got {signal.shape}")
+    if signal.ndim != 2 or len(signal) != len(leads) or signal.shape[1] < 8:
+        raise DataError(
+            f"signal_mv must be (lead, sample) with {len(leads)} leads and 8 samples or more, got {signal.shape}"
+        )
     if not np.isfinite(signal).all():
         lead, sample = np.argwhere(~np.isfinite(signal))[0]
         raise DataError(f"signal_mv is not finite in lead {lead_names[lead]}, sample {sample}")
     if not (math.isfinite(sampling_rate_hz) and sampling_rate_hz > 0):
         raise ConfigError(f"sampling_rate_hz must be positive, got {sampling_rate_hz}")
-    return signal[_order(lead_names)]
+    return leads, signal[_order(lead_names, leads)]
 
 
 def _add_paper(page: _Page, width: float, height: float) -> Axes:
@@ -268,22 +277,22 @@ def _draw_row(axes: Axes, row: _Row, base: float) -> None:
     axes.text(4.5, base + MM_PER_MV + 0.8, "1 mV", fontsize=5.5, ha="center")
 
 
-def _draw_map(page: _Page, rows: Sequence[_Row], overlay: Overlay) -> None:
+def _draw_map(page: _Page, rows: Sequence[_Row], overlay: Overlay, leads: Sequence[str]) -> None:
     """Draw the whole attribution, one row per lead, on the time scale of the paper, and frame what the paper shows."""
     rate_hz = rows[0].rate_hz
     duration_s, half_s = overlay.values.shape[1] / rate_hz, 0.5 / rate_hz
-    left, bottom, height = _MARGIN + _PULSE_ZONE, page.foot + _BAR + 8, _MAP_ROW * len(LEADS)
+    left, bottom, height = _MARGIN + _PULSE_ZONE, page.foot + _BAR + 8, _MAP_ROW * len(leads)
     axes = page.add_axes(left, bottom, duration_s * MM_PER_S, height)
-    overlay.draw(axes, overlay.values, (-half_s, duration_s - half_s, len(LEADS), 0))
+    overlay.draw(axes, overlay.values, (-half_s, duration_s - half_s, len(leads), 0))
     axes.set_xlim(0, duration_s)
-    axes.set_yticks(np.arange(len(LEADS)) + 0.5, LEADS)
+    axes.set_yticks(np.arange(len(leads)) + 0.5, leads)
     axes.tick_params(length=0, labelsize=6.5)
     axes.set_xlabel("Time (s)", fontsize=7, labelpad=1)
     for pieces in zip(*(row.pieces for row in rows), strict=True):
-        leads, (_, _, start, stop) = [lead for _, lead, _, _ in pieces], pieces[0]
-        corner, size = (start / rate_hz, min(leads)), ((stop - start) / rate_hz, len(leads))
+        shown, (_, _, start, stop) = [lead for _, lead, _, _ in pieces], pieces[0]
+        corner, size = (start / rate_hz, min(shown)), ((stop - start) / rate_hz, len(shown))
         axes.add_patch(Rectangle(corner, *size, fill=False, **_FRAME))
-    for line in range(1, len(LEADS)):
+    for line in range(1, len(leads)):
         axes.axhline(line, color="0.9", linewidth=0.3, zorder=0.5)
     for spine in axes.spines.values():
         spine.set(color="0.7", linewidth=0.5)
@@ -315,7 +324,10 @@ def _format_shown(values: NDArray[np.float64], rows: Sequence[_Row], column_s: f
     if not magnitude.any():
         return "The attribution is 0 everywhere."
     shown = sum(float(magnitude[lead, start:stop].sum()) for row in rows for _, lead, start, stop in row.pieces)
+    averaged = f"Colors are means over {1000 * column_s:.3g} ms."
+    if len(rows) != len(LAYOUT) or len(rows[0].pieces) == 1:
+        return averaged  # every lead is drawn in full
     return (
         f"The 3 \N{MULTIPLICATION SIGN} 4 layout shows {shown / magnitude.sum():.0%} of the attribution's magnitude. "
-        f"Colors are means over {1000 * column_s:.3g} ms."
+        f"{averaged}"
     )

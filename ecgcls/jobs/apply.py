@@ -74,7 +74,7 @@ def _read_pieces(run: LoadedRun, paths: Iterable[Path], repairs: Repairs) -> Ite
     for path in paths:
         beside = np.full(len(run.metadata_names), np.nan)
         try:
-            blocks = iter_recording(path)
+            blocks = iter_recording(path, lead_names=run.lead_names)
             first = list(islice(blocks, 1))
             beside = read_patient(path, first[0].patient if first else {}, run.metadata_names)
             waiting: Prepared | None = None

@@ -160,7 +160,7 @@ def explain_files(
         for path in paths:
             name = name_file(path.name) if repeated[path.name] == 1 else name_output(path)
             try:
-                recording = read_recording(path)
+                recording = read_recording(path, lead_names=run.lead_names)
                 beside = read_patient(path, recording.patient, run.metadata_names)
                 how: dict[str, Any] = {"metadata": beside, "class_names": class_names, "settings": settings}
                 for method in methods:

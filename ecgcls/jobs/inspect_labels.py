@@ -1,7 +1,7 @@
 """Which labels a task makes from a data set's statements, as tables, text and a figure."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import pandas as pd
 from ecgcls.data.audit import Audit, audit_labels, format_lost_kinds
 from ecgcls.data.folds import complete_strat_folds
 from ecgcls.data.source import Source, split_settings
+from ecgcls.data.survey import survey_files
 from ecgcls.evaluation.precision import expect_precision
 from ecgcls.evaluation.settings import Anticipated
 from ecgcls.figures.panels import draw_likelihoods
@@ -27,11 +28,15 @@ class Inspection:
     """The audit of a task's labels, and how wide the intervals of a model tested on them will be.
 
     `precision` is indexed by fold (its number, or 'all' together) and class; see `expect_precision` for its columns.
+    Of a source that guesses, `understood` are tables of its columns and labels, and `files` lines about its files.
     """
 
     audit: Audit
     precision: pd.DataFrame
     anticipated: Anticipated
+    root: str = ""
+    understood: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    files: Sequence[str] = ()
 
 
 def inspect_labels(
@@ -54,33 +59,52 @@ def inspect_labels(
         fold: expect_precision(labels.y_true[rows], patient_id[rows], labels.class_names, anticipated)
         for fold, rows in parts.items()
     }
-    return Inspection(audit, pd.concat(precision, names=["fold"]), anticipated)
+    found = Inspection(audit, pd.concat(precision, names=["fold"]), anticipated, str(source.root))
+    return _add_understood(found, source, records)
 
 
-def write_audit(found: Inspection, folder: Path, *, source: str) -> None:
+def _add_understood(found: Inspection, source: Any, records: pd.DataFrame) -> Inspection:
+    """Add what a source that guesses has understood, and what its files are."""
+    if not hasattr(source, "tabulate_columns"):
+        return found
+    tables = {"columns": source.tabulate_columns(), "labels": source.tabulate_labels()}
+    n_patients = records["patient_id"].nunique()
+    lines = [f"{len(records):,} records of {n_patients:,} patients", *survey_files(source.root, records["filename"])]
+    return replace(found, understood=tables, files=lines)
+
+
+def write_audit(found: Inspection, folder: Path) -> None:
     """Write the tables, ``audit.json`` and ``likelihoods.png``."""
     audit = found.audit
     for name in ("statements", "by_fold", "by_part", "likelihoods", "rules"):
         write_atomically(folder / f"{name}.csv", encode_csv(getattr(audit, name)))
     counts = {name: getattr(audit, name) for name in ("n_records", "n_labeled", "n_kept", "labels_sha256")}
     write_atomically(folder / "precision.csv", encode_csv(found.precision))
-    write_json(folder / "audit.json", {"data_root": source, **counts, "anticipated": asdict(found.anticipated)})
+    for name, table in found.understood.items():
+        write_atomically(folder / f"{name}.csv", encode_csv(table))
+    write_json(folder / "audit.json", {"data_root": found.root, **counts, "anticipated": asdict(found.anticipated)})
     save_figure(draw_likelihoods(audit.likelihoods), folder / "likelihoods.png")
 
 
 def format_audit(found: Inspection) -> str:
     """Return the tables as text, and what the task leaves out."""
     audit, lines = found.audit, []
+    titles = {"columns": "What the columns were taken for", "labels": "Records by label"}
+    has_rules = len(audit.likelihoods.columns) > 1  # else every rule gives the same
     for title, table in (
+        *((titles[name], table) for name, table in found.understood.items()),
         ("Statements and their classes", audit.statements[audit.statements["class"] != ""]),
         ("Positive records by strat_fold", audit.by_fold),
-        ("Likelihoods in percent, by kind of statement", audit.likelihoods),
-        ("What other rules would change", audit.rules),
+        *[
+            ("Likelihoods in percent, by kind of statement", audit.likelihoods),
+            ("What other rules would change", audit.rules),
+        ][: 2 * has_rules],
         (_title_precision(found), _shorten_precision(found.precision)),
     ):
         lines.append(f"\n{title}\n{table.head(_N_SHOWN).to_string()}")
         if len(table) > _N_SHOWN:
             lines.append(f"... and {len(table) - _N_SHOWN} more rows")
+    lines += ["", *found.files] if found.files else []
     counts = f"{audit.n_labeled:,} of {audit.n_records:,} records have a label in the task."
     if audit.n_kept > audit.n_labeled:
         counts += f" The other {audit.n_kept - audit.n_labeled:,} are kept as negatives (task.unlabelled=negative)."

@@ -30,6 +30,7 @@ from ecgcls.files import encode_csv, name_file, write_atomically, write_json
 from ecgcls.jobs.build import build_data
 from ecgcls.jobs.load import load_net, move
 from ecgcls.jobs.rescore import decide
+from ecgcls.jobs.results import nest
 from ecgcls.jobs.train import tabulate
 from ecgcls.jobs.trust import take_trusted
 from ecgcls.runs.configuration import PARTS, Configuration
@@ -147,24 +148,23 @@ def score_subsets(
 
 
 def write_subsets(scored: ScoredSubsets, folder: Path) -> pd.DataFrame:
-    """Write predictions, ``leads.csv``, ``leads.json`` and a figure; return the table for the screen, a row a subset."""
+    """Write predictions, ``leads.csv``, ``leads.json`` and a figure; return a table for the screen, a row a subset."""
     measured = scored.measure()
     settings = scored.settings.intervals
     for name, predictions in scored.predictions.items():
         write_csv(predictions, folder / f"predictions_{name_file(name)}.csv")
-    named = {name: {"n_leads": len(leads), "leads": list(leads)} for name, leads in scored.subsets.items()}
-    leads = {name: "+".join(each["leads"]) for name, each in named.items()}
     table = measured.reset_index()
-    table.insert(1, "leads", table["subset"].map(leads))
+    table.insert(1, "leads", table["subset"].map({name: "+".join(leads) for name, leads in scored.subsets.items()}))
     write_atomically(folder / "leads.csv", encode_csv(table.assign(**settings.describe()), index=False))
-    overall = measured.xs(OVERALL, level="class")
+    overall = measured[measured.index.get_level_values("class") == OVERALL].droplevel("class")
     content = {
         name: {
-            **named[name],
-            "derived": [each for each in scored.subsets[name] if each not in scored.given[name]],
-            "scores": _nest(overall.loc[name]),
+            "n_leads": len(leads),
+            "leads": leads,
+            "derived": [each for each in leads if each not in scored.given[name]],
+            "scores": nest(overall.loc[[name], ["value", "low", "high"]])[name],
         }
-        for name in named
+        for name, leads in scored.subsets.items()
     }
     write_json(folder / "leads.json", {"source": scored.source, "intervals": settings.describe(), "subsets": content})
     _draw(scored, overall, folder / "figures" / "leads.png")
@@ -222,12 +222,6 @@ def _apply(
     return {name: torch.cat(each).numpy() for name, each in logits.items()}
 
 
-def _nest(rows: pd.DataFrame) -> dict[str, Any]:
-    plain = rows[["value", "low", "high"]].astype(object)
-    nested: dict[str, Any] = plain.where(plain.notna(), None).to_dict("index")
-    return nested
-
-
 def _format(scored: ScoredSubsets, overall: pd.DataFrame) -> pd.DataFrame:
     """Return the macro means as text, a row a subset."""
     macros = {find_macro(metric.key): metric.label for metric in class_metrics(headline=True)}
@@ -239,10 +233,10 @@ def _format(scored: ScoredSubsets, overall: pd.DataFrame) -> pd.DataFrame:
         for macro, label in macros.items():
             if macro is None:
                 continue
-            found = overall.loc[name, macro.key]
-            row[label] = f"{found['value']:.3f}"
-            if macro.key in RANKING:
-                row[label] += "" if pd.isna(found["low"]) else f" [{found['low']:.3f}, {found['high']:.3f}]"
+            value, low, high = overall.loc[(name, macro.key), ["value", "low", "high"]].astype(float)
+            row[label] = f"{value:.3f}"
+            if macro.key in RANKING and low == low:
+                row[label] += f" [{low:.3f}, {high:.3f}]"
         rows[name] = row
     table = pd.DataFrame(rows).T.rename_axis(index=f"macro, {level}")
     return table.drop(columns="derived") if not table["derived"].any() else table

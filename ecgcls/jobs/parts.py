@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
@@ -18,6 +18,8 @@ if TYPE_CHECKING:  # what fails early imports neither torch nor scikit-learn
     from torch import nn
 
     from ecgcls.runs.directory import RunDirectory
+
+_Config = TypeVar("_Config", bound=Mapping[str, Any])
 
 
 def build_net(config: Mapping[str, Any], *, n_leads: int, n_samples: int, n_classes: int) -> nn.Module:
@@ -58,6 +60,21 @@ def build_part(key: str, node: Mapping[str, Any]) -> Any:
         ) from error
 
 
+def settle_data(config: _Config, *, tell: Callable[[str], None] = lambda line: None) -> _Config:
+    """Return a configuration in which nothing about the data set is left to be guessed, where its source guesses.
+
+    `tell` is given what was understood, in lines.
+    """
+    node = config["data"]
+    source: Any = build_part("data", split_settings(node)[0])
+    if not hasattr(source, "settle"):
+        return config
+    settled = {**config, "data": {**node, **source.settle()}}
+    for line in source.describe():
+        tell(line)
+    return settled  # type: ignore[return-value]
+
+
 def check_data(config: Mapping[str, Any]) -> None:
     """Refuse a task, a fold or a data set's tables that are not there, before torch and Lightning are imported.
 
@@ -86,6 +103,10 @@ def check_repeated(run: RunDirectory, config: RunConfig) -> None:
     source: Source = build_part("data", split_settings(config["data"])[0])
     with contextlib.suppress(OSError):
         run.check_same_data(source.fingerprint())
+    from ecgcls.runs.origin import check_same_origin, find_origin  # with all that reads a run
+
+    if (origin := find_origin(config)) is not None:
+        check_same_origin(run, origin.weights_sha256)
 
 
 def list_without_effect(run: RunDirectory, config: RunConfig) -> list[str]:

@@ -20,7 +20,7 @@ from pytorch_lightning.loggers.logger import DummyLogger
 from ecgcls.command.interruption import was_told_to_stop
 from ecgcls.command.processes import count_started, read_rank, run_processes
 from ecgcls.data.cohort import Cohort
-from ecgcls.data.groupings import name_groups
+from ecgcls.data.groupings import list_groupings, name_groups
 from ecgcls.data.likeness import learn_from_store
 from ecgcls.data.module import ECGDataModule
 from ecgcls.errors import DataError
@@ -28,7 +28,7 @@ from ecgcls.evaluation.decisions import learn_decisions
 from ecgcls.evaluation.predictions import Predictions
 from ecgcls.figures.curves import draw_training_curves
 from ecgcls.figures.style import save_figure
-from ecgcls.files import encode_csv, write_atomically
+from ecgcls.files import encode_csv, type_ids, write_atomically
 from ecgcls.jobs.build import Job
 from ecgcls.jobs.logs import errors_only, write_log
 from ecgcls.jobs.results import write_results
@@ -38,6 +38,7 @@ from ecgcls.runs.directory import RunDirectory
 from ecgcls.runs.info import RunInfo
 from ecgcls.runs.leaks import check_standardizer, describe_checks, log_official_test
 from ecgcls.runs.manifest import hash_file
+from ecgcls.runs.origin import check_same_origin
 from ecgcls.training.fitters import Predicted
 from ecgcls.training.memory import keep_freed_memory
 
@@ -96,7 +97,7 @@ def tabulate(predicted: Predicted, cohort: Cohort) -> Predictions:
     records = cohort.records.iloc[rows]
     logits = [part.y_logit for part in parts if part.y_logit is not None]
     return Predictions(
-        ecg_id=records.index.to_numpy(),
+        ecg_id=type_ids(records.index),
         patient_id=records["patient_id"].to_numpy(),
         strat_fold=records["strat_fold"].to_numpy(),
         split=np.concatenate([np.full(len(part.rows), name) for name, part in predicted.items()]),
@@ -120,6 +121,8 @@ def _start(job: Job) -> RunInfo:
         run.clear()
     run.remove_leftovers()
     run.check_same_data(job.info.data["fingerprint"])
+    if job.info.init:
+        check_same_origin(run, job.info.init["source"]["weights_sha256"])
     earlier = run.read_info() if run.is_begun else replace(job.info, n_starts=0)
     if run.is_begun and earlier.n_threads != job.info.n_threads:
         log.warning(
@@ -180,7 +183,7 @@ def _score(job: Job, ongoing: "_Ongoing") -> None:
         log.info("Threshold of %s: %g, not tuned (%s in validation)", name, decisions.thresholds[name], why)
     predictions = decisions.apply(uncalibrated)
     run.write_predictions(predictions)
-    groups = name_groups(job.data.cohort.records)
+    groups = name_groups(job.data.cohort.records, list_groupings(job.data.source))
     run.write_groups(groups.loc[predictions.ecg_id])
     likelihoods = find_likelihoods(job.data)
     likelihoods = likelihoods[likelihoods["ecg_id"].isin(predictions.ecg_id)]

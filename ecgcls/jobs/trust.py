@@ -19,7 +19,12 @@ from ecgcls.runs.saved import to_plain
 
 _MODEL_PACKAGES = ("ecgcls.models", "torch.nn")
 _CLASSES = {
-    "data": ("ecgcls.data.challenge.Challenge", "ecgcls.data.ptbxl.PTBXL", "ecgcls.data.synthetic.Synthetic"),
+    "data": (
+        "ecgcls.data.challenge.Challenge",
+        "ecgcls.data.ptbxl.PTBXL",
+        "ecgcls.data.synthetic.Synthetic",
+        "ecgcls.data.table.Table",
+    ),
     "task": ("ecgcls.data.tasks.Task",),
     "folds": ("ecgcls.data.folds.FoldTable", "ecgcls.data.group_folds.GroupFolds"),
 }

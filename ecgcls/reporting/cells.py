@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from ecgcls.data.groupings import GROUPINGS, name_groups, order_groups
+from ecgcls.data.groupings import GROUPINGS, list_groupings, name_groups, order_groups
 from ecgcls.data.source import Source, split_settings
 from ecgcls.errors import DataError
 from ecgcls.evaluation.metrics import OVERALL, RANKING
@@ -66,7 +66,7 @@ def _read_groups(one: Configuration, root: Path | None) -> tuple[pd.DataFrame, s
     )
     try:
         if source.fingerprint() == _tables(one):
-            return name_groups(source.read_records()), none
+            return name_groups(source.read_records(), list_groupings(source)), none
     except (OSError, DataError):
         return pd.DataFrame(), f"There is no readable data set at {root}."
     return pd.DataFrame(), f"The tables at {root} are not those that the runs were trained on."

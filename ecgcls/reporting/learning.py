@@ -130,12 +130,12 @@ def draw_learning(curves: Sequence[LearningCurve], board: Sequence[Mapping[str, 
         sizes, means = [], []
         for points in curve.sizes:
             size = float(np.mean([each.n_records for each in points]))
+            at[size] = f"{size:,.0f}"
+            size *= _APART ** (number - (len(curves) - 1) / 2)
             sizes.append(size)
             means.append(float(np.mean([board[each.number][metric]["value"] for each in points])))
-            at[size] = f"{size:,.0f}"
-            middle = (len(curves) * len(points) - 1) / 2
             for place, point in enumerate(points):
-                x = size * _APART ** (place * len(curves) + number - middle)
+                x = size * _APART ** (len(curves) * (place - (len(points) - 1) / 2))
                 _add_point(figure, point, board[point.number], metric, x, style(number)["color"])
         line = style(number) | {"width": 2, "shape": "linear"}
         add_trace(figure, sizes, means, curve.name, line=line, hoverinfo="skip", hovertemplate=None)
@@ -156,7 +156,7 @@ def _add_point(figure: go.Figure, point: Point, line: Mapping[str, Any], metric:
     add_trace(figure, [x], [value], point.one.name, text, **more)
     if len(point.one.by_fold) > 1:
         values = [scores.overall[metric] for scores in point.one.by_fold]
-        faint: dict[str, Any] = {"opacity": 0.4, "marker": {"size": 5, "color": color, "symbol": "circle-open"}}
+        faint: dict[str, Any] = {"opacity": 0.8, "marker": {"size": 6, "color": color, "symbol": "circle-open"}}
         add_trace(figure, [x] * len(values), values, point.one.name, "one fold: %{y:.3f}", mode="markers", **faint)
 
 

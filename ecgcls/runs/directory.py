@@ -35,7 +35,7 @@ from filelock import FileLock, Timeout
 from pandas.api.types import is_numeric_dtype
 
 from ecgcls.data.likeness import Likeness, read_likeness
-from ecgcls.data.seen import GROUPS, SeenRecords, name_group, read_seen
+from ecgcls.data.seen import GROUPS, INIT_FILES, SeenRecords, name_group, read_seen
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.checks import check_ids
 from ecgcls.evaluation.predictions import Predictions
@@ -156,7 +156,16 @@ class RunDirectory:
 
     def _read_predictions(self, is_calibrated: bool) -> Predictions:
         path = self.check_file(self._predictions(is_calibrated))
-        return _parse(path, manifest.hash_file(path))
+        return _parse(path, manifest.hash_file(path), self._has_names)
+
+    @property
+    def _has_names(self) -> bool:
+        """Whether the records have names: those of its parts may happen to be numbers."""
+        return self.is_begun and self.read_info().data.get("ids") == "text"
+
+    def _read_ids(self, texts: pd.Series) -> pd.Index:
+        ids = check_ids("ecg_id", texts.map(restore))
+        return pd.Index(ids.astype(str) if self._has_names else ids, name="ecg_id")
 
     def attest(self) -> None:
         """Refuse a finished run whose results do not follow from one another; see `ecgcls.runs.attested`."""
@@ -189,9 +198,7 @@ class RunDirectory:
         path = self.check_file("groups.csv")
         try:
             groups = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
-            return groups.set_index(pd.Index(check_ids("ecg_id", groups.pop("ecg_id")), name="ecg_id")).map(
-                restore, na_action="ignore"
-            )
+            return groups.set_index(self._read_ids(groups.pop("ecg_id"))).map(restore, na_action="ignore")
         except (ValueError, KeyError) as error:
             raise damaged(path, error) from error
 
@@ -206,7 +213,9 @@ class RunDirectory:
                 f"{self.path}: no {_WAVEFORMS}/, by which records that it has learned from are known in other data: an "
                 "earlier version of ecgcls has trained it; repeat its command, which adds them without training"
             )
-        seen = read_seen([self.check_file(f"{_WAVEFORMS}/{name_group(part)}") for part in GROUPS])
+        init = [f"{_WAVEFORMS}/{name}" for name in INIT_FILES if (self.path / _WAVEFORMS / name).exists()]
+        groups = [f"{_WAVEFORMS}/{name_group(part)}" for part in GROUPS]
+        seen = read_seen(*([self.check_file(name) for name in names] for names in (groups, init)))
         check_seen(self.path / _WAVEFORMS, seen, self.read_info())
         return seen
 
@@ -214,7 +223,8 @@ class RunDirectory:
         """Replace the waveforms of the run's data set, also of a run that an earlier version finished without them."""
         seen.write(self.path / _WAVEFORMS)
         if self.is_finished:
-            manifest.add_to_manifest(self.path, [f"{_WAVEFORMS}/{name_group(part)}" for part in GROUPS])
+            names = [f"{_WAVEFORMS}/{name}" for name in (*map(name_group, GROUPS), *INIT_FILES[: len(seen.init)])]
+            manifest.add_to_manifest(self.path, names)
 
     @property
     def has_seen(self) -> bool:
@@ -227,8 +237,8 @@ class RunDirectory:
         if not path.exists():
             return None
         try:
-            table = pd.read_csv(path, keep_default_na=False, converters={"class": restore, "ecg_id": restore})
-            table["ecg_id"] = check_ids("ecg_id", table["ecg_id"])
+            table = pd.read_csv(path, keep_default_na=False, dtype={"ecg_id": str}, converters={"class": restore})
+            table["ecg_id"] = self._read_ids(table["ecg_id"])
             return table.astype({"likelihood": float})[["ecg_id", "class", "likelihood"]]
         except (ValueError, KeyError) as error:
             raise damaged(path, error) from error
@@ -348,6 +358,6 @@ class RunDirectory:
 
 
 @lru_cache(maxsize=8)
-def _parse(path: Path, sha256: str) -> Predictions:
+def _parse(path: Path, sha256: str, has_names: bool) -> Predictions:
     """Read a predictions file of this content, which takes a second for many classes, once."""
-    return read_csv(path)
+    return read_csv(path).with_names() if has_names else read_csv(path)

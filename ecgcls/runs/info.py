@@ -20,6 +20,7 @@ _PART = {
     "records_sha256": str,
     "signals_sha256": str,
     "n_positive": dict[str, int],
+    "n_unknown": dict[str, int],
 }
 _INNER: dict[str, Any] = {  # of the keys that are nodes themselves; one that is missing is found when it is needed
     "data": {
@@ -27,7 +28,7 @@ _INNER: dict[str, Any] = {  # of the keys that are nodes themselves; one that is
         "n_samples": int, "n_records": int, "n_without_label": int, "n_missing_files": int, "n_copies_left_out": int,
         "n_copies_within": dict[str, int],
         "n_records_with_a_flat_lead": int, "may_lack_leads": bool, "absent_classes": list[str], "labels_sha256": str,
-        "n_folds": int, "held_out": str, "n_of_tested_patients": int,
+        "n_folds": int, "held_out": str, "ids": str, "n_of_tested_patients": int,
         "n_untrained": int, "n_untrained_patients": int,
         "fingerprint": dict[str, str], "parts": {"train": _PART, "val": _PART, "test": _PART},
     },
@@ -35,6 +36,13 @@ _INNER: dict[str, Any] = {  # of the keys that are nodes themselves; one that is
         "calibrator": {"method": str, "by_class": dict[str, dict[str, str | float | list[float]]]},
         "threshold_rule": {"rule": str}, "not_tuned": dict[str, str],
         "learned_on": {"n_records": int, "records_sha256": str},
+    },
+    "init": {
+        "source": {"path": str, "weights_sha256": str, "model": str, "experiment": str, "variant": str, "fold": int},
+        "earlier": list[dict[str, Any]], "standardizer": str, "notes": list[str],
+        "taken": {"layers": list[str], "by_lead": dict[str, str], "left_out": dict[str, str], "unused": list[str]},
+        "known_records": {"n_compared": int, "in_test": int, "n_left_out_of_test": int, "in_val": dict[str, int],
+                          "unchecked": list[str]},
     },
     "git": {"commit": str, "modified": bool},
     "machine": {"platform": str, "n_cpus": int | None},
@@ -96,6 +104,9 @@ class RunInfo:
         Threshold per class; the calibrator and how both were chosen, see `ecgcls.evaluation.decisions`.
     leakage
         What was checked; see `ecgcls.runs.leaks`.
+    init
+        What a fine-tuned net started from, what of it was taken, and whether it had seen any test record; see
+        `ecgcls.jobs.initialize`. Empty: nothing.
     stages_s
         Wall time of each stage, s.
     """
@@ -131,6 +142,7 @@ class RunInfo:
     thresholds: dict[str, float] = field(default_factory=dict)
     decisions: dict[str, Any] = field(default_factory=dict)
     leakage: dict[str, Any] = field(default_factory=dict)
+    init: dict[str, Any] = field(default_factory=dict)
     stages_s: dict[str, float] = field(default_factory=dict)
 
     @classmethod
@@ -159,7 +171,7 @@ class RunInfo:
             evaluation = EvaluationSettings().replace_with(stored.get("evaluation", {}))
         except (ConfigError, TypeError, ValueError) as error:
             raise damaged(where, f"evaluation: {error}") from error
-        absent = {key: Node({}, where) for key in ("data", "decisions", "stages_s", "machine")}
+        absent = {key: Node({}, where) for key in ("data", "decisions", "stages_s", "machine", "init")}
         return cls(**{**absent, **stored, "evaluation": evaluation})
 
     def to_dict(self) -> dict[str, Any]:

@@ -43,7 +43,9 @@ def check_standardizer(fitted_on: str, info: RunInfo, values: tuple[ArrayLike, A
 
     `fitted_on` is its fingerprint, `values` its mean and standard deviation by lead; None: of a baseline.
     """
-    if values is None or not info.covers_content:
+    if info.init.get("standardizer") == "own" and values is not None:
+        expected = hash_standardizer(info.init["source"]["weights_sha256"], *values)
+    elif values is None or not info.covers_content:
         expected = info.hash_part("train")
     else:
         expected = hash_standardizer(info.hash_part("train", "signals"), *values)
@@ -68,8 +70,11 @@ def describe_checks(info: RunInfo, *, learned_on: str) -> dict[str, Any]:
             "compared": sum(part["n_records"] for part in parts.values()),
         },
         "standardizer": {
-            "fitted_on": "train",
-            "records_sha256": info.hash_part("train"),
+            **(
+                {"fitted_on": "init", "weights_sha256": info.init["source"]["weights_sha256"]}
+                if info.init.get("standardizer") == "own"
+                else {"fitted_on": "train", "records_sha256": info.hash_part("train")}
+            ),
             "sha256": info.standardized_on,
         },
         "calibrator_and_thresholds": {"fitted_on": "val", "records_sha256": learned_on},
@@ -87,13 +92,13 @@ def log_official_test(
     -------
     dict or None
         ``n_records`` of the official test fold, and how often it was scored before and by how many configurations; None
-        where none of its records is scored, or the ECGs are simulated.
+        where none of its records is scored, the ECGs are simulated, or the data are not PTB-XL in its own layout.
     """
     tested = run.read_predictions("test") if tested is None else tested
     n_records = int((tested.strat_fold == OFFICIAL_TEST_FOLD).sum())
-    if not n_records or info.synthetic:
+    database = info.data["fingerprint"].get("ptbxl_database.csv")
+    if not n_records or info.synthetic or database is None:
         return None
-    database = info.data["fingerprint"].get("ptbxl_database.csv", "")
     plain = {key: value for key, value in identify(run.read_config()).items() if key != "fold"}
     entry = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),

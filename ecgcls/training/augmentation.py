@@ -84,9 +84,9 @@ class LeadDropout:
     def __call__(self, signal: Tensor, target: Tensor, *, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Drop leads of ``(batch, lead, sample)``."""
         n_records, n_leads = signal.shape[:2]
-        how = {"generator": generator, "device": signal.device}
-        n_lost = torch.randint(1, max(n_leads, 2), (n_records, 1), **how)
-        is_changed = torch.rand((n_records, 1), **how) < self.probability
-        rank = torch.rand((n_records, n_leads), **how).argsort(dim=1).argsort(dim=1)  # of each lead, in random order
-        is_lost = is_changed & (rank < n_lost) & (n_leads > 1)
+        drawn = torch.rand((n_records, n_leads + 2), generator=generator, device=signal.device)
+        is_changed = drawn[:, :1] < self.probability
+        n_lost = 1 + (drawn[:, 1:2] * (n_leads - 1)).long()  # 1 to n_leads - 1, each as often
+        rank = drawn[:, 2:].argsort(dim=1).argsort(dim=1)  # of each lead, in random order
+        is_lost = is_changed & (rank < n_lost.clamp(max=n_leads - 1))
         return signal.masked_fill(is_lost[:, :, None], 0.0), target

@@ -5,6 +5,7 @@ here is what a reader needs, and what may mislead it: averaged beats beside the 
 """
 
 import base64
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,12 +34,21 @@ def write_muse(
     age: object = "",
     sex: str = "",
     n_rhythms: int = 1,
+    crc_off: int | None = None,
+    first_sample: int = 0,
 ) -> Path:
-    """Write GE MUSE XML: Base64 int16 by lead, the averaged beats before the rhythm."""
+    """Write GE MUSE XML: Base64 int16 by lead, the averaged beats before the rhythm.
+
+    `crc_off` is how far the checksums are off; None: there are none.
+    """
+
+    def describe(row: NDArray[np.int16]) -> str:
+        crc = "" if crc_off is None else f"{zlib.crc32(row.astype('<i2').tobytes()) + crc_off}"
+        return f"<LeadDataCRC32>{crc}</LeadDataCRC32><FirstSampleBaseline>{first_sample}</FirstSampleBaseline>"
 
     def waveform(kind: str, counts: NDArray[np.int16]) -> str:
         leads = "".join(
-            f"<LeadData><LeadSampleCountTotal>{len(row)}</LeadSampleCountTotal>"
+            f"<LeadData>{describe(row)}<LeadSampleCountTotal>{len(row)}</LeadSampleCountTotal>"
             f"<LeadAmplitudeUnitsPerBit>{uv_per_bit:g}</LeadAmplitudeUnitsPerBit>"
             f"<LeadAmplitudeUnits>{units}</LeadAmplitudeUnits><LeadID>{name}</LeadID><LeadSampleSize>2</LeadSampleSize>"
             f"<WaveFormData>{base64.encodebytes(row.astype('<i2').tobytes()).decode()}</WaveFormData></LeadData>"

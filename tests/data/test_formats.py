@@ -248,6 +248,15 @@ def test_a_wrong_checksum_is_a_doubt(signal_mv, path):
     assert found.guesses == ("SCP-ECG CRC mismatch in: record, Section 6",)
 
 
+def test_of_muse_the_checksums_and_first_samples_are_doubts(signal_mv, path):
+    right = read_recording(write_muse(path, signal_mv, LEADS, RATE_HZ, crc_off=0))
+    assert (right.has_checksums, right.notes) == (True, ())
+    wrong = read_recording(write_muse(path, signal_mv[:2], LEADS[:2], RATE_HZ, crc_off=1, first_sample=7))
+    assert not wrong.has_checksums
+    assert wrong.guesses[0] == "the checksum is not that of the samples: I, II"
+    assert "FirstSampleBaseline is non-zero" in wrong.guesses[1]
+
+
 # --- what is refused
 
 

@@ -36,7 +36,7 @@ def test_a_record_that_fits_is_not_changed_by_a_bit(path):
     assert prepared.starts_s == (0.0,)
 
 
-@pytest.mark.parametrize("spelling", ["{}", " {} ", "lead {}", "ECG_{}", "MDC_ECG_LEAD_{}"])
+@pytest.mark.parametrize("spelling", ["{}", " {} ", "lead {}", "ECG_{}", "EKG {}", "MDC_ECG_LEAD_{}"])
 def test_leads_are_matched_by_name_and_put_in_order(signal_mv, spelling):
     names = [spelling.format(name.upper()) for name in reversed(LEADS)]
     prepared = prepare(recording(signal_mv[::-1], names), **WANTED)

@@ -115,6 +115,16 @@ def test_refusals_name_what_the_wfdb_package_reads(tmp_path):
         DataError, match=r"must be 0 bits or more, got -5, .*; the wfdb package reads the gain 1000\(-5"
     ):
         read_header(path)
+    path = write(tmp_path, ["r", "2", "500", "40"], rest, "1000/mV", "16")
+    assert wfdb.rdrecord(str(path)).sig_len == 40
+    with pytest.raises(DataError, match=r"40 samples .* has 200 bytes, of which the wfdb package reads the first"):
+        read_leads(path, lambda names: [0])
+    path = write(tmp_path, ["r", "2", "500", "50"], ["16", "0", "0", "77", "0", "I"], "1000/mV", "16")
+    assert wfdb.rdrecord(str(path)).checksum == [77, 77]
+    with pytest.raises(
+        DataError, match=r"the header says \[77, 77\] \(the wfdb package reads it, and does not compare"
+    ):
+        read_leads(path, lambda names: [0])
     path = write(tmp_path, ["r", "1", "500", "50"], rest, "1000/mV", "16")  # two lines
     with pytest.raises(DataError, match=r"1 signals are announced, 2 lines describe some, in the line 'r 1 500 50'$"):
         read_header(path)

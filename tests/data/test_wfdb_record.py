@@ -61,6 +61,13 @@ def read_all(path: Path):
         ("2/\u03bcV", [50, -100], "gain: '2/\u03bcV' is 2(0)/\u03bcV, the wfdb package reads 2(0)/V"),
         ("2/microvolt", [50, -100], None),
         ("0.002/nV", [50, -100], None),
+        (
+            "306000/mV",
+            [327, -654],
+            "gain of 306000/mV, with which a sample is below 0.11 mV: taken as per V, 306/mV "
+            "(the wfdb package reads it as it is)",
+        ),
+        ("163000/mV", [1, -1], None),  # 0.201 mV at most
         ("200000/V", [500, -1000], None),
     ],
 )

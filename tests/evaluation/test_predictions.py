@@ -113,12 +113,13 @@ def test_records_that_cannot_be_taken_are_refused(ecg_ids, message):
 
 def test_ids_are_kept_as_they_were_typed():
     def ids(*ecg_id):
-        return make(ecg_id).ecg_id.tolist()
+        return make(np.array(ecg_id, dtype=object)).ecg_id.tolist()  # as a table has them
 
     assert ids("7", "12", "-3") == [7, 12, -3] and ids("7.0", "12", "3") == [7, 12, 3]
     for kept in (("JS00001", "12", "3"), ("007", "12", "7"), ("12345678901234567890", "12345678901234567891", "1")):
         assert ids(*kept) == list(kept)
     assert ids(2**53 + 1, 2**53 + 2, 1) == ids(str(2**53 + 1), str(2**53 + 2), "1") == [2**53 + 1, 2**53 + 2, 1]
+    assert make(np.array(["7", "12", "3"])).decide(0.5).ecg_id.tolist() == ["7", "12", "3"]  # a part of named records
     named = make(("JS3", "JS1", "2"), patient_id=("p1", "p1", "p2"))
     assert named.take(["JS1", "2"]).ecg_id.tolist() == ["JS1", "2"] and named.take([2]).patient_id.tolist() == ["p2"]
     assert pool([named, make((4, 5), ("test", "val"))]).ecg_id.tolist() == ["2", "4", "5", "JS1", "JS3"]

@@ -193,6 +193,17 @@ def test_arrows_of_the_color_bar_mark_values_beyond_the_scale(signal_mv, highest
     assert "x (logit)" in read_texts(figure)
 
 
+def test_fewer_leads_have_a_row_each_in_full(signal_mv):
+    leads = ("V2", "I", "aVF")
+    some = signal_mv[[LEADS.index(lead) for lead in leads]]
+    figure = draw(some, lead_names=leads, attribution=np.ones_like(some), label="x")
+    traces = [line for axes in figure.axes for line in axes.lines if (line.get_gid() or "").endswith("-0-1000")]
+    assert [line.get_gid() for line in traces] == ["I-0-1000", "aVF-0-1000", "V2-0-1000"]
+    heights = [line.get_ydata() for line in traces]
+    assert np.allclose(np.ptp(heights, axis=1), 10 * np.ptp(some[[1, 2, 0]], axis=1))
+    assert not any("layout shows" in text for text in read_texts(figure))
+
+
 def test_an_attribution_of_zeros_can_be_drawn(signal_mv, tmp_path):
     figure = draw(signal_mv, attribution=np.zeros_like(signal_mv), label="x")
     save_figure(figure, tmp_path / "a.png")
@@ -202,9 +213,9 @@ def test_an_attribution_of_zeros_can_be_drawn(signal_mv, tmp_path):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"lead_names": (*LEADS[:11], "V7")}, "needs the twelve standard leads, I, II.* got I, II.*V5, V7"),
-        ({"lead_names": (*LEADS, "V6")}, "needs the twelve standard leads"),
-        ({"lead_names": (*LEADS[:11], "V5")}, "needs the twelve standard leads"),
+        ({"lead_names": (*LEADS[:11], "V7")}, "needs standard leads, each once, of I, II.* got I, II.*V5, V7"),
+        ({"lead_names": (*LEADS, "V6")}, "needs standard leads, each once, of"),
+        ({"lead_names": (*LEADS[:11], "V5")}, "needs standard leads, each once, of"),
         ({"attribution": np.zeros((12, 999))}, r"must have the signal's shape \(12, 1000\), got \(12, 999\)"),
         ({"attribution": np.full((12, 1000), np.nan)}, "the attribution has a value that is not finite"),
     ],

@@ -23,6 +23,16 @@ def predict(split="test", n_records=60):
     return Predictions(ids, ids, np.ones(n_records, int), np.full(n_records, split), y_true, y_prob, CLASSES)
 
 
+def test_the_challenges_metric_is_shown_where_the_classes_are_its(tmp_path):
+    scores = write_results(tmp_path, replace(predict(), class_names=("AF", "NSR", "SB")), title="t", settings=QUICK)
+    written = json.loads((tmp_path / "metrics.json").read_text())["test"]["overall"]
+    assert written["challenge"] == scores.overall["challenge"]
+    low, high = read_intervals(tmp_path).loc[("overall", "challenge"), ["low", "high"]]
+    text = format_table(tabulate(tmp_path, "test"))
+    shown = f"0 always sinus rhythm: {written['challenge']:.3f} [{low:.3f}, {high:.3f}] (without 23 of its 26 classes)"
+    assert shown in text
+
+
 @pytest.mark.parametrize("split", ["val", "test"])
 def test_either_split_is_scored_and_drawn(tmp_path, split):
     predictions = predict(split)

@@ -53,7 +53,7 @@ def stop(folder, root, *settings):
 @pytest.mark.parametrize(
     "schedule",
     [
-        ("scheduler=onecycle", "model.metadata=[age,sex]"),
+        ("scheduler=onecycle", "model.metadata=[age,sex]", "augment=lead_dropout"),
         ("scheduler=plateau", "scheduler.patience=0", "scheduler.mode=min", "optimizer.lr=0.05"),
     ],
 )
