@@ -8,6 +8,7 @@ as the store takes.
 import argparse
 import json
 import os
+import resource
 import shutil
 import signal
 import statistics
@@ -84,7 +85,8 @@ def measure(folder: Path, n_records: int, rounds: int) -> dict[str, Any]:
         "store": lambda: _build(folder, filenames),
         "killed": lambda: resumed.append(_resume(folder, filenames)),
     }
-    seconds = take_turns(candidates, rounds)
+    cpu_s: dict[str, list[float]] = {name: [] for name in candidates}
+    seconds = take_turns({name: _count_cpu(work, cpu_s[name]) for name, work in candidates.items()}, rounds)
     del seconds["killed"]
     seconds["store, the rest after a kill"] = resumed
     return {
@@ -92,9 +94,26 @@ def measure(folder: Path, n_records: int, rounds: int) -> dict[str, Any]:
         "n_records": n_records,
         "n_processes": n_processes,
         "seconds": seconds,
+        "cpu_s": {name: cpu_s[name] for name in ("parser", "store")},
         "store_over_parser": median_ratio(seconds["store"], seconds["parser"]),
+        "store_over_parser_cpu": median_ratio(cpu_s["store"], cpu_s["parser"]),
         "rest_over_store": median_ratio(resumed, seconds["store"]),
     }
+
+
+def _count_cpu(work: Callable[[], Any], found: list[float]) -> Callable[[], None]:
+    """Return work that notes the CPU time that it took in this process and those it waited for, s."""
+
+    def count() -> float:
+        used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        return sum(each.ru_utime + each.ru_stime for each in used)
+
+    def do() -> None:
+        start = count()
+        work()
+        found.append(count() - start)
+
+    return do
 
 
 def _open(folder: Path, filenames: pd.Series, store_dir: Path) -> SignalStore:
@@ -140,6 +159,7 @@ def tabulate(content: dict[str, Any]) -> str:
         (f"the parser alone, {processes}", f"{seconds['parser']:.2f} s"),
         (f"the store, {processes}", f"{seconds['store']:.2f} s ({n / seconds['store']:,.0f} files/s)"),
         ("the store over the parser, same processes", f"{content['store_over_parser']:.2f}"),
+        ("the same, CPU time", f"{content['store_over_parser_cpu']:.2f}"),
         ("killed halfway: the rest over a whole build", f"{content['rest_over_store']:.2f}"),
     ]
     return "\n".join([f"| {n:,} files |  |", "|---|---:|", *(f"| {what} | {value} |" for what, value in rows)])
