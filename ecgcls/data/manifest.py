@@ -147,7 +147,7 @@ def understand(manifest: Manifest, asked: Asked, *, root: Path) -> Columns:
         groups = [name for name in map(str, cells) if _plain(name) in _GROUPS and name not in taken]
     labels = _check_list(manifest, "data.label_columns", asked.labels)
     if labels is None:
-        labels = _guess_labels(manifest, [name for name in cells if name not in (*single, *groups)])
+        labels = _guess_labels(manifest, [name for name in map(str, cells) if name not in (*single, *groups)])
     _refuse_two_roles(chosen, labels, groups)
     holds_names = len(labels) == 1 and not _is_mostly_binary(cells[labels[0]])
     separator = _choose_separator(cells[labels[0]], asked.separator) if holds_names else None
