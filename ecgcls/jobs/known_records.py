@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ecgcls.data.seen import describe_found, merge
 from ecgcls.data.store import SignalStore
 from ecgcls.errors import ConfigError, DataError
+from ecgcls.evaluation.checks import UNKNOWN
 from ecgcls.evaluation.predictions import Predictions
 from ecgcls.jobs.loaded import LoadedRun
 from ecgcls.runs.configuration import Configuration
@@ -92,7 +93,8 @@ def check_own_tests(predictions: Predictions, known: pd.DataFrame, one: Configur
             f"predictions.csv (probabilities differ by up to {difference[row]:.2g}, expected at most "
             f"{_MAX_DIFFERENCE}): the net or the predictions were changed; retrain with overwrite=true"
         )
-    if n_relabeled := int((stored.y_true[there] != predictions.y_true[here]).any(axis=1).sum()):
+    is_other = (stored.y_true[there] != predictions.y_true[here]) & (predictions.y_true[here] != UNKNOWN)
+    if n_relabeled := int(is_other.any(axis=1).sum()):
         log.warning("%d of the run's %d own test records have other labels here", n_relabeled, len(own))
 
 

@@ -54,8 +54,10 @@ def test_folds_are_one_configuration_and_other_data_are_counted_apart(tmp_path):
     assert log_it(tmp_path, [10], lr=0.3)["n_configurations_before"] == 1
 
 
-def test_simulated_ecgs_have_no_official_test_fold(tmp_path):
+def test_simulated_and_ones_own_ecgs_have_no_official_test_fold(tmp_path):
     assert log_it(tmp_path, [10], info=replace(INFO, synthetic=True)) is None
+    own = replace(INFO, data={"fingerprint": {"signals": "d" * 64, "manifest": "e" * 64}})
+    assert log_it(tmp_path, [10], info=own) is None
 
 
 def test_the_standardizer_must_come_from_the_training_part():
