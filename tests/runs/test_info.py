@@ -41,6 +41,7 @@ WHOLE = RunInfo(
     thresholds={"MI": 2 / 3},
     decisions={"learned_on": {"n_records": 3}},
     leakage={"patients": {"in_two_parts": 0}},
+    init={"source": {"path": "pre/fold_0", "fold": 0}, "taken": {"left_out": {"head.3": "its classes"}}},
     stages_s={"fit": 1.234},
 )
 
