@@ -74,7 +74,7 @@ def test_labels_of_ones_own_are_taken_by_name():
     translation, y_true, _ = label(STATEMENTS, ("AFIB", "SR"), own, {"AFIB": 100.0}, {"AFIB": 0.0}, {"AFIB": np.nan})
     assert translation.list_classes("none") == ["SR"]
     assert [row[0] for row in y_true] == [1, 1, -1]  # PTB-XL's 0 is a statement of unknown likelihood
-    with pytest.raises(ConfigError, match="none of the classes of the net .SR. has a counterpart .*AFIB, foo"):
+    with pytest.raises(ConfigError, match=r"none of the classes of the net .SR. has a counterpart .*AFIB, foo"):
         translate(STATEMENTS, ("SR",), own)
     with pytest.raises(DataError, match="ecg_id 0: the data set's table of statements has no 'bar'"):
         label(STATEMENTS, ("AFIB",), own, ["bar"])

@@ -316,4 +316,6 @@ def test_another_source_says_the_classes_in_other_words(one, another, predict, t
     own = pd.DataFrame(found.predictions.y_prob, index=list(here), columns=found.predictions.class_names)
     np.testing.assert_allclose(own.loc[both], probs.loc[both, own.columns], rtol=1e-5)
     mix = found.tables["case_mix.csv"].set_index(["what", "of"])["here"]
-    assert mix["prevalence", "MI"] == pytest.approx((found.predictions.y_true[:, own.columns.get_loc("MI")] == 1).mean())
+    assert mix["prevalence", "MI"] == pytest.approx(
+        (found.predictions.y_true[:, own.columns.get_loc("MI")] == 1).mean()
+    )
