@@ -208,9 +208,7 @@ def _store(config_name: str, stored: str) -> list[Any]:
     ConfigStore.instance().store(name=stored, node=node)
     for group, unused in _CHOICES.get(config_name, {}).items():
         for path in (CONF_DIR / group).glob("*.yaml"):
-            choice = OmegaConf.load(path)
-            kept = [key for key in choice if key != "defaults" and key not in unused]
-            ConfigStore.instance().store(
-                group=group, name=path.stem, node=OmegaConf.masked_copy(choice, kept), provider=stored
-            )
+            choice = load_yaml(f"{group}/{path.stem}")
+            kept = OmegaConf.masked_copy(choice, [str(key) for key in choice if key not in ("defaults", *unused)])
+            ConfigStore.instance().store(group=group, name=path.stem, node=kept, provider=stored)
     return groups

@@ -102,7 +102,9 @@ def translate(task: Task, class_names: Sequence[str], statements: pd.DataFrame) 
     else:
         found = [*_link_classes(task, statements), *_link_possible(task, class_names, statements.index)]
     links = pd.DataFrame(found, columns=["class", "statement", "relation"])
-    links = links[links["class"].isin(class_names)].drop_duplicates(["class", "statement"], ignore_index=True)
+    links = links[links["class"].isin(class_names) & links["statement"].isin(statements.index)].drop_duplicates(
+        ["class", "statement"], ignore_index=True
+    )
     translation = Translation(tuple(class_names), links)
     if len(translation.list_classes("none")) == len(class_names):
         raise ConfigError(
@@ -125,15 +127,16 @@ def _link_words(class_names: Sequence[str], statements: pd.Index) -> Iterator[_L
     snomed, scp = read_snomed(), read_scp()
     for name in class_names:
         if name in scp.index:  # a code says a statement as near as it is to it
-            yield from ((name, code, relation) for code, relation in snomed["relation"][snomed["scp"] == name].items())
+            of_name = snomed[snomed["scp"] == name]
+            yield from ((name, code, relation) for code, relation in _pair(of_name))
             own = scp.loc[name]
             unplaced = (snomed["relation"] == "none") & (snomed["diagnostic_class"] == own["diagnostic_class"])
             yield from ((name, code, POSSIBLE) for code in [own["snomed_code"], *snomed.index[unplaced]])
         elif name in snomed.index:  # the statement says the code, also where the code says less
             of_code = scp[scp["snomed_code"] == name]
-            yield from ((name, each, relation) for each, relation in of_code["relation"].items())
+            yield from ((name, each, relation) for each, relation in _pair(of_code))
             own = snomed.loc[name]
-            yield (name, own["scp"], EXACT if own["relation"] == EXACT else POSSIBLE)
+            yield name, str(own["scp"]), EXACT if own["relation"] == EXACT else POSSIBLE
 
 
 def _link_classes(task: Task, statements: pd.DataFrame) -> Iterator[_Link]:
@@ -142,7 +145,7 @@ def _link_classes(task: Task, statements: pd.DataFrame) -> Iterator[_Link]:
     if task.classes == "challenge_class" and "challenge_class" not in statements:
         relations = dict(read_scp()["relation"])
     elif task.classes == "diagnostic_subclass":
-        relations = {code: each for code, each in read_snomed()["relation"].items() if each == BROADER}
+        relations = {code: each for code, each in _pair(read_snomed()) if each == BROADER}
     for statement, name in task.class_of_statement(statements).items():
         yield name, statement, relations.get(statement, EXACT)
 
@@ -155,7 +158,7 @@ def _link_possible(task: Task, class_names: Sequence[str], statements: pd.Index)
     snomed, scp = read_snomed(), read_scp()
     if task.classes == "challenge_class":
         near = snomed[(snomed["relation"] == BROADER) & snomed["challenge_class"].notna()]
-        yield from ((row.challenge_class, row.scp, POSSIBLE) for row in near.itertuples())
+        yield from ((name, each, POSSIBLE) for name, each in zip(near["challenge_class"], near["scp"], strict=True))
         return
     superclass_of = dict(zip(scp["diagnostic_subclass"], scp["diagnostic_class"], strict=True))
     for code in statements.intersection(snomed.index):
@@ -166,6 +169,11 @@ def _link_possible(task: Task, class_names: Sequence[str], statements: pd.Index)
             superclass = name if task.classes == "diagnostic_class" else superclass_of.get(name)
             if name in possible or superclass in possible:
                 yield name, code, POSSIBLE
+
+
+def _pair(table: pd.DataFrame) -> Iterator[tuple[str, str]]:
+    """Return each statement of a crosswalk, and its relation."""
+    return zip(table.index, table["relation"], strict=True)
 
 
 def _shorten(names: Iterable[str]) -> str:

@@ -19,8 +19,6 @@ from ecgcls.files import restore
 from ecgcls.jobs.results import read_intervals
 from ecgcls.runs.configuration import Configuration
 
-_AFTER = "after"
-
 
 @dataclass(frozen=True, eq=False)
 class Elsewhere:
@@ -50,7 +48,7 @@ class Elsewhere:
         names = list(scores["by_class"])
         home = score_predictions(self.one.tested.take_classes(names))
         intervals = read_intervals(self.folder)
-        rows = {} if intervals is None else {key: intervals.loc[(OVERALL, key)] for key in RANKING}
+        rows: dict[str, Any] = {} if intervals is None else {key: intervals.loc[(OVERALL, key)] for key in RANKING}
         update = self.source.get("local_update")
         return {
             "place": Path(self.source["data_root"]).name,
@@ -73,8 +71,8 @@ class Elsewhere:
         """Return a line a class: prevalence, ROC-AUC and observed to expected positives, here and in the run's test."""
         of_class = self.written["test"]["by_class"]
         home = score_predictions(self.one.tested.take_classes(list(of_class))).by_class
-        mix = self._read("case_mix.csv").set_index(["what", "of"])
-        oe = self._read("calibration.csv").query("recalibration == @_AFTER").set_index("class")
+        mix: Any = self._read("case_mix.csv").set_index(["what", "of"])
+        oe: Any = self._read("calibration.csv").set_index(["recalibration", "class"]).loc["after"]
         return [
             {
                 "name": name,
@@ -91,17 +89,14 @@ class Elsewhere:
         """Return a line for each of the other rows of the case mix: who the patients are."""
         table = self._read("case_mix.csv")
         shown = table[table["of"].eq("") | table["of"].str.startswith(("sex=", "age="))]
-        names = [
-            row.what if row.what != SHARE_OF else f"{row.of.replace('=', ' ')}, share of records"
-            for row in shown.itertuples()
-        ]
+        columns = [shown[name].tolist() for name in ("what", "of", "run", "here")]
         return [
-            {"name": name, "run": row.run, "here": row.here, "is_share": row.what == SHARE_OF}
-            for name, row in zip(names, shown.itertuples(), strict=True)
+            {"name": f"{of.replace('=', ' ')}, {what}" if what == SHARE_OF else what, "run": run, "here": here}
+            for what, of, run, here in zip(*columns, strict=True)
         ]
 
     def _read(self, name: str) -> pd.DataFrame:
-        text = {"class": restore, "of": restore}
+        text: dict[Any, Any] = {"class": restore, "of": restore}
         return pd.read_csv(self.folder / name, keep_default_na=False, na_values=[""], converters=text)
 
 

@@ -1,3 +1,4 @@
+import ast
 import shutil
 from dataclasses import replace
 
@@ -264,6 +265,57 @@ def test_another_data_set_is_evaluated_with_the_runs_settings(predict, one, anot
     assert settings == one.evaluation.replace_with({"intervals": {"level": 0.8}})
 
 
-def test_decisions_are_not_learned_on_another_data_set(one, another, predict):
-    with pytest.raises(ConfigError, match="learned on a run's validation set, not on another data set"):
-        predict(one, another, overrides={"thresholds": {"rule": "youden"}})
+def test_what_is_learned_there_is_learned_on_patients_that_are_not_scored(one, another, predict):
+    plain = predict(one, another).predictions
+    how = {"method": "intercept", "min_positives": 1}
+    found = predict(one, another, overrides={"calibration": how}, local={"share": 0.4, "seed": 3})
+    learned, scored = found.tables["local_update_records.csv"], found.predictions
+    assert not set(learned["patient_id"]) & set(scored.patient_id)
+    assert sorted([*learned["ecg_id"], *scored.ecg_id]) == plain.ecg_id.tolist()
+    assert abs(learned["patient_id"].nunique() - 0.4 * len(np.unique(plain.patient_id))) <= 1
+    np.testing.assert_array_equal(found.uncalibrated.y_prob, plain.take(scored.ecg_id).y_prob)
+    part = plain.take(learned["ecg_id"])
+    for column, (name, fitted) in enumerate(found.source["local_update"]["calibrator"]["by_class"].items()):
+        assert name == plain.class_names[column] and fitted["method"] == "intercept"
+        shifted = 1 / (1 + np.exp(-part.y_logit[:, column] - fitted["intercept"]))
+        assert shifted.mean() == pytest.approx(part.y_true[:, column].mean(), abs=1e-6)
+        moved = scored.y_logit[:, column] - found.uncalibrated.y_logit[:, column]
+        np.testing.assert_allclose(moved, fitted["intercept"], atol=1e-9)
+    other = predict(one, another, overrides={"calibration": how}, local={"share": 0.4, "seed": 4})
+    assert set(other.predictions.ecg_id) != set(scored.ecg_id)
+
+
+def test_the_own_validation_records_are_no_place_to_learn_on(one, elsewhere, predict):
+    with pytest.raises(ConfigError, match="learned on a run's validation set, not with split=val"):
+        predict(one, elsewhere, split="val", overrides={"thresholds": {"rule": "youden"}})
+
+
+def test_another_source_says_the_classes_in_other_words(one, another, predict, tmp_path):
+    """The same ECGs with SNOMED CT codes in their headers, as the Challenge ships them: nobody says NORM there."""
+    root = shutil.copytree(another / "records100", tmp_path / "challenge")
+    codes = pd.read_csv(another / "ptbxl_database.csv").set_index("ecg_id")["scp_codes"].map(ast.literal_eval)
+    said = {"CLBBB": "733534002", "LVH": "164873001", "SR": "426783006", "IMI": "164865005", "INVT": "59931005"}
+    for path in root.rglob("*.hea"):
+        known = [said[name] for name in codes[int(path.stem[:5])] if name in said] or ["10370003"]
+        path.write_text(f"{path.read_text().rstrip()}\n#Age: 50\n#Sex: Male\n#Dx: {','.join(known)}\n")
+    found = predict(one, root, _target_="ecgcls.data.challenge.Challenge")
+    plain = predict(one, another).predictions
+    assert found.source["classes_not_scored"] == ["NORM"]
+    assert found.predictions.class_names == tuple(name for name in plain.class_names if name != "NORM")
+    here = {int(ecg_id[:5]): row for row, ecg_id in enumerate(found.predictions.ecg_id)}
+    for column, name in enumerate(found.predictions.class_names):
+        expected = {"CD": "CLBBB", "HYP": "LVH", "MI": "IMI"}.get(name)
+        for ecg_id, row in here.items():
+            label = found.predictions.y_true[row, column]
+            if expected:
+                assert label == (expected in codes[ecg_id]), (ecg_id, name)
+            else:  # an inverted T wave may be a sign of STTC
+                assert label == (-1 if "INVT" in codes[ecg_id] else 0)
+    both = [ecg_id for ecg_id in here if ecg_id in plain.ecg_id]
+    probs = pd.DataFrame(plain.y_prob, index=plain.ecg_id, columns=plain.class_names)
+    own = pd.DataFrame(found.predictions.y_prob, index=list(here), columns=found.predictions.class_names)
+    np.testing.assert_allclose(own.loc[both], probs.loc[both, own.columns], rtol=1e-5)
+    mix = found.tables["case_mix.csv"].set_index(["what", "of"])["here"]
+    assert mix["prevalence", "MI"] == pytest.approx(
+        (found.predictions.y_true[:, own.columns.get_loc("MI")] == 1).mean()
+    )

@@ -1,0 +1,80 @@
+"""What the statements of one data set say about the classes of a net that was trained on another; all by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ecgcls.data.crosswalks import read_scp, read_snomed
+from ecgcls.data.tasks import Task
+from ecgcls.data.translation import translate
+from ecgcls.errors import ConfigError, DataError
+
+SUPERCLASSES = ("NORM", "MI", "STTC", "CD", "HYP")
+SUPER = Task(statements="diagnostic", classes="diagnostic_class")
+STATEMENTS = Task(statements="all")
+CHALLENGE = Task(statements="all", classes="challenge_class", unlabelled="negative")
+SINUS, MI, AF, RBBB, ST_DOWN, LVH = "426783006", "164865005", "164889003", "59118001", "429622005", "164873001"
+
+
+def label(task, class_names, statements, *codes):
+    translation = translate(task, class_names, statements)
+    records = pd.Series([each if isinstance(each, dict) else dict.fromkeys(each, 100.0) for each in codes])
+    labels, takes_part = translation.label(task, records, statements.index)
+    return translation, labels.y_true.tolist(), takes_part.tolist()
+
+
+def test_superclasses_of_challenge_codes():
+    translation, y_true, takes_part = label(
+        SUPER, SUPERCLASSES, read_snomed(), [SINUS], [MI, SINUS], [AF], [RBBB, ST_DOWN], [LVH]
+    )
+    assert translation.list_classes("none") == ["NORM"]
+    assert y_true == [
+        [-1, 0, 0, 0, 0],  # may be normal, so it takes part, and has none of the others
+        [-1, 1, 0, 0, 0],
+        [-1, 0, 0, 0, 0],  # nothing diagnostic is said, as of a record of PTB-XL with AFIB alone
+        [-1, 0, -1, 1, 0],  # ST depression may be of STTC
+        [-1, 0, 0, 0, 1],
+    ]
+    assert takes_part == [True, True, False, True, True]
+
+
+def test_a_record_of_which_nothing_is_said_is_unknown_and_takes_no_part():
+    nothing = dict.fromkeys(read_snomed().index, float("nan"))
+    _, y_true, takes_part = label(SUPER, SUPERCLASSES, read_snomed(), nothing)
+    assert (y_true, takes_part) == ([[-1] * 5], [False])
+
+
+def test_challenge_classes_of_ptbxl_statements():
+    names = ("AF", "BBB", "CLBBB", "LAD", "NSR", "TAb", "Brady")
+    table = read_scp().drop(columns=["snomed_code", "name"])
+    codes = ["NORM"], ["CLBBB", "AFIB"], ["NDT", "SBRAD"]
+    translation, y_true, _ = label(CHALLENGE, names, table, *codes)
+    assert translation.list_classes("none") == ["BBB", "LAD", "Brady"]
+    assert translation.list_classes("broader") == ["TAb"]
+    scored = [0, 2, 4, 5]
+    assert np.array(y_true)[:, scored].tolist() == [[0, 0, 1, 0], [1, 1, 0, 0], [0, 0, 0, 1]]
+    assert (np.array(y_true)[:, [1, 3, 6]] == -1).all()
+
+
+def test_statements_in_both_directions():
+    names = ("PVC", "CLBBB", "IMI", "AFIB")
+    translation, y_true, _ = label(STATEMENTS, names, read_snomed(), ["17338001"], ["164909002"], [MI], ["282825002"])
+    assert translation.relations == {"PVC": "exact", "CLBBB": "exact", "IMI": "none", "AFIB": "exact"}
+    assert y_true == [[1, 0, -1, 0], [0, 1, -1, 0], [0, 0, -1, 0], [0, 0, -1, 1]]
+    back, y_true, _ = label(STATEMENTS, (MI, AF, RBBB), read_scp(), ["IMI"], ["CRBBB"], ["AFIB"])
+    assert back.relations == {MI: "broader", AF: "exact", RBBB: "none"}  # CRBBB has a code of its own
+    assert y_true == [[1, 0, -1], [0, 0, -1], [0, 1, -1]]
+
+
+def test_labels_of_ones_own_are_taken_by_name():
+    own = pd.DataFrame(
+        {"diagnostic": False, "form": False, "rhythm": False, "diagnostic_class": None, "diagnostic_subclass": None},
+        index=["AFIB", "foo"],
+    )
+    translation, y_true, _ = label(STATEMENTS, ("AFIB", "SR"), own, {"AFIB": 100.0}, {"AFIB": 0.0}, {"AFIB": np.nan})
+    assert translation.list_classes("none") == ["SR"]
+    assert [row[0] for row in y_true] == [1, 1, -1]  # PTB-XL's 0 is a statement of unknown likelihood
+    with pytest.raises(ConfigError, match=r"none of the classes of the net .SR. has a counterpart .*AFIB, foo"):
+        translate(STATEMENTS, ("SR",), own)
+    with pytest.raises(DataError, match="ecg_id 0: the data set's table of statements has no 'bar'"):
+        label(STATEMENTS, ("AFIB",), own, ["bar"])
