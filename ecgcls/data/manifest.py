@@ -144,7 +144,7 @@ def understand(manifest: Manifest, asked: Asked, *, root: Path) -> Columns:
     groups = _check_list(manifest, "data.group_columns", asked.groups)
     if groups is None:
         taken = {*single, *(asked.labels or ())}
-        groups = [name for name in cells if _plain(name) in _GROUPS and name not in taken]
+        groups = [name for name in map(str, cells) if _plain(name) in _GROUPS and name not in taken]
     labels = _check_list(manifest, "data.label_columns", asked.labels)
     if labels is None:
         labels = _guess_labels(manifest, [name for name in cells if name not in (*single, *groups)])
@@ -170,7 +170,7 @@ def _choose(manifest: Manifest, role: str, asked: str | None) -> str | None:
     if asked is not None:
         _check_there(manifest, f"data.{role}_column", [asked])
         return asked
-    by_name = {_plain(name): name for name in reversed(list(manifest.cells))}
+    by_name = {_plain(name): name for name in reversed([str(each) for each in manifest.cells])}
     return next((by_name[name] for name in NAMES[role] if name in by_name), None)
 
 

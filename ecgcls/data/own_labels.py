@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from ecgcls.data.folds import assign_strat_folds
 from ecgcls.data.manifest import Columns, Manifest, read_binary
@@ -162,10 +163,10 @@ def name_cells(texts: pd.Series) -> pd.Series:
     if filled.isna().any() or filled.nunique() <= _N_CATEGORIES:
         return texts.map(lambda text: " ".join(text.split()) or "unknown")
     edges = np.unique(np.quantile(filled, [0.25, 0.5, 0.75]))
-    return numbers.map(lambda value: _name_bin(value, edges))
+    return pd.Series([_name_bin(value, edges) for value in numbers], texts.index)
 
 
-def _name_bin(value: float, edges: Sequence[float]) -> str:
+def _name_bin(value: float, edges: NDArray[np.float64]) -> str:
     """Name the part between two edges that a number is in; the upper edge belongs to it."""
     if math.isnan(value):
         return "unknown"

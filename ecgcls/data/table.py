@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal
 import pandas as pd
 from numpy.typing import NDArray
 
-from ecgcls.data.manifest import NONE, Asked, Columns, Manifest, read_manifest, understand
+from ecgcls.data.manifest import NAMES, NONE, Asked, Columns, Manifest, read_manifest, understand
 from ecgcls.data.own_labels import (
     PART_WORDS,
     count_labels,
@@ -111,15 +111,18 @@ class Table:
     @cached_property
     def columns(self) -> Columns:
         """What its columns are for."""
-        asked = {role: getattr(self, f"{role}_column") for role in ("file", "record", "patient", "fold", "age", "sex")}
-        of_labels = {"labels": self.label_columns, "separator": self.label_separator, "groups": self.group_columns}
-        return understand(self.table, Asked(**asked, **of_labels), root=self._folder)
+        asked = Asked(
+            **{role: getattr(self, f"{role}_column") for role in NAMES},
+            labels=self.label_columns,
+            separator=self.label_separator,
+            groups=self.group_columns,
+        )
+        return understand(self.table, asked, root=self._folder)
 
     def settle(self) -> dict[str, Any]:
         """Return the settings with everything that was guessed, so that nothing need be guessed again."""
         found = self.columns
-        single = {f"{role}_column": getattr(found, role) or NONE for role in ("file", "record", "patient", "fold")}
-        single |= {f"{role}_column": getattr(found, role) or NONE for role in ("age", "sex")}
+        single = {f"{role}_column": getattr(found, role) or NONE for role in NAMES}
         separator = found.separator or NONE
         lists = {"label_columns": list(found.labels), "group_columns": list(found.groups)}
         return {"root": str(self._folder), **single, **lists, "label_separator": separator}
@@ -182,9 +185,9 @@ class Table:
     def tabulate_columns(self) -> pd.DataFrame:
         """Return by role the columns, and whether they were guessed."""
         found = self.columns
-        rows = {role: getattr(found, role) or "" for role in ("file", "record", "patient", "fold", "age", "sex")}
+        rows = {role: getattr(found, role) or "" for role in NAMES}
         rows |= {"labels": ", ".join(found.labels), "groups": ", ".join(found.groups)}
-        rows["not used"] = ", ".join(name for name in self.table.cells if name not in found.list_used())
+        rows["not used"] = ", ".join(name for name in map(str, self.table.cells) if name not in found.list_used())
         how = {role: "guessed" if role in found.guessed else "as set" for role in rows if role != "not used"}
         return pd.DataFrame({"columns": rows, "": how}).fillna("").rename_axis("role")
 

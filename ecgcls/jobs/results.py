@@ -172,6 +172,9 @@ def tabulate(folder: Path, split: str, *, rule: str = "f1", not_tuned: Collectio
         n_positive = scores["supported"]["pr_auc"]["n_positive"]
         table.loc[label] = [n_positive, *(found[macro.key if macro else None]["value"] for macro in macros)]
     table = table.astype(float).astype({"positives": int})
+    if any(n_unknown := [of_class.get("n_unknown", 0) for of_class in scores["by_class"].values()]):
+        counts = [*n_unknown, sum(n_unknown)]
+        table.insert(1, "unknown", pd.Series(counts, table.index[: len(counts)]).reindex(table.index).astype("Int64"))
     if pooled is not None:
         for key in RANKING:
             together = [*(of_class[key] for of_class in pooled["by_class"].values()), pooled["overall"][key]]

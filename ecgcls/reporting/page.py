@@ -82,7 +82,10 @@ def _collect_content(experiment: Experiment, *, data_root: Path | None, referenc
         "n_patients": len(np.unique(widest.patient_id)),
         "shown": facts.list_leaderboard(class_names),
         "noisy": {key: METRICS[key].label for key in HEADLINE},
-        "columns": {"n_positive": "Positives", "prevalence": "Prevalence"} | facts.list_class_columns(),
+        "columns": {"n_positive": "Positives"}
+        | ({"n_unknown": "Unknown"} if any(one.tested.n_unknown.any() for one in configurations) else {})
+        | {"prevalence": "Prevalence"}
+        | facts.list_class_columns(),
         "board": board,
         "learning": [
             {"curve": each, "lines": tabulate_curve(each, board), **charts.style(number)}

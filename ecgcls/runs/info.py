@@ -20,6 +20,7 @@ _PART = {
     "records_sha256": str,
     "signals_sha256": str,
     "n_positive": dict[str, int],
+    "n_unknown": dict[str, int],
 }
 _INNER: dict[str, Any] = {  # of the keys that are nodes themselves; one that is missing is found when it is needed
     "data": {

@@ -2,6 +2,7 @@
 
 import inspect
 
+import pandas as pd
 import pytest
 import yaml
 from hydra.utils import get_object, instantiate
@@ -13,13 +14,15 @@ from ecgcls.data.ptbxl import PTBXL
 from ecgcls.data.record_files import find_missing
 from ecgcls.data.source import ModuleSettings, Source, split_settings
 from ecgcls.data.synthetic import Synthetic
+from ecgcls.data.table import Table
 from tests.data.challenge_files import write_record
 
-SOURCES = {"challenge": Challenge, "ptbxl": PTBXL, "synthetic": Synthetic}
+SOURCES = {"challenge": Challenge, "ptbxl": PTBXL, "synthetic": Synthetic, "table": Table}
 
 
 def read_node(name: str) -> dict:
-    return yaml.safe_load((CONF_DIR / "data" / f"{name}.yaml").read_text())
+    node: dict = yaml.safe_load((CONF_DIR / "data" / f"{name}.yaml").read_text())
+    return {key: value for key, value in node.items() if key != "defaults"}  # which Hydra reads
 
 
 @pytest.fixture(params=SOURCES)
@@ -31,6 +34,11 @@ def source(request, synthetic_root, tmp_path) -> Source:
         root = tmp_path
         for number in range(60):
             write_record(root / f"g{number % 3}", f"E{number:05d}")
+    if request.param == "table":
+        more["manifest"] = str(tmp_path / "ecgs.csv")
+        database = pd.read_csv(root / "ptbxl_database.csv")
+        table = pd.DataFrame({"file": database["filename_lr"], "SR": database["scp_codes"].str.contains("'SR'")})
+        table.to_csv(more["manifest"], index=False)
     return instantiate(split_settings(read_node(request.param))[0] | {"root": str(root)} | more)
 
 
