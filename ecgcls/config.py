@@ -44,6 +44,18 @@ Text = Annotated[str, "text"]
 """A value taken exactly as it was typed, whatever ``,``, ``=``, ``*`` or blanks are in it; so is a `Path`."""
 
 
+class InitSettings(TypedDict):
+    """Which net a training starts from, and how it is trained further."""
+
+    path: Path | None
+    seen: Path | None
+    freeze: Literal["none", "backbone"]
+    unfreeze_every: int | None
+    lr_decay: float
+    standardizer: Literal["refit", "own"]
+    known_records: Literal["error", "drop"]
+
+
 class RunConfig(TypedDict):
     """What ``python -m ecgcls.run`` takes: ``conf/config.yaml``."""
 
@@ -53,6 +65,7 @@ class RunConfig(TypedDict):
     n_threads: int
     output_dir: Path
     overwrite: bool
+    init: InitSettings
     data: Group
     task: Group
     folds: Group
@@ -206,8 +219,11 @@ def _check_argument(key: str, value: Any, hint: Any) -> Any:
     if (inner := _read_inner(hint)) is not None:
         if not isinstance(value, dict):
             raise ConfigError(f"{key} must be a node of settings ({', '.join(inner)}), got {value!r}")
-        _check_settings(key, value, inner, set(), target=key)
-        return {name: _convert(each, inner[name]) for name, each in value.items()}
+        if target := value.get("_target_"):  # a choice of a group, whose settings these are, too
+            signature, annotations = _read_target(key, target)
+            inner = {name: annotations.get(name, Any) for name in signature.parameters} | inner
+        _check_settings(key, value, inner, set(), target=target or key)
+        return {name: _convert(each, inner.get(name, Any)) for name, each in value.items()}
     if hint == Group:
         check_group(key, value)
     else:
@@ -232,8 +248,8 @@ def _convert(value: Any, hint: Any) -> Any:
     return Path(value) if isinstance(value, str) and Path in (hint, *get_args(hint)) else value
 
 
-def _check_target(key: str, node: dict[str, Any]) -> None:
-    target = node["_target_"]
+def _read_target(key: str, target: Any) -> tuple[inspect.Signature, dict[str, Any]]:
+    """Import what a ``_target_`` names; return its signature and its annotations."""
     if not isinstance(target, str):
         raise ConfigError(f"{key}._target_ must be a class or function, by its full name, got {target!r}")
     try:
@@ -246,6 +262,12 @@ def _check_target(key: str, node: dict[str, Any]) -> None:
         annotations = get_type_hints(called.__init__ if inspect.isclass(called) else called)
     except Exception:  # an annotation may name what is only imported for type checkers
         annotations = {}
+    return signature, annotations
+
+
+def _check_target(key: str, node: dict[str, Any]) -> None:
+    target = node["_target_"]
+    signature, annotations = _read_target(key, target)
     parameters = signature.parameters.values()
     takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters)
     named = [each for each in parameters if each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL)]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Unpack
 from ecgcls.command.start import run_command
 from ecgcls.config import DataPlace, RunChoice, Text
 from ecgcls.errors import ConfigError
-from ecgcls.evaluation.settings import Bootstrap, CalibrationRule, Subgroups, ThresholdRule
+from ecgcls.evaluation.settings import Bootstrap, LocalCalibration, Subgroups, ThresholdRule
 
 if TYPE_CHECKING:
     from ecgcls.runs.configuration import Configuration
@@ -29,7 +29,7 @@ def evaluate(
     unfinished: bool,
     data: ExternalData,
     intervals: Annotated[dict[str, Any], Bootstrap],
-    calibration: Annotated[dict[str, Any], CalibrationRule],
+    calibration: Annotated[dict[str, Any], LocalCalibration],
     thresholds: Annotated[dict[str, Any], ThresholdRule],
     subgroups: Annotated[dict[str, Any], Subgroups],
     prevalence: float | dict[str, float] | None,
@@ -48,6 +48,7 @@ def evaluate(
     **which: Unpack[RunChoice],
 ) -> None:
     """Score what the settings name, write the results and print the table."""
+    local = {name: calibration.pop(name) for name in ("share", "seed")}
     overrides = {
         "intervals": intervals,
         "calibration": calibration,
@@ -61,17 +62,19 @@ def evaluate(
         check_error_rate(error_rate)
     files = {"predictions": predictions, "y_true": y_true, "y_prob": y_prob}
     given = [name for name, path in files.items() if path is not None]
-    if unfinished and (given or data["root"] is not None):
-        raise ConfigError(f"unfinished=true scores a run on its own data: leave out {(given or ['data.root'])[0]}")
+    is_elsewhere = "_target_" in data or data["root"] is not None
+    elsewhere = "data.root" if data["root"] is not None else "data="
+    if unfinished and (given or is_elsewhere):
+        raise ConfigError(f"unfinished=true scores a run on its own data: leave out {(given or [elsewhere])[0]}")
     if leads is not None:
         _refuse_unused(
             {name: path for name, path in files.items() if path is not None}
-            | {"data.root": data["root"], "unfinished": unfinished or None, "error_rate": error_rate}
+            | {elsewhere: is_elsewhere or None, "unfinished": unfinished or None, "error_rate": error_rate}
             | {"prevalence": prevalence},
             "with leads=, which scores the nets of a finished run on its own data",
         )
-    if given and data["root"] is not None:
-        raise ConfigError(f"{given[0]} and data.root: expected one of them, what to score")
+    if given and is_elsewhere:
+        raise ConfigError(f"{given[0]} and {elsewhere}: expected one of them, what to score")
     of_arrays = {"class_names": class_names, "patient_id": patient_id, "values": values.replace("probabilities", "")}
     of_data = {
         "data.missing_records": data["missing_records"].replace("error", ""),
@@ -89,15 +92,18 @@ def evaluate(
             raise ConfigError(f"split={split} has no effect on arrays, which have no split: all their rows are test")
     else:
         _refuse_unused(of_arrays, "without y_true= and y_prob=")
-        if data["root"] is None:
+        if not is_elsewhere:
             if unfinished:
                 del of_data["device"]
                 _refuse_unused({"error_rate": error_rate}, "with unfinished=true, whose validation is not over")
             if leads is not None:
                 del of_data["device"]
             _refuse_unused(of_data, "without data.root=: the run's stored predictions are scored")
+    if not is_elsewhere:
+        _refuse_unused({f"calibration.{name}": value for name, value in local.items()}, "without another data set")
 
     from ecgcls.files import name_file
+    from ecgcls.jobs.place import find_place, format_place
     from ecgcls.jobs.rescore import name_folder, parse_records, read_predictions_files, rescore, write_rescored
     from ecgcls.jobs.results import format_table, tabulate
     from ecgcls.jobs.trust import split_names
@@ -135,7 +141,8 @@ def evaluate(
         )
     else:
         one = choose_configuration(**which)
-        named = name_folder(split, overrides, root=data["root"], records=records, error_rate=error_rate)
+        place = find_place(data) if is_elsewhere else None
+        named = name_folder(split, overrides, root=place, records=records, error_rate=error_rate, local=local)
         if leads is not None:
             named = f"{named}-leads-{name_file(leads if isinstance(leads, str) else '-'.join(leads))}"
         folder = output or one.folder / "evaluate" / named
@@ -144,20 +151,16 @@ def evaluate(
             how: dict[str, Any] = {"overrides": overrides, "device": device, "trust": split_names(trust)}
             how |= {"split": split, "records": records, "output_dir": which["output_dir"]}
             return _score_subsets(one, leads, folder, **how)
-        if data["root"] is not None:
+        if is_elsewhere:
             from ecgcls.jobs.external import predict_data_set  # torch: stored predictions are scored without it
 
             rescored = predict_data_set(
                 one,
-                root=data["root"],
-                missing_records=data["missing_records"],
-                bad_records=data["bad_records"],
-                repairs=data["repairs"],
-                known_records=data["known_records"],
-                store_dir=data["store_dir"],
+                data=data,
                 split=split,
                 device=device,
                 overrides=overrides,
+                local=local,
                 trust=split_names(trust),
                 error_rate=error_rate,
             )
@@ -179,7 +182,10 @@ def evaluate(
     stated = _format_stated(folder, split)
     if error_rate is not None:
         stated += _format_sets(folder, error_rate)
-    print(f"\n{rescored.title} ({len(rescored.predictions)} records):\n{table}\n{stated}\n{folder}")
+    print(f"\n{rescored.title} ({len(rescored.predictions)} records):\n{table}\n{stated}")
+    if is_elsewhere:
+        print(format_place(rescored))
+    print(folder)
 
 
 def _refuse_unused(settings: Mapping[str, object], where: str) -> None:

@@ -24,7 +24,8 @@ Threads change a result in its last digits: a run notes how many it had, and tha
 
 def identify(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the resolved settings that a result depends on, by dotted key."""
-    return {key: _standardize(key, value) for key, value in flatten(config) if _is_identity(key, value)}
+    every = flatten(_take_origin(config))
+    return {key: _standardize(key, value) for key, value in every if _is_identity(key, value)}
 
 
 def name_variant(
@@ -45,14 +46,16 @@ def name_variant(
         for group, choice in sorted(choices.items())
         if group not in ("model", "logger") and choice != default_choices.get(group)
     ]
-    own, default = identify(config), identify(default_config)
+    path = (config.get("init") or {}).get("path")
+    own = identify(config)
+    default = identify({**default_config, "init": {**default_config["init"], "path": path}} if path else default_config)
     for key in sorted(own.keys() | default.keys()):
         if key == "fold":
             continue
         if key not in own:
             parts.append(f"no-{key}")
         elif key not in default or (own[key], type(own[key])) != (default[key], type(default[key])):
-            parts.append(f"{key}={_name_value(own[key])}")
+            parts.append(f"{key.replace('init.source', 'init')}={_name_value(own[key])}")
     name = ",".join(parts)
     return name if len(name) <= 150 else f"{name[:140]}~{_digest(name)}"
 
@@ -79,6 +82,13 @@ def suggest_key(key: str, known: Sequence[str]) -> str:
     parent, dot, name = key.rpartition(".")
     siblings = [each.rpartition(".")[2] for each in known if each.rpartition(".")[0] == parent and "._" not in each]
     return suggest(name, siblings, prefix=parent + dot) if siblings or not dot else suggest(key, known)
+
+
+def _take_origin(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Leave out where the net is that a training starts from, which `source` tells by its content; or that none is."""
+    init = config.get("init") or {}
+    kept = {key: value for key, value in init.items() if key not in ("path", "seen")} if init.get("path") else {}
+    return {key: value for key, value in config.items() if key != "init"} | ({"init": kept} if kept else {})
 
 
 def _is_identity(key: str, value: Any) -> bool:

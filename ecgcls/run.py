@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Unpack, cast
 from ecgcls.command.processes import is_child, is_reporter
 from ecgcls.command.start import is_sweep, list_shadowed, name_job, read_run_dir, run_command
 from ecgcls.config import RunConfig, check_arguments, check_run
-from ecgcls.runs.place import place_run
+from ecgcls.runs.place import place_run, settle_init
 from ecgcls.runs.provenance import remember_command
 from ecgcls.sweeps.reports import is_trial, report_job
 
@@ -35,7 +35,8 @@ def run(**config: Unpack[RunConfig]) -> tuple[Path, float]:
     from ecgcls.runs.directory import RunDirectory
     from ecgcls.runs.searched import doubt_settings
 
-    model, variant = name_job()
+    config = settle_init(config)
+    model, variant = name_job(config.get("init"))
     directory = RunDirectory(read_run_dir() or place_run(config, model=model, variant=variant))
     quiet_lightning()
     shows_bar = sys.stderr.isatty() and not is_sweep() and not is_child()
@@ -53,7 +54,8 @@ def answer_early(plain: dict[str, Any]) -> tuple[Path, float] | None:
     """Do what needs neither torch nor Lightning: tell of a finished run, or refuse data that are not there."""
     config = cast(RunConfig, check_arguments(run, plain, is_early=True))
     check_run(config)
-    model, variant = name_job()
+    config = settle_init(config)
+    model, variant = name_job(config.get("init"))
     place = read_run_dir() or place_run(config, model=model, variant=variant)
     from ecgcls.jobs.parts import check_data, check_repeated, list_without_effect, settle_data
 

@@ -50,10 +50,7 @@ def evaluate(folder, root):
 
 
 def evaluate_elsewhere(folder, root):
-    one = open_configuration(folder)
-    data = {"missing_records": "error", "bad_records": "error", "repairs": "note", "store_dir": None}
-    where = {"root": root, "device": "cpu", **data}
-    predict_data_set(one, split="test", overrides=SETTINGS, **where)
+    predict_data_set(open_configuration(folder), data={"root": root}, split="test", device="cpu", overrides=SETTINGS)
 
 
 def compare(folder, root):

@@ -1,5 +1,7 @@
 """From what was typed to what Hydra's grammar reads: a path or a text arrives as it was typed, in every command.
 
+A node with a path may be given that path alone: ``init=PATH`` is ``init.path=PATH``.
+
 Without quotes the grammar has no place for ``~``, letters beyond ASCII, ``#`` and much else, and takes ``,`` and ``=``
 for its own. In a sweep a comma separates values, so a path with a comma is quoted there: ``"data.root='a,b'"``.
 """
@@ -69,9 +71,11 @@ def _read(argument: str, texts: Iterable[str], *, sweeps: bool) -> str:
     if setting is None:
         return argument
     key, value = setting.groups()
+    if f"{key}.path" in texts and not value.startswith("{"):
+        key = f"{key}.path"
     name = key.lstrip("+")
     if (name not in texts and not _PATH.fullmatch(name)) or value == "null" or _is_quoted(value):
-        return argument
+        return f"{key}={value}"
     if not value:
         expected = "a path; . is the current folder" if _PATH.fullmatch(name) or name == "output" else "a text"
         raise ConfigError(f"{key}= is empty, expected {expected}; null is none")

@@ -30,6 +30,9 @@ from ecgcls.errors import ConfigError
 from ecgcls.identity import name_variant
 
 _TRACEBACK = "ECGCLS_TRACEBACK"  # in the environment of the processes that a command starts: what the user chose
+_CHOICES = {  # groups of which a command sees the choices, without the settings that have no meaning there
+    "evaluate": {"data": ("sampling_rate_hz", "copies", "duration_s", "leads", "batch_size", "n_train", "n_train_seed")}
+}
 _SHARED = ["output_subdir", "run", "sweep", "hydra_logging", "job_logging"]  # of the run command's `hydra:`
 
 
@@ -84,7 +87,9 @@ def _run(command: Callable[..., Any], around: Callable[..., Any] | None, early: 
 
     stored = config_name if config_name == RUN else f"ecgcls_{config_name}"
     # Without groups of its own, a command is not shown conf/: model=cnn1d names a run there, not a file.
-    config_path = str(CONF_DIR) if config_name == RUN or _store(config_name, stored) else "pkg://ecgcls"
+    own_groups = () if config_name == RUN else _store(config_name, stored)
+    is_shown = config_name == RUN or (own_groups and config_name not in _CHOICES)
+    config_path = str(CONF_DIR) if is_shown else "pkg://ecgcls"
     application = hydra.main(version_base="1.3", config_path=config_path, config_name=stored)
     try:
         sys.argv[1:] = read_arguments(sys.argv[1:], list_texts(command), may_sweep=config_name == RUN)
@@ -98,8 +103,11 @@ def _run(command: Callable[..., Any], around: Callable[..., Any] | None, early: 
         refuse(error, config_name)
 
 
-def name_job() -> tuple[str, str]:
-    """Return the running job's choice of the group ``model``, and its variant: what differs from the defaults."""
+def name_job(init: Mapping[str, Any] | None = None) -> tuple[str, str]:
+    """Return the running job's choice of the group ``model``, and its variant: what differs from the defaults.
+
+    `init` is that of the configuration with the ``source`` of the weights, as `ecgcls.runs.origin.settle_init` adds it.
+    """
     job = HydraConfig.get()
     search_path = [override for override in job.overrides.hydra if override.startswith("hydra.searchpath")]
     choices = _own_choices(job.runtime.choices)
@@ -111,6 +119,7 @@ def name_job() -> tuple[str, str]:
         if choice != defaults.get(group)
     ]
     own, default = _compose([*search_path, *job.overrides.task]), _compose([*search_path, *overrides])
+    own |= {} if init is None else {"init": dict(init)}
     variant = name_variant(own, choices=choices, default_config=default, default_choices=defaults)
     return choices["model"], variant
 
@@ -187,12 +196,21 @@ def _own_choices(choices: Mapping[str, Any]) -> dict[str, Any]:
     return {group: choice for group, choice in choices.items() if not group.startswith("hydra/")}
 
 
-def _store(config_name: str, stored: str) -> bool:
-    """Hand a command's YAML to Hydra, with the logging of the run; return whether it has groups."""
+def _store(config_name: str, stored: str) -> list[Any]:
+    """Hand a command's YAML to Hydra, with the logging of the run; return its groups."""
     shared = OmegaConf.masked_copy(load_yaml(RUN).hydra, _SHARED)
     own = load_yaml(config_name)
     groups = list(own.pop("defaults", []))
-    quiet = [{"override hydra/job_logging": "none"}, {"override hydra/hydra_logging": "none"}, "_self_"]
+    quiet: list[Any] = [{"override hydra/job_logging": "none"}, {"override hydra/hydra_logging": "none"}]
+    if "_self_" not in groups:
+        quiet.append("_self_")
     node = OmegaConf.merge({"hydra": shared}, own, {"defaults": [*groups, *quiet]})
     ConfigStore.instance().store(name=stored, node=node)
-    return bool(groups)
+    for group, unused in _CHOICES.get(config_name, {}).items():
+        for path in (CONF_DIR / group).glob("*.yaml"):
+            choice = OmegaConf.load(path)
+            kept = [key for key in choice if key != "defaults" and key not in unused]
+            ConfigStore.instance().store(
+                group=group, name=path.stem, node=OmegaConf.masked_copy(choice, kept), provider=stored
+            )
+    return groups

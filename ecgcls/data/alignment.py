@@ -115,7 +115,7 @@ def find_same(
         ``(record, lead, sample)``, and the rows of each pair, ``(pair, 2)``.
     """
     found = np.full(len(pairs), np.nan)
-    is_long = signals_uv.shape[-1] >= _MIN_DURATION_S * sampling_rate_hz
+    n_long = _MIN_DURATION_S * sampling_rate_hz
     is_close = aligned.mean >= np.where(aligned.contrast >= MIN_CONTRAST[1], _MIN_MEAN, _MIN_MEAN_ALIKE)
     for number in np.flatnonzero(is_close).tolist():
         one, other = signals_uv[pairs[number]]
@@ -126,6 +126,7 @@ def find_same(
         }
         value = correlate(one, other, **how)
         is_same = value >= SURE_CORRELATION
+        is_long = min(_count_recorded(one), _count_recorded(other)) >= n_long
         if (n_leads := int(aligned.n_leads[number])) <= FEW_LEADS[0]:
             is_same |= is_long and n_leads > 1 and value >= FEW_LEADS[1] and aligned.contrast[number] >= FEW_LEADS[2]
         elif is_long and MIN_CORRELATION <= value < SURE_CORRELATION:
@@ -136,6 +137,11 @@ def find_same(
                 is_same = any(value >= r and contrast >= c and repetition <= most for r, c, most in MAX_REPETITION)
         found[number] = value if is_same else np.nan
     return found
+
+
+def _count_recorded(signal_uv: NDArray[np.int16]) -> int:
+    """Return how many samples ``(lead, sample)`` has before all leads are constant to the end, as padding is."""
+    return int(np.flatnonzero((signal_uv != signal_uv[:, -1:]).any(axis=0)).max(initial=-1)) + 1
 
 
 def correlate(

@@ -21,6 +21,10 @@ leads left out), so that a short artifact decides nothing.
 - *calibration*: two thirds of the leads rise at once by 1 mV (to 20 %), stay there for 0.1 s (in the median, to 0.3 mV)
   and fall again within 1 s (none).
 
+Few leads are more easily alike: fewer than eight must have the same standard deviation or range to 0.2 %, fewer than
+nine together mean 0 and standard deviation 1 to 0.0001 mV, and all of these a calibration pulse. So none of the records
+is normalized or has a pulse by I and II, by I, II and V2, by V1 to V6 or by a single one of I and V2.
+
 Nothing can be told of what keeps to all this: a reversal of electrodes (the leads obey the same relations), a gain that
 is wrong by less, a lead that is inverted with all others.
 
@@ -54,6 +58,7 @@ MAX_CONSTANT_S = 1.0
 MAX_SATURATED = 0.02
 """Share of a lead's samples at its largest, or at its smallest value, whatever the lead's resolution."""
 _MAX_RESOLUTION_MV = 0.006  # of a lead whose every value is rare
+_MANY, _ALIKE, _FEW_ALIKE = 8, 0.05, 0.002  # leads, and to what they have the same spread, so many or fewer
 _MOST = 2 / 3  # of the leads: the others may have been derived from them
 
 
@@ -154,14 +159,17 @@ def _check_normalization(signal: _Signal, lows: NDArray[np.float32], highs: NDAr
         return f"normalized: {n_standard} leads have mean 0 and standard deviation 1, so they are not mV"
     if live.sum() > 2:  # two leads may be alike
         for what, values in (("standard deviation", sd[live]), ("range", (highs - lows)[live])):
-            if values.max() < 1.05 * values.min():
-                return f"normalized: all leads have the same {what} ({values.mean():.3g}, to 5 %), so they are not mV"
+            bound = _ALIKE if live.sum() >= _MANY else _FEW_ALIKE
+            if values.max() < (1 + bound) * values.min():
+                how = f"({values.mean():.3g}, to {100 * bound:g} %)"
+                return f"normalized: all leads have the same {what} {how}, so they are not mV"
     low, high = float(lows.min()), float(highs.max())
     if abs(high - 1) < 5e-4 and min(abs(low), abs(low + 1)) < 5e-4:
         return f"normalized: the values span exactly {round(low)} to 1, so they are not mV"
     whole_mean = float(mean.mean())
     whole_sd = float(np.sqrt((sd**2 + mean**2).mean() - whole_mean**2))
-    if abs(whole_mean) < 1e-3 and abs(whole_sd - 1) < 1e-3:
+    bound = 1e-3 if len(mean) > _MANY else 1e-4
+    if abs(whole_mean) < bound and abs(whole_sd - 1) < bound:
         return "normalized: all values together have mean 0 and standard deviation 1, so they are not mV"
     return ""
 
@@ -247,7 +255,7 @@ def _check_calibration(signal: _Signal) -> str:
     if signal.mv.shape[1] <= lag + top or len(signal.mv) < 2:
         return ""
     steps = signal.mv[:, lag:] - signal.mv[:, :-lag]
-    most = max(_MOST * len(signal.mv), 2)
+    most = max((_MOST if len(signal.mv) > _MANY else 1) * len(signal.mv), 2)
     rises = np.flatnonzero((abs(steps - 1) < 0.2).sum(axis=0) >= most)
     if not len(rises):
         return ""

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, DistributedSampler
 from ecgcls.data.batches import Batch, JoinedBatches, PartDataset
 from ecgcls.data.cohort import Cohort, Tables, log_left_out, read_tables, select_cohort
 from ecgcls.data.folds import LEFT_OUT, Folds, Part
+from ecgcls.data.initial import Comparison, Initial, settle_initial
 from ecgcls.data.lead_sets import parse_leads
 from ecgcls.data.leakage import settle_copies
 from ecgcls.data.metadata import read_columns, refuse_empty
@@ -80,6 +81,8 @@ class ECGDataModule(pl.LightningDataModule):
         Seed of the order of the training records; each epoch has another order.
     metadata
         Columns of the table that come with each record's signal; they must hold numbers.
+    initial
+        What the weights have learned from that a training starts from; None: it starts from none.
     """
 
     def __init__(
@@ -101,6 +104,7 @@ class ECGDataModule(pl.LightningDataModule):
         n_train_seed: int = 0,
         seed: int = 0,
         metadata: Sequence[str] = (),
+        initial: Initial | None = None,
     ) -> None:
         super().__init__()
         if batch_size < 1:
@@ -116,7 +120,7 @@ class ECGDataModule(pl.LightningDataModule):
         self.copies, self.bad_records, self.repairs, self.duration_s = copies, bad_records, repairs, duration_s
         self.shorter = shorter
         self.store_dir = Path(store_dir) if store_dir else None
-        self.batch_size, self.seed = batch_size, seed
+        self.batch_size, self.seed, self.initial = batch_size, seed, initial
         self.lead_names, self.metadata_names = parse_leads(leads), tuple(metadata)
 
     def check_shared_by(self, n_processes: int) -> None:
@@ -140,10 +144,22 @@ class ECGDataModule(pl.LightningDataModule):
     @cached_property
     def cohort(self) -> Cohort:
         """The records of this fold, without those left out."""
+        return self._settled[0]
+
+    @property
+    def compared(self) -> Comparison | None:
+        """What the weights that a training starts from have seen of it; None where it starts from none."""
+        return self._settled[1]
+
+    @cached_property
+    def _settled(self) -> tuple[Cohort, Comparison | None]:
         self._read_metadata(self._select(self._tables))  # what is wrong with tables is said before signals are read
         cohort = self._select(self._tables.leave_out(self._left_out.ecg_ids))
         log_left_out(cohort, fold=self.fold)
-        return settle_copies(cohort, self.store, copies=self.copies, root=self.source.root)
+        cohort = settle_copies(cohort, self.store, copies=self.copies, root=self.source.root)
+        if self.initial is None:
+            return cohort, None
+        return settle_initial(cohort, self.store, self.initial, root=self.source.root, open_longer=self._open_store)
 
     def _select(self, tables: Tables) -> Cohort:
         size = self.training_size
@@ -156,21 +172,23 @@ class ECGDataModule(pl.LightningDataModule):
     @cached_property
     def store(self) -> SignalStore:
         """The signals of all records, also of those that are left out; built or opened on first use."""
-        source, filenames = self.source, self._tables.database["filename"]
-        n_samples = None if self.duration_s is None else round(self.duration_s * source.sampling_rate_hz)
-        store = open_store(
-            source.root,
-            filenames,
-            sampling_rate_hz=source.sampling_rate_hz,
+        rate_hz = self.source.sampling_rate_hz
+        store = self._open_store(None if self.duration_s is None else round(self.duration_s * rate_hz))
+        if flat := store.find_flat_leads():
+            ecg_id, leads = next(iter(flat.items()))
+            log.warning("%d records have a flat lead, the first ecg_id %s (%s)", len(flat), ecg_id, ", ".join(leads))
+        return store
+
+    def _open_store(self, n_samples: int | None) -> SignalStore:
+        return open_store(
+            self.source.root,
+            self._tables.database["filename"],
+            sampling_rate_hz=self.source.sampling_rate_hz,
             n_samples=n_samples,
             lead_names=self.lead_names,
             shorter=self.shorter,
             store_dir=self.store_dir,
         )
-        if flat := store.find_flat_leads():
-            ecg_id, leads = next(iter(flat.items()))
-            log.warning("%d records have a flat lead, the first ecg_id %s (%s)", len(flat), ecg_id, ", ".join(leads))
-        return store
 
     @cached_property
     def _left_out(self) -> LeftOut:
@@ -191,7 +209,9 @@ class ECGDataModule(pl.LightningDataModule):
     def left_out(self) -> pd.DataFrame:
         """The records that cannot be used or repeat another: ``ecg_id`` and ``reason``."""
         reasons = {ecg_id: f"repeats ecg_id {kept}" for ecg_id, kept in self._left_out.duplicates.items()}
-        return pd.DataFrame([*self._left_out.bad.items(), *reasons.items()], columns=["ecg_id", "reason"])
+        known = {} if self.compared is None else dict.fromkeys(self.compared.dropped, "init has learned from it")
+        every = {**self._left_out.bad, **reasons, **known}
+        return pd.DataFrame([*every.items()], columns=["ecg_id", "reason"])
 
     @cached_property
     def seen(self) -> SeenRecords:
@@ -204,7 +224,8 @@ class ECGDataModule(pl.LightningDataModule):
         if self.cohort.untrained is not None:
             part = part.mask(usable["patient_id"].isin(self.cohort.untrained), LEFT_OUT)
         is_used = pd.Series(part.index.isin(self.cohort.records.index), part.index)
-        return list_seen(self.store, part, is_used=is_used)
+        seen = list_seen(self.store, part, is_used=is_used)
+        return replace(seen, init=self.initial.seen.to_init()) if self.initial and self.initial.seen else seen
 
     @cached_property
     def _store_rows(self) -> NDArray[np.int64]:

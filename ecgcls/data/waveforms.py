@@ -27,6 +27,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -76,6 +77,11 @@ class Waveforms:
 
     def __len__(self) -> int:
         return len(self.ecg_ids)
+
+    @property
+    def duration_s(self) -> Fraction:
+        """Of each record."""
+        return Fraction(self.n_samples, self.sampling_rate_hz)
 
     @cached_property
     def unit_signatures(self) -> "UnitSignatures":
@@ -156,7 +162,7 @@ def find_known(new: Waveforms, known: Waveforms) -> list[Known]:
     ValueError
         If the two have records of different durations.
     """
-    if new.n_samples * known.sampling_rate_hz != known.n_samples * new.sampling_rate_hz:
+    if new.duration_s != known.duration_s:
         raise ValueError("the records must be as long as those that are known")
     if not len(known):
         return []
@@ -174,6 +180,12 @@ def find_known(new: Waveforms, known: Waveforms) -> list[Known]:
             elif value:
                 found.append(Known(ecg_id, known.ecg_ids[column].item(), min(value, 1.0), is_exact=False))
     return found
+
+
+def can_compare(new: Waveforms, known: Waveforms) -> bool:
+    """Whether the two have a lead in common by which their signatures can be compared, in some record each."""
+    is_there = [each.unit_signatures.is_there.any(axis=0) for each in (new, known)]
+    return bool(not len(new) or np.isfinite(MIN_SIMILARITY[(is_there[0] & is_there[1]).sum()]))
 
 
 def read_waveforms(path: Path) -> Waveforms:

@@ -33,6 +33,7 @@ from ecgcls.evaluation.predictions import Predictions
 Array = NDArray[np.float64]
 _SUM_TOLERANCE = 1e-4  # float32 probabilities of many classes
 _PENALTY = 0.05  # of the squared offsets, in records
+_MAX_STEPS, _STEP_TOLERANCE = 1000, 1e-9  # of offsets alone
 
 
 def are_exclusive(y_true: NDArray, y_prob: Array) -> bool:
@@ -83,6 +84,21 @@ def fit(y_true: NDArray, logits: Array, *, has_offset: NDArray[np.bool_]) -> tup
 
     found = minimize(loss, np.zeros(1 + n_offsets), jac=True, method="L-BFGS-B").x
     return float(np.exp(found[0])), spread(found[1:])
+
+
+def fit_offsets(y_true: NDArray, logits: Array, *, has_offset: NDArray[np.bool_]) -> Array:
+    """Return the offset of each class, ``(class,)``, with which the mean probability is its share, as `fit` without T.
+
+    Those that `has_offset` leaves out keep an offset of 0.
+    """
+    log_prob, offsets = _log_prob(logits), np.zeros(len(has_offset))
+    shares = y_true.mean(axis=0)[has_offset]
+    for _ in range(_MAX_STEPS if has_offset.any() else 0):
+        change = np.log(shares / softmax(log_prob + offsets, axis=1).mean(axis=0)[has_offset])
+        offsets[has_offset] += change
+        if np.abs(change).max() < _STEP_TOLERANCE:
+            break
+    return offsets
 
 
 def count_confusions(predictions: Predictions) -> pd.DataFrame:

@@ -6,9 +6,10 @@ too high or too extreme. `fit_calibrator` learns a correction, class by class, o
 Conventions
     - With l the logit of a class's probability, *temperature* gives :math:`\sigma(l/T)` [1]_, *platt*
       :math:`\sigma(al + b)` with Platt's smoothed targets [2]_, *isotonic* the rising step function that fits best,
-      interpolated linearly [3]_, *best* the one of these (or *none*) with the lowest log loss in a patient-wise
-      cross-validation of the records it is fitted on. A
-      class with enough of them for a fit is fitted in each fold, too.
+      interpolated linearly [3]_, *intercept* :math:`\sigma(l + b)`, whose mean is the prevalence (recalibration in the
+      large, the least that a net needs in another place [5]_), *best* the one of the first three (or *none*) with the
+      lowest log loss in a patient-wise cross-validation of the records it is fitted on. A class with enough of them for
+      a fit is fitted in each fold, too.
     - None of them reverses a class's order. Temperature and Platt keep it, and with it every ranking metric (of the
       recalibrated logits: probabilities close to 1 may round to it); isotonic makes ties. Where Platt's slope is not
       positive, and where a class has fewer than `min_positives` positive (or negative) records, nothing is fitted: the
@@ -27,6 +28,8 @@ References
 .. [3] B. Zadrozny, C. Elkan, "Transforming classifier scores into accurate multiclass probability estimates", KDD 2002,
        doi:10.1145/775047.775151.
 .. [4] C. Elkan, "The foundations of cost-sensitive learning", IJCAI 2001.
+.. [5] Y. Vergouwe et al., "A closed testing procedure to select an appropriate method for updating prediction models",
+       Statistics in Medicine 36 (2017) 4529-4539, doi:10.1002/sim.7179.
 """
 
 from __future__ import annotations
@@ -37,7 +40,7 @@ from typing import Any, get_args, get_type_hints
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize_scalar
+from scipy.optimize import brentq, minimize_scalar
 from scipy.special import expit
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
@@ -201,12 +204,14 @@ class _Records:
 def _fit_exclusive(
     y_true: NDArray, logits: Array, class_names: Sequence[str], rule: CalibrationRule, weights: Array
 ) -> Calibrator:
-    method: str = rule.method if rule.method in ("none", "temperature") else "platt"
+    method: str = rule.method if rule.method in ("none", "temperature", "intercept") else "platt"
     slope, offsets, log_weight = 1.0, np.zeros(len(class_names)), np.log(weights)
     if method != "none" and len(y_true) < rule.min_positives:
         method, offsets = "unweighted", -log_weight
     elif method == "temperature":
         slope, offsets = exclusive.fit(y_true, logits, has_offset=np.zeros(len(class_names), dtype=bool))
+    elif method == "intercept":
+        offsets = exclusive.fit_offsets(y_true, logits, has_offset=y_true.sum(axis=0) >= rule.min_positives)
     elif method == "platt":
         unweighted = exclusive.recalibrate(logits, 1.0, -log_weight)
         slope, offsets = exclusive.fit(y_true, unweighted, has_offset=y_true.sum(axis=0) >= rule.min_positives)
@@ -233,6 +238,8 @@ def _fit(truth: NDArray[np.int8], logits: Array, prob: Array | None, method: str
             lambda log_slope: cross_entropy_of_logits(truth, logits / scale * np.exp(log_slope)).mean(), bounds=(-4, 4)
         )
         return {"method": "temperature", "slope": float(np.exp(found.x) / scale), "intercept": 0.0}
+    if method == "intercept":
+        return {"method": "intercept", "slope": 1.0, "intercept": find_intercept(logits, float(truth.mean()))}
     if method == "platt":
         targets = np.where(truth == 1, (n_pos + 1) / (n_pos + 2), 1 / (n_neg + 2))
         twice = np.concatenate([logits, logits])  # each record as a positive and as a negative one, weighted
@@ -244,6 +251,19 @@ def _fit(truth: NDArray[np.int8], logits: Array, prob: Array | None, method: str
     calibrated = np.clip(steps.y_thresholds_, least, 1 - least)
     at = "logit" if prob is None else "prob"
     return {"method": "isotonic", at: steps.X_thresholds_.tolist(), "calibrated": calibrated.tolist()}
+
+
+def find_intercept(logits: Array, prevalence: float) -> float:
+    """Return what is to be added to logits so that their mean probability is a prevalence, in (0, 1).
+
+    Examples
+    --------
+    >>> round(find_intercept(np.array([-1.0, -1.0]), 0.5), 6)
+    1.0
+    """
+    target = float(to_logits(np.array([prevalence]))[0])
+    ends = target - float(logits.max()), target - float(logits.min())
+    return ends[0] if ends[0] == ends[1] else float(brentq(lambda b: expit(logits + b).mean() - prevalence, *ends))
 
 
 def _regress_logistic(logits: Array, truth: NDArray, weights: Array | None = None) -> tuple[float, float]:
@@ -275,7 +295,9 @@ def _recalibrate_logits(fitted: Mapping[str, Any], logits: Array) -> Array:
 
 def _cross_validate(records: _Records, patients: NDArray, n_folds: int) -> dict[str, float]:
     """Return each method's log loss on patients that it was not fitted on."""
-    methods = [name for name in get_args(get_type_hints(CalibrationRule)["method"]) if name != "best"]
+    methods = [
+        name for name in get_args(get_type_hints(CalibrationRule)["method"]) if name not in ("best", "intercept")
+    ]
     losses: dict[str, float] = dict.fromkeys(methods, 0.0)
     known, names = records.y_true != UNKNOWN, records.class_names
     for kept, left_out in GroupKFold(n_folds, shuffle=True, random_state=0).split(known, groups=patients):

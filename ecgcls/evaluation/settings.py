@@ -75,12 +75,34 @@ class CalibrationRule:
         Of the cross-validation for ``best``.
     """
 
-    method: Literal["none", "temperature", "platt", "isotonic", "best"] = "platt"
+    method: Literal["none", "temperature", "platt", "isotonic", "intercept", "best"] = "platt"
     min_positives: int = 20
     n_folds: int = 5
 
     def __post_init__(self) -> None:
         _check(self, "calibration", min_positives=1, n_folds=2)
+
+
+@dataclass(frozen=True)
+class LocalCalibration(CalibrationRule):
+    """How probabilities are recalibrated on a part of another data set, which is not scored.
+
+    Parameters
+    ----------
+    share
+        Of its patients, in (0, 1): those on whose records it is learned.
+    seed
+        Of their choice.
+    """
+
+    share: float = 0.3
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check(self, "calibration", seed=0)
+        if not 0 < self.share < 1:
+            raise ConfigError(f"calibration.share must be between 0 and 1, got {self.share:g}")
 
 
 _RULE_OF = {"sensitivity": "sensitivity", "specificity": "specificity", "cost_ratio": "cost", "fixed": "fixed"}

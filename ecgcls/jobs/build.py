@@ -15,21 +15,25 @@ from torch import nn
 
 from ecgcls.command.processes import must_start_processes
 from ecgcls.config import RunConfig, check_run
+from ecgcls.data.initial import Initial
 from ecgcls.data.module import ECGDataModule
 from ecgcls.data.source import is_simulated, split_settings
 from ecgcls.errors import ConfigError
 from ecgcls.evaluation.settings import EvaluationSettings
 from ecgcls.identity import identify
+from ecgcls.jobs.initialize import Start, read_start
 from ecgcls.jobs.parts import build_net, build_part, settle_data, split_metadata
 from ecgcls.jobs.track import check_installed
 from ecgcls.jobs.trainer import build_trainer, list_monitors
 from ecgcls.runs.directory import RunDirectory
 from ecgcls.runs.info import RunInfo
+from ecgcls.runs.place import settle_init
 from ecgcls.runs.provenance import describe_provenance
 from ecgcls.training.augmentation import Augmenter
 from ecgcls.training.baselines import MetadataBaseline
 from ecgcls.training.classifier import ECGClassifier
 from ecgcls.training.contract import check_net
+from ecgcls.training.finetuning import FineTuner
 from ecgcls.training.fitters import BaselineFitter, Fitter, NetFitter
 from ecgcls.training.losses import make_exclusive
 from ecgcls.training.metadata import MetadataNet, take_signal_net
@@ -79,7 +83,7 @@ def build_job(
     shows neither.
     """
     check_run(config)
-    config = settle_data(config, tell=log.info)
+    config = settle_init(settle_data(config, tell=log.info))
     run.check_own()
     run.check_writable()
     identity = identify(config)
@@ -95,7 +99,10 @@ def build_job(
     trainer = build_trainer(config, run.path, title=title, shows_bar=shows_bar)
     starts_processes = must_start_processes(n_devices=trainer.num_devices, n_nodes=trainer.num_nodes)
     start = time.perf_counter()
-    data = build_data(config)
+    beginning = read_start(config)
+    if beginning is not None and beginning.tuning.unfreeze_every and trainer.num_devices * trainer.num_nodes > 1:
+        raise ConfigError("init.unfreeze_every needs one device: several share only what is trained from the start")
+    data = build_data(config, initial=None if beginning is None else beginning.initial)
     data.check_shared_by(trainer.num_devices * trainer.num_nodes)
     data.prepare_data()
     data.setup()
@@ -104,7 +111,13 @@ def build_job(
     model_part = build_part("model", split_metadata(config["model"])[0])
     augment = build_augmenter(config)
     is_baseline = isinstance(model_part, MetadataBaseline)
-    fitter = BaselineFitter(model_part) if is_baseline else NetFitter(build_classifier(config, data, augment), trainer)
+    if is_baseline and beginning is not None:
+        raise ConfigError(f"init: model={model} is a baseline, which starts from no net")
+    fitter = (
+        BaselineFitter(model_part)
+        if is_baseline
+        else NetFitter(build_classifier(config, data, augment, beginning), trainer)
+    )
     info = RunInfo(
         status="running",
         experiment=config["experiment"],
@@ -118,13 +131,14 @@ def build_job(
         data=data.describe() | ({"may_lack_leads": True} if augment.drops_leads and not is_baseline else {}),
         evaluation=evaluation,
         n_parameters=fitter.n_parameters,
+        init={} if beginning is None else beginning.describe(data),
         stages_s={"data": seconds},
         **describe_provenance(),
     )
     return Job(
         run=run,
         info=info,
-        config_yaml=OmegaConf.to_yaml({**config, "output_dir": str(config["output_dir"])}),
+        config_yaml=OmegaConf.to_yaml(_spell_paths(config)),
         identity=identity,
         data=data,
         fitter=fitter,
@@ -136,8 +150,11 @@ def build_job(
     )
 
 
-def build_data(config: Mapping[str, Any]) -> ECGDataModule:
-    """Build the data module of a fold; its files are not read yet."""
+def build_data(config: Mapping[str, Any], *, initial: Initial | None = None) -> ECGDataModule:
+    """Build the data module of a fold; its files are not read yet.
+
+    `initial` is what the weights have learned from that a training starts from.
+    """
     source, settings = split_settings(config["data"])
     folds = build_part("folds", config["folds"])
     folds.check_fold(config["fold"])
@@ -148,6 +165,7 @@ def build_data(config: Mapping[str, Any]) -> ECGDataModule:
         fold=config["fold"],
         seed=config["seed"],
         metadata=split_metadata(config["model"])[1],
+        initial=initial,
         **settings,
     )
 
@@ -158,16 +176,21 @@ def build_augmenter(config: Mapping[str, Any]) -> Augmenter:
     return Augmenter({name: build_part(f"augment.{name}", node) for name, node in nodes.items()}, seed=config["seed"])
 
 
-def build_classifier(config: Mapping[str, Any], data: ECGDataModule, augment: Augmenter | None = None) -> ECGClassifier:
-    """Build the untrained classifier of a configuration for data that are set up."""
+def build_classifier(
+    config: Mapping[str, Any], data: ECGDataModule, augment: Augmenter | None = None, beginning: Start | None = None
+) -> ECGClassifier:
+    """Build the classifier of a configuration for data that are set up: untrained, or with the weights of another."""
     n_classes = len(data.class_names)
     net = build_net(config, n_leads=len(data.lead_names), n_samples=data.n_samples, n_classes=n_classes)
     check_net(take_signal_net(net), n_leads=len(data.lead_names), n_samples=data.n_samples, n_classes=n_classes)
     if isinstance(net, MetadataNet):
         net.scaler.fit(data.metadata[data.cohort.find_part("train")])
+    if beginning is not None:
+        beginning.put_into(net, data)
+    tuner = None if beginning is None else FineTuner(net, beginning.tuning)
     optimizer, schedule = build_part("optimizer", config["optimizer"]), _build_schedule(config)
     try:
-        made = optimizer(net.parameters())
+        made = optimizer((tuner and tuner.group_parameters(optimizer)) or net.parameters())
     except (ValueError, TypeError) as error:
         raise ConfigError(f"optimizer: {error}") from error
     try:
@@ -178,7 +201,7 @@ def build_classifier(config: Mapping[str, Any], data: ECGDataModule, augment: Au
         name: build_part(f"metrics.{name}", node)(num_labels=n_classes) for name, node in config["metrics"].items()
     }
     _check_monitors(config, metrics, data)
-    standardization = data.standardization
+    standardization = data.standardization if beginning is None else beginning.choose_standardization(data)
     return ECGClassifier(
         net,
         class_names=data.class_names,
@@ -197,7 +220,14 @@ def build_classifier(config: Mapping[str, Any], data: ECGDataModule, augment: Au
         optimizer=optimizer,
         scheduler=schedule,
         metrics=metrics,
+        tuner=tuner,
     )
+
+
+def _spell_paths(node: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration whose paths are text."""
+    spelled = {key: str(value) if isinstance(value, Path) else value for key, value in node.items()}
+    return {key: _spell_paths(value) if isinstance(value, dict) else value for key, value in spelled.items()}
 
 
 def _build_loss(config: Mapping[str, Any], pos_weight: torch.Tensor) -> nn.Module:

@@ -54,6 +54,10 @@ class Certainty:
         rows = pd.Index(self.ecg_id).get_indexer(ecg_ids)
         return replace(self, ecg_id=self.ecg_id[rows], sets=self.sets[rows])
 
+    def take_columns(self, columns: Sequence[int]) -> Certainty:
+        """Keep these classes, in this order."""
+        return replace(self, sets=self.sets[:, columns], n_known=self.n_known[columns])
+
 
 def learn_from(run: RunDirectory, class_names: Sequence[str]) -> Conformal:
     """Learn what the scores of a run's net are on its validation records."""

@@ -2,8 +2,9 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,17 +15,22 @@ from tqdm import tqdm
 from ecgcls.data.cohort import leave_out_missing
 from ecgcls.data.groupings import list_groupings, name_groups
 from ecgcls.data.metadata import read_columns
-from ecgcls.data.ptbxl import PTBXL
 from ecgcls.data.source import is_simulated
-from ecgcls.data.store import open_store
+from ecgcls.data.store import SignalStore, open_store
 from ecgcls.data.store_writer import count_kinds
 from ecgcls.data.usable import find_unusable
 from ecgcls.errors import DataError
+from ecgcls.evaluation.case_mix import compare_case_mix
 from ecgcls.evaluation.predictions import Predictions
+from ecgcls.evaluation.settings import LocalCalibration
 from ecgcls.files import type_ids
-from ecgcls.jobs.known_records import KnownRecords, check_own_tests, choose_unseen, count_known, find_known
+from ecgcls.jobs.elsewhere import build_source, label_records
+from ecgcls.jobs.known_records import check_own_tests, choose_unseen, count_known, find_known
 from ecgcls.jobs.load import load_configuration
+from ecgcls.jobs.loaded import LoadedRun
+from ecgcls.jobs.local_update import read_rule, update
 from ecgcls.jobs.parts import build_part
+from ecgcls.jobs.place import find_place
 from ecgcls.jobs.rescore import Rescored, refuse_learning, simplify
 from ecgcls.jobs.trust import take_trusted
 from ecgcls.runs.configuration import Configuration
@@ -37,37 +43,42 @@ _BATCH_SIZE = 1024  # records that are in memory at once
 def predict_data_set(
     one: Configuration,
     *,
-    root: Path,
+    data: Mapping[str, Any],
     split: str,
-    missing_records: Literal["error", "drop"],
-    bad_records: Literal["error", "drop"],
-    repairs: Literal["note", "refuse_doubtful", "refuse"],
-    known_records: KnownRecords = "drop",
-    store_dir: Path | None,
     device: str,
     overrides: Mapping[str, Any],
+    local: Mapping[str, Any] | None = None,
     trust: Sequence[str] = (),
     error_rate: float | None = None,
 ) -> Rescored:
-    """Predict another data set in PTB-XL's layout with the net of a run, or the mean of all folds' nets.
+    """Predict another data set with the net of a run, or the mean of all folds' nets.
 
     Every labeled record is predicted but those that a net was trained or validated on, or that are of the same
     strat_folds and had no label: they are known by their waveforms (`ecgcls.data.seen`). Of the run's own data set
-    there remains its test part; with ``split=val``, its validation part alone is predicted.
+    there remains its test part; with ``split=val``, its validation part alone is predicted. Classes that the other data
+    set does not have are left out of the scores, and told.
+
+    Parameters
+    ----------
+    data
+        The node ``data`` of ``conf/evaluate.yaml``; what is not in it is as there.
+    local
+        ``share`` and ``seed`` of `ecgcls.evaluation.settings.LocalCalibration`: if `overrides` has a calibration or a
+        rule for thresholds, it is learned on that part of the patients, and the others are scored.
     """
-    refuse_learning(overrides, "on another data set")
+    data = {"missing_records": "error", "bad_records": "error", "repairs": "note", "known_records": "drop"} | dict(data)
+    if split == "val":
+        refuse_learning(overrides, "with split=val on another data set")
+    rule = read_rule(overrides, local or {})
     net, config = load_configuration(one, device=device, trust=trust), one.runs[0].read_config()
-    rate_hz = take_trusted(config, "data", trust=trust)["sampling_rate_hz"]
-    source = PTBXL(root=root, sampling_rate_hz=rate_hz, missing_records=missing_records)
+    source = build_source(data, int(net.sampling_rate_hz))
     every = source.read_records()
-    database = leave_out_missing(source, every)
-    known = (*net.class_names, *one.info.data["absent_classes"])
+    root = find_place(data) or source.root
+    database, statements = leave_out_missing(source, every), source.read_statements()
     task = build_part("task", take_trusted(config, "task", trust=trust))
-    labels = task.label_as(known, database["scp_codes"], source.read_statements())
-    is_labeled = labels.has_label
-    y_true = labels.y_true[:, : len(net.class_names)]
-    if task.exclusive:  # a record whose only class the run left out has none
-        is_labeled = is_labeled & y_true.any(axis=1)
+    absent = tuple(one.info.data["absent_classes"])
+    found = label_records(task, net.class_names, absent, database["scp_codes"], statements)
+    is_labeled, y_true = found.is_labeled, found.labels.y_true[:, : len(net.class_names)]
     if not is_labeled.any():
         raise DataError(f"{root}: no record to score: none has a label in the run's task")
     if not is_labeled.all():
@@ -75,26 +86,28 @@ def predict_data_set(
     store = open_store(
         source.root,
         database["filename"],
-        sampling_rate_hz=source.sampling_rate_hz,
+        sampling_rate_hz=int(net.sampling_rate_hz),
         n_samples=net.n_samples,
         lead_names=net.lead_names,
-        store_dir=store_dir,
+        store_dir=data.get("store_dir"),
     )
     left_out = find_unusable(
-        store, database, known_duplicates=source.known_duplicates, bad_records=bad_records, repairs=repairs
+        store,
+        database,
+        known_duplicates=getattr(source, "known_duplicates", {}),
+        bad_records=data["bad_records"],
+        repairs=data["repairs"],
     )
     usable = database.index[is_labeled & ~database.index.isin(list(left_out.ecg_ids))]
     if usable.empty:
         raise DataError(f"{root}: no record to score: none that can be used has a label in the run's task")
     seen = find_known(net, one, store, store.find_rows(usable))
-    scored = choose_unseen(seen, usable, one=one, split=split, known_records=known_records, root=root)
+    scored = choose_unseen(seen, usable, one=one, split=split, known_records=data["known_records"], root=root)
     is_scored = database.index.isin(scored)
     records = database[is_scored]
     rows = store.find_rows(records.index)
     metadata = _read_metadata(records, net.metadata_names, root)
-    batches = np.array_split(np.arange(len(rows)), -(-len(rows) // _BATCH_SIZE))
-    shown = tqdm(batches, desc="Predicting", unit=" batches", disable=None)
-    raw = np.concatenate([net.apply_nets(store.read_mv(rows[batch]), metadata[batch]) for batch in shown], axis=1)
+    raw = _apply_nets(net, store, rows, metadata)
     logits = net.average(raw)
     certainty = None if error_rate is None else net.form_sets(type_ids(records.index), raw, error_rate)
     n_unknown = dict(zip(net.metadata_names, np.isnan(metadata).sum(axis=0).tolist(), strict=True))
@@ -112,17 +125,23 @@ def predict_data_set(
     if n_own := int((seen["ecg_id"].isin(predictions.ecg_id) & (seen["part"] == "test")).sum()):
         log.warning("%d of the %d scored records are the run's own test records: not external", n_own, len(predictions))
     which = f"fold {one.info.fold}" if one.is_single_run else f"mean of {one.folds}"
-    simulated = is_simulated(root)
+    simulated = source.is_synthetic or is_simulated(source.root)
     trained = " (trained on simulated ECGs)" if one.info.synthetic and not simulated else ""
-    return Rescored(
-        predictions,
+    groups = name_groups(records, list_groupings(source))
+    rescored = Rescored(
+        predictions.take_classes(found.class_names),
         f"{one.info.model}, {which}{trained}, on {root.resolve().name}{' (simulated ECGs)' if simulated else ''}",
         {
             "runs": [str(one.folder)],
             "split": split,
             "data_root": str(root),
+            "data": str(data.get("_target_", "")).rpartition(".")[2] or "PTBXL",
+            "n_records": len(predictions),
+            "classes_not_scored": [name for name in net.class_names if name not in found.class_names],
+            "classes_broader": found.broader,
             "known_records": count_known(seen),
             "n_known_left_out": int((~seen["ecg_id"].isin(scored)).sum()),
+            "n_own_test_records": n_own,
             "is_simulated": simulated,
             "trained_on_simulated_ecgs": one.info.synthetic,
             "n_without_label": int((~is_labeled).sum()),
@@ -134,11 +153,51 @@ def predict_data_set(
             "signals_sha256": store.manifest["content_sha256"],
         },
         one.evaluation.replace_with(overrides),
-        simplify([net.thresholds[name] for name in net.class_names]),
-        groups=name_groups(records, list_groupings(source)),
+        simplify([net.thresholds[name] for name in found.class_names]),
+        groups=groups,
         known=seen,
-        likelihoods=task.find_likelihoods(net.class_names, records["scp_codes"], source.read_statements()),
-        certainty=certainty,
+        likelihoods=task.find_likelihoods(found.class_names, records["scp_codes"], statements),
+        certainty=None if certainty is None else certainty.take_columns(found.columns),
+    )
+    tables = {"crosswalk.csv": found.tabulate(records["scp_codes"])}
+    if split == "test":
+        tables["case_mix.csv"] = compare_case_mix(one.tested, rescored.predictions, one.groups, groups)
+    rescored = replace(rescored, tables=tables)
+    return rescored if rule is None else _update(rescored, rule, overrides, net)
+
+
+def _apply_nets(
+    net: LoadedRun, store: SignalStore, rows: NDArray[np.int64], metadata: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the nets' own logits, ``(net, record, class)``."""
+    batches = np.array_split(np.arange(len(rows)), -(-len(rows) // _BATCH_SIZE))
+    shown = tqdm(batches, desc="Predicting", unit=" batches", disable=None)
+    return np.concatenate([net.apply_nets(store.read_mv(rows[batch]), metadata[batch]) for batch in shown], axis=1)
+
+
+def _update(rescored: Rescored, rule: LocalCalibration, overrides: Mapping[str, Any], net: LoadedRun) -> Rescored:
+    """Recalibrate on a part of the records, and keep the others."""
+    found = update(
+        rescored.predictions,
+        rule,
+        settings=rescored.settings,
+        asked=overrides.get("thresholds", {}),
+        thresholds=[net.thresholds[name] for name in rescored.predictions.class_names],
+    )
+    n_learned = len(found.learned_on)
+    if found.not_recalibrated:
+        text = "Too few positive or negative records among the %d for recalibration: %s stay as they were"
+        log.warning(text, n_learned, ", ".join(found.not_recalibrated))
+    certainty, what = rescored.certainty, "thresholds" if rule.method == "none" else rule.method
+    return replace(
+        rescored,
+        predictions=found.after,
+        uncalibrated=found.before,
+        threshold=simplify(list(found.thresholds)),
+        title=f"{rescored.title}, {what} learned on {n_learned} there",
+        source=rescored.source | {"local_update": found.describe()},
+        certainty=None if certainty is None else certainty.take(found.after.ecg_id),
+        tables=dict(rescored.tables) | {"local_update_records.csv": found.tabulate()},
     )
 
 

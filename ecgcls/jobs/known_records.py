@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ecgcls.data.seen import merge
+from ecgcls.data.seen import describe_found, merge
 from ecgcls.data.store import SignalStore
-from ecgcls.data.waveforms import sign_waveforms
 from ecgcls.errors import ConfigError, DataError
+from ecgcls.evaluation.checks import UNKNOWN
 from ecgcls.evaluation.predictions import Predictions
 from ecgcls.jobs.loaded import LoadedRun
 from ecgcls.runs.configuration import Configuration
@@ -21,7 +21,6 @@ from ecgcls.runs.configuration import Configuration
 log = logging.getLogger(__name__)
 
 KnownRecords = Literal["error", "drop"]
-_N_SHOWN = 3
 _MAX_DIFFERENCE = 0.05  # of probabilities, which half precision, as a GPU may have computed in, does not reach
 
 
@@ -31,9 +30,12 @@ def find_known(net: LoadedRun, one: Configuration, store: SignalStore, rows: NDA
     Where a run's whole training part is there, the standardizer is fitted again; another one is a `DataError`.
     """
     seen = merge([run.read_seen() for run in one.runs])
-    known = seen.find(sign_waveforms(store, rows))
+    known, _, unchecked = seen.find_in(store, rows)
+    for what in unchecked:
+        log.warning("Cannot tell whether records were learned from: %s", what)
     trained = known[known["is_exact"] & (known["part"] == "train")].drop_duplicates("known_ecg_id")
-    if one.is_single_run and len(trained) == len(seen.groups["train"]):
+    is_refitted = one.info.init.get("standardizer", "refit") == "refit"
+    if one.is_single_run and is_refitted and len(trained) == len(seen.groups["train"]):
         mean, sd = store.mean_sd_mv(store.find_rows(trained["ecg_id"]))
         own = [values.cpu().numpy().ravel() for values in next(net.nets[0].children()).state_dict().values()]
         if not np.allclose(own, [mean, np.where(sd > 0, sd, 1)], rtol=1e-5, atol=1e-7):
@@ -61,7 +63,7 @@ def choose_unseen(
     if learned_from.empty:
         return ecg_ids
     amount = "all" if len(learned_from) == len(ecg_ids) else f"{len(learned_from)} of"
-    told = f"the run has learned from {amount} the {len(ecg_ids)} labeled records ({_tell(learned_from)})"
+    told = f"the run has learned from {amount} the {len(ecg_ids)} labeled records ({describe_found(learned_from)})"
     unseen = ecg_ids[~ecg_ids.isin(learned_from["ecg_id"])]
     if unseen.empty and not one.is_single_run:
         raise ConfigError(
@@ -91,21 +93,11 @@ def check_own_tests(predictions: Predictions, known: pd.DataFrame, one: Configur
             f"predictions.csv (probabilities differ by up to {difference[row]:.2g}, expected at most "
             f"{_MAX_DIFFERENCE}): the net or the predictions were changed; retrain with overwrite=true"
         )
-    if n_relabeled := int((stored.y_true[there] != predictions.y_true[here]).any(axis=1).sum()):
+    is_other = (stored.y_true[there] != predictions.y_true[here]) & (predictions.y_true[here] != UNKNOWN)
+    if n_relabeled := int(is_other.any(axis=1).sum()):
         log.warning("%d of the run's %d own test records have other labels here", n_relabeled, len(own))
 
 
 def count_known(known: pd.DataFrame) -> dict[str, int]:
     """Count the known records by part."""
     return {str(part): int(count) for part, count in known["part"].value_counts(sort=False).items()}
-
-
-def _tell(known: pd.DataFrame) -> str:
-    """Return counts by part and the first few records."""
-    counts = ", ".join(f"{count} {part}" for part, count in count_known(known).items())
-    first = [
-        f"{row.ecg_id} is the run's {row.known_ecg_id} ({row.part}, "
-        + ("every sample equal)" if row.is_exact else f"similarity {row.similarity:.2f})")
-        for row in known.head(_N_SHOWN).itertuples()
-    ]
-    return f"{counts}: ecg_id {'; '.join(first)}{'; ...' * (len(known) > _N_SHOWN)}"

@@ -103,6 +103,10 @@ def check_repeated(run: RunDirectory, config: RunConfig) -> None:
     source: Source = build_part("data", split_settings(config["data"])[0])
     with contextlib.suppress(OSError):
         run.check_same_data(source.fingerprint())
+    from ecgcls.runs.origin import check_same_origin, find_origin  # with all that reads a run
+
+    if (origin := find_origin(config)) is not None:
+        check_same_origin(run, origin.weights_sha256)
 
 
 def list_without_effect(run: RunDirectory, config: RunConfig) -> list[str]:

@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +27,7 @@ from ecgcls.runs.predictions_csv import read_arrays, read_predictions, write_csv
 
 log = logging.getLogger(__name__)
 
+_TABLES = ("case_mix.csv", "crosswalk.csv", "local_update_records.csv")
 _LEARNED = ("calibration", "thresholds")  # settings that are learned on the validation set
 
 
@@ -38,7 +39,7 @@ class Rescored:
     `uncalibrated`, `groups` (subgroups by ecg_id), `known` (records of another data set that a net has seen, see
     `ecgcls.data.seen.SeenRecords.find`) and `likelihoods` (of labels, see `label_noise`) are None where they are not
     known. `not_tuned` are the classes to which the rule for thresholds was not applied, in any of the runs. `certainty`
-    has the sets at a stated error rate.
+    has the sets at a stated error rate. `tables` are further results, by the name of the file.
     """
 
     predictions: Predictions
@@ -52,6 +53,7 @@ class Rescored:
     not_tuned: tuple[str, ...] = ()
     likelihoods: pd.DataFrame | None = None
     certainty: Certainty | None = None
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
     @property
     def own_tests(self) -> list[int]:
@@ -178,12 +180,14 @@ def name_folder(
     root: Path | None,
     records: str | None,
     error_rate: float | None = None,
+    local: Mapping[str, Any] | None = None,
 ) -> str:
     """Name the folder of results after what is scored; what has other predictions, decisions or records has another."""
     parts = [split]
     if root is not None:
         parts.append(name_output(root))
     parts += [str(value) for key in _LEARNED for value in overrides[key].values() if value is not None]
+    parts += [f"{name}-{value:g}" for name, value in (local or {}).items() if value is not None]
     if overrides["prevalence"] is not None:
         parts.append(f"prevalence-{json.dumps(overrides['prevalence'])}")
     if error_rate is not None:
@@ -198,6 +202,10 @@ def write_rescored(rescored: Rescored, folder: Path) -> Scores:
     write_csv(rescored.predictions, folder / "predictions.csv")
     if rescored.known is not None and len(rescored.known):
         write_atomically(folder / "known_records.csv", encode_csv(rescored.known, index=False))
+    for name in _TABLES:  # of an earlier evaluation
+        (folder / name).unlink(missing_ok=True)
+    for name, table in rescored.tables.items():
+        write_atomically(folder / name, encode_csv(table, index=False))
     scores = write_results(
         folder,
         rescored.predictions,

@@ -38,6 +38,7 @@ from ecgcls.runs.directory import RunDirectory
 from ecgcls.runs.info import RunInfo
 from ecgcls.runs.leaks import check_standardizer, describe_checks, log_official_test
 from ecgcls.runs.manifest import hash_file
+from ecgcls.runs.origin import check_same_origin
 from ecgcls.training.fitters import Predicted
 from ecgcls.training.memory import keep_freed_memory
 
@@ -120,6 +121,8 @@ def _start(job: Job) -> RunInfo:
         run.clear()
     run.remove_leftovers()
     run.check_same_data(job.info.data["fingerprint"])
+    if job.info.init:
+        check_same_origin(run, job.info.init["source"]["weights_sha256"])
     earlier = run.read_info() if run.is_begun else replace(job.info, n_starts=0)
     if run.is_begun and earlier.n_threads != job.info.n_threads:
         log.warning(

@@ -10,7 +10,9 @@ from scipy.special import expit
 from torch import nn
 
 from ecgcls.data.groupings import list_groupings, name_groups
+from ecgcls.data.initial import Initial
 from ecgcls.data.module import ECGDataModule
+from ecgcls.data.seen import SeenRecords
 from ecgcls.errors import DataError
 from ecgcls.evaluation.decisions import learn_decisions
 from ecgcls.files import STANDARDIZED_ON
@@ -49,11 +51,14 @@ def score_unfinished(
     torch.set_num_threads(info.n_threads)
     net = move(load_net(run, trust=trust), device)
     trusted = {group: take_trusted(config, group, trust=trust) for group in ("data", "task", "folds")}
-    data = build_data({**config, **trusted})
+    init = run.read_seen().init if info.init else ()
+    initial = Initial("init", SeenRecords({}, init), "drop") if init else None  # as this run itself has left them out
+    data = build_data({**config, **trusted}, initial=initial)
     data.prepare_data()
     data.setup()
     run.check_same_data(data.describe()["fingerprint"])
-    if info.kind == "net" and info.covers_content and best[STANDARDIZED_ON] != data.standardization.sha256:
+    is_fitted = info.kind == "net" and info.init.get("standardizer", "refit") == "refit"
+    if is_fitted and info.covers_content and best[STANDARDIZED_ON] != data.standardization.sha256:
         raise DataError(f"leak: {run.best_checkpoint}: its standardizer is not that of the training part; train again")
     parts: tuple[Literal["val", "test"], ...] = ("val", "test")
     uncalibrated = tabulate({part: _predict(net, data, part, device=device) for part in parts}, data.cohort)

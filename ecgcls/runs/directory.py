@@ -35,7 +35,7 @@ from filelock import FileLock, Timeout
 from pandas.api.types import is_numeric_dtype
 
 from ecgcls.data.likeness import Likeness, read_likeness
-from ecgcls.data.seen import GROUPS, SeenRecords, name_group, read_seen
+from ecgcls.data.seen import GROUPS, INIT_FILES, SeenRecords, name_group, read_seen
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.checks import check_ids
 from ecgcls.evaluation.predictions import Predictions
@@ -213,7 +213,9 @@ class RunDirectory:
                 f"{self.path}: no {_WAVEFORMS}/, by which records that it has learned from are known in other data: an "
                 "earlier version of ecgcls has trained it; repeat its command, which adds them without training"
             )
-        seen = read_seen([self.check_file(f"{_WAVEFORMS}/{name_group(part)}") for part in GROUPS])
+        init = [f"{_WAVEFORMS}/{name}" for name in INIT_FILES if (self.path / _WAVEFORMS / name).exists()]
+        groups = [f"{_WAVEFORMS}/{name_group(part)}" for part in GROUPS]
+        seen = read_seen(*([self.check_file(name) for name in names] for names in (groups, init)))
         check_seen(self.path / _WAVEFORMS, seen, self.read_info())
         return seen
 
@@ -221,7 +223,8 @@ class RunDirectory:
         """Replace the waveforms of the run's data set, also of a run that an earlier version finished without them."""
         seen.write(self.path / _WAVEFORMS)
         if self.is_finished:
-            manifest.add_to_manifest(self.path, [f"{_WAVEFORMS}/{name_group(part)}" for part in GROUPS])
+            names = [f"{_WAVEFORMS}/{name}" for name in (*map(name_group, GROUPS), *INIT_FILES[: len(seen.init)])]
+            manifest.add_to_manifest(self.path, names)
 
     @property
     def has_seen(self) -> bool:

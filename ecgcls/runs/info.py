@@ -37,6 +37,13 @@ _INNER: dict[str, Any] = {  # of the keys that are nodes themselves; one that is
         "threshold_rule": {"rule": str}, "not_tuned": dict[str, str],
         "learned_on": {"n_records": int, "records_sha256": str},
     },
+    "init": {
+        "source": {"path": str, "weights_sha256": str, "model": str, "experiment": str, "variant": str, "fold": int},
+        "earlier": list[dict[str, Any]], "standardizer": str, "notes": list[str],
+        "taken": {"layers": list[str], "by_lead": dict[str, str], "left_out": dict[str, str], "unused": list[str]},
+        "known_records": {"n_compared": int, "in_test": int, "n_left_out_of_test": int, "in_val": dict[str, int],
+                          "unchecked": list[str]},
+    },
     "git": {"commit": str, "modified": bool},
     "machine": {"platform": str, "n_cpus": int | None},
     "leakage": {"patients": dict, "waveforms": dict, "standardizer": dict, "calibrator_and_thresholds": dict,
@@ -97,6 +104,9 @@ class RunInfo:
         Threshold per class; the calibrator and how both were chosen, see `ecgcls.evaluation.decisions`.
     leakage
         What was checked; see `ecgcls.runs.leaks`.
+    init
+        What a fine-tuned net started from, what of it was taken, and whether it had seen any test record; see
+        `ecgcls.jobs.initialize`. Empty: nothing.
     stages_s
         Wall time of each stage, s.
     """
@@ -132,6 +142,7 @@ class RunInfo:
     thresholds: dict[str, float] = field(default_factory=dict)
     decisions: dict[str, Any] = field(default_factory=dict)
     leakage: dict[str, Any] = field(default_factory=dict)
+    init: dict[str, Any] = field(default_factory=dict)
     stages_s: dict[str, float] = field(default_factory=dict)
 
     @classmethod
@@ -160,7 +171,7 @@ class RunInfo:
             evaluation = EvaluationSettings().replace_with(stored.get("evaluation", {}))
         except (ConfigError, TypeError, ValueError) as error:
             raise damaged(where, f"evaluation: {error}") from error
-        absent = {key: Node({}, where) for key in ("data", "decisions", "stages_s", "machine")}
+        absent = {key: Node({}, where) for key in ("data", "decisions", "stages_s", "machine", "init")}
         return cls(**{**absent, **stored, "evaluation": evaluation})
 
     def to_dict(self) -> dict[str, Any]:

@@ -43,7 +43,9 @@ def check_standardizer(fitted_on: str, info: RunInfo, values: tuple[ArrayLike, A
 
     `fitted_on` is its fingerprint, `values` its mean and standard deviation by lead; None: of a baseline.
     """
-    if values is None or not info.covers_content:
+    if info.init.get("standardizer") == "own" and values is not None:
+        expected = hash_standardizer(info.init["source"]["weights_sha256"], *values)
+    elif values is None or not info.covers_content:
         expected = info.hash_part("train")
     else:
         expected = hash_standardizer(info.hash_part("train", "signals"), *values)
@@ -68,8 +70,11 @@ def describe_checks(info: RunInfo, *, learned_on: str) -> dict[str, Any]:
             "compared": sum(part["n_records"] for part in parts.values()),
         },
         "standardizer": {
-            "fitted_on": "train",
-            "records_sha256": info.hash_part("train"),
+            **(
+                {"fitted_on": "init", "weights_sha256": info.init["source"]["weights_sha256"]}
+                if info.init.get("standardizer") == "own"
+                else {"fitted_on": "train", "records_sha256": info.hash_part("train")}
+            ),
             "sha256": info.standardized_on,
         },
         "calibrator_and_thresholds": {"fitted_on": "val", "records_sha256": learned_on},

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
+from ecgcls.data.seen import INIT_FILES
 from ecgcls.errors import DataError
 from ecgcls.files import write_json
 from ecgcls.runs.saved import damaged, read_json
@@ -19,6 +20,7 @@ SEALED = (
     "reliability.csv", "calibration.csv", "calibration_curves.csv", "decision_curves.csv", "subgroups.csv",
     "repairs.csv", "left_out.csv", ".hydra/config.yaml", "likeness.npz",
     "waveforms/train.npz", "waveforms/val.npz", "waveforms/test.npz", "waveforms/unlabeled.npz",
+    *(f"waveforms/{name}" for name in INIT_FILES),
 )  # fmt: skip
 """The files that are listed, those of them that the run has."""
 

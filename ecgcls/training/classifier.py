@@ -13,6 +13,7 @@ from torchmetrics import Metric, MetricCollection
 from ecgcls.errors import ConfigError
 from ecgcls.files import CLASS_NAMES, INPUT_FORM, STANDARDIZED_ON
 from ecgcls.training.augmentation import Augmenter
+from ecgcls.training.finetuning import FineTuner
 from ecgcls.training.finite import check_losses, check_validation, seem_probabilities
 from ecgcls.training.gathering import average
 from ecgcls.training.losses import is_known
@@ -55,6 +56,8 @@ class ECGClassifier(pl.LightningModule):
     input_form
         ``lead_names``, ``sampling_rate_hz``, ``n_samples`` and, where there are any, names of the ``metadata`` of what
         the net takes, and whether it ``may_lack_leads``; stored in every checkpoint.
+    tuner
+        Decides which layers of a net that was trained before are trained when, and at which rate.
     """
 
     def __init__(
@@ -66,11 +69,12 @@ class ECGClassifier(pl.LightningModule):
         sd_mv: Tensor,
         standardized_on: str,
         loss: nn.Module,
-        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
+        optimizer: Callable[[Iterable[Any]], Optimizer],
         scheduler: Schedule,
         metrics: dict[str, Metric],
         augment: Augmenter | None = None,
         input_form: Mapping[str, Any] | None = None,
+        tuner: FineTuner | None = None,
     ) -> None:
         super().__init__()
         self.net = net
@@ -80,7 +84,7 @@ class ECGClassifier(pl.LightningModule):
         self.standardizer = Standardizer(mean_mv, sd_mv)
         self.loss = loss
         self.augment = augment
-        self._make_optimizer = optimizer
+        self._make_optimizer, self._tuner = optimizer, tuner
         self.schedule = scheduler
         self.val_metrics = MetricCollection(dict(metrics), compute_groups=False, prefix="val/")
         self.n_batches_trained = 0
@@ -137,7 +141,9 @@ class ECGClassifier(pl.LightningModule):
         return loss
 
     def on_train_epoch_start(self) -> None:
-        """Begin a new mean."""
+        """Begin a new mean; freeze what this epoch does not train."""
+        if self._tuner is not None:
+            self._tuner.set_epoch(self.current_epoch)
         self._losses.clear()
         self._n_known.clear()
 
@@ -182,7 +188,8 @@ class ECGClassifier(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Build the optimizer and its scheduler."""
-        optimizer = self._make_optimizer(self.net.parameters())
+        groups = None if self._tuner is None else self._tuner.group_parameters(self._make_optimizer)
+        optimizer = self._make_optimizer(groups or self.net.parameters())
         n_steps = int(self.trainer.estimated_stepping_batches)  # makes Lightning count the batches
         scheduler = self.schedule.build(optimizer, n_steps=n_steps)
         n_batches = int(self.trainer.num_training_batches)

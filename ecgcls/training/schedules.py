@@ -3,12 +3,14 @@
 import functools
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
+
+from ecgcls.training.finetuning import LR_SCALE
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +53,9 @@ class Schedule:
         is lengthened, and told.
         """
         given = dict(getattr(self.make, "keywords", {}))
+        rates = _scale_rates(optimizer, given)
         if not self._is_a(OneCycleLR):
-            return self.make(optimizer)
+            return self.make(optimizer, **rates)
         total = given.get("total_steps")
         if total is None and given.get("epochs") and given.get("steps_per_epoch"):
             total = given["epochs"] * given["steps_per_epoch"]
@@ -60,7 +63,7 @@ class Schedule:
             log.warning("scheduler: a cycle of %d steps is lengthened to the %d steps of this training", total, n_steps)
         elif total is not None and total > n_steps:
             log.warning("scheduler: this training ends after %d of the cycle's %d steps", n_steps, total)
-        return self.make(optimizer, total_steps=max(n_steps, total or 0), epochs=None, steps_per_epoch=None)
+        return self.make(optimizer, total_steps=max(n_steps, total or 0), epochs=None, steps_per_epoch=None, **rates)
 
     def steps_with_batch(self, scheduler: LRScheduler) -> bool:
         """Whether it takes a step with every batch."""
@@ -70,6 +73,15 @@ class Schedule:
     def _is_a(self, kind: type) -> bool:
         made = self.make.func if isinstance(self.make, functools.partial) else self.make
         return inspect.isclass(made) and issubclass(made, kind)
+
+
+def _scale_rates(optimizer: Optimizer, given: Mapping[str, Any]) -> dict[str, list[float]]:
+    """Return the rates that a scheduler sets by itself, by parameter group, where these have rates of their own."""
+    scales = [group.get(LR_SCALE) for group in optimizer.param_groups]
+    if None in scales:
+        return {}
+    rates = {key: given[key] for key in ("max_lr", "base_lr") if isinstance(given.get(key), int | float)}
+    return {key: [rate * scale for scale in scales] for key, rate in rates.items()}
 
 
 def describe_schedule(schedule: Schedule, scheduler: LRScheduler, *, n_batches: int) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from ecgcls.data.quality import describe_windows, find_noise
 from ecgcls.data.reading import read_repaired
 from ecgcls.data.recordings import Recording, prepare
 from ecgcls.data.store import open_store
+from ecgcls.data.usable import find_unusable
 from ecgcls.data.waveforms import find_known, sign_waveforms
 from ecgcls.errors import ConfigError, DataError
 from tests.data.five_records import ECG_IDS, FILENAMES
@@ -113,6 +114,16 @@ def test_each_set_of_leads_has_a_store_of_its_own(root, tmp_path, signals_uv):
     assert np.array_equal(some.sums_uv, whole.sums_uv[:, [0, 7]])
     assert open_store(root, filenames, lead_names=("I", "V2"), **how).folder == some.folder != whole.folder
     assert whole.folder.exists() and "_I+V2-" in some.folder.name
+
+
+def test_a_data_set_without_some_leads_is_told_how_to_be_used(root, tmp_path):
+    for name in FILENAMES:
+        write_two_leads(root / "records100", (root / name).name, n_samples=120)
+    filenames = pd.Series(FILENAMES, index=ECG_IDS)
+    store = open_store(root, filenames, sampling_rate_hz=100, store_dir=tmp_path / "stores")
+    records = pd.DataFrame({"filename": filenames})
+    with pytest.raises(DataError, match=r"data.leads=\[...\] trains on leads that all records have"):
+        find_unusable(store, records, known_duplicates={}, bad_records="drop", repairs="note")
 
 
 @pytest.fixture(scope="module")

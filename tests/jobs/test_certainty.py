@@ -56,14 +56,8 @@ def test_each_record_of_a_cross_validation_is_judged_by_its_own_net(configuratio
 def test_another_data_set_is_judged_by_the_validation_records_of_the_run(configuration, synthetic_root, tmp_path):
     """Here it is the run's own, so that the sets are those of its stored predictions."""
     one = open_configuration(configuration / "fold_0")
-    how = {
-        "missing_records": "error",
-        "bad_records": "error",
-        "repairs": "note",
-        "store_dir": tmp_path,
-        "device": "cpu",
-    }
-    found = predict_data_set(one, root=synthetic_root, split="test", overrides={}, error_rate=ERROR_RATE, **how)
+    data = {"root": synthetic_root, "store_dir": tmp_path}
+    found = predict_data_set(one, data=data, split="test", device="cpu", overrides={}, error_rate=ERROR_RATE)
     own = form_own_sets(one, ERROR_RATE)
     np.testing.assert_array_equal(found.certainty.take(own.ecg_id).sets, own.sets)
 

@@ -45,19 +45,9 @@ def predict(tmp_path_factory):
     """Predict a data set; its signal store is kept for the next test."""
     store_dir = tmp_path_factory.mktemp("store")
 
-    def predict(one, root, *, split="test", overrides=None, bad_records="error", known_records="drop"):
-        return predict_data_set(
-            one,
-            root=root,
-            split=split,
-            missing_records="error",
-            bad_records=bad_records,
-            repairs="note",
-            known_records=known_records,
-            store_dir=store_dir,
-            device="cpu",
-            overrides=overrides or {},
-        )
+    def predict(one, root, *, split="test", overrides=None, local=None, **data):
+        data |= {"root": root, "store_dir": store_dir}
+        return predict_data_set(one, data=data, split=split, device="cpu", overrides=overrides or {}, local=local)
 
     return predict
 

@@ -113,8 +113,8 @@ def test_a_devices_file_says_age_and_sex(run, root, tested, tmp_path):
 
 def test_another_data_set_is_predicted_with_its_table(run, root, tested, tmp_path, caplog):
     def predict(folder):
-        how = {"missing_records": "error", "bad_records": "error", "repairs": "note", "device": "cpu", "overrides": {}}
-        return predict_data_set(open_configuration(run.path), root=folder, split="test", store_dir=tmp_path, **how)
+        one, data = open_configuration(run.path), {"root": folder, "store_dir": tmp_path}
+        return predict_data_set(one, data=data, split="test", device="cpu", overrides={})
 
     own = predict(root)
     assert own.source["n_unknown_metadata"] == {"age": tested["age"].isna().sum(), "sex": 0}

@@ -1,0 +1,122 @@
+"""What a training starts from: another run's net, or weights that somebody has kept, told by its content."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ecgcls.config import RunConfig
+from ecgcls.errors import ConfigError
+from ecgcls.files import check_regular
+from ecgcls.identity import identify
+from ecgcls.runs.directory import RunDirectory
+from ecgcls.runs.find import open_run
+from ecgcls.runs.info import NAME
+from ecgcls.runs.manifest import hash_file
+
+_MAX_BYTES = 20_000_000_000
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A finished run, or a file of weights.
+
+    Attributes
+    ----------
+    path
+        The run's folder, or the file.
+    source
+        By what it is known in the identity of the run that starts from it. Of a folder of folds it is the same for all
+        folds, so that they are folds of one configuration.
+    weights_sha256
+        Of the weights.
+    run
+        None: a file.
+    """
+
+    path: Path
+    source: str
+    weights_sha256: str
+    run: RunDirectory | None = None
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        if self.run is None:
+            return self.path.name
+        info = self.run.read_info()
+        return f"{info.model}, fold {info.fold} of {info.experiment}"
+
+    def describe(self) -> dict[str, Any]:
+        """Return what ``run.json`` says of it."""
+        described: dict[str, Any] = {"path": str(self.path), "weights_sha256": self.weights_sha256}
+        if self.run is None:
+            return described
+        info = self.run.read_info()
+        keys = ("experiment", "model", "variant", "fold", "seed", "synthetic", "finished")
+        return described | {key: getattr(info, key) for key in keys}
+
+
+def find_origin(config: RunConfig) -> Origin | None:
+    """Find what ``init=`` names, for the fold of a configuration; None where it names nothing.
+
+    Raises
+    ------
+    ConfigError
+        If it is no finished run, no folder that has the same fold, and no file in the format safetensors; or if
+        settings of the group contradict one another.
+    """
+    init = config.get("init")
+    if init is None or init["path"] is None:
+        return None
+    path = init["path"]
+    if path.is_dir():
+        if init["seen"] is not None:
+            raise ConfigError(f"init.seen has no effect with the run {path}, which has its own waveforms; leave it out")
+        is_run = (path / NAME).exists()
+        run = open_run(path if is_run else _choose_fold(path, config["fold"]))
+        info = run.read_info()
+        if info.kind == "baseline":
+            raise ConfigError(f"init: {run.path} is a baseline, which has no net to start from")
+        weights = info.fingerprints.get("net") or hash_file(run.check_file("best.ckpt"))
+        digest = weights if is_run else _hash_configuration(run)
+        return Origin(run.path, f"{info.model}-{digest[:12]}", weights, run)
+    if not path.exists():
+        raise ConfigError(f"init: there is no {path}; expected a finished run's folder, or weights in .safetensors")
+    if path.suffix != ".safetensors":
+        raise ConfigError(
+            f"init: {path} is no folder of a run; a single file must be .safetensors (safetensors.torch.save_file): "
+            "a pickled one can execute code"
+        )
+    check_regular(path, max_bytes=_MAX_BYTES)
+    digest = hash_file(path)
+    return Origin(path, f"weights-{digest[:12]}", digest)
+
+
+def check_same_origin(run: RunDirectory, weights_sha256: str) -> None:
+    """Refuse a run that started from other weights, as another fold's or those of a run that was trained again."""
+    found = run.read_info().init["source"]["weights_sha256"] if run.is_begun else weights_sha256
+    if found != weights_sha256:
+        raise ConfigError(
+            f"{run.path}: this run started from other weights than init= names now (fingerprint {found[:12]} there, "
+            f"{weights_sha256[:12]} here): retrain with overwrite=true, or choose another experiment=NAME"
+        )
+
+
+def _choose_fold(folder: Path, fold: int) -> Path:
+    """Return the fold of the same number: others have learned from its test records."""
+    place = folder / f"fold_{fold}"
+    if not place.is_dir() and (there := sorted(path.parent.name for path in folder.glob(f"fold_*/{NAME}"))):
+        raise ConfigError(
+            f"init: {folder} has no fold_{fold}, which fold={fold} starts from (there: {', '.join(there)}): train it, "
+            "or name one fold's folder"
+        )
+    return place if place.is_dir() else folder
+
+
+def _hash_configuration(run: RunDirectory) -> str:
+    """Return a digest of what the folds of a run's configuration share: its settings, and the data."""
+    plain = {key: value for key, value in identify(run.read_config()).items() if key != "fold"}
+    content = json.dumps([plain, run.read_info().data.get("fingerprint")], sort_keys=True, default=str)
+    return hashlib.sha256(content.encode()).hexdigest()
