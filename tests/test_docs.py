@@ -142,7 +142,7 @@ def test_every_run_works(work, configuration, command):
     if "hydra.sweeper.n_trials" in command:
         instead["hydra.sweeper.n_trials"] = "2"
     if "data.n_train" in command:
-        instead["data.n_train"] = "20,null"
+        instead["data.n_train"] = "20" if "n_train_seed" in command else "20,null"
     if "task=challenge2021" in command:
         instead["task.absent_classes"] = "drop"
     if "task=rhythm" in command:
