@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ecgcls.data.initial import KnownRecords
 from ecgcls.data.seen import describe_found, merge
 from ecgcls.data.store import SignalStore
 from ecgcls.errors import ConfigError, DataError
@@ -20,7 +20,6 @@ from ecgcls.runs.configuration import Configuration
 
 log = logging.getLogger(__name__)
 
-KnownRecords = Literal["error", "drop"]
 _MAX_DIFFERENCE = 0.05  # of probabilities, which half precision, as a GPU may have computed in, does not reach
 
 
