@@ -105,7 +105,7 @@ def evaluate(
     from ecgcls.files import name_file
     from ecgcls.jobs.place import find_place, format_place
     from ecgcls.jobs.rescore import name_folder, parse_records, read_predictions_files, rescore, write_rescored
-    from ecgcls.jobs.results import format_table, tabulate
+    from ecgcls.jobs.score_table import format_table, tabulate
     from ecgcls.jobs.trust import split_names
     from ecgcls.outputs import check_output, claimed
     from ecgcls.runs.find import choose_configuration, choose_unfinished

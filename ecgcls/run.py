@@ -85,7 +85,7 @@ def _show(directory: "RunDirectory") -> tuple[Path, float]:
             f"\nValidation PR-AUC {objective:.3f} (optimistic): {directory.path}"
         )  # a search must not see test scores
     else:
-        from ecgcls.jobs.results import format_table, tabulate
+        from ecgcls.jobs.score_table import format_table, tabulate
 
         info = directory.read_info()
         rule, not_tuned = info.evaluation.thresholds.rule, info.read_decisions().not_tuned
