@@ -4,9 +4,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ecgcls.data.regular_files import read_file
 from ecgcls.data.wfdb_gain import describe_gains
-from ecgcls.data.wfdb_header import MAX_HEADER_BYTES, Header, Signal, parse_header
+from ecgcls.data.wfdb_header import Header, Signal, parse_header, read_bytes
 from ecgcls.data.wfdb_samples import SignalFile, check_size, list_files, measure_frames
 from ecgcls.errors import DataError
 
@@ -65,12 +64,7 @@ class OpenRecord(NamedTuple):
 def load_header(path: str) -> Header:
     """Parse the header of a record given by its path without ``.hea``; for segments, without their signals."""
     name = f"{path}.hea"
-
-    def check(size: int) -> None:
-        if size > MAX_HEADER_BYTES:
-            raise DataError(f"{name}: not a WFDB header: {size} bytes, expected at most {MAX_HEADER_BYTES}")
-
-    return parse_header(read_file(name, "header", check), name)
+    return parse_header(read_bytes(name), name)
 
 
 def read_header(path: Path) -> Header:

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from ecgcls.data.cohort import leave_out_missing
 from ecgcls.data.groupings import list_groupings, name_groups
 from ecgcls.data.metadata import read_columns
+from ecgcls.data.seen import count_parts
 from ecgcls.data.source import is_simulated
 from ecgcls.data.store import SignalStore, open_store
 from ecgcls.data.store_writer import count_kinds
@@ -25,7 +26,7 @@ from ecgcls.evaluation.predictions import Predictions
 from ecgcls.evaluation.settings import LocalCalibration
 from ecgcls.files import type_ids
 from ecgcls.jobs.elsewhere import build_source, label_records
-from ecgcls.jobs.known_records import check_own_tests, choose_unseen, count_known, find_known
+from ecgcls.jobs.known_records import check_own_tests, choose_unseen, find_known
 from ecgcls.jobs.load import load_configuration
 from ecgcls.jobs.loaded import LoadedRun
 from ecgcls.jobs.local_update import read_rule, update
@@ -139,7 +140,7 @@ def predict_data_set(
             "n_records": len(predictions),
             "classes_not_scored": [name for name in net.class_names if name not in found.class_names],
             "classes_broader": found.broader,
-            "known_records": count_known(seen),
+            "known_records": count_parts(seen),
             "n_known_left_out": int((~seen["ecg_id"].isin(scored)).sum()),
             "n_own_test_records": n_own,
             "is_simulated": simulated,

@@ -95,8 +95,3 @@ def check_own_tests(predictions: Predictions, known: pd.DataFrame, one: Configur
     is_other = (stored.y_true[there] != predictions.y_true[here]) & (predictions.y_true[here] != UNKNOWN)
     if n_relabeled := int(is_other.any(axis=1).sum()):
         log.warning("%d of the run's %d own test records have other labels here", n_relabeled, len(own))
-
-
-def count_known(known: pd.DataFrame) -> dict[str, int]:
-    """Count the known records by part."""
-    return {str(part): int(count) for part, count in known["part"].value_counts(sort=False).items()}
