@@ -19,6 +19,7 @@ class ExternalData(DataPlace):
     missing_records: Literal["error", "drop"]
     bad_records: Literal["error", "drop"]
     repairs: Literal["note", "refuse_doubtful", "refuse"]
+    shorter: Literal["refuse", "pad"]
     known_records: Literal["error", "drop"]
     store_dir: Path | None
 
@@ -78,6 +79,7 @@ def evaluate(
     of_arrays = {"class_names": class_names, "patient_id": patient_id, "values": values.replace("probabilities", "")}
     of_data = {
         "data.missing_records": data["missing_records"].replace("error", ""),
+        "data.shorter": data["shorter"].replace("refuse", ""),
         "data.known_records": data["known_records"].replace("drop", ""),
         "data.store_dir": data["store_dir"],
         "device": device.replace("cpu", ""),

@@ -66,7 +66,8 @@ def predict_data_set(
         ``share`` and ``seed`` of `ecgcls.evaluation.settings.LocalCalibration`: if `overrides` has a calibration or a
         rule for thresholds, it is learned on that part of the patients, and the others are scored.
     """
-    data = {"missing_records": "error", "bad_records": "error", "repairs": "note", "known_records": "drop"} | dict(data)
+    usual = {"missing_records": "error", "bad_records": "error", "repairs": "note", "shorter": "refuse"}
+    data = usual | {"known_records": "drop"} | dict(data)
     if split == "val":
         refuse_learning(overrides, "with split=val on another data set")
     rule = read_rule(overrides, local or {})
@@ -89,6 +90,7 @@ def predict_data_set(
         sampling_rate_hz=int(net.sampling_rate_hz),
         n_samples=net.n_samples,
         lead_names=net.lead_names,
+        shorter=data["shorter"],
         store_dir=data.get("store_dir"),
     )
     left_out = find_unusable(

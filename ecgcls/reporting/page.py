@@ -101,7 +101,7 @@ def _collect_content(experiment: Experiment, *, data_root: Path | None, referenc
                 "line": each.summarize(),
                 "classes": each.tabulate_classes(),
                 "patients": each.tabulate_patients(),
-                "name": each.one.name,
+                "name": configurations[each.number].name,
                 **charts.style(each.number),
             }
             for each in find_elsewhere(configurations)
