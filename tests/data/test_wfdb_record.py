@@ -78,6 +78,25 @@ def test_one_rule_of_gains_and_units(tmp_path, coding, gain, microvolt, note):
     assert record.notes == (() if note is None else (note,)) == read_header(path).notes
 
 
+@pytest.mark.parametrize("gains", [("306000/mV", "1000/mV"), ("218446.5/mV",) * 2, ("306000(5)/mV",) * 2])
+def test_a_large_gain_that_may_be_right_is_the_headers_own(tmp_path, gains):
+    path = write(tmp_path / "r", [[30600, -30500], [30600, -30500]], names=("V1", "V2"), gain="G")
+    header = tmp_path / "r.hea"
+    for gain in gains:
+        header.write_text(header.read_text().replace(" G ", f" {gain} ", 1))
+    record = read_all(path)
+    assert record.notes == ()
+    np.testing.assert_array_equal(record.signal_uv, np.rint(wfdb.rdrecord(str(path)).p_signal.T * 1000))
+
+
+def test_quiet_leads_that_the_wfdb_package_has_written_are_read_as_it_reads_them(tmp_path):
+    signal_mv = np.random.default_rng(0).uniform(-0.07, 0.07, (500, 2))
+    wfdb.wrsamp("quiet", 100, ["mV"] * 2, ["I", "II"], p_signal=signal_mv, fmt=["16"] * 2, write_dir=str(tmp_path))
+    record = read_all(tmp_path / "quiet")
+    np.testing.assert_allclose(record.signal_uv, signal_mv.T * 1000, atol=0.51)
+    assert record.notes == ()
+
+
 def test_only_the_gains_of_the_chosen_leads_are_told(tmp_path):
     path = write(tmp_path / "r", [[1], [2], [3]], names=("V1", "V2", "V3"))
     header = tmp_path / "r.hea"
