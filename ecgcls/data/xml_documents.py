@@ -16,7 +16,7 @@ from ecgcls.errors import DataError
 _DECLARATION = re.compile(rb"""(?:\xef\xbb\xbf)?\s*<\?xml[^<>]*?\sencoding\s*=\s*["']([\w.:-]+)["'][^<>]*\?>""")
 _KNOWN = (b"utf-8", b"iso-8859-1", b"us-ascii")
 _LATIN = b'<?xml version="1.0" encoding="ISO-8859-1"?>'
-_MAX_TAGS = 1_000_000  # an element needs hundreds of bytes of memory, and of an ECG every lead has about fifteen
+_MAX_TAGS = 300_000  # with the attributes; each costs hundreds of bytes and microseconds, an ECG has some thousands
 
 
 def declare_encoding(document: bytes) -> bytes:
@@ -34,14 +34,14 @@ def open_document(path: Path) -> Iterator[Path]:
     Raises
     ------
     DataError
-        If the document has far more elements than any ECG.
+        If the file cannot be read, or has far more tags and attributes than an ECG.
     """
     try:
         document = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: the file cannot be read ({error.strerror})") from error
-    if (n_tags := document.count(b"<")) > _MAX_TAGS:
-        raise DataError(f"{path}: XML with {n_tags} tags, at most {_MAX_TAGS} are read")
+    if (n_tags := document.count(b"<") + document.count(b"=")) > _MAX_TAGS:
+        raise DataError(f"{path}: XML with {n_tags} tags and attributes, at most {_MAX_TAGS} are read")
     declared = declare_encoding(document)
     if declared is document:
         yield path
