@@ -25,7 +25,8 @@ from ecgcls.evaluation.label_noise import score_readings
 from ecgcls.jobs.build import build_job
 from ecgcls.jobs.logs import hold_log
 from ecgcls.jobs.rescore import rescore
-from ecgcls.jobs.results import format_table, nest, tabulate
+from ecgcls.jobs.results import nest
+from ecgcls.jobs.score_table import format_table, tabulate
 from ecgcls.jobs.train import train
 from ecgcls.run import run as run_command
 from ecgcls.runs.configuration import read_single
