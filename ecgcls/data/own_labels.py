@@ -28,6 +28,7 @@ PART_WORDS = {
 GIVEN = {"train": 1, "val": 9, "test": 10}
 """The strat_fold of each part where the manifest itself says which record is in which, as ``folds=given`` reads it."""
 _ANSWERS = {"y", "n", "yes", "no", "-1", "0", "1", "true", "false", "pos", "neg", "positive", "negative"}
+_RESERVED = ("all", "overall", "overall, supported classes", "macro", "micro", "records", "labeled")
 _N_CATEGORIES = 10  # different numbers up to which a column is one of categories
 _SEXES = {"0": 0, "m": 0, "male": 0, "man": 0, "1": 1, "f": 1, "female": 1, "woman": 1}
 _UNKNOWN_SEXES = ("", "u", "unknown", "o", "other", "x", "-")
@@ -43,7 +44,10 @@ def read_labels(manifest: Manifest, columns: Columns, *, empty_is_negative: bool
     """
     cells = manifest.cells
     if columns.holds_names:
-        return _read_names(manifest, columns, empty_is_negative=empty_is_negative)
+        classes, named = _read_names(manifest, columns, empty_is_negative=empty_is_negative)
+        _refuse_reserved(manifest, classes)
+        return classes, named
+    _refuse_reserved(manifest, columns.labels)
     codes: list[dict[str, float]] = [{} for _ in range(len(cells))]
     hint = "; data.label_columns=[...] says which columns are labels" * ("labels" in columns.guessed)
     for name in columns.labels:
@@ -59,6 +63,14 @@ def read_labels(manifest: Manifest, columns: Columns, *, empty_is_negative: bool
             elif value is None and not empty_is_negative:
                 codes[row][name] = UNSAID
     return list(columns.labels), codes
+
+
+def _refuse_reserved(manifest: Manifest, classes: Sequence[str]) -> None:
+    """Refuse classes that are called as rows or columns of the tables that tell of classes."""
+    if taken := [name for name in classes if name.casefold() in _RESERVED]:
+        raise DataError(
+            f"{manifest.path}: {taken[0]!r} cannot be a label: tables of results call something else so; rename it"
+        )
 
 
 def _read_names(manifest: Manifest, columns: Columns, *, empty_is_negative: bool) -> tuple[list[str], list[dict]]:

@@ -210,6 +210,8 @@ def test_a_class_without_a_positive_is_refused_by_name(write):
             r"line 3, column AF: .*got 'x'; data\.label_columns=\[...\] says",
         ),
         (["file,label", "ecgs/a,yes", "ecgs/b,no"], {}, r"label holds no, yes, expected 1 \(the record has it\), 0"),
+        (["file,macro", "ecgs/a,1", "ecgs/b,0"], {}, "'macro' cannot be a label: .* rename it"),
+        (["file,dx", "ecgs/a,AF;Overall", "ecgs/b,AF"], {}, "'Overall' cannot be a label"),
         (["file,AF,age", "ecgs/a,1,inf"], {}, "line 2, column age: an age is a number of years or empty, got 'inf'"),
         (["file,patient,AF", "ecgs/a,,1"], {}, r"line 2: patient is empty \(1 such rows\)"),
         (["file,patient,AF", "ecgs/a,1.5,1"], {}, "line 2: patient must hold names or whole numbers, got '1.5'"),
