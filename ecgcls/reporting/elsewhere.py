@@ -61,7 +61,7 @@ class Elsewhere:
             "n_classes": len(names),
             "not_scored": self.source["classes_not_scored"],
             "broader": self.source["classes_broader"],
-            "update": update and f"{update['method']}, on {update['n_records']} records that are not scored",
+            "learned": update and f"{update['method']}, on {update['n_records']} records that are not scored",
             "scores": {key: scores["overall"].get(key) for key in RANKING},
             "home": {key: home.overall[key] for key in RANKING},
             "limits": {key: [row["low"], row["high"], bool(row["is_supported"])] for key, row in rows.items()},
