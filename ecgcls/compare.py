@@ -25,6 +25,7 @@ def compare(
         raise ConfigError(f"{name}=PATH is missing: a run's folder, that of a configuration, or a predictions file")
 
     from ecgcls.evaluation.margins import check_margin
+    from ecgcls.files import printable
     from ecgcls.jobs.compare import compare_sides, format_comparison, read_side, write_comparison
     from ecgcls.outputs import check_output, claimed
 
@@ -40,7 +41,9 @@ def compare(
         write_comparison(comparison, folder)
     for name, side in zip("ab", sides, strict=True):
         print(f"{name}: {side.name} ({side.path})")
-    print(f"Test records: {comparison.n_records}\n\n{format_comparison(comparison)}\n\n{folder}")
+    unknown = ", ".join(f"{printable(name)} {count}" for name, count in comparison.n_unknown.items())
+    left_out = f" (not annotated, left out of their class's numbers: {unknown})" if unknown else ""
+    print(f"Test records: {comparison.n_records}{left_out}\n\n{format_comparison(comparison)}\n\n{folder}")
 
 
 if __name__ == "__main__":

@@ -4,9 +4,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from ecgcls.data.folds import PARTS, Folds
-from ecgcls.data.tasks import Task
+from ecgcls.data.tasks import UNKNOWN, Labels, Task
 from ecgcls.files import hash_labels
 
 RULES = {"any listed statement": 0.0, "likelihood >= 50": 50.0, "likelihood = 100": 100.0}
@@ -22,7 +23,8 @@ class Audit:
     """One row per statement that occurs or that counts in the task: its class (empty if it does not count), its kinds,
     and how many records have it, in total and by likelihood."""
     by_fold: pd.DataFrame
-    """Positive records of each class in each strat_fold, all records, and records with a label."""
+    """Positive records of each class in each strat_fold, all records, records with a label, and by class with unknown
+    labels the records of which nobody has said it."""
     by_part: pd.DataFrame
     """The same by fold and train, val, test."""
     likelihoods: pd.DataFrame
@@ -52,7 +54,7 @@ def audit_labels(database: pd.DataFrame, statements: pd.DataFrame, *, task: Task
     rows = [(name, float(value)) for of_record in codes for name, value in of_record.items()]
     listed = pd.DataFrame(rows, columns=["statement", "likelihood"])
     counts = pd.DataFrame(labels.y_true == 1, columns=list(labels.class_names), index=database.index).astype(int)
-    counts = counts.assign(records=1, labeled=has_label.astype(int))
+    counts = counts.assign(records=1, labeled=has_label.astype(int), **_count_unknown(labels))
     part_of = {fold: folds.assign(database, fold=fold) for fold in range(len(folds.list_held_out(database)))}
     by_part = {(fold, part): counts[parts == part].sum() for fold, parts in part_of.items() for part in PARTS}
     return Audit(
@@ -66,6 +68,13 @@ def audit_labels(database: pd.DataFrame, statements: pd.DataFrame, *, task: Task
         n_kept=int(is_kept.sum()),
         labels_sha256=hash_labels(database.index[is_kept], labels.y_true[is_kept], labels.class_names),
     )
+
+
+def _count_unknown(labels: Labels) -> dict[str, NDArray[np.int64]]:
+    """Return which records each class is unknown of, as 0 and 1; without the classes that are known of all."""
+    is_unknown = (labels.y_true == UNKNOWN).astype(np.int64)
+    columns = zip(labels.class_names, is_unknown.T, strict=True)
+    return {f"{name} unknown": column for name, column in columns if column.any()}
 
 
 def format_lost_kinds(audit: Audit) -> list[str]:

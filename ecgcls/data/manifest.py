@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from ecgcls.data.csv_tables import hint_at, read_cells
+from ecgcls.data.csv_tables import find_separator, hint_at, read_cells
 from ecgcls.errors import ConfigError, DataError
 
 NONE = "none"
@@ -33,7 +33,8 @@ _GROUPS = ("device", "site", "hospital")
 _EMPTY = ("", "nan", "na", "n/a", "null", "<na>")
 _SEPARATORS = ";|"
 _BINARY = {"0": 0, "0.0": 0, "false": 0, "1": 1, "1.0": 1, "true": 1}
-_MOSTLY = 0.95  # of a column's cells: if these are 0 or 1, the others are mistakes
+_MOSTLY = 0.95  # of a column's cells: if these are 0 or 1, it does not hold names, and the others are mistakes
+_PARTLY = 0.5  # the same where it is not called as names are: rather refuse a cell than pass over a class
 _N_TRIED = 20  # cells of a column that are tried as names of files
 
 
@@ -109,6 +110,8 @@ def read_manifest(path: Path) -> Manifest:
     absent = "data.manifest is a CSV or Parquet file with a row a record"
     cells = _read_parquet(path) if _is_parquet(path) else read_cells(path, absent=absent)
     names = list(cells.columns)
+    if len(names) == 1 and (reason := find_separator(path)):
+        raise DataError(f"{path}: {reason}")
     if twice := [name for name in names if name and names.count(name) > 1]:
         raise DataError(f"{path}: the column {twice[0]!r} is there {names.count(twice[0])} times, expected once")
     cells = cells.loc[:, [bool(name) for name in names]]
@@ -149,7 +152,8 @@ def understand(manifest: Manifest, asked: Asked, *, root: Path) -> Columns:
     if labels is None:
         labels = _guess_labels(manifest, [name for name in map(str, cells) if name not in (*single, *groups)])
     _refuse_two_roles(chosen, labels, groups)
-    holds_names = len(labels) == 1 and not _is_mostly_binary(cells[labels[0]])
+    least = _MOSTLY if asked.labels is not None else _least(labels[0])
+    holds_names = len(labels) == 1 and not _is_mostly_binary(cells[labels[0]], least)
     separator = _choose_separator(cells[labels[0]], asked.separator) if holds_names else None
     every: dict[str, Any] = {**{role: getattr(asked, role) for role in NAMES}, "labels": asked.labels}
     every |= {"groups": asked.groups, **({"separator": asked.separator} if holds_names else {})}
@@ -207,7 +211,7 @@ def _refuse_two_roles(chosen: dict[str, str | None], labels: Sequence[str], grou
 def _guess_labels(manifest: Manifest, names: Sequence[str]) -> list[str]:
     """Return the columns that hold 0 and 1, or the one that is called as labels are."""
     cells = manifest.cells
-    by_class = [name for name in names if _is_mostly_binary(cells[name])]
+    by_class = [name for name in names if _is_mostly_binary(cells[name], _least(name))]
     by_name = {_plain(name): name for name in names if name not in by_class}
     named = [by_name[name] for name in _LABELS if name in by_name]
     if by_class and named:
@@ -223,10 +227,15 @@ def _guess_labels(manifest: Manifest, names: Sequence[str]) -> list[str]:
     return by_class or named[:1]
 
 
-def _is_mostly_binary(column: pd.Series) -> bool:
+def _least(name: str) -> float:
+    """Return how much of a column must be 0 or 1 to be a class's."""
+    return _MOSTLY if _plain(name) in _LABELS else _PARTLY
+
+
+def _is_mostly_binary(column: pd.Series, least: float) -> bool:
     """Whether a column's cells are 0, 1 or empty, up to a few mistakes."""
     filled = column[column != ""]
-    return len(filled) > 0 and float(filled.str.casefold().isin(_BINARY).mean()) >= _MOSTLY
+    return len(filled) > 0 and float(filled.str.casefold().isin(_BINARY).mean()) >= least
 
 
 def _choose_separator(column: pd.Series, asked: str | None) -> str | None:

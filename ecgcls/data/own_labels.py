@@ -4,6 +4,7 @@ A class's column holds 1 (the record has it), 0 (it has not) or nothing: nobody 
 that a record has; what is not named it has not, and where nothing is named, nobody has said anything.
 """
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 
@@ -15,6 +16,8 @@ from ecgcls.data.folds import assign_strat_folds
 from ecgcls.data.manifest import Columns, Manifest, read_binary
 from ecgcls.errors import DataError
 
+log = logging.getLogger(__name__)
+
 PRESENT, UNSAID = 100.0, math.nan
 """The likelihoods of a label, in percent."""
 PART_WORDS = {
@@ -24,6 +27,8 @@ PART_WORDS = {
 """What a column of parts may say, and which part that is."""
 GIVEN = {"train": 1, "val": 9, "test": 10}
 """The strat_fold of each part where the manifest itself says which record is in which, as ``folds=given`` reads it."""
+_ANSWERS = {"y", "n", "yes", "no", "-1", "0", "1", "true", "false", "pos", "neg", "positive", "negative"}
+_RESERVED = ("all", "overall", "overall, supported classes", "macro", "micro", "records", "labeled")
 _N_CATEGORIES = 10  # different numbers up to which a column is one of categories
 _SEXES = {"0": 0, "m": 0, "male": 0, "man": 0, "1": 1, "f": 1, "female": 1, "woman": 1}
 _UNKNOWN_SEXES = ("", "u", "unknown", "o", "other", "x", "-")
@@ -39,15 +44,19 @@ def read_labels(manifest: Manifest, columns: Columns, *, empty_is_negative: bool
     """
     cells = manifest.cells
     if columns.holds_names:
-        return _read_names(manifest, columns, empty_is_negative=empty_is_negative)
+        classes, named = _read_names(manifest, columns, empty_is_negative=empty_is_negative)
+        _refuse_reserved(manifest, classes)
+        return classes, named
+    _refuse_reserved(manifest, columns.labels)
     codes: list[dict[str, float]] = [{} for _ in range(len(cells))]
+    hint = "; data.label_columns=[...] says which columns are labels" * ("labels" in columns.guessed)
     for name in columns.labels:
         for row, text in enumerate(cells[name]):
             value = read_binary(text) if text else None
             if text and value is None:
                 where = manifest.say_where(row)
                 raise DataError(
-                    f"{manifest.path}: {where}, column {name}: a label is 0, 1 or empty (unknown), got {text!r}"
+                    f"{manifest.path}: {where}, column {name}: a label is 0, 1 or empty (unknown), got {text!r}{hint}"
                 )
             if value == 1:
                 codes[row][name] = PRESENT
@@ -56,12 +65,25 @@ def read_labels(manifest: Manifest, columns: Columns, *, empty_is_negative: bool
     return list(columns.labels), codes
 
 
+def _refuse_reserved(manifest: Manifest, classes: Sequence[str]) -> None:
+    """Refuse classes that are called as rows or columns of the tables that tell of classes."""
+    if taken := [name for name in classes if name.casefold() in _RESERVED]:
+        raise DataError(
+            f"{manifest.path}: {taken[0]!r} cannot be a label: tables of results call something else so; rename it"
+        )
+
+
 def _read_names(manifest: Manifest, columns: Columns, *, empty_is_negative: bool) -> tuple[list[str], list[dict]]:
     column, mark = manifest.cells[columns.labels[0]], columns.separator
     named = [[each.strip() for each in (text.split(mark) if mark else [text]) if each.strip()] for text in column]
     classes = sorted({each for names in named for each in names})
     if not classes:
         raise DataError(f"{manifest.path}: the column {columns.labels[0]} holds no label at all")
+    if {each.casefold() for each in classes} <= _ANSWERS:
+        raise DataError(
+            f"{manifest.path}: the column {columns.labels[0]} holds {', '.join(classes)}, expected 1 (the record "
+            "has it), 0 (it has not) or nothing (unknown), or names"
+        )
     if len(classes) > max(10, len(named) / 2):
         raise DataError(
             f"{manifest.path}: the column {columns.labels[0]} has {len(classes)} different labels in {len(named)} rows "
@@ -99,6 +121,8 @@ def read_folds(manifest: Manifest, column: str, patient: pd.Series, codes: pd.Se
     if said.notna().any() and not (said == "val").any():
         is_train = said == "train"
         drawn = assign_strat_folds(patient[is_train], codes[is_train], n_folds=9)
+        text = "%s: the column %s names no validation part: a ninth of the training patients is that"
+        log.info(text, manifest.path, column)
         folds[is_train] = np.where(drawn == 9, GIVEN["val"], GIVEN["train"])
     return folds
 
@@ -127,7 +151,9 @@ def read_sex(manifest: Manifest, column: str) -> pd.Series:
     """Return 0 for male, 1 for female, nan where it is not known; DataError names another word."""
     texts = manifest.cells[column].str.casefold()
     sexes = texts.map(_SEXES)
-    _refuse(manifest, column, sexes.isna() & ~texts.isin(_UNKNOWN_SEXES), "sex is M, F, male, female, 0 (male), 1")
+    _refuse(
+        manifest, column, sexes.isna() & ~texts.isin(_UNKNOWN_SEXES), "sex is M, F, male, female, 0 (male), 1 (female)"
+    )
     return sexes
 
 
@@ -135,7 +161,7 @@ def read_age(manifest: Manifest, column: str) -> pd.Series:
     """Return ages in years, nan where it is not known; DataError names what is no number."""
     texts = manifest.cells[column]
     ages = pd.to_numeric(texts, errors="coerce")
-    _refuse(manifest, column, (ages.isna() & (texts != "")) | (ages < 0), "an age is a number of years")
+    _refuse(manifest, column, ~np.isfinite(ages) & (texts != "") | (ages < 0), "an age is a number of years")
     return ages
 
 

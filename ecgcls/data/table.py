@@ -132,15 +132,16 @@ class Table:
         cells, columns = self.table.cells, self.columns
         self._refuse_empty(columns.file)
         filenames = pd.Series([_clean(text, self._folder) for text in cells[columns.file]], cells.index)
-        self._refuse_twice(filenames, f"the file {{}} ({columns.file})")
+        places = filenames.map(lambda name: (self._folder / name).resolve())  # however it is spelled
+        self._refuse_twice(places, f"the file {{}} ({columns.file})", shown=filenames)
         names = filenames.map(lambda name: Path(name).stem) if columns.record is None else cells[columns.record]
         if columns.record is not None:
             self._refuse_empty(columns.record)
         hint = "" if columns.record else f"; data.record_column={columns.file} takes the whole paths as names"
-        self._refuse_twice(names, "the record {}", hint)
         if columns.patient is not None:
             self._refuse_empty(columns.patient)
         ids = self._read_ids(names, columns.record or columns.file)
+        self._refuse_twice(pd.Series(ids, cells.index), "the record {}", hint)
         of_patients = None if columns.patient is None else self._read_ids(cells[columns.patient], columns.patient)
         patients = pd.Series(ids if of_patients is None else of_patients, cells.index)
         _, codes = self._labels
@@ -237,13 +238,13 @@ class Table:
             where = self.table.say_where(int(is_empty.to_numpy().argmax()))
             raise DataError(f"{self.manifest}: {where}: {column} is empty ({int(is_empty.sum())} such rows)")
 
-    def _refuse_twice(self, values: pd.Series, what: str, hint: str = "") -> None:
+    def _refuse_twice(self, values: pd.Series, what: str, hint: str = "", *, shown: pd.Series | None = None) -> None:
         if (is_again := values.duplicated()).any():
             row = int(is_again.to_numpy().argmax())
             earlier = int((values == values[row]).to_numpy().argmax())
-            say = self.table.say_where
+            say, text = self.table.say_where, (values if shown is None else shown)[row]
             raise DataError(
-                f"{self.manifest}: {what.format(values[row])} is in {say(earlier)} and in {say(row)}, expected once "
+                f"{self.manifest}: {what.format(text)} is in {say(earlier)} and in {say(row)}, expected once "
                 f"({int(is_again.sum())} such rows){hint}"
             )
 

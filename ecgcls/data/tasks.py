@@ -108,7 +108,10 @@ class Task:
         if self.unlabelled not in ("drop", "negative"):
             raise ConfigError(f"task.unlabelled must be drop or negative, got {self.unlabelled!r}")
         if self.exclusive and self.unlabelled == "negative":
-            raise ConfigError("task.exclusive=true: each record has exactly one class, so none is unlabelled=negative")
+            raise ConfigError(
+                "task.exclusive=true: each record has exactly one class, so none is unlabelled=negative; set "
+                "task.unlabelled=drop"
+            )
         if not 0 <= self.min_likelihood <= 100:
             raise ConfigError(f"task.min_likelihood must be in [0, 100] percent, got {self.min_likelihood:g}")
 

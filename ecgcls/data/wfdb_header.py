@@ -17,6 +17,7 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
+from ecgcls.data.regular_files import read_file
 from ecgcls.data.wfdb_gain import GAIN, GAIN_FORM, NUMBER, Scale, parse_gain, show, take_per_volt
 from ecgcls.data.wfdb_package import (
     add_other_reading,
@@ -26,10 +27,9 @@ from ecgcls.data.wfdb_package import (
 )
 from ecgcls.errors import DataError
 
-MAX_HEADER_BYTES = 4_000_000
-"""More than a recording of months in a hundred thousand segments needs."""
 MAX_SAMPLING_RATE_HZ = 1e6
 
+_MAX_BYTES = 4_000_000  # more than a recording of months in a hundred thousand segments needs
 _DEFAULT_RATE_HZ = 250.0
 _RATE = re.compile(  # rate/counter_frequency(base_counter)
     rf"({NUMBER})(?:/[+-]?{NUMBER})?(?:\([+-]?{NUMBER}\))?", re.ASCII
@@ -100,6 +100,16 @@ class Header(NamedTuple):
     def signal_names(self) -> tuple[str, ...]:
         """The names in the file's order."""
         return self.columns[-1]
+
+
+def read_bytes(name: str) -> bytes:
+    """Return the content of a header file; DataError if it cannot be read, or is too large for a header."""
+
+    def check(size: int) -> None:
+        if size > _MAX_BYTES:
+            raise DataError(f"{name}: not a WFDB header: {size} bytes, expected at most {_MAX_BYTES}")
+
+    return read_file(name, "header", check)
 
 
 def parse_header(data: bytes, path: str) -> Header:

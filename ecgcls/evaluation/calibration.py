@@ -79,7 +79,7 @@ _COLUMNS = (
     "ici", "ici_by_chance", "e50", "e90", "p_calibrated", "brier", "miscalibration", "discrimination", "uncertainty",
     "log_loss", "ece_debiased", "ece_mass", "ece_width",
 )  # fmt: skip
-_SUPPORT = ("n_rarest_patients", "is_supported", "undefined")
+_SUPPORT = ("n_unknown", "n_rarest_patients", "is_supported", "undefined")
 _SIGNIFICANT = 0.05
 _Z = 1.959963984540054  # of a standard normal variable, 95% lie within this
 
@@ -164,8 +164,8 @@ def measure_calibration(
         Indexed by class, and 'overall' for their mean: ``slope``, ``intercept`` and ``oe``, each followed by its
         limits, such as ``slope_low`` and ``slope_high``; ``ici``, ``ici_by_chance``, ``e50``, ``e90``,
         ``p_calibrated``; ``brier``, ``miscalibration``, ``discrimination``, ``uncertainty``; ``log_loss``;
-        ``ece_debiased``, ``ece_mass``, ``ece_width``; ``n_rarest_patients``, ``is_supported`` and ``undefined``, why
-        something is not defined. A mean has no limits and no p-value.
+        ``ece_debiased``, ``ece_mass``, ``ece_width``; ``n_unknown``, ``n_rarest_patients``, ``is_supported`` and
+        ``undefined``, why something is not defined. A mean has no limits and no p-value.
     """
     y_true, y_prob = check_arrays(y_true, y_prob, class_names)
     logits = None if y_logit is None else check_logits(y_logit, y_prob, class_names)
@@ -174,7 +174,12 @@ def measure_calibration(
     for column, name in enumerate(class_names):
         known = y_true[:, column] != UNKNOWN
         if not known.any():
-            rows[name] = {"n_rarest_patients": 0, "is_supported": False, "undefined": "no annotated record"}
+            rows[name] = {
+                "n_unknown": len(known),
+                "n_rarest_patients": 0,
+                "is_supported": False,
+                "undefined": "no annotated record",
+            }
             continue
         truth, prob, patient_of = y_true[known, column], y_prob[known, column], number_patients(patients[known])
         of_class = to_logits(place_certain(prob)) if logits is None else logits[known, column]
@@ -187,6 +192,7 @@ def measure_calibration(
             **_decompose(truth, prob),
             "log_loss": cross_entropy(truth, prob).mean(),
             **_measure_bins(truth, prob, patient_of),
+            "n_unknown": int((~known).sum()),
             "n_rarest_patients": n_patients,
             "is_supported": n_patients >= min_positives,
             "undefined": undefined,
@@ -196,6 +202,7 @@ def measure_calibration(
     means = table[points].mean().to_dict()
     supported = bool(table["is_supported"].all())
     fewest: dict[str, Any] = {"n_rarest_patients": table["n_rarest_patients"].min(), "is_supported": supported}
+    fewest["n_unknown"] = table["n_unknown"].sum()
     table.loc[OVERALL] = pd.Series(means | fewest | {"undefined": ""})
     return table
 

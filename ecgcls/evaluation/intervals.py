@@ -109,6 +109,7 @@ def bootstrap(
     value = _stack(measure(records), names)[0]
     labels = np.where(records.is_known, records.y_true, UNKNOWN)
     support = count_support(value.index, names, labels, patient_of, y_pred=records.y_pred)
+    n_unknown = dict(zip(names, (labels == UNKNOWN).sum(axis=0).tolist(), strict=True))
     resamples = _stack(drawn, names)
     left_out = None
     if settings.method == "bca":
@@ -135,6 +136,7 @@ def bootstrap(
             "low": low,
             "high": high,
             "n_positive": support["n_positive"],
+            "n_unknown": [n_unknown.get(name, sum(n_unknown.values())) for name, _ in value.index],
             "n_patients": support["n_rarest_patients"],
             "n_lost": [n_lost.get(name, 0) for name, _ in value.index],
             "is_supported": (support["n_rarest_patients"] >= settings.min_positives) & is_known & (low != high),

@@ -20,6 +20,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from ecgcls.evaluation.checks import UNKNOWN
 from ecgcls.evaluation.gaps import COLUMNS, measure_gaps
 from ecgcls.evaluation.intervals import bootstrap
 from ecgcls.evaluation.metrics import METRICS, OVERALL, overall_metrics
@@ -28,8 +29,8 @@ from ecgcls.evaluation.settings import Bootstrap, Subgroups
 
 _JUDGED = "roc_auc"
 _COLUMNS = [
-    "grouping", "group", "class", "metric", "n_records", "n_patients", "n_positive", "n_classes", "is_too_small",
-    "value", "low", "high", "is_supported", *COLUMNS,
+    "grouping", "group", "class", "metric", "n_records", "n_patients", "n_positive", "n_unknown", "n_classes",
+    "is_too_small", "value", "low", "high", "is_supported", *COLUMNS,
 ]  # fmt: skip
 
 
@@ -56,10 +57,10 @@ def score_subgroups(
     -------
     DataFrame
         One row per cell, class ('overall' for all together) and metric: ``grouping``, ``group``, ``class``, ``metric``,
-        ``n_records``, ``n_patients``, ``n_positive``, ``n_classes`` (defined in the cell), ``is_too_small``,
-        ``value``, ``low``, ``high``, ``is_supported``; in the rows of overall ROC-AUC ``gap``, ``gap_low``,
-        ``gap_high`` and ``gap_n_classes``, as by `gaps.measure_gaps`. A cell that is too small has the rows of
-        'overall' alone, with nan.
+        ``n_records``, ``n_patients``, ``n_positive``, ``n_unknown``, ``n_classes`` (defined in the cell),
+        ``is_too_small``, ``value``, ``low``, ``high``, ``is_supported``; in the rows of overall ROC-AUC ``gap``,
+        ``gap_low``, ``gap_high`` and ``gap_n_classes``, as by `gaps.measure_gaps`. A cell that is too small has the
+        rows of 'overall' alone, with nan.
     """
     groups = groups.reindex(predictions.ecg_id)
     how = replace(intervals, n_resamples=settings.n_resamples or intervals.n_resamples)
@@ -133,9 +134,13 @@ def _score_cell(
         keys = [metric.key for metric in overall_metrics(predictions.class_names)]
         index = pd.MultiIndex.from_product([[OVERALL], keys], names=["class", "metric"])
         empty = {"value": np.nan, "low": np.nan, "high": np.nan, "is_supported": False}
-        return pd.DataFrame(empty, index=index).reset_index().assign(n_positive=int(n_positive.sum()), **size)
+        return (
+            pd.DataFrame(empty, index=index)
+            .reset_index()
+            .assign(n_positive=int(n_positive.sum()), n_unknown=int((y_true == UNKNOWN).sum()), **size)
+        )
     names = ("y_pred", "y_logit", "fold")
     more = {name: array[rows] for name in names if (array := getattr(predictions, name)) is not None}
     arrays = y_true, predictions.y_prob[rows], patients
     found = bootstrap(*arrays, predictions.class_names, **more, settings=intervals, is_resampled=is_resampled)
-    return found[["value", "low", "high", "n_positive", "is_supported"]].reset_index().assign(**size)
+    return found[["value", "low", "high", "n_positive", "n_unknown", "is_supported"]].reset_index().assign(**size)

@@ -79,6 +79,13 @@ class Comparison:
         return len(next(iter(self.a.tested.values())))
 
     @property
+    def n_unknown(self) -> dict[str, int]:
+        """How many of them each class is not annotated in, of the classes that are not in all."""
+        tested = next(iter(self.a.tested.values()))
+        counts = zip(tested.class_names, tested.n_unknown.tolist(), strict=True)
+        return {name: count for name, count in counts if count}
+
+    @property
     def is_within_folds(self) -> bool:
         """Whether differences are means over folds."""
         return "pooled_difference" in self.by_class
@@ -165,6 +172,7 @@ def write_comparison(comparison: Comparison, folder: Path) -> None:
             "b": {"name": b.name, "path": str(b.path)},
             "n_records": len(first),
             "n_patients": len(np.unique(first.patient_id)),
+            "n_unknown": comparison.n_unknown,
             "n_seeds": len(a.tested),
             "level": settings.level,
             "n_resamples": settings.n_resamples,

@@ -105,6 +105,9 @@ def format_audit(found: Inspection) -> str:
         if len(table) > _N_SHOWN:
             lines.append(f"... and {len(table) - _N_SHOWN} more rows")
     lines += ["", *found.files] if found.files else []
+    passed_over = audit.statements.index[(audit.statements["class"] == "") & (audit.statements["n_records"] > 0)]
+    if found.understood and len(passed_over):
+        lines.append(f"Labels that are no class in the task: {', '.join(map(str, passed_over))}")
     counts = f"{audit.n_labeled:,} of {audit.n_records:,} records have a label in the task."
     if audit.n_kept > audit.n_labeled:
         counts += f" The other {audit.n_kept - audit.n_labeled:,} are kept as negatives (task.unlabelled=negative)."

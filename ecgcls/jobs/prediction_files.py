@@ -29,6 +29,7 @@ MAX_SHOWN = 40
 _NAMES = ("predictions.csv", "predictions.jsonl", "predictions.json", "failed.csv")
 _MARKS = {"yes": "yes", "no": "no ", "not certain": "?  ", "neither": "-  "}
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?")
+_NAME = re.compile(r"(?<=: ecg_id ).*")  # of an ECG that the run has learned from
 
 
 class PredictionFiles:
@@ -86,7 +87,7 @@ class PredictionFiles:
         if len(self.first) < MAX_SHOWN:
             self.first[record] = replace(prediction, windows=np.empty((0, len(names))), starts_s=())
         for repair in (*prediction.unusable, *prediction.repairs, *([prediction.known] if prediction.known else [])):
-            kind = _NUMBER.sub("#", repair)
+            kind = _NUMBER.sub("#", _NAME.sub("#", repair))
             self.repairs[kind] += 1
             self.examples.setdefault(kind, repair)
 

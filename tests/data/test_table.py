@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import wfdb
 
+from ecgcls.data.audit import audit_labels
 from ecgcls.data.cohort import read_tables, select_cohort
 from ecgcls.data.folds import FoldTable
 from ecgcls.data.groupings import list_groupings, name_groups, order_groups
@@ -71,6 +72,14 @@ def test_columns_are_recognized_and_cells_read(write):
     told = source.tabulate_columns()
     assert told.loc["labels"].tolist() == ["AF, MI", "guessed"] and told.loc["not used", "columns"] == "notes"
     assert source.tabulate_labels().to_numpy().tolist() == [[1, 2, 1], [1, 1, 2]]
+
+
+def test_an_audit_counts_what_is_not_known(write):
+    source = write(*MANIFEST)
+    records = source.read_records().assign(strat_fold=[1, 1, 2, 3])
+    found = audit_labels(records, source.read_statements(), task=OWN, folds=FoldTable(val=[[2]], test=[[3]]))
+    assert found.by_fold[["AF unknown", "MI unknown"]].to_numpy().tolist() == [[0, 1], [0, 0], [1, 1]]
+    assert found.by_part.loc[(0, "test"), "AF unknown"] == 1
 
 
 def test_what_was_guessed_need_not_be_guessed_again(write, folder):
@@ -189,6 +198,21 @@ def test_a_class_without_a_positive_is_refused_by_name(write):
         (["file,AF", *(f"f{n},{n % 2}" for n in range(30)), "g,2"], {}, "line 32, column AF: a label is .*, got '2'"),
         (["file,record,AF", "ecgs/a,r,1", "ecgs/b,r,0"], {}, "the record r is in line 2 and in line 3"),
         (["file,record,AF", "ecgs/a,r,1", "ecgs/a,s,0"], {}, r"the file ecgs/a \(file\) is in line 2 and in line 3"),
+        (["file,record,AF", "ecgs/a,1,1", "ecgs/b,1.0,0"], {}, "the record 1 is in line 2 and in line 3"),
+        (
+            ["file,record,AF", "ecgs/a,r,1", "./ecgs//../ecgs/a,s,0"],
+            {},
+            "the file .*ecgs/a .*is in line 2 and in line 3",
+        ),
+        (
+            ["file,AF,MI", "ecgs/a,1,0", "ecgs/b,x,1"],
+            {},
+            r"line 3, column AF: .*got 'x'; data\.label_columns=\[...\] says",
+        ),
+        (["file,label", "ecgs/a,yes", "ecgs/b,no"], {}, r"label holds no, yes, expected 1 \(the record has it\), 0"),
+        (["file,macro", "ecgs/a,1", "ecgs/b,0"], {}, "'macro' cannot be a label: .* rename it"),
+        (["file,dx", "ecgs/a,AF;Overall", "ecgs/b,AF"], {}, "'Overall' cannot be a label"),
+        (["file,AF,age", "ecgs/a,1,inf"], {}, "line 2, column age: an age is a number of years or empty, got 'inf'"),
         (["file,patient,AF", "ecgs/a,,1"], {}, r"line 2: patient is empty \(1 such rows\)"),
         (["file,patient,AF", "ecgs/a,1.5,1"], {}, "line 2: patient must hold names or whole numbers, got '1.5'"),
         (["file,AF,sex", "ecgs/a,1,D"], {}, r"line 2, column sex: sex is M, F, .*got 'D'"),

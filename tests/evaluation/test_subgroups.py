@@ -1,8 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from ecgcls.errors import ConfigError
+from ecgcls.evaluation.calibration import measure_calibration
+from ecgcls.evaluation.checks import UNKNOWN
 from ecgcls.evaluation.intervals import bootstrap
 from ecgcls.evaluation.metrics import score
 from ecgcls.evaluation.predictions import Predictions
@@ -41,6 +45,19 @@ def test_each_cell_has_the_numbers_of_its_own_records(scored):
     assert cell["n_records"].unique().tolist() == [50]
     assert cell["n_patients"].unique().tolist() == [50]
     assert cell.loc[("MI", "pr_auc"), "n_positive"] == predictions.y_true[rows, 1].sum()
+
+
+def test_every_table_says_how_many_labels_are_unknown(scored):
+    predictions, groups = scored
+    y_true = np.where(np.arange(200)[:, None] < [0, 50], UNKNOWN, predictions.y_true)  # MI of the first 50 records
+    partly = replace(predictions, y_true=y_true)
+    cells = score_subgroups(partly, groups, settings=QUICK).set_index(["group", "class", "metric"])["n_unknown"]
+    assert cells[("B", "MI", "f1")] == cells[("B", "overall", "roc_auc")] == 12 and cells[("B", "NORM", "f1")] == 0
+    arrays = y_true, partly.y_prob, partly.patient_id
+    intervals = bootstrap(*arrays, partly.class_names, settings=Bootstrap(n_resamples=2))["n_unknown"]
+    assert intervals["MI"].unique().tolist() == intervals["overall"].unique().tolist() == [50]
+    measured = measure_calibration(y_true, partly.y_prob, partly.class_names)["n_unknown"]
+    assert measured.tolist() == [0, 50, 50]
 
 
 def test_a_small_cell_is_shown_as_too_small(scored):

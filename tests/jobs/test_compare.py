@@ -65,6 +65,18 @@ def test_files_with_a_column_fold_are_compared_within_it(folder, tmp_path):
     assert pooled.by_class.loc[key, "a"] == pytest.approx(found.by_class.loc[key, "pooled_a"])
 
 
+def test_records_may_have_names_and_labels_may_be_unknown(folder, tmp_path):
+    table = read_side(str(folder / "cnn1d"), output_dir=folder).tested[0].to_table()
+    table["ecg_id"] = [f"=A {ecg_id}/ü" for ecg_id in table["ecg_id"]]
+    column = next(name for name in table if name.startswith("y_true_"))
+    table[column] = table[column].astype("Int8").mask(np.arange(len(table)) < 2)
+    for name in ("a.csv", "b.csv"):
+        table.to_csv(tmp_path / name, index=False)
+    found = compare(tmp_path, "a.csv", "b.csv")
+    assert found.n_unknown == {column.removeprefix("y_true_"): 2} and found.n_records == len(table)
+    assert (found.by_class["difference"].dropna() == 0).all()
+
+
 def test_seeds_of_one_fold_are_said_to_be_no_test(folder):
     found = compare(folder, "cnn1d", "cnn2d")
     seeds = found.over_runs.assign(n_runs=1, seed_sd=0.01, p=np.nan, sd=np.nan)
