@@ -220,7 +220,7 @@ def _check_argument(key: str, value: Any, hint: Any) -> Any:
         if not isinstance(value, dict):
             raise ConfigError(f"{key} must be a node of settings ({', '.join(inner)}), got {value!r}")
         if target := value.get("_target_"):  # a choice of a group, whose settings these are, too
-            signature, annotations = _read_target(key, target)
+            signature, annotations = read_target(key, target)
             inner = {name: annotations.get(name, Any) for name in signature.parameters} | inner
         _check_settings(key, value, inner, set(), target=target or key)
         return {name: _convert(each, inner.get(name, Any)) for name, each in value.items()}
@@ -248,7 +248,7 @@ def _convert(value: Any, hint: Any) -> Any:
     return Path(value) if isinstance(value, str) and Path in (hint, *get_args(hint)) else value
 
 
-def _read_target(key: str, target: Any) -> tuple[inspect.Signature, dict[str, Any]]:
+def read_target(key: str, target: Any) -> tuple[inspect.Signature, dict[str, Any]]:
     """Import what a ``_target_`` names; return its signature and its annotations."""
     if not isinstance(target, str):
         raise ConfigError(f"{key}._target_ must be a class or function, by its full name, got {target!r}")
@@ -267,7 +267,7 @@ def _read_target(key: str, target: Any) -> tuple[inspect.Signature, dict[str, An
 
 def _check_target(key: str, node: dict[str, Any]) -> None:
     target = node["_target_"]
-    signature, annotations = _read_target(key, target)
+    signature, annotations = read_target(key, target)
     parameters = signature.parameters.values()
     takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters)
     named = [each for each in parameters if each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL)]

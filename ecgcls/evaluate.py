@@ -19,6 +19,7 @@ class ExternalData(DataPlace):
     missing_records: Literal["error", "drop"]
     bad_records: Literal["error", "drop"]
     repairs: Literal["note", "refuse_doubtful", "refuse"]
+    shorter: Literal["refuse", "pad"]
     known_records: Literal["error", "drop"]
     store_dir: Path | None
 
@@ -78,6 +79,7 @@ def evaluate(
     of_arrays = {"class_names": class_names, "patient_id": patient_id, "values": values.replace("probabilities", "")}
     of_data = {
         "data.missing_records": data["missing_records"].replace("error", ""),
+        "data.shorter": data["shorter"].replace("refuse", ""),
         "data.known_records": data["known_records"].replace("drop", ""),
         "data.store_dir": data["store_dir"],
         "device": device.replace("cpu", ""),
@@ -103,9 +105,9 @@ def evaluate(
         _refuse_unused({f"calibration.{name}": value for name, value in local.items()}, "without another data set")
 
     from ecgcls.files import name_file
-    from ecgcls.jobs.place import find_place, format_place
+    from ecgcls.jobs.external_notes import find_data_set, format_notes
     from ecgcls.jobs.rescore import name_folder, parse_records, read_predictions_files, rescore, write_rescored
-    from ecgcls.jobs.results import format_table, tabulate
+    from ecgcls.jobs.score_table import format_table, tabulate
     from ecgcls.jobs.trust import split_names
     from ecgcls.outputs import check_output, claimed
     from ecgcls.runs.find import choose_configuration, choose_unfinished
@@ -141,7 +143,7 @@ def evaluate(
         )
     else:
         one = choose_configuration(**which)
-        place = find_place(data) if is_elsewhere else None
+        place = find_data_set(data) if is_elsewhere else None
         named = name_folder(split, overrides, root=place, records=records, error_rate=error_rate, local=local)
         if leads is not None:
             named = f"{named}-leads-{name_file(leads if isinstance(leads, str) else '-'.join(leads))}"
@@ -184,7 +186,7 @@ def evaluate(
         stated += _format_sets(folder, error_rate)
     print(f"\n{rescored.title} ({len(rescored.predictions)} records):\n{table}\n{stated}")
     if is_elsewhere:
-        print(format_place(rescored))
+        print(format_notes(rescored))
     print(folder)
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Unpack, cast
 from ecgcls.command.processes import is_child, is_reporter
 from ecgcls.command.start import is_sweep, list_shadowed, name_job, read_run_dir, run_command
 from ecgcls.config import RunConfig, check_arguments, check_run
-from ecgcls.runs.place import place_run, settle_init
+from ecgcls.runs.init_settings import settle_init
+from ecgcls.runs.place import place_run
 from ecgcls.runs.provenance import remember_command
 from ecgcls.sweeps.reports import is_trial, report_job
 
@@ -85,7 +86,7 @@ def _show(directory: "RunDirectory") -> tuple[Path, float]:
             f"\nValidation PR-AUC {objective:.3f} (optimistic): {directory.path}"
         )  # a search must not see test scores
     else:
-        from ecgcls.jobs.results import format_table, tabulate
+        from ecgcls.jobs.score_table import format_table, tabulate
 
         info = directory.read_info()
         rule, not_tuned = info.evaluation.thresholds.rule, info.read_decisions().not_tuned

@@ -75,6 +75,7 @@ def test_prediction_continues_past_a_record_that_cannot_be_used(work, configurat
     pd.testing.assert_frame_equal(unpacked.drop(columns="record"), table.drop(columns="record"))
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_reported_and_not_repeated(work):
     arguments = ("experiment=again", *QUICK)
     first = succeed(work, *arguments)
@@ -132,6 +133,7 @@ def test_a_sweep_cross_validates_both_nets_and_names_its_failed_job(work, sweep)
     assert stamps == {path: path.stat().st_mtime_ns for path in stamps}
 
 
+@pytest.mark.slow
 def test_swept_settings_never_share_a_folder(work):
     succeed(work, "-m", IN_PROCESS, "experiment=swept", "data.batch_size=8,16", "fold=0", *QUICK)
     folders = list((work / "outputs" / "swept").rglob("fold_0"))

@@ -13,9 +13,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from ecgcls.command.arguments import read_arguments
-from ecgcls.command.start import resolve
+from ecgcls.command.start import _CHOICES, resolve
 from ecgcls.config import CONF_DIR, check_arguments, list_texts, read_parameters
+from ecgcls.data.source import ModuleSettings
 from ecgcls.errors import ConfigError
+from ecgcls.evaluate import ExternalData
 from ecgcls.evaluation.settings import EvaluationSettings
 from ecgcls.identity import flatten
 from tests.commands import HEAVY, MODULES, REPOSITORY, ecgcls, find_imported, succeed
@@ -194,16 +196,17 @@ def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, command, arguments, 
     assert list(tmp_path.iterdir()) == []
 
 
+OWN_DATA = {"root": None, "missing_records": "error", "shorter": "refuse", "known_records": "drop", "store_dir": None}
 NO_EFFECT = [
     ({"class_names": "A"}, "class_names has no effect without y_true= and y_prob="),
     ({"values": "logits"}, "values has no effect without y_true= and y_prob="),
     ({"device": "cuda"}, "device has no effect without data.root="),
     (
-        {"data": {"root": None, "missing_records": "drop", "known_records": "drop", "store_dir": None}},
+        {"data": OWN_DATA | {"missing_records": "drop"}},
         "data.missing_records has no effect ",
     ),
     (
-        {"data": {"root": None, "missing_records": "error", "known_records": "error", "store_dir": None}},
+        {"data": OWN_DATA | {"known_records": "error"}},
         "data.known_records has no effect ",
     ),
     ({"predictions": "p.csv", "model": "cnn1d"}, "model has no effect with predictions=, which needs no run"),
@@ -219,6 +222,11 @@ def test_evaluate_refuses_what_would_have_no_effect(composed, settings, message)
     function = read_function("evaluate")
     with pytest.raises(ConfigError, match=re.escape(message)):
         function(**check_arguments(function, composed["evaluate"] | settings))
+
+
+def test_evaluate_knows_or_hides_each_setting_that_all_data_sets_share():
+    known, hidden = ExternalData.__annotations__.keys(), set(_CHOICES["evaluate"]["data"]) - {"sampling_rate_hz"}
+    assert ModuleSettings.__annotations__.keys() - known == hidden
 
 
 def test_settings_without_effect_are_refused_by_the_other_commands(composed):

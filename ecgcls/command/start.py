@@ -106,7 +106,8 @@ def _run(command: Callable[..., Any], around: Callable[..., Any] | None, early: 
 def name_job(init: Mapping[str, Any] | None = None) -> tuple[str, str]:
     """Return the running job's choice of the group ``model``, and its variant: what differs from the defaults.
 
-    `init` is that of the configuration with the ``source`` of the weights, as `ecgcls.runs.origin.settle_init` adds it.
+    `init` is that of the configuration with the ``source`` of the weights, as `ecgcls.runs.init_settings.settle_init`
+    adds it.
     """
     job = HydraConfig.get()
     search_path = [override for override in job.overrides.hydra if override.startswith("hydra.searchpath")]

@@ -28,9 +28,9 @@ import pandas as pd
 from tqdm import tqdm
 
 from ecgcls.data.crosswalks import read_snomed
-from ecgcls.data.metadata import find_value, limit_ages
-from ecgcls.data.regular_files import read_file
-from ecgcls.data.wfdb_header import MAX_HEADER_BYTES
+from ecgcls.data.metadata import find_value, limit_ages, list_comments
+from ecgcls.data.regular_files import walk_visible
+from ecgcls.data.wfdb_header import read_bytes
 from ecgcls.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)
@@ -136,7 +136,7 @@ class Challenge:
             raise DataError(f"data.root={self.root}: no WFDB header (.hea) in it or below; expected Challenge records")
         headers, digest = [], hashlib.sha256()
         for name in tqdm(names, desc="Reading headers", unit=" records", disable=None, leave=False):
-            data = read_file(f"{self.root}{os.sep}{name}.hea", "header", _check_size)
+            data = read_bytes(f"{self.root}{os.sep}{name}.hea")
             digest.update(f"{name}\0{len(data)}\0".encode("utf-8", "surrogateescape") + data)
             headers.append(_parse(name.replace(os.sep, "/"), data))
         if all(each.codes is None for each in headers):
@@ -186,16 +186,15 @@ class Challenge:
 
 def _list_headers(root: Path) -> Iterator[str]:
     """Yield the paths of all headers below a folder, without the extension; what is hidden does not count."""
-    for where, folders, names in os.walk(root):
-        folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
+    for where, names in walk_visible(root):
         below = os.path.relpath(where, root)
         prefix = "" if below == "." else f"{below}{os.sep}"
-        yield from (f"{prefix}{name[:-4]}" for name in names if name.endswith(".hea") and name[0] != ".")
+        yield from (f"{prefix}{name[:-4]}" for name in names if name.endswith(".hea"))
 
 
 def _parse(filename: str, data: bytes) -> _Header:
     """Read the comments of a header."""
-    comments = [line for each in data.decode("latin-1").splitlines() if (line := each.strip()).startswith("#")]
+    comments = list_comments(data)
     return _Header(filename, _find_codes(comments), find_value(comments, "age"), find_value(comments, "sex"))
 
 
@@ -203,8 +202,3 @@ def _find_codes(comments: Sequence[str]) -> tuple[str, ...] | None:
     texts = [found[1] for comment in comments if (found := _DX.match(comment))]
     codes = [code for text in texts for code in re.split(r"[,;\s]+", text) if code.casefold() not in _NO_CODE]
     return tuple(dict.fromkeys(codes)) or None
-
-
-def _check_size(size: int) -> None:
-    if size > MAX_HEADER_BYTES:
-        raise DataError(f"a header of {size} bytes, expected at most {MAX_HEADER_BYTES}")

@@ -8,6 +8,7 @@ off. Averaged beats beside the rhythm are never read.
 import re
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from ecgcls.data.dicom_groups import choose_groups, list_rhythms
 from ecgcls.data.lead_names import list_names, standardize_names
 from ecgcls.data.lead_sets import LEADS
 from ecgcls.data.recordings import Recording
+from ecgcls.data.xml_documents import open_document
 from ecgcls.errors import DataError
 
 _PARSERS = {
@@ -31,6 +33,7 @@ _PARSERS = {
     "EDF": ("edf", "EDFParser"),
     "ISHNE": ("ishne_holter", "ISHNEHolterParser"),
 }
+_XML = ("GE MUSE XML", "Philips Sierra XML", "HL7 aECG")
 _MILLIVOLT = {"nV": 1e-6, "uV": 1e-3, "mV": 1.0, "V": 1e3}
 _LOST = re.compile(r"truncated: header|has gaps")
 _OF_BEATS = re.compile(r"median|representative|reference beat", re.IGNORECASE)
@@ -38,6 +41,7 @@ _ABOUT_OTHERS = re.compile(r"value ignored$|is not an integer; rounded|raw ADC c
 _SEVERAL = re.compile(r"additional rhythm|rhythm series found|sequence sets in the rhythm", re.IGNORECASE)
 _DOUBTFUL = re.compile(r"checksum|CRC|non-zero|incomplete|odd number|truncated|-1 \(file not closed", re.IGNORECASE)
 _CRC_OF_LEAD = re.compile(r"CRC32 mismatch in lead (\S+) ")
+_STARTS = ("start_sample", "LeadTimeOffset")  # SCP-ECG, MUSE; absent where it is the first
 _FAULT = -32768  # in ISHNE: the electrode was off
 
 
@@ -71,6 +75,8 @@ def read_device_file(path: Path, format: str) -> Recording:
         signal_mv = signal_mv[:, kept]
         notes.append(note)
     guesses += _describe_length(record.raw_metadata)
+    if off := [lead.label for lead in leads if lead.annotations.get("LeadOff")]:
+        guesses.append(f"the device says that an electrode was off: {', '.join(off)}")
     return Recording(
         signal_mv=signal_mv,
         sampling_rate_hz=rate_hz,
@@ -92,12 +98,13 @@ def _parse(path: Path, format: str) -> tuple[Any, list[str]]:
             import_module("pydicom")
     except ImportError as error:
         raise DataError(f"{path}: {format} is read by another library: pip install 'ecgcls[formats]'") from error
-    with warnings.catch_warnings(record=True) as caught:
+    opened = open_document(path) if format in _XML else nullcontext(path)
+    with opened as readable, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            record = parser.parse(path)
+            record = parser.parse(readable)
         except Exception as error:  # a file of strangers may raise whatever a parser stumbles over
-            reason = " ".join(str(error).replace(f" in {path}", "").replace(f" of {path}", "").split())
+            reason = " ".join(re.sub(rf" (in|of) {re.escape(str(readable))}", "", str(error)).split())
             raise DataError(f"{path}: not readable as {format}: {reason or type(error).__name__}") from error
     # Not what pydicom warns of, nor another thread, whose warnings are caught as well.
     texts = [str(each.message) for each in caught if each.filename == __file__ or "ecgdatakit" in each.filename]
@@ -107,7 +114,7 @@ def _parse(path: Path, format: str) -> tuple[Any, list[str]]:
 def _stack(path: Path, leads: Sequence[Any], format: str) -> NDArray[np.float32]:
     """Return leads as ``(lead, sample)`` in mV."""
     lengths = {len(lead.samples) for lead in leads}
-    starts = {lead.annotations.get("start_sample", "1") for lead in leads}
+    starts = {tuple(lead.annotations.get(name) for name in _STARTS) for lead in leads}
     if len(lengths) > 1 or len(starts) > 1:
         raise DataError(f"{path}: the leads were not recorded at the same time: {_list_lengths(leads)}")
     signal_mv = np.empty((len(leads), lengths.pop()), np.float32)
@@ -123,7 +130,11 @@ def _stack(path: Path, leads: Sequence[Any], format: str) -> NDArray[np.float32]
 
 
 def _list_lengths(leads: Sequence[Any]) -> str:
-    told = [f"{lead.label} {len(lead.samples)} samples" for lead in leads]
+    starts = [[lead.annotations[name] for name in _STARTS if name in lead.annotations] for lead in leads]
+    told = [
+        f"{lead.label} {len(lead.samples)} samples{f' from {start[0]}' if start else ''}"
+        for lead, start in zip(leads, starts, strict=True)
+    ]
     return f"{', '.join(told[:12])}{', ...' if len(told) > 12 else ''}"
 
 

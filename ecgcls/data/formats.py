@@ -15,6 +15,7 @@ from ecgcls.data.device_files import read_device_file
 from ecgcls.data.recordings import Recording
 from ecgcls.data.regular_files import measure_file
 from ecgcls.data.sample_tables import has_leads, read_table
+from ecgcls.data.xml_documents import declare_encoding
 from ecgcls.errors import DataError
 
 _HEAD_BYTES = 65_536  # read to find out what a file is
@@ -122,7 +123,7 @@ def _identify(head: bytes) -> Content:
     for start, what in _OTHERS.items():
         if head.startswith(start):
             return Content(None, what)
-    if re.match(rb"(\xef\xbb\xbf)?\s*<|\xff\xfe\s*<|\xfe\xff(\0\s)*\0<", head):
+    if re.match(rb"(\xef\xbb\xbf)?\s*<|\xff\xfe\s*<|(\xfe\xff)?(\0\s)*\0<", head):
         return _identify_xml(head)
     return Content(_CSV) if has_leads(head) else Content(None, "its content is unknown")
 
@@ -151,7 +152,7 @@ def _identify_xml(head: bytes) -> Content:
     parser.StartElementHandler = start
     parser.EntityDeclHandler = declare
     try:
-        parser.Parse(head, False)
+        parser.Parse(declare_encoding(head), False)
     except _Stop:
         if not found:
             return Content(None, "XML that declares entities, which may be harmful, and which no device writes")

@@ -10,11 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
 
 from ecgcls.data.cohort import Cohort
-from ecgcls.data.seen import COLUMNS, SeenRecords, describe_found
+from ecgcls.data.seen import COLUMNS, INIT, SeenRecords, count_parts, describe_found
 from ecgcls.data.store import SignalStore
 from ecgcls.errors import DataError
 
@@ -112,9 +111,8 @@ def settle_initial(
         )
         kept = ~cohort.records.index.isin(list(dropped))
         cohort = replace(cohort, records=cohort.records[kept], y_true=cohort.y_true[kept])
-    counts = known.loc[is_validated, "part"].value_counts(sort=False)
-    n_val = {str(part): int(count) for part, count in counts.items()}
-    if n_trained := int(np.sum([count for part, count in n_val.items() if part in ("train", "init")])):
+    n_val = count_parts(known[is_validated])
+    if n_trained := sum(n_val.get(part, 0) for part in ("train", INIT)):
         log.warning(
             "%d of %d validation records are among those that %s was trained on: the chosen epoch, thresholds and "
             "calibration are optimistic", n_trained, len(validated), initial.name,

@@ -13,11 +13,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ecgcls.data.regular_files import read_file
+from ecgcls.data.wfdb_header import read_bytes
 from ecgcls.errors import ConfigError, DataError
 
 _OLDEST = 90.0  # PTB-XL writes 300 for patients older than 89
-_MAX_HEADER_BYTES = 4_000_000
 _IN_COMMENT = re.compile(  # "Age: 63", or "<age>: 63 <sex>: M" as older databases write it
     r"<?\b(age|sex|gender)\b>?\s*[:=]\s*<?([^\s<>,;]+)", re.IGNORECASE
 )
@@ -78,10 +77,10 @@ def read_comments(path: Path, columns: Sequence[str]) -> NDArray[np.float64]:
     if not columns:
         return np.empty(0)
     try:
-        content = read_file(f"{path}.hea", "header", _check_size)
+        content = read_bytes(f"{path}.hea")
     except DataError:
         return np.full(len(columns), np.nan)
-    comments = [line for line in content.decode("latin-1").splitlines() if line.lstrip().startswith("#")]
+    comments = list_comments(content)
     return limit_ages(np.array([find_value(comments, column) for column in columns], dtype=float), columns)
 
 
@@ -98,6 +97,11 @@ def describe_unknown(values: NDArray[np.float64], columns: Sequence[str]) -> tup
     return tuple(f"{column} is not known: taken as the training set's median" for column in unknown)
 
 
+def list_comments(header: bytes) -> list[str]:
+    """Return the comments of a WFDB header."""
+    return [line for each in header.decode("latin-1").splitlines() if (line := each.strip()).startswith("#")]
+
+
 def find_value(comments: Sequence[str], column: str) -> float:
     """Return the first age or sex in the comments of a WFDB header, as there; nan if there is none that can be."""
     for comment in comments:
@@ -108,8 +112,3 @@ def find_value(comments: Sequence[str], column: str) -> float:
                 found = re.fullmatch(r"(\d{1,3}(?:\.\d+)?)(?:y|yr|yrs|years)?", text, re.IGNORECASE)
                 return float(found[1]) if found else math.nan
     return math.nan
-
-
-def _check_size(size: int) -> None:
-    if size > _MAX_HEADER_BYTES:
-        raise DataError(f"a header of {size} bytes")

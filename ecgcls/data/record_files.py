@@ -11,6 +11,7 @@ import pandas as pd
 
 from ecgcls.data.formats import READ, identify
 from ecgcls.data.record_lists import find_ecg, is_list, read_list
+from ecgcls.data.regular_files import walk_visible
 from ecgcls.data.wfdb_record import list_named_files, load_header
 from ecgcls.errors import ConfigError, DataError
 
@@ -116,10 +117,7 @@ def _scan_folders(root: Path, filenames: pd.Series) -> Iterator[tuple[str, dict[
 
 def _list_folder(folder: Path) -> list[Path]:
     """List the ECGs below a folder, but not the segments of multi-segment records, nor what is hidden."""
-    files = []
-    for where, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
-        files += [f"{where}{os.sep}{name}" for name in names if name[0] != "."]
+    files = [f"{where}{os.sep}{name}" for where, names in walk_visible(folder) for name in names]
     named = {name.removesuffix(".hea"): _list_named(name) for name in files if name.endswith(".hea")}
     # Segments have none themselves: a record that names itself, or its own whole, is read, which reports it.
     parts = {part for segments, _ in named.values() for part in segments if not named.get(part, ([], []))[0]}

@@ -5,7 +5,8 @@ A named pipe or a device in place of a file would hang a reader, or never end.
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from ecgcls.errors import DataError
 
@@ -51,6 +52,13 @@ def read_file(path: str, what: str, check: Callable[[int], None]) -> bytes:
     except OSError as error:
         raise _refuse(path, what, error) from error
     return data
+
+
+def walk_visible(root: Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield each folder at or below a folder, and the names of its files; what is hidden does not count."""
+    for folder, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
+        yield folder, [name for name in names if name[0] != "."]
 
 
 def _refuse(path: str, what: str, error: OSError | ValueError) -> DataError:

@@ -165,9 +165,14 @@ def read_seen(paths: Sequence[Path], init: Sequence[Path] = ()) -> SeenRecords:
     return SeenRecords(groups, tuple(map(read_waveforms, init)))
 
 
+def count_parts(found: pd.DataFrame) -> dict[str, int]:
+    """Count what `SeenRecords.find` has found, by part."""
+    return {str(part): int(count) for part, count in found["part"].value_counts(sort=False).items()}
+
+
 def describe_found(found: pd.DataFrame, *, whose: str = "the run's") -> str:
     """Return counts by part of what `SeenRecords.find` has found, and the first few records."""
-    counts = ", ".join(f"{count} {part}" for part, count in found["part"].value_counts(sort=False).items())
+    counts = ", ".join(f"{count} {part}" for part, count in count_parts(found).items())
     first = [
         f"{row.ecg_id} is {whose} {row.known_ecg_id} ({row.part}, "
         + ("every sample equal)" if row.is_exact else f"similarity {row.similarity:.2f})")

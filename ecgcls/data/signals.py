@@ -24,18 +24,9 @@ from ecgcls.data.lead_sets import LEADS
 from ecgcls.data.regular_files import read_file
 from ecgcls.data.wfdb_gain import Scale
 from ecgcls.data.wfdb_header import Header
-from ecgcls.data.wfdb_record import (
-    Choose,
-    OpenRecord,
-    compare_checksums,
-    get_folder,
-    iter_microvolt,
-    load_header,
-    open_record,
-    read_header,
-    to_microvolt,
-)
+from ecgcls.data.wfdb_record import Choose, OpenRecord, get_folder, load_header, open_record, read_header
 from ecgcls.data.wfdb_samples import check_size, list_files
+from ecgcls.data.wfdb_voltage import compare_checksums, iter_microvolt, to_microvolt
 from ecgcls.errors import DataError
 
 __all__ = [

@@ -1,7 +1,8 @@
 """What a source of records must provide, so that its users need not know which source it is.
 
 A source is added in one file, a class with the members of `Source`, and one YAML file of the group ``data``, whose
-``_target_`` is that class. `ecgcls.data.ptbxl.PTBXL` and `ecgcls.data.synthetic.Synthetic` are two.
+``_target_`` is that class. There are four: `ecgcls.data.ptbxl.PTBXL`, `ecgcls.data.synthetic.Synthetic`,
+`ecgcls.data.challenge.Challenge` and `ecgcls.data.table.Table`.
 """
 
 from collections.abc import Mapping
@@ -43,8 +44,8 @@ class Source(Protocol):
     is missing or malformed. It may have a mapping ``known_duplicates`` from ecg_id to ecg_id: pairs of records that are
     one ECG, the one to leave out and the one to keep (see `ecgcls.data.leakage.find_duplicates`); a mapping
     ``groupings`` from a column of its records, of text, to a title: further subgroups; and, if it guesses what its
-    tables are, the methods ``settle()``, which returns the settings that make guessing needless, and ``describe()``,
-    which tells in lines what was understood.
+    tables are, the methods ``settle()``, which returns the settings that make guessing needless, ``describe()``, which
+    tells in lines what was understood, and ``tabulate_columns()`` and ``tabulate_labels()``, which do so in tables.
     """
 
     @property

@@ -3,10 +3,10 @@
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from ecgcls.data import formats
+from ecgcls.data.reading import spread
 from ecgcls.data.record_files import find_missing
 from ecgcls.data.recordings import iter_recording
 from ecgcls.errors import DataError
@@ -23,8 +23,8 @@ def survey_files(root: Path, filenames: pd.Series) -> list[str]:
     there = filenames[~filenames.index.isin(missing.index)]
     if there.empty:
         return lines
-    chosen = there.iloc[np.unique(np.linspace(0, len(there) - 1, min(len(there), _N_READ)).round().astype(int))]
-    kinds = Counter(_describe(root / name) for name in chosen)
+    chosen = spread([root / name for name in there], _N_READ)
+    kinds = Counter(map(_describe, chosen))
     told = "; ".join(f"{count} x {kind}" for kind, count in kinds.most_common())
     return [*lines, f"of {len(chosen)} of them: {told}"]
 

@@ -56,7 +56,8 @@ class Translation:
         """Label records; return also which of them take part, ``(record,)``.
 
         As in the run, those that have a class do, and those that the task keeps as negatives of all; so do those that
-        may have one, which are negatives of the others: an ECG of which nothing but sinus rhythm is said may be normal.
+        may have one, which are negatives of the others: an ECG of which nothing but sinus rhythm is said may be normal,
+        and any ECG may have a class that no statement there is about.
 
         Raises
         ------
@@ -80,8 +81,10 @@ class Translation:
                     if label == 1 or y_true[row, position] == 0:
                         y_true[row, position] = label
         y_true[:, [column[name] for name in self.list_classes("none")]] = UNKNOWN
+        may_have |= not {*self.class_names} <= {*self.links["class"]}
         labels = task.keep(y_true, self.class_names)
-        return labels, labels.has_label | (may_have & ~(labels.y_true == 1).any(axis=1))
+        has_one, is_known = (labels.y_true == 1).any(axis=1), (labels.y_true != UNKNOWN).any(axis=1)
+        return labels, labels.has_label | (may_have & is_known & ~has_one)
 
 
 def translate(task: Task, class_names: Sequence[str], statements: pd.DataFrame) -> Translation:

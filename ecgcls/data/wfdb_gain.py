@@ -2,8 +2,11 @@
 
 Some headers say units of the converter per mV and mean per V: in the Challenges 2020 and 2021 [2]_ those of PTB
 (``2000000/mV``) and of INCART (``306000/mV``), whose own headers have 2000 and 306 per mV. It shows: with such a gain
-the largest sample of 16 bits would be below `MIN_FULL_SCALE_MV`, where no ECG fits in. It is then taken per V, as a
-guess.
+the largest sample of 16 bits would be below `MIN_FULL_SCALE_MV`, where no ECG fits in. If that is so in all signals of
+a header, it is taken per V, as a guess.
+
+A single quiet lead may have such a gain, and rightly: the wfdb package chooses, for each lead, the one that makes the
+most of 16 bits. But that one is hardly ever a whole number of thousands, and its baseline is not 0.
 
 References
 ----------
@@ -27,6 +30,7 @@ GAIN = re.compile(  # gain(baseline)/unit
 GAIN_FORM = "a finite number, such as 200, 200(0) or 200(0)/mV"
 
 _OF_16_BITS = (16, 61, 160, 516)
+_FULL = 2**15
 _PER_VOLT = "gain of "  # how its note begins
 
 
@@ -58,19 +62,31 @@ def parse_gain(field: str, zero: int) -> Scale:
     return Scale(gain or DEFAULT_GAIN, baseline, found[3] or "mV", note)
 
 
-def take_per_volt(scale: Scale, format_: int) -> Scale:
-    """Return the scale of signals in a format, per V where it cannot be per mV.
+def take_per_volt(scales: Sequence[Scale], formats: Sequence[int]) -> tuple[Scale, ...]:
+    """Return the scales of a header's signals, in their formats: per V where they cannot be per mV.
 
     Examples
     --------
-    >>> take_per_volt(Scale(306000.0, 0.0, "mV", ""), 16).gain, take_per_volt(Scale(1000.0, 0.0, "mV", ""), 16).gain
-    (306.0, 1000.0)
+    >>> large, usual = Scale(306000.0, 0.0, "mV", ""), Scale(1000.0, 0.0, "mV", "")
+    >>> [scale.gain for scale in take_per_volt([large, large], [16, 16])]
+    [306.0, 306.0]
+    >>> [scale.gain for scale in take_per_volt([large, usual], [16, 16])]
+    [306000.0, 1000.0]
     """
-    full_scale_mv = 2**15 / abs(scale.gain)
-    if format_ not in _OF_16_BITS or scale.unit.casefold() != "mv" or full_scale_mv >= MIN_FULL_SCALE_MV:
-        return scale
-    note = f"{_PER_VOLT}{scale.gain:.10g}/{scale.unit}, with which a sample is below {full_scale_mv:.2g} mV"
-    return scale._replace(gain=scale.gain / 1000, note=note)
+    if not all(map(_may_be_per_volt, scales, formats)):
+        return tuple(scales)
+    return tuple(
+        scale._replace(
+            gain=scale.gain / 1000,
+            note=f"{_PER_VOLT}{scale.gain:.10g}/{scale.unit}, with which a sample is below {_FULL / scale.gain:.2g} mV",
+        )
+        for scale in scales
+    )
+
+
+def _may_be_per_volt(scale: Scale, format_: int) -> bool:
+    is_too_large = scale.gain > _FULL / MIN_FULL_SCALE_MV and format_ in _OF_16_BITS and scale.unit.casefold() == "mv"
+    return is_too_large and scale.gain % 1000 == 0 and scale.baseline == 0
 
 
 def describe_gains(names: Sequence[str], scales: Sequence[Scale], *, other: bool = False) -> list[str]:

@@ -17,6 +17,7 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
+from ecgcls.data.regular_files import read_file
 from ecgcls.data.wfdb_gain import GAIN, GAIN_FORM, NUMBER, Scale, parse_gain, show, take_per_volt
 from ecgcls.data.wfdb_package import (
     add_other_reading,
@@ -26,10 +27,9 @@ from ecgcls.data.wfdb_package import (
 )
 from ecgcls.errors import DataError
 
-MAX_HEADER_BYTES = 4_000_000
-"""More than a recording of months in a hundred thousand segments needs."""
 MAX_SAMPLING_RATE_HZ = 1e6
 
+_MAX_BYTES = 4_000_000  # more than a recording of months in a hundred thousand segments needs
 _DEFAULT_RATE_HZ = 250.0
 _RATE = re.compile(  # rate/counter_frequency(base_counter)
     rf"({NUMBER})(?:/[+-]?{NUMBER})?(?:\([+-]?{NUMBER}\))?", re.ASCII
@@ -102,6 +102,16 @@ class Header(NamedTuple):
         return self.columns[-1]
 
 
+def read_bytes(name: str) -> bytes:
+    """Return the content of a header file; DataError if it cannot be read, or is too large for a header."""
+
+    def check(size: int) -> None:
+        if size > _MAX_BYTES:
+            raise DataError(f"{name}: not a WFDB header: {size} bytes, expected at most {_MAX_BYTES}")
+
+    return read_file(name, "header", check)
+
+
 def parse_header(data: bytes, path: str) -> Header:
     """Parse a header; `path` names it in errors. The signals of a record of segments are left to the caller.
 
@@ -131,6 +141,8 @@ def parse_header(data: bytes, path: str) -> Header:
                 for line in lines[1:]:
                     rows.append(_parse_signal_line(line))
                 columns = tuple(zip(*rows, strict=True)) or _NO_COLUMNS
+            codings, scales = columns[1:3]
+            columns = (columns[0], codings, take_per_volt(scales, [coding.format for coding in codings]), *columns[3:])
             other_length = "" if n_samples else describe_other_length(lines[0])
             return Header(n_samples, rate_hz, columns, (), notes, other_length)
         segments = []
@@ -236,7 +248,7 @@ def _parse_signal_line(line: str) -> Signal:
     if (n_bits or 0) < 0:
         raise ValueError(f"the resolution must be 0 bits or more, got {n_bits}")
     given = " ".join([*gains, *fields[3 : 3 + len(numbers[:2])]])
-    scale = _parse_scale("".join(gains), adc_zero or 0, given, coding.format)
+    scale = _parse_scale("".join(gains), adc_zero or 0, given)
     return Signal(fields[0], coding, scale, initial_value or 0, sum_, size or 0, names[0] if names else "(no name)")
 
 
@@ -253,14 +265,14 @@ def _parse_alike(
         raise ValueError("a field is left out, or wrong")
     codings = tuple(map(_parse_format, formats))
     scales = [
-        _parse_scale(gain, int(zero), f"{gain} {resolution} {zero}", coding.format)
-        for gain, resolution, zero, coding in zip(gains, resolutions, zeros, codings, strict=True)
+        _parse_scale(gain, int(zero), f"{gain} {resolution} {zero}")
+        for gain, resolution, zero in zip(gains, resolutions, zeros, strict=True)
     ]
     return codings, tuple(scales), tuple(map(int, block_sizes))
 
 
-def _parse_scale(gain: str, zero: int, fields: str, format_: int) -> Scale:
-    return take_per_volt(add_other_reading(parse_gain(gain, zero), fields), format_)
+def _parse_scale(gain: str, zero: int, fields: str) -> Scale:
+    return add_other_reading(parse_gain(gain, zero), fields)
 
 
 def _split_short(line: str, fields: list[str]) -> tuple[list[str], list[int], list[str]]:

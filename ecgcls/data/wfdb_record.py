@@ -1,29 +1,24 @@
-"""A WFDB record, of one piece or of segments: which of its signals are where, and their voltage, block by block."""
+"""A WFDB record, of one piece or of segments: which of its signals are where, and whether its files are whole."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ecgcls.data.regular_files import read_file
 from ecgcls.data.wfdb_gain import describe_gains
-from ecgcls.data.wfdb_header import MAX_HEADER_BYTES, Header, Signal, parse_header
-from ecgcls.data.wfdb_samples import MISSING, SignalFile, check_size, iter_blocks, list_files, measure_frames
+from ecgcls.data.wfdb_header import Header, Signal, parse_header, read_bytes
+from ecgcls.data.wfdb_samples import SignalFile, check_size, list_files, measure_frames
 from ecgcls.errors import DataError
 
 Choose = Callable[[Sequence[str]], Sequence[int]]
 """Gets the names of a file's signals, returns which to read, counted from 0, in the order wanted."""
 
-_MICROVOLT = {"nv": 1e-3, "uv": 1.0, "\u03bcv": 1.0, "mv": 1e3, "v": 1e6} | {
+MICROVOLT = {"nv": 1e-3, "uv": 1.0, "\u03bcv": 1.0, "mv": 1e3, "v": 1e6} | {
     f"{unit}{plural}": factor
     for unit, factor in {"nanovolt": 1e-3, "microvolt": 1.0, "millivolt": 1e3, "volt": 1e6}.items()
     for plural in ("", "s")
-}  # by case-folded unit: that makes both micro signs (U+00B5, U+03BC) the second one
-_BLOCK_SAMPLES = 2**20  # read at a time
+}
+"""Microvolts of a unit, case-folded, which makes both micro signs (U+00B5, U+03BC) the second one."""
 _MAX_FILLED = 0.05  # of a record: the longest end that a late signal may lack
-_TOO_LARGE = 32767.5  # microvolts: beyond int16 when rounded (32767.5 itself rounds to 32768)
 
 
 class Part(NamedTuple):
@@ -69,12 +64,7 @@ class OpenRecord(NamedTuple):
 def load_header(path: str) -> Header:
     """Parse the header of a record given by its path without ``.hea``; for segments, without their signals."""
     name = f"{path}.hea"
-
-    def check(size: int) -> None:
-        if size > MAX_HEADER_BYTES:
-            raise DataError(f"{name}: not a WFDB header: {size} bytes, expected at most {MAX_HEADER_BYTES}")
-
-    return parse_header(read_file(name, "header", check), name)
+    return parse_header(read_bytes(name), name)
 
 
 def read_header(path: Path) -> Header:
@@ -179,8 +169,8 @@ def _open_part(path: str, folder: str, header: Header, order: list[int]) -> Part
     for signal in part.chosen:
         if signal.coding.format == 0:
             raise DataError(f"{path}: missing samples: no signal file has {signal.name}")
-        if signal.scale.unit.casefold() not in _MICROVOLT:
-            units = {each.scale.unit for each in part.chosen if each.scale.unit.casefold() not in _MICROVOLT}
+        if signal.scale.unit.casefold() not in MICROVOLT:
+            units = {each.scale.unit for each in part.chosen if each.scale.unit.casefold() not in MICROVOLT}
             raise DataError(f"{path}: the leads' unit must be mV, uV or V, got {', '.join(sorted(units))}")
     return part
 
@@ -247,102 +237,7 @@ def _describe(parts: list[Part]) -> list[str]:
     return notes
 
 
-# --- samples
-
-
 def list_checksums(signals: Sequence[Signal]) -> list[int | None]:
     """Return the checksums that a header gives; when all are 0, its writer did not compute them."""
     given = [signal.checksum for signal in signals if signal.coding.format]
     return given if any(given) else [None] * len(given)
-
-
-def compare_checksums(computed: Sequence[int], expected: Sequence[int | None], path: str) -> None:
-    """Raise DataError unless the sums of the signals' samples are those expected, modulo 65536, where there are any."""
-    if any([e is not None and (c - e) % 65536 for c, e in zip(computed, expected, strict=True)]):  # a list is faster
-        says = [e if e is None else e % 65536 for e in expected]
-        raise DataError(
-            f"{path}: damaged: the samples' checksums are {[c % 65536 for c in computed]}, "
-            f"the header says {says} (the wfdb package reads it, and does not compare); fetch the record again"
-        )
-
-
-def iter_microvolt(part: Part) -> Iterator[NDArray[np.int16]]:
-    """Yield the chosen signals of a part, ``(lead, sample)`` in microvolt, and verify the checksums of all at the end.
-
-    Checksums are those of the samples as stored, before those of a frame are averaged and late signals moved.
-    """
-    sums: dict[int, int] = {}
-    skews = [signal.coding.skew for signal in part.chosen]
-    held: list[NDArray[np.integer]] = []
-    n_read = n_given = 0
-    for rows in _iter_rows(part):
-        for number, samples in rows.items():
-            sums[number] = sums.get(number, 0) + int(samples.sum(dtype=np.int64))
-            n_new = samples.shape[1]
-        n_read += n_new
-        chosen = [rows[number] for number in part.order]
-        if held:
-            chosen = [np.concatenate(pair, axis=1) for pair in zip(held, chosen, strict=True)]
-        n = max(0, n_read - part.skew - n_given)  # frames that all the chosen signals have now
-        ready = [samples[:, skew : skew + n] for samples, skew in zip(chosen, skews, strict=True)]
-        if n:
-            yield to_microvolt(ready, part.chosen, part.path) if ready else np.empty((0, n), np.int16)
-        held = [samples[:, n:] for samples in chosen] if part.skew else []
-        n_given += n
-    if part.skew and part.is_filled:
-        # What is held begins with the first frame that was not given; of the latest signal there is none left.
-        rest = [samples[:, skew:] for samples, skew in zip(held, skews, strict=True)]
-        ends = [
-            np.concatenate([samples, np.repeat(one[:, -1:], skew, axis=1)], axis=1)
-            for samples, one, skew in zip(rest, held, skews, strict=True)
-        ]
-        yield to_microvolt(ends, part.chosen, part.path)
-    compare_checksums([sums[number] for number in sorted(sums)], list_checksums(part.signals), part.path)
-
-
-def _iter_rows(part: Part) -> Iterator[dict[int, NDArray[np.integer]]]:
-    """Yield the samples of all signals, by number, as ``(sample of the frame, frame)``, some frames at a time."""
-    block = max(1, _BLOCK_SAMPLES // sum(file.width for file in part.files))
-    for blocks in zip(*[iter_blocks(file, part.n_samples, block) for file in part.files], strict=True):
-        found: dict[int, NDArray[np.integer]] = {}
-        for file, samples in zip(part.files, blocks, strict=True):
-            rows = np.ascontiguousarray(samples.T)
-            first = 0
-            for number, signal in zip(file.numbers, file.signals, strict=True):
-                found[number] = rows[first : first + signal.coding.samples_per_frame]
-                first += signal.coding.samples_per_frame
-        yield found
-
-
-def to_microvolt(rows: Sequence[NDArray[np.integer]], signals: Sequence[Signal], path: str) -> NDArray[np.int16]:
-    """Convert the samples of some signals, each ``(sample of the frame, frame)``, to int16 ``(lead, sample)``.
-
-    Raises
-    ------
-    DataError
-        If a sample is missing, or exceeds the range of int16 microvolts.
-    """
-    signal_uv = np.empty((len(rows), rows[0].shape[1]), np.int16)
-    lost: dict[str, int] = {}
-    largest = 0.0
-    for row, samples, signal in zip(signal_uv, rows, signals, strict=True):
-        missing = MISSING[signal.coding.format]
-        if samples.min() == missing:  # always the lowest that there is
-            lost[signal.name] = int((samples == missing).any(axis=0).sum())
-            continue
-        gain, baseline, unit = signal.scale[:3]
-        with np.errstate(over="ignore"):  # infinite is too large
-            microvolt = np.subtract(samples, baseline, dtype=np.float64)
-            microvolt /= gain
-            microvolt *= _MICROVOLT[unit.casefold()]
-        largest = max(largest, float(microvolt.max()), -float(microvolt.min()))
-        if largest < _TOO_LARGE:
-            np.rint(microvolt[0] if len(microvolt) == 1 else microvolt.mean(axis=0), out=row, casting="unsafe")
-    if lost:
-        leads = ", ".join(f"{name} ({count})" for name, count in lost.items())
-        raise DataError(f"{path}: missing samples (NaN) in {leads}")
-    if largest >= _TOO_LARGE:
-        raise DataError(
-            f"{path}: a sample of {largest / 1000:.6g} mV; an ECG stays within 32.767 mV: check the gain in the header"
-        )
-    return signal_uv

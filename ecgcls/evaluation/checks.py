@@ -120,6 +120,12 @@ def check_ids(name: str, values: ArrayLike) -> NDArray:
     return np.array(texts, dtype=np.str_)
 
 
+def check_names(name: str, values: NDArray) -> NDArray:
+    """Return ids as `check_ids`; an array of text stays one, also where all of it is numbers: it may be a part."""
+    ids = check_ids(name, values)
+    return ids.astype(np.str_) if isinstance(values, np.ndarray) and values.dtype.kind == "U" else ids
+
+
 def check_threshold(threshold: ArrayLike, class_names: Sequence[str]) -> NDArray[np.float64]:
     """Refuse anything but one threshold in [0, 1], or one per class."""
     thresholds = np.asarray(threshold, dtype=np.float64)

@@ -73,7 +73,7 @@ from ecgcls.evaluation.checks import check_pos_weight, check_threshold
 from ecgcls.evaluation.formulas import average_precision, f1, f1_max, mcc, roc_auc
 from ecgcls.evaluation.predictions import Predictions
 from ecgcls.evaluation.scores import Scores, explain_undefined
-from ecgcls.evaluation.weighted import Array, Records, Totals, Weighted, cross_entropy
+from ecgcls.evaluation.weighted import Array, Records, Totals, Weighted, average_defined
 
 OVERALL = "overall"
 """What tables call all classes together."""
@@ -193,7 +193,7 @@ class Measured:
         found = {}
         for key, metric in METRICS.items():
             if metric.macro_of:
-                found[key] = _average(np.where(self.is_defined, self.by_class[metric.macro_of], np.nan))
+                found[key] = average_defined(np.where(self.is_defined, self.by_class[metric.macro_of], np.nan))
             elif key in self.pooled:
                 found[key] = self.pooled[key]
         return found
@@ -211,18 +211,10 @@ def measure(records: Records, weights: Array | None = None, *, together: bool = 
         return _measure(records, weights, together=together)
     folds = [_measure(of_fold, weights[rows], together=together) for rows, of_fold in records.by_fold]
     return Measured(
-        {key: _average([fold.by_class[key] for fold in folds]) for key in folds[0].by_class},
-        {key: _average([fold.pooled[key] for fold in folds]) for key in folds[0].pooled},
+        {key: average_defined([fold.by_class[key] for fold in folds]) for key in folds[0].by_class},
+        {key: average_defined([fold.pooled[key] for fold in folds]) for key in folds[0].pooled},
         np.any([fold.is_defined for fold in folds], axis=0),
     )
-
-
-def _average(values: Sequence[Array] | Array) -> Array:
-    """Return the mean of the values that are not nan over the first axis; nan where all are."""
-    has_value = ~np.isnan(values)
-    n_folds = has_value.sum(axis=0)
-    total: Array = np.where(has_value, values, 0.0).sum(axis=0)
-    return np.where(n_folds > 0, total / np.maximum(n_folds, 1), np.nan)
 
 
 def _measure(records: Records, weights: Array, *, together: bool) -> Measured:
@@ -303,7 +295,7 @@ def score(
     overall = {key: values.item() for key, values in found.average().items()}
     if pos_weight is not None:
         weight = check_pos_weight(pos_weight, len(names))
-        overall["loss"] = _average_loss(records, weight)
+        overall["loss"] = records.average_loss(weight)
     overall |= {
         "n_records": n_records,
         "n_classes": len(names),
@@ -315,13 +307,7 @@ def score(
     thresholds = check_threshold(threshold, names)
     at = thresholds.item() if thresholds.ndim == 0 else dict(zip(map(str, names), thresholds.tolist(), strict=True))
     by_class = pd.DataFrame(columns, index=pd.Index(names, name="class"))
-    undefined = {
-        str(name): explain_undefined(n_positive, n_negative)
-        for name, n_positive, n_negative, is_defined in zip(
-            names, tp + fn, fp + tn, found.is_defined[:, 0], strict=True
-        )
-        if not is_defined
-    }
+    undefined = explain_undefined(names, tp + fn, fp + tn, found.is_defined[:, 0])
     return Scores(overall, by_class, undefined, None if y_pred is not None else at)
 
 
@@ -349,11 +335,5 @@ def score_predictions(
     scores = score(*arrays, names, y_logit=predictions.y_logit, fold=predictions.fold, **decided)
     if pos_weight is not None:
         trained, weight = uncalibrated or predictions, check_pos_weight(pos_weight, len(names))
-        scores.overall["loss"] = _average_loss(Records.check(trained.y_true, trained.y_prob, names), weight)
+        scores.overall["loss"] = Records.check(trained.y_true, trained.y_prob, names).average_loss(weight)
     return scores
-
-
-def _average_loss(records: Records, pos_weight: Array) -> float:
-    """Return the mean weighted cross entropy of all annotated labels."""
-    losses = cross_entropy(records.y_true, records.y_prob, pos_weight)[records.is_known]
-    return float(losses.mean()) if losses.size else np.nan

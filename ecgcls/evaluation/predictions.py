@@ -27,6 +27,7 @@ from ecgcls.evaluation.checks import (
     check_arrays,
     check_ids,
     check_logits,
+    check_names,
     check_whole_numbers,
     describe_difference,
 )
@@ -88,7 +89,7 @@ class Predictions:
     fold: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
-        ids: dict[str, NDArray] = {name: _check_names(name, getattr(self, name)) for name in ID_COLUMNS[:2]}
+        ids: dict[str, NDArray] = {name: check_names(name, getattr(self, name)) for name in ID_COLUMNS[:2]}
         ids["strat_fold"] = check_whole_numbers("strat_fold", self.strat_fold)
         ids["split"] = np.asarray(self.split, dtype=np.str_)
         if self.fold is not None:
@@ -300,12 +301,6 @@ def pool(parts: Sequence[Predictions], folds: Sequence[int] | None = None) -> Pr
 
 def _classes_differ(prefix: str, got: Sequence[str], expected: Sequence[str]) -> DataError:
     return DataError(f"the classes of the {prefix} and {TRUE} columns differ: {describe_difference(got, expected)}")
-
-
-def _check_names(name: str, values: NDArray) -> NDArray:
-    """Return ids as `check_ids`; an array of text stays one, also where all of it is numbers: it may be a part."""
-    ids = check_ids(name, values)
-    return ids.astype(np.str_) if isinstance(values, np.ndarray) and values.dtype.kind == "U" else ids
 
 
 def _check_splits(ecg_id: NDArray[np.int64], split: NDArray[np.str_]) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,8 +54,15 @@ class Scores:
         }
 
 
-def explain_undefined(n_positive: int, n_negative: int) -> str:
-    """Return why a class with so many records of both kinds is not defined."""
+def explain_undefined(
+    class_names: Sequence[str], n_positive: NDArray, n_negative: NDArray, is_defined: NDArray[np.bool_]
+) -> dict[str, str]:
+    """Return by class, of those that are not defined, why; the arrays are ``(class,)``."""
+    counts = zip(class_names, n_positive, n_negative, is_defined, strict=True)
+    return {str(name): _explain(positive, negative) for name, positive, negative, is_there in counts if not is_there}
+
+
+def _explain(n_positive: int, n_negative: int) -> str:
     if n_positive and n_negative:
         return "no fold with a positive and a negative record"
     return "no negative record" if n_positive else "no positive record" if n_negative else "no annotated record"

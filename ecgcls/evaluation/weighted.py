@@ -35,6 +35,14 @@ def cross_entropy(y_true: NDArray, y_prob: Array, pos_weight: ArrayLike = 1.0) -
     return entropy
 
 
+def average_defined(values: Sequence[Array] | Array) -> Array:
+    """Return the mean of the values that are not nan over the first axis; nan where all are."""
+    has_value = ~np.isnan(values)
+    n_values = has_value.sum(axis=0)
+    total: Array = np.where(has_value, values, 0.0).sum(axis=0)
+    return np.where(n_values > 0, total / np.maximum(n_values, 1), np.nan)
+
+
 @dataclass(frozen=True, eq=False)
 class Totals:
     """Weighted sums over the records of one class, or over the cells of all classes; ``(resample,)`` each."""
@@ -169,6 +177,11 @@ class Records:
     def is_known(self) -> NDArray[np.bool_]:
         """Whether the label was annotated."""
         return self.y_true | self.is_negative
+
+    def average_loss(self, pos_weight: Array) -> float:
+        """Return the mean `cross_entropy` of all annotated labels, with a positive weight per class."""
+        losses = cross_entropy(self.y_true, self.y_prob, pos_weight)[self.is_known]
+        return float(losses.mean()) if losses.size else np.nan
 
     def take_class(self, column: int) -> Records:
         """Keep one class."""

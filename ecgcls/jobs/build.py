@@ -27,7 +27,7 @@ from ecgcls.jobs.track import check_installed
 from ecgcls.jobs.trainer import build_trainer, list_monitors
 from ecgcls.runs.directory import RunDirectory
 from ecgcls.runs.info import RunInfo
-from ecgcls.runs.place import settle_init
+from ecgcls.runs.init_settings import settle_init
 from ecgcls.runs.provenance import describe_provenance
 from ecgcls.training.augmentation import Augmenter
 from ecgcls.training.baselines import MetadataBaseline

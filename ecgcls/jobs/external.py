@@ -15,6 +15,7 @@ from tqdm import tqdm
 from ecgcls.data.cohort import leave_out_missing
 from ecgcls.data.groupings import list_groupings, name_groups
 from ecgcls.data.metadata import read_columns
+from ecgcls.data.seen import count_parts
 from ecgcls.data.source import is_simulated
 from ecgcls.data.store import SignalStore, open_store
 from ecgcls.data.store_writer import count_kinds
@@ -24,13 +25,13 @@ from ecgcls.evaluation.case_mix import compare_case_mix
 from ecgcls.evaluation.predictions import Predictions
 from ecgcls.evaluation.settings import LocalCalibration
 from ecgcls.files import type_ids
-from ecgcls.jobs.elsewhere import build_source, label_records
-from ecgcls.jobs.known_records import check_own_tests, choose_unseen, count_known, find_known
+from ecgcls.jobs.external_notes import find_data_set
+from ecgcls.jobs.known_records import check_own_tests, choose_unseen, find_known
 from ecgcls.jobs.load import load_configuration
 from ecgcls.jobs.loaded import LoadedRun
 from ecgcls.jobs.local_update import read_rule, update
+from ecgcls.jobs.other_data import build_source, label_records
 from ecgcls.jobs.parts import build_part
-from ecgcls.jobs.place import find_place
 from ecgcls.jobs.rescore import Rescored, refuse_learning, simplify
 from ecgcls.jobs.trust import take_trusted
 from ecgcls.runs.configuration import Configuration
@@ -66,14 +67,15 @@ def predict_data_set(
         ``share`` and ``seed`` of `ecgcls.evaluation.settings.LocalCalibration`: if `overrides` has a calibration or a
         rule for thresholds, it is learned on that part of the patients, and the others are scored.
     """
-    data = {"missing_records": "error", "bad_records": "error", "repairs": "note", "known_records": "drop"} | dict(data)
+    usual = {"missing_records": "error", "bad_records": "error", "repairs": "note", "shorter": "refuse"}
+    data = usual | {"known_records": "drop"} | dict(data)
     if split == "val":
         refuse_learning(overrides, "with split=val on another data set")
     rule = read_rule(overrides, local or {})
     net, config = load_configuration(one, device=device, trust=trust), one.runs[0].read_config()
     source = build_source(data, int(net.sampling_rate_hz))
     every = source.read_records()
-    root = find_place(data) or source.root
+    root = find_data_set(data) or source.root
     database, statements = leave_out_missing(source, every), source.read_statements()
     task = build_part("task", take_trusted(config, "task", trust=trust))
     absent = tuple(one.info.data["absent_classes"])
@@ -89,6 +91,7 @@ def predict_data_set(
         sampling_rate_hz=int(net.sampling_rate_hz),
         n_samples=net.n_samples,
         lead_names=net.lead_names,
+        shorter=data["shorter"],
         store_dir=data.get("store_dir"),
     )
     left_out = find_unusable(
@@ -139,7 +142,7 @@ def predict_data_set(
             "n_records": len(predictions),
             "classes_not_scored": [name for name in net.class_names if name not in found.class_names],
             "classes_broader": found.broader,
-            "known_records": count_known(seen),
+            "known_records": count_parts(seen),
             "n_known_left_out": int((~seen["ecg_id"].isin(scored)).sum()),
             "n_own_test_records": n_own,
             "is_simulated": simulated,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ecgcls.data.initial import KnownRecords
 from ecgcls.data.seen import describe_found, merge
 from ecgcls.data.store import SignalStore
 from ecgcls.errors import ConfigError, DataError
@@ -20,7 +20,6 @@ from ecgcls.runs.configuration import Configuration
 
 log = logging.getLogger(__name__)
 
-KnownRecords = Literal["error", "drop"]
 _MAX_DIFFERENCE = 0.05  # of probabilities, which half precision, as a GPU may have computed in, does not reach
 
 
@@ -96,8 +95,3 @@ def check_own_tests(predictions: Predictions, known: pd.DataFrame, one: Configur
     is_other = (stored.y_true[there] != predictions.y_true[here]) & (predictions.y_true[here] != UNKNOWN)
     if n_relabeled := int(is_other.any(axis=1).sum()):
         log.warning("%d of the run's %d own test records have other labels here", n_relabeled, len(own))
-
-
-def count_known(known: pd.DataFrame) -> dict[str, int]:
-    """Count the known records by part."""
-    return {str(part): int(count) for part, count in known["part"].value_counts(sort=False).items()}

@@ -2,32 +2,26 @@
 
 A run's folder may come from anybody, and a ``_target_`` in its configuration is a name that would be imported and
 called. Only these are: for a net a class of `ecgcls.models` or of `torch.nn`, also in its arguments; for a data set, a
-task or a table of folds one of the classes that ``conf/`` names; and whatever is in a package that the user trusts.
+task or a table of folds one of the classes that the choices in ``conf/`` name, so that a new source need not be listed
+here; and whatever is in a package that the user trusts.
 """
 
 import importlib
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from torch import nn
 
-from ecgcls.config import check_group
+from ecgcls.config import CONF_DIR, check_group
 from ecgcls.errors import ConfigError
-from ecgcls.runs.saved import to_plain
+from ecgcls.runs.saved import read_yaml, to_plain
 
 _MODEL_PACKAGES = ("ecgcls.models", "torch.nn")
-_CLASSES = {
-    "data": (
-        "ecgcls.data.challenge.Challenge",
-        "ecgcls.data.ptbxl.PTBXL",
-        "ecgcls.data.synthetic.Synthetic",
-        "ecgcls.data.table.Table",
-    ),
-    "task": ("ecgcls.data.tasks.Task",),
-    "folds": ("ecgcls.data.folds.FoldTable", "ecgcls.data.group_folds.GroupFolds"),
-}
+_LISTED_GROUPS = ("data", "task", "folds")
+_MAX_BYTES = 100_000  # of a choice in ``conf/``
 _NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", re.ASCII)
 
 
@@ -91,7 +85,7 @@ def _check_name(key: str, target: Any, group: str, trust: Sequence[str]) -> None
     """Decide by its name alone whether something may be imported."""
     if not isinstance(target, str) or not _NAME.fullmatch(target):
         raise ConfigError(f"{key} must be the full name of a class, got {target!r}")
-    if _is_in(target, trust) or target in _CLASSES.get(group, ()):
+    if _is_in(target, trust) or (group in _LISTED_GROUPS and target in _list_own(group)):
         return
     if group == "model" and _is_in(target, _MODEL_PACKAGES):
         return
@@ -101,6 +95,13 @@ def _check_name(key: str, target: Any, group: str, trust: Sequence[str]) -> None
         hint = "; do not use this run unless you know who made it"
     expected = " or ".join(f"a class of {name}" for name in _MODEL_PACKAGES) if group == "model" else "ecgcls's own"
     raise ConfigError(f"{key}: {target} is not built from a saved configuration, expected {expected}{hint}")
+
+
+@cache
+def _list_own(group: str) -> frozenset[str]:
+    """Return the classes that the choices of a group in ``conf/`` name."""
+    choices = [read_yaml(path, max_bytes=_MAX_BYTES) for path in (CONF_DIR / group).glob("*.yaml")]
+    return frozenset(choice["_target_"] for choice in choices)
 
 
 def _check_net(key: str, target: str) -> None:

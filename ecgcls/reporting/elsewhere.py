@@ -17,12 +17,12 @@ from ecgcls.evaluation.case_mix import PREVALENCE, SHARE_OF, UNKNOWN_SHARE
 from ecgcls.evaluation.metrics import OVERALL, RANKING, score_predictions
 from ecgcls.files import restore
 from ecgcls.jobs.results import read_intervals
-from ecgcls.runs.configuration import Configuration
+from ecgcls.runs.configuration import Configuration, read_single
 
 
 @dataclass(frozen=True, eq=False)
 class Elsewhere:
-    """A configuration on another data set."""
+    """A configuration, or one fold of it, on another data set."""
 
     number: int
     """Of the configuration, on the page."""
@@ -40,7 +40,7 @@ class Elsewhere:
     @property
     def nets(self) -> str:
         """Whose mean the predictions are."""
-        return self.one.folds if self.folder.parent.parent == self.one.folder else self.folder.parent.parent.name
+        return f"fold {self.one.info.fold}" if self.one.is_single_run else self.one.folds
 
     def summarize(self) -> dict[str, Any]:
         """Return a line of the table: records, classes, and scores here and, of the same classes, in the run's test."""
@@ -61,7 +61,7 @@ class Elsewhere:
             "n_classes": len(names),
             "not_scored": self.source["classes_not_scored"],
             "broader": self.source["classes_broader"],
-            "update": update and f"{update['method']}, on {update['n_records']} records that are not scored",
+            "learned": update and f"{update['method']}, on {update['n_records']} records that are not scored",
             "scores": {key: scores["overall"].get(key) for key in RANKING},
             "home": {key: home.overall[key] for key in RANKING},
             "limits": {key: [row["low"], row["high"], bool(row["is_supported"])] for key, row in rows.items()},
@@ -97,7 +97,8 @@ class Elsewhere:
 
     def _read(self, name: str) -> pd.DataFrame:
         text: dict[Any, Any] = {"class": restore, "of": restore}
-        return pd.read_csv(self.folder / name, keep_default_na=False, na_values=[""], converters=text)
+        table = pd.read_csv(self.folder / name, keep_default_na=False, na_values=[""], converters=text)
+        return table.fillna({name: "" for name in text if name in table})
 
 
 def find_elsewhere(configurations: Sequence[Configuration]) -> list[Elsewhere]:
@@ -110,5 +111,6 @@ def find_elsewhere(configurations: Sequence[Configuration]) -> list[Elsewhere]:
             source = written.get("source", {})
             is_whole = "classes_not_scored" in source and "n_chosen_records" not in source and "test" in written
             if is_whole and (path.parent / "case_mix.csv").is_file():
-                found.append(Elsewhere(number, one, path.parent, written))
+                of_run = [read_single(run) for run in one.runs if run.path == path.parents[2]]
+                found.append(Elsewhere(number, of_run[0] if of_run else one, path.parent, written))
     return found

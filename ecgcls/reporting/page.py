@@ -24,8 +24,8 @@ from ecgcls.reporting.cards import write_cards
 from ecgcls.reporting.cells import score_cells
 from ecgcls.reporting.curves import SENSITIVITY, SPECIFICITY, AllCurves, trace_all
 from ecgcls.reporting.decided import describe_calibrators, read_thresholds
-from ecgcls.reporting.elsewhere import find_elsewhere
 from ecgcls.reporting.experiment import Experiment, collect
+from ecgcls.reporting.external import find_external
 from ecgcls.reporting.gallery import collect_galleries
 from ecgcls.reporting.learning import draw_learning, find_curves, tabulate_curve
 from ecgcls.runs.configuration import Configuration
@@ -96,15 +96,15 @@ def _collect_content(experiment: Experiment, *, data_root: Path | None, referenc
             _write_chart(f"learning-{key}", METRICS[key].label, draw_learning(learning, board, key))
             for key in (RANKING if learning else ())
         ],
-        "elsewhere": [
+        "external": [
             {
                 "line": each.summarize(),
                 "classes": each.tabulate_classes(),
                 "patients": each.tabulate_patients(),
-                "name": each.one.name,
+                "name": configurations[each.number].name,
                 **charts.style(each.number),
             }
-            for each in find_elsewhere(configurations)
+            for each in find_external(configurations)
         ],
         "reference": against,
         "is_best": is_best,

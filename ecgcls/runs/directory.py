@@ -21,17 +21,12 @@ The ``<variant>`` says what differs from the defaults; there is no such folder w
 """
 
 import json
-import os
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from filelock import FileLock, Timeout
 from pandas.api.types import is_numeric_dtype
 
 from ecgcls.data.likeness import Likeness, read_likeness
@@ -39,40 +34,27 @@ from ecgcls.data.seen import GROUPS, INIT_FILES, SeenRecords, name_group, read_s
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.checks import check_ids
 from ecgcls.evaluation.predictions import Predictions
-from ecgcls.files import check_regular, encode_csv, format_json, remove_leftovers, restore, write_atomically
+from ecgcls.files import check_regular, encode_csv, format_json, restore, write_atomically
 from ecgcls.identity import flatten, identify
 from ecgcls.runs import manifest
 from ecgcls.runs.attested import attest, check_seen
 from ecgcls.runs.info import NAME, RunInfo
+from ecgcls.runs.own_folder import CONFIG, OwnFolder
 from ecgcls.runs.predictions_csv import read_csv, write_csv
 from ecgcls.runs.saved import Node, check_types, damaged, read_json, read_yaml
 
-_CONFIG, _WAVEFORMS = ".hydra/config.yaml", "waveforms"
-_OWN_FILES = (
-    NAME, manifest.NAME, "best.ckpt", "last.ckpt", "baseline.json", "predictions.csv", "predictions_uncalibrated.csv",
-    "groups.csv", "likelihoods.csv", "likeness.npz", "label_noise.csv", "repairs.csv", "left_out.csv", "history.csv",
-    "metrics.json", "metrics_by_class.csv", "confusion_matrix.csv", "intervals.csv", "reliability.csv",
-    "calibration.csv", "calibration_curves.csv", "decision_curves.csv", "subgroups.csv", "model_card.md",
-    "tripod_ai.md", "run.log",
-)  # fmt: skip
-_OWN_FOLDERS = (
-    ".hydra", "figures", "log", "tensorboard", "wandb", "evaluate", "interpret", "interpret_input", "predict",
-    "compare", "waveforms",
-)  # fmt: skip
+_WAVEFORMS = "waveforms"
 _CONFIG_TYPES: dict[str, Any] = {
     "experiment": str, "fold": int, "seed": int, "folds": {"test": list}, "task": dict, "model": dict,
     "data": {"_target_": str, "root": str, "sampling_rate_hz": int}, "optimizer": dict, "loss": dict, "trainer": dict,
 }  # fmt: skip
-_MAX_BYTES = {_CONFIG: 500_000, NAME: 20_000_000, "best.ckpt": 20_000_000_000}
+_MAX_BYTES = {CONFIG: 500_000, NAME: 20_000_000, "best.ckpt": 20_000_000_000}
 _MAX_TABLE_BYTES = 4_000_000_000
 _ATTESTED: set[tuple[str, str]] = set()  # what this process has found in order
 
 
-@dataclass(frozen=True)
-class RunDirectory:
+class RunDirectory(OwnFolder):
     """One run's folder and the files in it."""
-
-    path: Path
 
     @property
     def best_checkpoint(self) -> Path:
@@ -83,11 +65,6 @@ class RunDirectory:
     def last_checkpoint(self) -> Path:
         """The last finished epoch."""
         return self.path / "last.ckpt"
-
-    @property
-    def is_begun(self) -> bool:
-        """Whether a run has started here."""
-        return (self.path / NAME).is_file()
 
     @property
     def is_finished(self) -> bool:
@@ -132,8 +109,8 @@ class RunDirectory:
 
         It was resolved when it was saved: one with an interpolation, ``${...}``, is refused.
         """
-        path = self.check_file(_CONFIG)
-        config = read_yaml(path, max_bytes=_MAX_BYTES[_CONFIG])
+        path = self.check_file(CONFIG)
+        config = read_yaml(path, max_bytes=_MAX_BYTES[CONFIG])
         for key, value in flatten(config):
             if "${" in str(value):
                 raise damaged(path, f"{key}: a saved configuration has no interpolation, got {value!r}")
@@ -142,7 +119,7 @@ class RunDirectory:
 
     def write_config(self, text: str) -> None:
         """Keep the resolved configuration, as YAML."""
-        write_atomically(self.path / _CONFIG, text.encode())
+        write_atomically(self.path / CONFIG, text.encode())
 
     def hash_predictions(self) -> str:
         """Return the SHA-256 of ``predictions.csv``."""
@@ -180,7 +157,7 @@ class RunDirectory:
         attest(
             info,
             run_json=self.path / NAME,
-            config=(self.path / _CONFIG, self.read_config()),
+            config=(self.path / CONFIG, self.read_config()),
             uncalibrated=(self.path / self._predictions(False), self._read_predictions(False)),
             calibrated=(self.path / self._predictions(True), self._read_predictions(True)),
         )
@@ -273,7 +250,7 @@ class RunDirectory:
 
     def check_same_config(self, identity: Mapping[str, Any]) -> None:
         """Refuse a folder that was made for another configuration; `identity` is from `ecgcls.identity.identify`."""
-        if not self.is_begun and not (self.path / _CONFIG).is_file():
+        if not self.is_begun and not (self.path / CONFIG).is_file():
             return
         existing = identify(self.read_config())
         differing = [key for key in sorted(existing.keys() | identity.keys()) if existing.get(key) != identity.get(key)]
@@ -295,65 +272,6 @@ class RunDirectory:
             raise ConfigError(
                 f"{self.path}: this run was trained on other data ({', '.join(differing)} differ): retrain with "
                 "overwrite=true, or choose another experiment=NAME"
-            )
-
-    def check_writable(self) -> None:
-        """Refuse a folder that cannot be written, before minutes are spent on the data."""
-        existing = next(parent for parent in (self.path, *self.path.absolute().parents) if parent.exists())
-        why = "no permission" if existing.is_dir() else "it is a file"
-        if not existing.is_dir() or not os.access(existing, os.W_OK):
-            raise ConfigError(f"output_dir: {existing} cannot be written ({why}); set output_dir=PATH")
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Make the folder and keep a second process out of it; the lock ends with the process, however it ends."""
-        lock = self.path.with_name(f".{self.path.name}.lock")
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(
-                f"output_dir: {self.path} cannot be made ({error.strerror}); set output_dir=PATH"
-            ) from error
-        try:
-            with FileLock(lock, timeout=0):
-                yield
-        except Timeout:
-            process = {}
-            with suppress(DataError):  # the other process may be replacing a damaged one
-                process = self.read_info().process
-            raise ConfigError(
-                f"{self.path}: another process is training this run (process {process.get('pid', '?')} on "
-                f"{process.get('host', '?')} holds {lock}); wait for it, or choose another experiment=NAME"
-            ) from None
-
-    def clear(self) -> None:
-        """Remove the run's own files and folders; whatever else is in the folder stays."""
-        self.check_own()
-        entries = {self.path / name for name in (*_OWN_FILES, *_OWN_FOLDERS)} | {*self.path.glob("*.ckpt")}
-        for entry in entries:
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry)
-            else:
-                entry.unlink(missing_ok=True)
-        self.remove_leftovers()
-
-    def remove_leftovers(self) -> None:
-        """Remove what a process that was killed while it wrote has left."""
-        for folder in (self.path, self.path / ".hydra", self.path / "figures"):
-            remove_leftovers(folder)
-
-    def check_own(self) -> None:
-        """Refuse a folder that a run must not write into: a symbolic link, or what is no run's and not empty."""
-        if self.path.is_symlink():
-            raise ConfigError(
-                f"{self.path} is a symbolic link to {self.path.resolve()}: a run is not written, nor emptied, through "
-                "one; name the folder itself, or choose another experiment=NAME"
-            )
-        known = {*_OWN_FILES, *_OWN_FOLDERS}
-        foreign = [path.name for path in self.path.iterdir() if path.name not in known] if self.path.is_dir() else []
-        if foreign and not self.is_begun and not (self.path / _CONFIG).is_file():
-            raise ConfigError(
-                f"{self.path} is not the folder of a run, and not empty ({sorted(foreign)[0]} is in it): name another"
             )
 
 

@@ -194,6 +194,7 @@ def test_a_run_killed_at_an_event_ends_as_one_that_was_not(work, whole, event):
     assert_same(finish(work, experiment)[0], whole)
 
 
+@pytest.mark.slow
 def test_sigterm_asks_for_another_try_and_a_second_process_learns_who_trains(work, whole):
     reached = multiprocessing.get_context("forkserver").Event()
     with Started(work, "experiment=sigterm", *ARGUMENTS, before=functools.partial(pause, reached)) as started:

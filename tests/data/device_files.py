@@ -18,6 +18,15 @@ BEAT_MV = 0.7
 """What averaged beats are everywhere, and no rhythm of the tests is."""
 
 
+def draw_leads(n_samples: int) -> np.ndarray:
+    """Return twelve leads, of which the limb leads fit together, ``(lead, sample)``, mV, at most three digits."""
+    steps = np.random.default_rng(0).normal(0, 0.02, (12, n_samples))
+    signal = np.clip(np.cumsum(steps, axis=1), -2, 2)
+    one, two = signal[:2]
+    signal[2:6] = two - one, -(one + two) / 2, one - two / 2, two - one / 2
+    return np.round(signal, 3)
+
+
 def to_counts(signal_mv: ArrayLike, uv_per_bit: float) -> NDArray[np.int16]:
     """Return samples as a device stores them."""
     return np.rint(np.asarray(signal_mv, float) * 1e3 / uv_per_bit).astype(np.int16)

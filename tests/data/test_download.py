@@ -272,6 +272,7 @@ def test_wrong_arguments_are_errors(fetch):
         WebMirror("ptbxl.zip")
 
 
+@pytest.mark.slow
 def test_the_command_fetches_builds_the_store_and_prints_the_license(server, tmp_path):
     done = ecgcls(tmp_path, f"source={server.url}", "root=data", command="download")
     assert done.returncode == 0, done.stderr

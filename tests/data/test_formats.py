@@ -17,7 +17,7 @@ from ecgcls.data.recordings import iter_recording, prepare, read_recording
 from ecgcls.data.signals import LEADS
 from ecgcls.errors import DataError
 from tests.data.binary_files import write_dicom, write_edf, write_ishne, write_scp
-from tests.data.device_files import INDEPENDENT, write_aecg, write_csv, write_muse, write_sierra
+from tests.data.device_files import INDEPENDENT, draw_leads, write_aecg, write_csv, write_muse, write_sierra
 
 RATE_HZ = 500
 N_SAMPLES = 1000
@@ -42,12 +42,7 @@ WRITERS = {
 
 @pytest.fixture(scope="module")
 def signal_mv():
-    """Twelve leads of two seconds, of which the limb leads fit together, ``(lead, sample)``."""
-    steps = np.random.default_rng(0).normal(0, 0.02, (12, N_SAMPLES))
-    signal = np.clip(np.cumsum(steps, axis=1), -2, 2)
-    one, two = signal[:2]
-    signal[2:6] = two - one, -(one + two) / 2, one - two / 2, two - one / 2
-    return np.round(signal, 3)
+    return draw_leads(N_SAMPLES)
 
 
 @pytest.fixture
@@ -129,40 +124,6 @@ def test_four_leads_are_too_few(signal_mv, path, write):
         prepare(recording, **WANTED)
 
 
-# --- calibration pulses
-
-
-@pytest.mark.parametrize("version", ["1.03", "1.04", "1.04.01"])
-def test_the_calibration_pulse_is_cut_off_and_told(signal_mv, path, version):
-    ten_s = np.tile(signal_mv, 5)
-    found = read_recording(write_sierra(path, ten_s, LEADS, RATE_HZ, version=version))
-    np.testing.assert_allclose(found.signal_mv, ten_s, atol=0.0026)  # 10 of 11 seconds
-    assert found.notes == ("cut off the last 1 s: a calibration pulse of 1 mV in all leads",)
-
-
-def test_a_pulse_before_the_ecg_or_of_recorded_leads_only_is_found_too(signal_mv, path):
-    pulse = np.zeros((12, RATE_HZ))
-    pulse[:, 150:250] = 1
-    pulse[2:6] = 0
-    found = read_recording(write_muse(path, np.concatenate([pulse, signal_mv], axis=1), LEADS, RATE_HZ))
-    np.testing.assert_allclose(found.signal_mv, signal_mv, atol=1e-6)
-    assert found.notes == ("cut off the first 1 s: a calibration pulse of 1 mV in all leads",)
-
-
-def test_what_is_no_pulse_stays(signal_mv, path):
-    """Flat ends, a saturated end, and one lead that is at 1 mV are an ECG's own."""
-    for end in (
-        np.zeros((12, 500)),
-        np.full((12, 500), 2.0),
-        np.where(np.arange(12)[:, None] == 1, 1.0, 0.2 * np.ones((12, 500))),
-    ):
-        whole = np.concatenate([signal_mv, end], axis=1)
-        assert read_recording(write_muse(path, whole, LEADS, RATE_HZ)).signal_mv.shape == (12, 1500)
-
-
-# --- several recordings in a file
-
-
 @pytest.mark.parametrize("write", [write_muse, write_aecg])
 def test_of_several_rhythms_the_first_is_read_told_and_doubted(signal_mv, path, write):
     found = read_recording(write(path, signal_mv, LEADS, RATE_HZ, n_rhythms=2))
@@ -196,9 +157,6 @@ def test_a_long_recording_comes_in_blocks(signal_mv, path):
     blocks = list(iter_recording(path, block_s=0.75))
     assert [block.signal_mv.shape[1] for block in blocks] == [375, 375, 250]
     np.testing.assert_allclose(np.concatenate([block.signal_mv for block in blocks], axis=1), signal_mv, atol=1e-6)
-
-
-# --- EDF and ISHNE
 
 
 def test_other_signals_of_an_edf_file_are_left_out_whatever_their_rate(signal_mv, path):
@@ -255,9 +213,6 @@ def test_of_muse_the_checksums_and_first_samples_are_doubts(signal_mv, path):
     assert not wrong.has_checksums
     assert wrong.guesses[0] == "the checksum is not that of the samples: I, II"
     assert "FirstSampleBaseline is non-zero" in wrong.guesses[1]
-
-
-# --- what is refused
 
 
 _BOMB = '<!DOCTYPE {0} [<!ENTITY a "aaaaaaaaaa">{1}]>\n<{0}>&h;</{0}>'

@@ -79,5 +79,5 @@ def test_a_node_is_split_between_source_and_data_module(name):
 
 
 def test_the_shared_settings_are_those_of_the_data_module():
-    of_a_run = {"source", "task", "folds", "fold", "seed", "metadata"}
+    of_a_run = {"source", "task", "folds", "fold", "seed", "metadata", "initial"}
     assert {*inspect.signature(ECGDataModule).parameters} == of_a_run | set(ModuleSettings.__annotations__)

@@ -71,9 +71,11 @@ def test_labels_of_ones_own_are_taken_by_name():
         {"diagnostic": False, "form": False, "rhythm": False, "diagnostic_class": None, "diagnostic_subclass": None},
         index=["AFIB", "foo"],
     )
-    translation, y_true, _ = label(STATEMENTS, ("AFIB", "SR"), own, {"AFIB": 100.0}, {"AFIB": 0.0}, {"AFIB": np.nan})
+    codes = {"AFIB": 100.0}, {"AFIB": 0.0}, {}, {"AFIB": np.nan}
+    translation, y_true, takes_part = label(STATEMENTS, ("AFIB", "SR"), own, *codes)
     assert translation.list_classes("none") == ["SR"]
-    assert [row[0] for row in y_true] == [1, 1, -1]  # PTB-XL's 0 is a statement of unknown likelihood
+    assert [row[0] for row in y_true] == [1, 1, 0, -1]  # PTB-XL's 0 is a statement of unknown likelihood
+    assert takes_part == [True, True, True, False]  # the third may be in sinus rhythm, which nobody was asked for
     with pytest.raises(ConfigError, match=r"none of the classes of the net .SR. has a counterpart .*AFIB, foo"):
         translate(STATEMENTS, ("SR",), own)
     with pytest.raises(DataError, match="ecg_id 0: the data set's table of statements has no 'bar'"):

@@ -78,6 +78,25 @@ def test_one_rule_of_gains_and_units(tmp_path, coding, gain, microvolt, note):
     assert record.notes == (() if note is None else (note,)) == read_header(path).notes
 
 
+@pytest.mark.parametrize("gains", [("306000/mV", "1000/mV"), ("218446.5/mV",) * 2, ("306000(5)/mV",) * 2])
+def test_a_large_gain_that_may_be_right_is_the_headers_own(tmp_path, gains):
+    path = write(tmp_path / "r", [[30600, -30500], [30600, -30500]], names=("V1", "V2"), gain="G")
+    header = tmp_path / "r.hea"
+    for gain in gains:
+        header.write_text(header.read_text().replace(" G ", f" {gain} ", 1))
+    record = read_all(path)
+    assert record.notes == ()
+    np.testing.assert_array_equal(record.signal_uv, np.rint(wfdb.rdrecord(str(path)).p_signal.T * 1000))
+
+
+def test_quiet_leads_that_the_wfdb_package_has_written_are_read_as_it_reads_them(tmp_path):
+    signal_mv = np.random.default_rng(0).uniform(-0.07, 0.07, (500, 2))
+    wfdb.wrsamp("quiet", 100, ["mV"] * 2, ["I", "II"], p_signal=signal_mv, fmt=["16"] * 2, write_dir=str(tmp_path))
+    record = read_all(tmp_path / "quiet")
+    np.testing.assert_allclose(record.signal_uv, signal_mv.T * 1000, atol=0.51)
+    assert record.notes == ()
+
+
 def test_only_the_gains_of_the_chosen_leads_are_told(tmp_path):
     path = write(tmp_path / "r", [[1], [2], [3]], names=("V1", "V2", "V3"))
     header = tmp_path / "r.hea"
@@ -124,7 +143,7 @@ def test_samples_of_a_frame_are_averaged_after_the_checksum(tmp_path):
 
 @pytest.mark.parametrize("block", [1, 2, 3, 100])
 def test_late_signals_are_moved_and_the_rest_is_cut(tmp_path, monkeypatch, block):
-    monkeypatch.setattr("ecgcls.data.wfdb_record._BLOCK_SAMPLES", 3 * block)
+    monkeypatch.setattr("ecgcls.data.wfdb_voltage._BLOCK_SAMPLES", 3 * block)
     columns = [[1, 2, 3, 4, 5], [0, 0, 11, 12, 13], [0, 21, 22, 23, 24]]  # V2 two samples late, V3 one
     path = write(tmp_path / "r", columns, names=("V1", "V2", "V3"), coding=["16", "16:2", "16:1"])
     record = read_all(path)
@@ -147,7 +166,7 @@ def test_late_signals_are_moved_and_the_rest_is_cut(tmp_path, monkeypatch, block
 
 @pytest.mark.parametrize("block", [1, 3, 100])
 def test_a_short_end_that_late_signals_lack_is_their_last_value(tmp_path, monkeypatch, block):
-    monkeypatch.setattr("ecgcls.data.wfdb_record._BLOCK_SAMPLES", 3 * block)
+    monkeypatch.setattr("ecgcls.data.wfdb_voltage._BLOCK_SAMPLES", 3 * block)
     line = np.arange(1, 41)
     columns = [line.tolist(), [0, 0, *(line[:38] + 100)], [0, *(line[:39] + 200)]]
     path = write(tmp_path / "r", columns, names=("V1", "V2", "V3"), coding=["16", "16:2", "16:1"])
@@ -237,7 +256,7 @@ def test_a_lead_that_only_another_segment_lacks_does_not_count(segments):
 
 
 def test_blocks_follow_each_other_and_the_checksum_comes_last(tmp_path, monkeypatch):
-    monkeypatch.setattr("ecgcls.data.wfdb_record._BLOCK_SAMPLES", 7)
+    monkeypatch.setattr("ecgcls.data.wfdb_voltage._BLOCK_SAMPLES", 7)
     samples = np.random.default_rng(0).integers(-999, 999, (2, 50))
     path = write(tmp_path / "r", samples.tolist(), names=("V1", "V2"))
     for block_s, lengths in ((0.2, [20, 20, 10]), (0.25, [25, 25]), (600, [50]), (float("inf"), [50]), (0, [1] * 50)):

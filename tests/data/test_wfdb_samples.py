@@ -61,7 +61,7 @@ def test_random_bytes_are_read_as_wfdb_reads_them(tmp_path, format_, n_samples, 
         return
     assert np.array_equal(read_all(path), truth)
     for block in (1, 2, 3, 5):  # frames; blocks end within groups of samples
-        monkeypatch.setattr("ecgcls.data.wfdb_record._BLOCK_SAMPLES", 3 * block)
+        monkeypatch.setattr("ecgcls.data.wfdb_voltage._BLOCK_SAMPLES", 3 * block)
         assert np.array_equal(read_all(path), truth)
 
 
@@ -77,7 +77,7 @@ def test_flac(tmp_path, format_, per_frame, monkeypatch):
     record.set_d_features(expanded=True)
     record.set_defaults()
     record.wrsamp(write_dir=str(tmp_path), expanded=True)
-    monkeypatch.setattr("ecgcls.data.wfdb_record._BLOCK_SAMPLES", 30)
+    monkeypatch.setattr("ecgcls.data.wfdb_voltage._BLOCK_SAMPLES", 30)
     read = read_leads(tmp_path / "r", lambda names: range(3))
     truth = samples.reshape(3, 20, per_frame).mean(axis=2)
     assert read.has_checksums and np.abs(read.signal_uv - truth).max() <= 0.5

@@ -9,7 +9,7 @@ from ecgcls.figures.confusion import draw_confusion_matrices, draw_confusion_mat
 from tests.figures.examples import cell_texts, make
 
 
-@pytest.mark.parametrize("n_classes", [1, 5, 6, 23, 44, 71])
+@pytest.mark.parametrize("n_classes", [1, 5, 6, 23, *(pytest.param(n, marks=pytest.mark.slow) for n in (44, 71))])
 @pytest.mark.parametrize("threshold", [0.5, 0.31])
 def test_confusion_matrices_hold_sklearn_counts(n_classes, threshold):
     predictions = make(n_classes)

@@ -11,7 +11,7 @@ from ecgcls.evaluation.thresholds import decision_curves
 from ecgcls.figures.panels import draw_calibration, draw_decision_curves, draw_likelihoods, draw_search
 
 
-@pytest.fixture(scope="module", params=[1, 5, 71])
+@pytest.fixture(scope="module", params=[1, 5, pytest.param(71, marks=pytest.mark.slow)])
 def predictions(request):
     generator = np.random.default_rng(0)
     ids = np.arange(60)

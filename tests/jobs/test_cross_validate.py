@@ -8,7 +8,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from ecgcls.errors import DataError
 from ecgcls.jobs.cross_validate import add_corrected_intervals, cross_validate, format_configurations
-from ecgcls.jobs.results import format_table, tabulate
+from ecgcls.jobs.score_table import format_table, tabulate
 from tests.made_by_hand import N_FOLDS, write_fold
 
 

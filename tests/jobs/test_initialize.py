@@ -17,8 +17,8 @@ from ecgcls.jobs.known_records import find_known
 from ecgcls.jobs.load import load_run
 from ecgcls.runs.configuration import read_single
 from ecgcls.runs.directory import RunDirectory
+from ecgcls.runs.init_settings import settle_init
 from ecgcls.runs.origin import check_same_origin
-from ecgcls.runs.place import settle_init
 from tests.in_process import configure, fit
 
 SETTINGS = ("evaluation.intervals.n_resamples=2", "evaluation.subgroups.n_resamples=2", "trainer.max_epochs=2")

@@ -9,7 +9,8 @@ from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.calibration import reliability_curve
 from ecgcls.evaluation.predictions import Predictions
 from ecgcls.evaluation.settings import Bootstrap, EvaluationSettings
-from ecgcls.jobs.results import format_table, read_intervals, tabulate, write_confusion_matrices, write_results
+from ecgcls.jobs.results import read_intervals, write_confusion_matrices, write_results
+from ecgcls.jobs.score_table import format_table, tabulate
 
 CLASSES = ("NORM", "LAFB/LPFB", "LAFB:LPFB")
 QUICK = EvaluationSettings(intervals=Bootstrap(n_resamples=20))

@@ -12,7 +12,8 @@ from ecgcls.evaluation.metrics import overall_metrics
 from ecgcls.evaluation.settings import Bootstrap, EvaluationSettings, Subgroups, ThresholdRule
 from ecgcls.jobs.cross_validate import add_corrected_intervals, cross_validate
 from ecgcls.jobs.rescore import rescore, write_rescored
-from ecgcls.jobs.results import read_intervals, tabulate
+from ecgcls.jobs.results import read_intervals
+from ecgcls.jobs.score_table import tabulate
 from ecgcls.reporting.experiment import collect
 from ecgcls.reporting.facts import find_intervals
 from ecgcls.runs.find import open_configuration

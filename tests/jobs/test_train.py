@@ -25,12 +25,13 @@ from ecgcls.evaluation.label_noise import score_readings
 from ecgcls.jobs.build import build_job
 from ecgcls.jobs.logs import hold_log
 from ecgcls.jobs.rescore import rescore
-from ecgcls.jobs.results import format_table, nest, tabulate
+from ecgcls.jobs.results import nest
+from ecgcls.jobs.score_table import format_table, tabulate
 from ecgcls.jobs.train import train
 from ecgcls.run import run as run_command
 from ecgcls.runs.configuration import read_single
 from ecgcls.runs.directory import RunDirectory
-from ecgcls.training.classifier import ECGClassifier
+from ecgcls.training.standardizer import Standardizer
 from tests.in_process import configure, fit, train_in
 
 EPOCHS = 3
@@ -48,15 +49,15 @@ def trained(tmp_path_factory, data_root):
     """A finished run, and how often its net was applied to each record, by ecg_id."""
     logging.getLogger("ecgcls").setLevel(logging.INFO)
     counts = Counter()
-    forward = ECGClassifier.forward
+    forward = Standardizer.forward
 
-    def count(classifier, signal_mv):
+    def count(standardizer, signal_mv):
         counts.update(signal.tobytes() for signal in signal_mv.numpy())
-        return forward(classifier, signal_mv)
+        return forward(standardizer, signal_mv)
 
     run = RunDirectory(tmp_path_factory.mktemp("run") / "fold_0")
     with pytest.MonkeyPatch.context() as patched, hold_log() as early:
-        patched.setattr(ECGClassifier, "forward", count)
+        patched.setattr(Standardizer, "forward", count)
         job = build_job(configure(data_root), run, model="cnn1d")
         train(job, early)
     store, ecg_ids = job.data.store, job.data.cohort.records.index
@@ -291,6 +292,7 @@ def test_the_saved_configuration_is_resolved_and_trains_the_same_run_again(run, 
     assert (again.path / "history.csv").read_bytes() == (run.path / "history.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_run_stopped_between_epochs_ends_as_an_uninterrupted_one(data_root, tmp_path):
     settings = ("scheduler=cosine", "callbacks=early_stopping")
     whole = fit(tmp_path / "whole", data_root, *settings)

@@ -8,13 +8,13 @@ from ecgcls.evaluation.case_mix import format_case_mix
 from ecgcls.jobs.rescore import Rescored
 
 
-def find_place(data: Mapping[str, Any]) -> Path | None:
+def find_data_set(data: Mapping[str, Any]) -> Path | None:
     """Return what a node ``data`` names: a manifest or a folder; None where it names no other data set."""
-    place = data.get("manifest") or data.get("root")
-    return None if place is None else Path(place)
+    path = data.get("manifest") or data.get("root")
+    return None if path is None else Path(path)
 
 
-def format_place(rescored: Rescored) -> str:
+def format_notes(rescored: Rescored) -> str:
     """Return which classes are not scored, which are near to others only, the case mix, and what was learned there."""
     source, lines = rescored.source, []
     if names := source["classes_not_scored"]:

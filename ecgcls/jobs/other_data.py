@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from inspect import signature
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin
 
 import pandas as pd
-from hydra.utils import get_object
 from numpy.typing import NDArray
 
+from ecgcls.config import read_target
 from ecgcls.data.source import ModuleSettings, Source
 from ecgcls.data.tasks import Labels, Task
 from ecgcls.data.translation import Translation, translate
@@ -31,12 +30,12 @@ def build_source(data: Mapping[str, Any], sampling_rate_hz: int) -> Source:
     highest, and resampled by the store.
     """
     target = data.get("_target_") or _PTBXL
-    called: Any = get_object(target)
-    parameters, hint = signature(called).parameters, get_type_hints(called).get("sampling_rate_hz")
+    signature, hints = read_target("data", target)
+    hint = hints.get("sampling_rate_hz")
     rates = get_args(hint) if get_origin(hint) is Literal else (sampling_rate_hz,)
     of_module = ModuleSettings.__annotations__
     node = {key: value for key, value in data.items() if key not in (*of_module, *_OWN)}
-    if "missing_records" not in parameters and node.pop("missing_records", "error") != "error":
+    if "missing_records" not in signature.parameters and node.pop("missing_records", "error") != "error":
         raise ConfigError(f"data.missing_records=drop has no effect on {target}, which has all its records")
     rate_hz = sampling_rate_hz if sampling_rate_hz in rates else max(rates)
     source: Source = build_part("data", {**node, "_target_": target, "sampling_rate_hz": rate_hz})
