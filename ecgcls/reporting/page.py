@@ -24,8 +24,8 @@ from ecgcls.reporting.cards import write_cards
 from ecgcls.reporting.cells import score_cells
 from ecgcls.reporting.curves import SENSITIVITY, SPECIFICITY, AllCurves, trace_all
 from ecgcls.reporting.decided import describe_calibrators, read_thresholds
+from ecgcls.reporting.elsewhere import find_external
 from ecgcls.reporting.experiment import Experiment, collect
-from ecgcls.reporting.external import find_external
 from ecgcls.reporting.gallery import collect_galleries
 from ecgcls.reporting.learning import draw_learning, find_curves, tabulate_curve
 from ecgcls.runs.configuration import Configuration
