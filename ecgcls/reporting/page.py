@@ -24,7 +24,7 @@ from ecgcls.reporting.cards import write_cards
 from ecgcls.reporting.cells import score_cells
 from ecgcls.reporting.curves import SENSITIVITY, SPECIFICITY, AllCurves, trace_all
 from ecgcls.reporting.decided import describe_calibrators, read_thresholds
-from ecgcls.reporting.elsewhere import find_external
+from ecgcls.reporting.elsewhere import find_elsewhere
 from ecgcls.reporting.experiment import Experiment, collect
 from ecgcls.reporting.gallery import collect_galleries
 from ecgcls.reporting.learning import draw_learning, find_curves, tabulate_curve
@@ -104,7 +104,7 @@ def _collect_content(experiment: Experiment, *, data_root: Path | None, referenc
                 "name": configurations[each.number].name,
                 **charts.style(each.number),
             }
-            for each in find_external(configurations)
+            for each in find_elsewhere(configurations)
         ],
         "reference": against,
         "is_best": is_best,
