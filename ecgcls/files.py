@@ -29,6 +29,7 @@ CLASS_NAMES = "ecgcls_class_names"
 INPUT_FORM = "ecgcls_input_form"
 """Key in a checkpoint: ``lead_names``, ``sampling_rate_hz`` and ``n_samples`` of what its net takes."""
 
+_MAX_NAME = 80  # bytes of a part of a file's name; the whole may have 255
 _WHOLE_NUMBER = re.compile(r"-?[1-9]\d{0,17}|0")
 _TEMPORARY = re.compile(r"\..+\.\d+\.tmp")  # what `write_atomically` calls a file that is not finished
 
@@ -96,7 +97,7 @@ def name_file(text: str) -> str:
 
 
 def name_files(texts: Sequence[str]) -> dict[str, str]:
-    """Give each text a file's name that no other has, on a system that ignores case as well.
+    """Give each text a file's name that no other has, on a system that ignores case as well; a long one is cut short.
 
     Examples
     --------
@@ -106,7 +107,7 @@ def name_files(texts: Sequence[str]) -> dict[str, str]:
     names: dict[str, str] = {}
     taken: set[str] = set()
     for text in texts:
-        name = wanted = name_file(text)
+        name = wanted = name_file(text).encode()[:_MAX_NAME].decode(errors="ignore")
         number = 1
         while name.casefold() in taken:
             number += 1

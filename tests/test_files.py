@@ -79,6 +79,7 @@ def test_a_file_name_holds_no_path_and_keeps_the_letters():
 
 
 def test_a_free_name_is_found_where_the_next_is_taken_too():
+    assert [*name_files(["ü" * 200, "ü" * 199 + "x"]).values()] == ["ü" * 40, "ü" * 40 + "-2"]  # 80 bytes
     names = name_files(["A-B-2", "A-B", "A/B", "a/b"])
     assert names == {"A-B-2": "A-B-2", "A-B": "A-B", "A/B": "A-B-3", "a/b": "a-b-4"}
 

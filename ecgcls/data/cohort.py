@@ -164,7 +164,10 @@ def select_cohort(
     check_patients(records["patient_id"].to_numpy(), part)
     for name in PARTS:
         if name not in part:
-            raise DataError(f"{tables.root}: no record in the {name} set of fold {fold}")
+            found = ", ".join(map(str, sorted(records["strat_fold"].unique())))
+            raise DataError(
+                f"{tables.root}: no record in the {name} set of fold {fold}; the records are in strat_fold {found}"
+            )
     untrained = None
     if training_size is not None:
         is_train = part == "train"

@@ -37,7 +37,7 @@ from ecgcls.explanation.method import MethodSettings, Query
 from ecgcls.explanation.scorecard import N_RANDOMIZED, N_SHUFFLES, score_method
 from ecgcls.explanation.selection import OUTCOMES, Example, choose_examples, draw_sample, list_examples
 from ecgcls.explanation.summary import ClassSummary, summarize_maps
-from ecgcls.files import name_file, name_files
+from ecgcls.files import name_files
 from ecgcls.jobs.explain_files import (
     describe_scores,
     format_rows,
@@ -229,6 +229,7 @@ def _explain_examples(
     """Write the attribution and the picture of each example, by each method, and ``records.csv`` as they come."""
     rows: list[dict[str, Any]] = []
     ids, names = [str(example.ecg_id) for example in examples], explained.run.class_names
+    named = name_files(list(dict.fromkeys(ids)))
     format_row = format_rows(_SHOWN, {"ecg_id": ids, "class": names, "method": methods})
     explained.tell(format_row(dict(zip(_SHOWN, _SHOWN, strict=True))))
     with tqdm(total=len(examples) * len(methods), desc="Explaining", unit=" maps", disable=None) as progress:
@@ -239,7 +240,8 @@ def _explain_examples(
             for name in methods:
                 found = attribute(query, name, explained.settings)
                 for example, signal_mv, values, logit in zip(batch, signals_mv, found.values, found.logit, strict=True):
-                    rows.append(_write_example(explained, example, name, output, signal_mv, values, float(logit)))
+                    of_one = signal_mv, values, float(logit), named[str(example.ecg_id)]
+                    rows.append(_write_example(explained, example, name, output, *of_one))
                     write_table(pd.DataFrame(rows), output / "records.csv")
                     explained.tell(format_row(rows[-1]))
                     progress.update()
@@ -257,13 +259,14 @@ def _write_example(
     signal_mv: NDArray[np.float32],
     values: NDArray[np.float32],
     logit: float,
+    named: str,
 ) -> dict[str, Any]:
     """Write one attribution ``(lead, sample)`` and its picture; return its row of ``records.csv``."""
     run, label = explained.run, METHODS[method].label
     facts = {"ecg_id": example.ecg_id, "class_name": example.class_name, "y_prob": example.y_prob, "logit": logit}
     files = write_map(
         output,
-        f"ecg_{name_file(str(example.ecg_id))}_{name_files(run.class_names)[example.class_name]}",
+        f"ecg_{named}_{name_files(run.class_names)[example.class_name]}",
         METHODS[method],
         values,
         signal_mv,

@@ -110,7 +110,9 @@ def format_audit(found: Inspection) -> str:
         lines.append(f"Labels that are no class in the task: {', '.join(map(str, passed_over))}")
     counts = f"{audit.n_labeled:,} of {audit.n_records:,} records have a label in the task."
     if audit.n_kept > audit.n_labeled:
-        counts += f" The other {audit.n_kept - audit.n_labeled:,} are kept as negatives (task.unlabelled=negative)."
+        n_unknown, n_negative = audit.n_records - audit.n_kept, audit.n_kept - audit.n_labeled
+        counts += f" {n_unknown:,} are left out, for no class is known of them." if n_unknown else ""
+        counts += f" The other {n_negative:,} are kept as negatives (task.unlabelled=negative)."
     elif audit.n_kept < audit.n_labeled:
         counts += f" {audit.n_labeled - audit.n_kept:,} have several and are left out (task.exclusive=true)."
     if (found.precision["n_positive_patients"] < _FEW).any():
