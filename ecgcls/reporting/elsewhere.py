@@ -21,7 +21,7 @@ from ecgcls.runs.configuration import Configuration, read_single
 
 
 @dataclass(frozen=True, eq=False)
-class ExternalTest:
+class Elsewhere:
     """A configuration, or one fold of it, on another data set."""
 
     number: int
@@ -101,7 +101,7 @@ class ExternalTest:
         return table.fillna({name: "" for name in text if name in table})
 
 
-def find_external(configurations: Sequence[Configuration]) -> list[ExternalTest]:
+def find_elsewhere(configurations: Sequence[Configuration]) -> list[Elsewhere]:
     """Find the evaluations on other data sets, of all folds first; chosen records and validation sets are left out."""
     found = []
     for number, one in enumerate(configurations):
@@ -112,5 +112,5 @@ def find_external(configurations: Sequence[Configuration]) -> list[ExternalTest]
             is_whole = "classes_not_scored" in source and "n_chosen_records" not in source and "test" in written
             if is_whole and (path.parent / "case_mix.csv").is_file():
                 of_run = [read_single(run) for run in one.runs if run.path == path.parents[2]]
-                found.append(ExternalTest(number, of_run[0] if of_run else one, path.parent, written))
+                found.append(Elsewhere(number, of_run[0] if of_run else one, path.parent, written))
     return found
