@@ -19,6 +19,7 @@ from tests.commands import QUICK, REPOSITORY, ecgcls, find_imported, succeed, wr
 IN_PROCESS = "hydra/launcher=basic"  # the jobs of a sweep one after the other, without processes of their own
 
 
+@pytest.mark.slow
 def test_a_run_is_scored_again_to_the_same_numbers(work, configuration):
     done = succeed(work, "experiment=sweep", "model=cnn1d", "fold=0", command="evaluate")
     output = work / done.stdout.strip().splitlines()[-1]
@@ -98,6 +99,7 @@ def limit_files():
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_and_the_run_starts_anew_when_there_is_room(work, sweep):  # whose store is there
     arguments = ("experiment=full", *QUICK)
     full = ecgcls(work, *arguments, before=limit_files)
@@ -114,7 +116,7 @@ def test_a_full_disk_is_one_line_and_the_run_starts_anew_when_there_is_room(work
 def test_a_sweep_cross_validates_both_nets_and_names_its_failed_job(work, sweep):
     table = [line for line in sweep.splitlines() if "5/5" in line]
     assert [line.split()[0] for line in table] == ["cnn1d", "cnn2d"]
-    folders = sorted((work / "outputs" / "sweep").glob("*/*"))
+    folders = sorted(folder.parent for folder in (work / "outputs" / "sweep").glob("*/*/cv"))
     assert len(folders) == 2
     records = pd.read_csv(work / "data" / "synthetic" / "60_records_seed_0" / "ptbxl_database.csv")
     for folder in folders:
@@ -142,6 +144,7 @@ def test_swept_settings_never_share_a_folder(work):
     assert configurations[0] != configurations[1]
 
 
+@pytest.mark.slow
 def test_a_third_partys_net_needs_no_change_here(work, tmp_path):
     environment, search_path = write_third_party(tmp_path)
     done = succeed(work, search_path, "model=linear", "experiment=mylab", *QUICK, environment=environment)

@@ -82,6 +82,7 @@ def test_a_variant_says_what_differs_in_one_order():
     assert name("data.batch_size=32", "trainer.max_epochs=30", "task=rhythm") == expected
 
 
+@pytest.mark.slow
 def test_no_two_configurations_share_a_name():
     settings = [
         (), ("seed=1",), ("trainer.max_epochs=30",), ("optimizer.lr=3e-4",), ("optimizer.lr=1e-4",),

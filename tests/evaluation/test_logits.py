@@ -124,7 +124,8 @@ def test_labels_that_nobody_annotated_take_part_in_no_number():
         both = [fit_calibrator(one.y_true, one.y_prob, one.patient_id, one.class_names) for one in (masked, kept)]
         assert both[0].by_class[name] == both[1].by_class[name]
         measured = [measure_calibration(one.y_true, one.y_prob, one.class_names).loc[name] for one in (masked, kept)]
-        assert measured[0].tolist() == measured[1].tolist()
+        assert measured[0].drop("n_unknown").tolist() == measured[1].drop("n_unknown").tolist()
+        assert [each["n_unknown"] for each in measured] == [len(whole) - len(kept), 0]
     decisions = [learn_decisions(one) for one in (masked, alone[0])]
     assert decisions[0].thresholds["MI"] == decisions[1].thresholds["MI"]
     losses = [

@@ -110,6 +110,7 @@ def test_a_run_logs_its_settings_its_epochs_and_its_scores(configuration):
     assert not [name for name in metrics if name.startswith("test/")]
 
 
+@pytest.mark.slow
 def test_a_trial_of_a_search_logs_no_test_scores(synthetic_root, tmp_path):
     run = RunDirectory(tmp_path / "fold_0")
     with hold_log() as early:

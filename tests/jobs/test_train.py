@@ -320,6 +320,7 @@ class StopInSecondEpoch(pl.Callback):
             raise Stopped
 
 
+@pytest.mark.slow
 def test_early_stopping_stops(data_root, tmp_path):
     run = fit(
         tmp_path / "fold_0",

@@ -70,6 +70,7 @@ def test_a_setting_that_only_lightning_finds_wrong_leaves_no_folder(synthetic_ro
     assert [path.name for path in tmp_path.rglob("*")] == ["mine"]
 
 
+@pytest.mark.slow
 def test_a_time_limit_a_profiler_and_validation_now_and_then_have_their_effect(synthetic_root, tmp_path):
     settings = ("trainer.max_epochs=1000", "+trainer.max_time={seconds: 1}", "+trainer.min_epochs=2")
     run = fit(
