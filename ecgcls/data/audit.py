@@ -12,6 +12,8 @@ from ecgcls.files import hash_labels
 
 RULES = {"any listed statement": 0.0, "likelihood >= 50": 50.0, "likelihood = 100": 100.0}
 """Rules by which a statement may count, with their least likelihood in percent."""
+WITH_A_CLASS = "with a class"
+"""The column of the records that are positive of any class."""
 _KINDS = ("diagnostic", "form", "rhythm")
 
 
@@ -23,8 +25,8 @@ class Audit:
     """One row per statement that occurs or that counts in the task: its class (empty if it does not count), its kinds,
     and how many records have it, in total and by likelihood."""
     by_fold: pd.DataFrame
-    """Positive records of each class in each strat_fold, all records, records with a label, and by class with unknown
-    labels the records of which nobody has said it."""
+    """Positive records of each class in each strat_fold, all records, those that are positive of a class at all, and by
+    class with unknown labels the records of which nobody has said it."""
     by_part: pd.DataFrame
     """The same by fold and train, val, test."""
     likelihoods: pd.DataFrame
@@ -34,10 +36,16 @@ class Audit:
     first rule has."""
     n_records: int
     n_labeled: int
+    """The records that are positive of any class."""
     n_kept: int
     """The records that take part: those with a label (or exactly one), or all as negatives."""
     labels_sha256: str
     """Fingerprint of the labels of the records that take part."""
+
+    @property
+    def has_likelihoods(self) -> bool:
+        """Whether the statements differ in their likelihood; else every rule gives the same."""
+        return len(self.likelihoods.columns) > 1
 
 
 def audit_labels(database: pd.DataFrame, statements: pd.DataFrame, *, task: Task, folds: Folds) -> Audit:
@@ -54,7 +62,7 @@ def audit_labels(database: pd.DataFrame, statements: pd.DataFrame, *, task: Task
     rows = [(name, float(value)) for of_record in codes for name, value in of_record.items()]
     listed = pd.DataFrame(rows, columns=["statement", "likelihood"])
     counts = pd.DataFrame(labels.y_true == 1, columns=list(labels.class_names), index=database.index).astype(int)
-    counts = counts.assign(records=1, labeled=has_label.astype(int), **_count_unknown(labels))
+    counts = counts.assign(records=1, **{WITH_A_CLASS: has_label.astype(int)}, **_count_unknown(labels))
     part_of = {fold: folds.assign(database, fold=fold) for fold in range(len(folds.list_held_out(database)))}
     by_part = {(fold, part): counts[parts == part].sum() for fold, parts in part_of.items() for part in PARTS}
     return Audit(

@@ -166,7 +166,7 @@ def select_cohort(
         if name not in part:
             found = ", ".join(map(str, sorted(records["strat_fold"].unique())))
             raise DataError(
-                f"{tables.root}: no record in the {name} set of fold {fold}; the records are in strat_fold {found}"
+                f"{tables.root}: no record in the {name} set of fold {fold}; the data set's own folds are {found}"
             )
     untrained = None
     if training_size is not None:
@@ -236,7 +236,7 @@ def leave_out_missing(source: Source, records: pd.DataFrame) -> pd.DataFrame:
         files = "signal file (.hea and .dat)" if is_wfdb(source.root / missing.iloc[0]) else "file"
         raise DataError(
             f"{source.root / missing.iloc[0]}: the {files} of ecg_id {missing.index[0]} is "
-            f"missing; {len(missing)} of {len(records)} records lack theirs: complete the download, or set "
+            f"missing; {len(missing)} of {len(records)} records lack theirs: complete the data set, or set "
             "data.missing_records=drop"
         )
     if len(missing) == len(records):

@@ -114,7 +114,7 @@ def complete_strat_folds(records: pd.DataFrame) -> pd.DataFrame:
     """
     if "strat_fold" in records:
         return records
-    log.info("The data set has no strat_fold: assigned ten, by patient and stratified")
+    log.info("The data set assigns no folds: drew ten, by patient and stratified")
     return records.assign(strat_fold=assign_strat_folds(records["patient_id"], records["scp_codes"]))
 
 
@@ -132,8 +132,8 @@ def assign_strat_folds(
 
     if patient_id.nunique() < n_folds:
         raise DataError(
-            f"the data set has no strat_fold column and {patient_id.nunique()} patients; "
-            f"{n_folds} folds by patient need at least {n_folds}"
+            f"{patient_id.nunique()} patients are too few to draw {n_folds} folds by patient: expected at least "
+            f"{n_folds}, or a column with each record's fold (1 to 10, with validation and test records)"
         )
     first_statement = scp_codes.map(_find_first)
     rare = first_statement.map(first_statement.value_counts()) < n_folds

@@ -323,6 +323,7 @@ class ECGDataModule(pl.LightningDataModule):
             part["signals_sha256"] = self.seen.hash_signals(self.seen.groups[name].ecg_ids)
         return {
             "root": str(self.source.root),
+            **({"manifest": str(self.source.manifest)} if hasattr(self.source, "manifest") else {}),
             "sampling_rate_hz": self.source.sampling_rate_hz,
             "n_samples": self.n_samples,
             "lead_names": list(self.lead_names),

@@ -137,7 +137,7 @@ def predict_data_set(
         {
             "runs": [str(one.folder)],
             "split": split,
-            "data_root": str(root),
+            "data_root": str(root if root.name else root.resolve()),  # "." names nothing
             "data": str(data.get("_target_", "")).rpartition(".")[2] or "PTBXL",
             "n_records": len(predictions),
             "classes_not_scored": [name for name in net.class_names if name not in found.class_names],

@@ -74,31 +74,33 @@ def _add_understood(found: Inspection, source: Any, records: pd.DataFrame) -> In
 
 
 def write_audit(found: Inspection, folder: Path) -> None:
-    """Write the tables, ``audit.json`` and ``likelihoods.png``."""
+    """Write the tables and ``audit.json``, and where statements differ in likelihood ``likelihoods.png``."""
     audit = found.audit
-    for name in ("statements", "by_fold", "by_part", "likelihoods", "rules"):
+    by_likelihood = ("likelihoods", "rules") if audit.has_likelihoods else ()
+    for name in ("statements", "by_fold", "by_part", *by_likelihood):
         write_atomically(folder / f"{name}.csv", encode_csv(getattr(audit, name)))
     counts = {name: getattr(audit, name) for name in ("n_records", "n_labeled", "n_kept", "labels_sha256")}
     write_atomically(folder / "precision.csv", encode_csv(found.precision))
     for name, table in found.understood.items():
         write_atomically(folder / f"{name}.csv", encode_csv(table))
     write_json(folder / "audit.json", {"data_root": found.root, **counts, "anticipated": asdict(found.anticipated)})
-    save_figure(draw_likelihoods(audit.likelihoods), folder / "likelihoods.png")
+    if audit.has_likelihoods:
+        save_figure(draw_likelihoods(audit.likelihoods), folder / "likelihoods.png")
 
 
 def format_audit(found: Inspection) -> str:
     """Return the tables as text, and what the task leaves out."""
     audit, lines = found.audit, []
     titles = {"columns": "What the columns were taken for", "labels": "Records by label"}
-    has_rules = len(audit.likelihoods.columns) > 1  # else every rule gives the same
+    what, fold = ("Labels", "fold of the data") if found.understood else ("Statements", "strat_fold")
     for title, table in (
         *((titles[name], table) for name, table in found.understood.items()),
-        ("Statements and their classes", audit.statements[audit.statements["class"] != ""]),
-        ("Positive records by strat_fold", audit.by_fold),
+        (f"{what} and their classes", _shorten_statements(audit)),
+        (f"Positive records by {fold}", audit.by_fold.rename_axis(fold)),
         *[
             ("Likelihoods in percent, by kind of statement", audit.likelihoods),
             ("What other rules would change", audit.rules),
-        ][: 2 * has_rules],
+        ][: 2 * audit.has_likelihoods],
         (_title_precision(found), _shorten_precision(found.precision)),
     ):
         lines.append(f"\n{title}\n{table.head(_N_SHOWN).to_string()}")
@@ -108,17 +110,33 @@ def format_audit(found: Inspection) -> str:
     passed_over = audit.statements.index[(audit.statements["class"] == "") & (audit.statements["n_records"] > 0)]
     if found.understood and len(passed_over):
         lines.append(f"Labels that are no class in the task: {', '.join(map(str, passed_over))}")
-    counts = f"{audit.n_labeled:,} of {audit.n_records:,} records have a label in the task."
-    if audit.n_kept > audit.n_labeled:
-        n_unknown, n_negative = audit.n_records - audit.n_kept, audit.n_kept - audit.n_labeled
-        counts += f" {n_unknown:,} are left out, for no class is known of them." if n_unknown else ""
-        counts += f" The other {n_negative:,} are kept as negatives (task.unlabelled=negative)."
-    elif audit.n_kept < audit.n_labeled:
-        counts += f" {audit.n_labeled - audit.n_kept:,} have several and are left out (task.exclusive=true)."
     if (found.precision["n_positive_patients"] < _FEW).any():
         lines.append(f"The widths are rough for classes with fewer than {_FEW} positive patients.")
-    lines += ["", *format_lost_kinds(audit), counts, f"Fingerprint of the labels: {audit.labels_sha256}"]
+    lines += ["", *format_lost_kinds(audit), _count_kept(audit), f"Fingerprint of the labels: {audit.labels_sha256}"]
     return "\n".join(lines)
+
+
+def _count_kept(audit: Audit) -> str:
+    """Say how many records take part, and why the others do not."""
+    n_left_out, n_negative = audit.n_records - audit.n_kept, audit.n_kept - audit.n_labeled
+    start = f"{audit.n_kept:,} of {audit.n_records:,} records take part: "
+    if n_negative < 0:
+        several = f"{-n_negative:,} have several and are left out (task.exclusive=true)"
+        return f"{start}those with exactly one label in the task; {several}."
+    if n_negative == 0:
+        return f"{start}those with a label in the task."
+    unknown = f"; {n_left_out:,} of which nothing is known are left out" if n_left_out else ""
+    kept = f"{audit.n_labeled:,} with a positive label, {n_negative:,} kept as negatives (task.unlabelled=negative)"
+    return f"{start}{kept}{unknown}."
+
+
+def _shorten_statements(audit: Audit) -> pd.DataFrame:
+    """Keep what counts in the task, without likelihoods if all are the same, and without kinds if there is none."""
+    table = audit.statements[audit.statements["class"] != ""]
+    if not audit.has_likelihoods:
+        table = table[[name for name in table if not str(name).startswith("n_at_")]]
+    kinds = ["diagnostic", "form", "rhythm"]
+    return table if table[kinds].to_numpy().any() else table.drop(columns=kinds)
 
 
 def _title_precision(found: Inspection) -> str:

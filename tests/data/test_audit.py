@@ -39,8 +39,8 @@ def test_an_audit_worked_by_hand():
     assert audit(unlabelled="negative").labels_sha256 != found.labels_sha256
     assert found.statements.loc["IMI", ["class", "n_records", "n_at_35", "n_at_50"]].tolist() == ["IMI", 2, 1, 1]
     assert found.statements.loc["SR", "class"] == ""  # occurs, but does not count
-    assert found.by_fold.loc[3].to_dict() == {"NORM": 1, "IMI": 1, "records": 2, "labeled": 1}
-    assert found.by_part.loc[(0, "train")].to_dict() == {"NORM": 1, "IMI": 0, "records": 1, "labeled": 1}
+    assert found.by_fold.loc[3].to_dict() == {"NORM": 1, "IMI": 1, "records": 2, "with a class": 1}
+    assert found.by_part.loc[(0, "train")].to_dict() == {"NORM": 1, "IMI": 0, "records": 1, "with a class": 1}
     assert found.likelihoods.loc["rhythm", 0.0] == 3
     rules = found.rules
     assert rules["labels"].tolist() == [4, 2, 1]

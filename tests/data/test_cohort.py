@@ -203,7 +203,7 @@ def test_without_strat_fold_ten_are_assigned(synthetic_root, tmp_path, caplog):
     table.to_csv(root / "ptbxl_database.csv", index=False)
     task = Task(statements="diagnostic", classes="diagnostic_class", absent_classes="drop")
     cohort = select(root, task=task)
-    assert "no strat_fold: assigned ten, by patient" in caplog.text
+    assert "assigns no folds: drew ten, by patient" in caplog.text
     assert set(cohort.records["strat_fold"]) == set(range(1, 11))
     assert (cohort.records["part"] == "val").equals(cohort.records["strat_fold"] == 9)
     assert (cohort.records["part"] == "test").equals(cohort.records["strat_fold"] == 10)

@@ -164,5 +164,7 @@ def test_ten_patients_fill_all_ten_folds():
 
 
 def test_too_few_patients():
-    with pytest.raises(DataError, match=r"no strat_fold column and 9 patients; .* need at least 10"):
+    with pytest.raises(
+        DataError, match=r"^9 patients are too few to draw 10 folds by patient: expected at least 10, or a column"
+    ):
         assign_strat_folds(pd.Series([*range(9), 0, 1]), pd.Series([{"A": 100.0}] * 11))

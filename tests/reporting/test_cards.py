@@ -5,6 +5,7 @@ import re
 
 import markdown
 import pytest
+from omegaconf import OmegaConf
 
 from ecgcls.evaluation.settings import Bootstrap, CalibrationRule, EvaluationSettings, Subgroups, ThresholdRule
 from ecgcls.reporting.cards import write_cards
@@ -31,8 +32,11 @@ def written(tmp_path_factory, write_configuration):
     folders = {"cnn1d": write_configuration(experiment, "cnn1d", folds=(0, 2), info=quick, **rules)}
     for path in (*folders["cnn1d"].glob("fold_*/*.csv"), *folders["cnn1d"].glob("fold_*/run.json")):
         path.write_text(path.read_text().replace("_NORM", f"_{ODD}").replace('"NORM"', f'"{ODD}"'))
+    for path in folders["cnn1d"].glob("fold_*/run.json"):
+        noted = '"manifest": "ecgs.parquet", "repairs": {"cut to 10 s": 3, "lead|b": 1}, "root"'
+        path.write_text(path.read_text().replace('"root"', noted))
     for fold in (0, 2):
-        for name in ("metrics_by_class.csv", "subgroups.csv", "best.ckpt"):
+        for name in ("metrics_by_class.csv", "subgroups.csv", "best.ckpt", "repairs.csv"):
             (folders["cnn1d"] / f"fold_{fold}" / name).touch()
         RunDirectory(folders["cnn1d"] / f"fold_{fold}").seal()
     real = quick | {"kind": "baseline", "synthetic": False, "leakage": {}}
@@ -175,3 +179,33 @@ def test_the_page_shows_the_range_of_the_folds_own_thresholds(written):
         n_untuned = sum(name in info["decisions"]["not_tuned"] for info in infos)
         note = f" (not tuned in {n_untuned} of 2 folds)" if n_untuned else ""
         assert shown[name] == " to ".join(ends) + note
+
+
+def test_a_manifest_is_named_and_repairs_are_told(written):
+    for name in ("model_card.md", "tripod_ai.md"):
+        text = read(written["cnn1d"], name)
+        assert "`ecgs.parquet`, 60 labeled records" in text
+        assert re.search(
+            r"Repaired or noted, in fold 0: 3 . cut to 10 s; 1 . lead&#124;b \(by record: `repairs.csv`", text
+        )
+        assert "Repaired" not in read(written["age_sex"], name)
+    page = Outline((written["cnn1d"].parent / "report.html").read_text()).text
+    assert re.search(r"ecgs\.parquet\W+60 records with 2 leads were used", page)
+
+
+def test_own_labels_and_folds_are_told_in_their_words(tmp_path, write_configuration):
+    folder = write_configuration(tmp_path / "demo", "cnn2d", folds=(0,))
+    path = folder / "fold_0" / ".hydra" / "config.yaml"
+    own = {
+        "data": {"manifest": "ecgs.csv", "label_columns": ["af"]},
+        "task": {"statements": "all", "classes": "statement"},
+    }
+    OmegaConf.save(OmegaConf.merge(OmegaConf.load(path), own), path)
+    RunDirectory(folder / "fold_0").seal()
+    (one,) = collect(tmp_path / "demo").configurations
+    write_cards(one, folder, intervals=dict.fromkeys(list_leaderboard()), worst="", limits=[])
+    card, checklist = read(folder), read(folder, "tripod_ai.md")
+    for text in (card, checklist):
+        assert "from the column af of `ecgs.csv` (each label is a class)" in text and "strat_fold" not in text
+    assert "By class: the table below" in card and "model_card.md" not in card
+    assert "Test parts, of ten by patient, of the" in checklist
