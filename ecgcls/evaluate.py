@@ -95,11 +95,10 @@ def evaluate(
     else:
         _refuse_unused(of_arrays, "without y_true= and y_prob=")
         if not is_elsewhere:
+            if unfinished or leads is not None:  # the nets predict again
+                del of_data["device"], of_data["data.store_dir"]
             if unfinished:
-                del of_data["device"]
                 _refuse_unused({"error_rate": error_rate}, "with unfinished=true, whose validation is not over")
-            if leads is not None:
-                del of_data["device"]
             _refuse_unused(of_data, "without data.root=: the run's stored predictions are scored")
     if not is_elsewhere:
         _refuse_unused({f"calibration.{name}": value for name, value in local.items()}, "without another data set")
@@ -139,6 +138,7 @@ def evaluate(
             overrides=overrides,
             device=device,
             output_dir=which["output_dir"],
+            store_dir=data["store_dir"],
             trust=split_names(trust),
         )
     else:
@@ -151,6 +151,7 @@ def evaluate(
         check_output(folder, "evaluate")
         if leads is not None:
             how: dict[str, Any] = {"overrides": overrides, "device": device, "trust": split_names(trust)}
+            how["store_dir"] = data["store_dir"]
             how |= {"split": split, "records": records, "output_dir": which["output_dir"]}
             return _score_subsets(one, leads, folder, **how)
         if is_elsewhere:
@@ -210,6 +211,7 @@ def _score_subsets(
     """Score subsets of the leads, write the results and print the table."""
     from ecgcls.jobs.lead_subsets import score_subsets, write_subsets
     from ecgcls.jobs.rescore import parse_records
+    from ecgcls.jobs.score_table import describe_mark
     from ecgcls.outputs import claimed
     from ecgcls.runs.leaks import log_official_test
 
@@ -222,7 +224,10 @@ def _score_subsets(
     with claimed(folder, "evaluate"):
         table = write_subsets(scored, folder)
     n_records = len(next(iter(scored.predictions.values())))
-    print(f"\n{scored.title} ({n_records} records), by the leads that are there:\n{table.to_string()}\n\n{folder}")
+    text = table.to_string()
+    if note := describe_mark(text, "leads.csv"):
+        text = f"{text}\n{note}"
+    print(f"\n{scored.title} ({n_records} records), by the leads that are there:\n{text}\n\n{folder}")
 
 
 def _format_stated(folder: Path, split: str) -> str:

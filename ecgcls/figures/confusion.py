@@ -3,6 +3,7 @@
 One 2 x 2 matrix per class, and one of all classes where they exclude each other.
 """
 
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -43,22 +44,25 @@ def draw_confusion_matrices(
     thresholds = scores.threshold_by_class
     same = len(set(thresholds.values())) <= 1
     n_rows, n_columns = choose_grid(n_classes)
-    figure = new_figure(1.45 * n_columns + 1.4, (1.6 if same else 1.75) * n_rows + 0.9)
+    side, fontsize = (3.4, 13) if n_classes == 1 else (1.45, 8)  # inch of a panel, points
+    figure = new_figure(side * n_columns + 1.4, (side + (0.15 if same else 0.3)) * n_rows + 0.9)
     grid = figure.subplots(n_rows, n_columns, squeeze=False)
     for axes in grid.flat[n_classes:]:
         axes.set_axis_off()
     for number, (axes, (name, row)) in enumerate(zip(grid.flat, scores.by_class.iterrows(), strict=False)):
-        _draw_matrix(axes, row, fontsize=8)
+        _draw_matrix(axes, row, fontsize=fontsize)
         heading = str(name) if same else f"{name}\n(threshold {thresholds[str(name)]:.3g})"
         axes.set_title(heading, fontsize=9, parse_math=False)
         is_leftmost, is_lowest = number % n_columns == 0, number + n_columns >= n_classes
         axes.set_yticks([0, 1], _SIDES if is_leftmost else ["", ""], fontsize=8, rotation=90, va="center")
         axes.set_xticks([0, 1], _SIDES if is_lowest else ["", ""], fontsize=8)
-    _add_share_bar(figure, grid, shrink=min(1, 3 / n_rows))
+    _add_share_bar(figure, grid, shrink=0.75 if n_classes == 1 else min(1, 3 / n_rows))
     rule = "the threshold" if thresholds else "its fold's threshold"
     if thresholds and same:
         rule = f"{next(iter(thresholds.values())):g}"
-    figure.supxlabel(f"Predicted (positive: probability at least {rule})", fontsize=10)
+    n_letters = int(72 * (side * n_columns + 0.4) / (0.55 * 10))
+    label = textwrap.fill(f"Predicted (positive: probability at least {rule})", n_letters)
+    figure.supxlabel(label, fontsize=10)
     figure.supylabel("Actual", fontsize=10)
     return finish_figure(figure, title)
 

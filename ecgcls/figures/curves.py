@@ -2,7 +2,7 @@
 
 Classes keep the order of `Predictions.class_names`. An undefined class (no positive or no negative record) is named in
 the legend and never drawn. The records of several folds are drawn ranked together; the legend has the areas of these
-curves, the title the mean over the folds.
+curves, the title says which is their macro mean and which the mean over the folds.
 """
 
 import math
@@ -63,7 +63,7 @@ def draw_pr_curves(predictions: Predictions, *, title: str) -> Figure:
     uninformative model, is the faint dotted line of the same color.
     """
     scores = score_predictions(predictions.merge_folds())
-    figure, axes = _new_curve_figure(len(predictions.class_names))
+    figure, axes = _new_curve_figure(len(predictions.class_names), is_pooled=predictions.fold is not None)
     handles: list[Line2D] = []
     for _, name, row, style in _list_classes(scores, handles):
         known = predictions.annotated(name)
@@ -73,16 +73,16 @@ def draw_pr_curves(predictions: Predictions, *, title: str) -> Figure:
         axes.axhline(row.prevalence, color=style["color"], **faint)
         handles += axes.plot(recall, precision, drawstyle="steps-post", label=label, **style)
     axes.set(xlabel="Recall (sensitivity)", ylabel="Precision (positive predictive value)")
-    axes.set_title(f"{title}\n{_format_macro('average precision', 'pr_auc', predictions)}", parse_math=False)
+    axes.set_title(f"{title}\n{_format_macro('average precision', 'pr_auc', scores, predictions)}", parse_math=False)
     handles.append(Line2D([], [], color="0.4", linestyle=":", linewidth=0.8, label="prevalence, in the class's color"))
-    _add_legend(figure, axes, handles + _note_pooled("pr_auc", scores, predictions))
+    _add_legend(figure, axes, handles)
     return figure
 
 
 def draw_roc_curves(predictions: Predictions, *, title: str) -> Figure:
     """Draw a ROC curve for each class, and the diagonal of an uninformative model."""
     scores = score_predictions(predictions.merge_folds())
-    figure, axes = _new_curve_figure(len(predictions.class_names))
+    figure, axes = _new_curve_figure(len(predictions.class_names), is_pooled=predictions.fold is not None)
     handles: list[Line2D] = []
     for _, name, row, style in _list_classes(scores, handles):
         known = predictions.annotated(name)
@@ -91,8 +91,8 @@ def draw_roc_curves(predictions: Predictions, *, title: str) -> Figure:
         handles += axes.plot(fpr, tpr, label=label, **style)
     chance = axes.plot([0, 1], [0, 1], color="0.4", linestyle=":", linewidth=1.0, label="chance", zorder=1)
     axes.set(xlabel="False positive rate (1 \N{MINUS SIGN} specificity)", ylabel="True positive rate (sensitivity)")
-    axes.set_title(f"{title}\n{_format_macro('ROC-AUC', 'roc_auc', predictions)}", parse_math=False)
-    _add_legend(figure, axes, [*handles, *chance, *_note_pooled("roc_auc", scores, predictions)])
+    axes.set_title(f"{title}\n{_format_macro('ROC-AUC', 'roc_auc', scores, predictions)}", parse_math=False)
+    _add_legend(figure, axes, [*handles, *chance])
     return figure
 
 
@@ -149,10 +149,10 @@ def draw_reliability_curves(predictions: Predictions, *, title: str, level: floa
     return figure
 
 
-def _new_curve_figure(n_classes: int, *, below: float = 0.0) -> tuple[Figure, Axes]:
-    """Create a figure with square axes, and so many free inches below them."""
+def _new_curve_figure(n_classes: int, *, below: float = 0.0, is_pooled: bool = False) -> tuple[Figure, Axes]:
+    """Create a figure with square axes, and so many free inches below them; pooled folds need a line more above."""
     side = 4.8 if n_classes <= FEW_CLASSES else 6.0 if n_classes <= 30 else 7.2
-    left, bottom, top = 0.7, 0.6 + below, 0.65  # inch
+    left, bottom, top = 0.7, 0.6 + below, 0.9 if is_pooled else 0.65  # inch
     width, height = left + side + 0.15, bottom + side + top
     figure = new_figure(width, height, layout=None)
     axes = figure.add_axes((left / width, bottom / height, side / width, side / height))
@@ -210,20 +210,16 @@ def _add_legend(figure: Figure, axes: Axes, handles: Sequence[Artist]) -> None:
         each.set_position((box.x0 * width / wider, box.y0, box.width * width / wider, box.height))
 
 
-def _format_macro(what: str, key: str, predictions: Predictions) -> str:
+def _format_macro(what: str, key: str, drawn: Scores, predictions: Predictions) -> str:
+    """Return the title's macro mean; of several folds the mean over these, and below it that of the drawn curves."""
     overall = score_predictions(predictions).overall
     n_defined, n_classes = overall["n_defined_classes"], overall["n_classes"]
     if not n_defined:
         return f"macro {what} undefined for all {n_classes} classes"
-    return f"macro {what} {overall[key]:.3f} over {n_defined} of {n_classes} classes"
-
-
-def _note_pooled(key: str, scores: Scores, predictions: Predictions) -> list[Line2D]:
-    """Return the legend's note that the curves are not those whose mean is in the title."""
+    text = f"macro {what} {overall[key]:.3f} over {n_defined} of {n_classes} classes"
     if predictions.fold is None:
-        return []
-    label = f"drawn: all folds together\n(macro {scores.overall[key]:.3f})"
-    return [Line2D([], [], linestyle="none", label=label)]
+        return text
+    return f"{text}, mean of folds\ndrawn: all folds ranked together, macro {what} {drawn.overall[key]:.3f}"
 
 
 def _check_history(history: pd.DataFrame, best_epoch: int | None) -> None:

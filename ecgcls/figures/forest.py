@@ -32,7 +32,8 @@ def draw_forest(
     columns
         By the label of the x axis, with its unit: tables of the same rows with `value`, `low`, `high` and `kind`; a
         value that is nan leaves the row empty. Where there is a column `is_framed`, only those intervals and all values
-        are sure to lie in the frame.
+        are sure to lie in the frame; where there is a column `is_hollow`, those values are hollow circles: their
+        intervals are of too few patients.
     colors
         By kind; the legend lists those that occur.
     reference
@@ -47,6 +48,7 @@ def draw_forest(
     figure = new_figure(3.0 + 3.3 * len(columns), 1.5 + 0.24 * max(len(names), 3))
     panels = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
     found: set[str] = set()
+    has_hollow = False
     for axes, (label, table) in zip(panels, columns.items(), strict=True):
         if reference is not None and (referred is None or label in referred):
             axes.axvline(reference, color="0.5", linewidth=1, linestyle=":", zorder=1)
@@ -58,6 +60,9 @@ def draw_forest(
             held = (is_defined & (table["kind"] == kind)).to_numpy()
             axes.hlines(at[held], table["low"][held], table["high"][held], color=colors[kind], linewidth=1.6)
             axes.plot(table["value"][held], at[held], "o", markersize=4.5, color=colors[kind])
+        if "is_hollow" in table and (hollow := (is_defined & table["is_hollow"]).to_numpy()).any():
+            axes.plot(table["value"][hollow], at[hollow], "o", markersize=2.7, color="white")
+            has_hollow = True
         if "is_framed" in table and table["is_framed"].any():
             ends = pd.concat([table["value"], *(table.loc[table["is_framed"], end] for end in ("low", "high"))])
             reach = 0.05 * (ends.max() - ends.min()) or 0.05
@@ -73,6 +78,9 @@ def draw_forest(
         for kind, color in colors.items()
         if kind in found
     ]
+    if has_hollow:
+        label = "hollow: too few patients for a reliable interval"
+        handles.append(Line2D([], [], color="0.3", marker="o", markersize=4.5, mfc="white", linestyle="", label=label))
     if reference is not None:
         handles.append(Line2D([], [], color="0.5", linewidth=1, linestyle=":", label="no difference"))
     if margin is not None:

@@ -139,7 +139,10 @@ def _scale_setting(axes: Axes, values: pd.Series) -> None:
 def _new_panels(titles: Sequence[str], *, height_inch: float) -> tuple[Figure, list[Axes]]:
     """Create a figure with a grid of panels, one per title."""
     n_rows, n_columns = choose_grid(len(titles))
-    figure = new_figure(max(6.0, 2.3 * n_columns + 2.4), height_inch * n_rows + 0.9)
+    width_inch = 2.3
+    if len(titles) == 1:  # there is room
+        width_inch = height_inch = 3.8
+    figure = new_figure(max(6.0, width_inch * n_columns + 2.4), height_inch * n_rows + 0.9)
     grid = list(figure.subplots(n_rows, n_columns, squeeze=False).flat)
     for axes in grid[len(titles) :]:
         axes.set_axis_off()

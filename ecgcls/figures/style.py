@@ -20,6 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
+from matplotlib.transforms import Bbox
 
 from ecgcls.errors import ConfigError
 from ecgcls.files import write_atomically
@@ -53,7 +54,7 @@ def finish_figure(
     A title's line that is too long is broken; without handles there is no legend.
     """
     if handles:
-        style: dict[str, Any] = {"loc": "outside right upper"}
+        style: dict[str, Any] = {"loc": "outside right center"}  # in a corner a long title would cross it
         if place == "below":
             style = {"loc": "outside lower center", "ncols": min(len(handles), 6)}
         show_verbatim(figure.legend(handles=handles, fontsize=9, frameon=False, **style))
@@ -62,7 +63,20 @@ def finish_figure(
     figure.suptitle("\n".join(lines), fontsize=12, parse_math=False)
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
+    _center_labels(figure)
     return figure
+
+
+def _center_labels(figure: Figure) -> None:
+    """Move the labels that all panels share to the middle of these, not of the whole figure."""
+    boxes = [axes.get_position() for axes in figure.axes if axes.get_label() != "<colorbar>"]
+    if boxes:
+        middle = Bbox.union(boxes)
+        for text in figure.texts:
+            if text.get_text() == figure.get_supxlabel() != "":
+                text.set_x((middle.x0 + middle.x1) / 2)
+            elif text.get_text() == figure.get_supylabel() != "":
+                text.set_y((middle.y0 + middle.y1) / 2)
 
 
 def save_figure(figure: Figure, path: Path) -> None:

@@ -31,6 +31,7 @@ from ecgcls.jobs.build import build_data
 from ecgcls.jobs.load import load_net, move
 from ecgcls.jobs.rescore import decide
 from ecgcls.jobs.results import nest
+from ecgcls.jobs.score_table import format_interval
 from ecgcls.jobs.train import tabulate
 from ecgcls.jobs.trust import take_trusted
 from ecgcls.runs.configuration import PARTS, Configuration
@@ -109,9 +110,12 @@ def score_subsets(
     split: Split,
     overrides: Mapping[str, Any],
     device: str,
+    store_dir: Path | None = None,
     trust: Sequence[str] = (),
 ) -> ScoredSubsets:
     """Predict the records of one part with subsets of the leads; those of all folds each by its own net.
+
+    `store_dir` is the folder of the signal store, None: that of each run.
 
     Raises
     ------
@@ -131,7 +135,8 @@ def score_subsets(
             one.title,
         )
     by_run = [
-        _predict_run(run, subsets, split=split, settings=settings, device=device, trust=trust) for run in one.runs
+        _predict_run(run, subsets, split=split, settings=settings, device=device, store_dir=store_dir, trust=trust)
+        for run in one.runs
     ]
     folds = [info.fold for info in one.infos]
     predictions = {
@@ -178,6 +183,7 @@ def _predict_run(
     split: Split,
     settings: EvaluationSettings,
     device: str,
+    store_dir: Path | None,
     trust: Sequence[str],
 ) -> dict[str, Predictions]:
     """Predict one part of a run's own data with each subset, and decide as the run does."""
@@ -185,6 +191,8 @@ def _predict_run(
     torch.set_num_threads(info.n_threads)
     net = move(load_net(run, trust=trust), device)
     trusted = {group: take_trusted(config, group, trust=trust) for group in ("data", "task", "folds")}
+    if store_dir is not None:
+        trusted["data"]["store_dir"] = str(store_dir)
     data = build_data({**config, **trusted})
     data.prepare_data()
     data.setup()
@@ -233,10 +241,10 @@ def _format(scored: ScoredSubsets, overall: pd.DataFrame) -> pd.DataFrame:
         for macro, label in macros.items():
             if macro is None:
                 continue
-            value, low, high = overall.loc[(name, macro.key), ["value", "low", "high"]].astype(float)
-            row[label] = f"{value:.3f}"
-            if macro.key in RANKING and low == low:
-                row[label] += f" [{low:.3f}, {high:.3f}]"
+            found = overall.loc[(name, macro.key)]
+            row[label] = f"{found['value']:.3f}"
+            if macro.key in RANKING and (interval := format_interval(found)):
+                row[label] += f" {interval}"
         rows[name] = row
     table = pd.DataFrame(rows).T.rename_axis(index=f"macro, {level}")
     return table.drop(columns="derived") if not table["derived"].any() else table
@@ -252,7 +260,8 @@ def _draw(scored: ScoredSubsets, overall: pd.DataFrame, path: Path) -> None:
         kind = [
             kinds[len(leads) < len(scored.subsets[next(iter(scored.subsets))])] for leads in scored.subsets.values()
         ]
-        columns[f"Macro {key.upper().replace('_', '-')} (0 to 1)"] = rows.assign(kind=kind).set_axis(names)
+        rows = rows.assign(kind=kind, is_hollow=~rows["is_supported"].astype(bool))
+        columns[f"Macro {key.upper().replace('_', '-')} (0 to 1)"] = rows.set_axis(names)
     colors = dict(zip(kinds, COLORS, strict=False))
     level = f"{100 * scored.settings.intervals.level:g}% intervals"
     save_figure(

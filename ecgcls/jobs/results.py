@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from ecgcls.data.groupings import order_groups
 from ecgcls.evaluation.checks import UNKNOWN, check_threshold
 from ecgcls.evaluation.exclusive import are_exclusive, count_confusions, summarize_confusions
 from ecgcls.evaluation.intervals import bootstrap
@@ -199,12 +200,17 @@ def _warn_of_ties(predictions: Predictions) -> None:
 def _write_subgroups(
     folder: Path, predictions: Predictions, groups: pd.DataFrame, *, settings: EvaluationSettings, title: str
 ) -> None:
-    """Score each subgroup, say which is worse than the rest, and draw them."""
+    """Score each subgroup, say which is worse than the rest, and draw those that are large enough."""
     log.info("Subgroups: %s", ", ".join(map(str, groups.columns)))
     table = score_subgroups(predictions, groups, settings=settings.subgroups, intervals=settings.intervals)
+    order = {(column, name): n for column in groups for n, name in enumerate(order_groups(groups[column]))}
+    cells = pd.MultiIndex.from_frame(table[["grouping", "group"]])
+    table = table.iloc[np.argsort([order[cell] for cell in cells], kind="stable")]
     write_atomically(folder / "subgroups.csv", encode_csv(table, index=False))
     if text := describe_worst(table, {}, settings.intervals):
         log.info("Subgroups: %s", text)
+    drawn = table.loc[(table["class"] == OVERALL) & (table["metric"] == "roc_auc"), "value"]
+    if text and drawn.notna().any():
         save_figure(draw_subgroups(table, title=title), folder / "figures" / "subgroups.png")
 
 

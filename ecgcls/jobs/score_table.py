@@ -62,11 +62,11 @@ def tabulate(folder: Path, split: str, *, rule: str = "f1", not_tuned: Collectio
             of_metric = intervals.xs(metric, level="metric").rename(index={OVERALL: "macro"}).T
             if label:
                 of_metric[label] = pd.Series(scores["supported"][metric] | {"is_supported": True})
-            texts = [_format_interval(of_metric[name]) for name in table.index]
+            texts = [format_interval(of_metric[name]) for name in table.index]
             level = f"{100 * intervals['level'].iloc[0]:g}%"
             table.insert(list(table.columns).index(columns[metric]) + 1, level, texts, allow_duplicates=True)
         for key in alone:
-            table.attrs[key] += f" {_format_interval(intervals.xs(key, level='metric').T[OVERALL])}"
+            table.attrs[key] += f" {format_interval(intervals.xs(key, level='metric').T[OVERALL])}"
     if "challenge" in alone and (n_left := len(read_weights()) - int(overall["n_classes"])):
         table.attrs["challenge"] += f" (without {n_left} of its {len(read_weights())} classes)"
     if (path := folder / "label_noise.csv").is_file():
@@ -91,8 +91,8 @@ def format_table(table: pd.DataFrame) -> str:
         lines.append(OPTIMISTIC)
     if readings := table.attrs.get("label_noise"):
         lines.append(readings)
-    if "!\n" in f"{text}\n" or " ! " in text:
-        lines.append("! too few patients for a reliable interval: see n_patients in intervals.csv")
+    if note := describe_mark(text, "intervals.csv"):
+        lines.append(note)
     if any(str(name).endswith(" *") for name in table.index):
         lines.append(
             "* no threshold of its own (too few validation records, or none that keeps what the rule asks for): it is "
@@ -101,7 +101,15 @@ def format_table(table: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def _format_interval(row: pd.Series) -> str:
+def describe_mark(text: str, file: str) -> str:
+    """Say what the mark of `format_interval` means, if a table as text has it; `file` has the counts."""
+    if "!\n" not in f"{text}\n" and " ! " not in text:
+        return ""
+    return f"! too few patients for a reliable interval: see n_patients in {file}"
+
+
+def format_interval(row: pd.Series) -> str:
+    """Return the interval of a metric as text, marked by ``!`` if unreliable; empty if there is none."""
     if pd.isna(row["low"]):
         return "one patient !" if row.get("n_patients") == 1 else ""
     return f"[{row['low']:.3f}, {row['high']:.3f}]" + ("" if row["is_supported"] else " !")

@@ -35,12 +35,13 @@ def score_unfinished(
     overrides: Mapping[str, Any],
     device: str,
     output_dir: Path,
+    store_dir: Path | None = None,
     trust: Sequence[str] = (),
 ) -> Rescored:
     """Predict a run's validation and test set with its best epoch so far, and decide as the run would.
 
     Nothing in the run's own files changes. `overrides` is what differs from the run's settings of the evaluation,
-    `trust` as for `ecgcls.jobs.load.load_run`.
+    `store_dir` the folder of the signal store (None: the run's own), `trust` as for `ecgcls.jobs.load.load_run`.
     """
     info, config = run.read_info(), run.read_config()
     settings = info.evaluation.replace_with(overrides)
@@ -53,6 +54,8 @@ def score_unfinished(
     trusted = {group: take_trusted(config, group, trust=trust) for group in ("data", "task", "folds")}
     init = run.read_seen().init if info.init else ()
     initial = Initial("init", SeenRecords({}, init), "drop") if init else None  # as this run itself has left them out
+    if store_dir is not None:
+        trusted["data"]["store_dir"] = str(store_dir)
     data = build_data({**config, **trusted}, initial=initial)
     data.prepare_data()
     data.setup()

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -83,6 +85,17 @@ def test_a_rate_without_records_is_undefined_and_a_long_title_stays_inside():
     for text in (figure._suptitle, figure._supxlabel):
         box = text.get_window_extent()
         assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1
+
+
+@pytest.mark.parametrize("n_classes", [1, 2])
+def test_the_label_of_few_classes_stays_inside_and_below_the_middle_of_the_matrices(n_classes):
+    predictions = dataclasses.replace(make(n_classes), fold=np.arange(300) % 3)
+    figure = draw_confusion_matrices(predictions, title="cnn1d, 3 folds, test, pooled")
+    assert figure.get_supxlabel().replace("\n", " ").endswith("probability at least its fold's threshold)")
+    figure.canvas.draw()
+    box, first, last = (each.get_window_extent() for each in (figure._supxlabel, figure.axes[0], figure.axes[-2]))
+    assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1
+    assert (box.x0 + box.x1) / 2 == pytest.approx((first.x0 + last.x1) / 2, abs=2)
 
 
 def test_an_unknown_class_is_refused():

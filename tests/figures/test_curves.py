@@ -240,6 +240,9 @@ def test_curves_of_several_folds_are_of_all_records_and_the_title_has_the_mean(d
     figure = draw(predictions, title="t")
     arrays = predictions.y_true, predictions.y_prob, predictions.class_names
     mean, pooled = score(*arrays, fold=predictions.fold).overall[key], score(*arrays).overall[key]
-    assert f"{mean:.3f}" != f"{pooled:.3f}" and f"{mean:.3f} over 1 of 1" in figure.axes[0].get_title()
-    assert f"drawn: all folds together\n(macro {pooled:.3f})" in legend_texts(figure)
+    _, of_folds, drawn = figure.axes[0].get_title().split("\n")
+    assert f"{mean:.3f}" != f"{pooled:.3f}" and of_folds.endswith(f" {mean:.3f} over 1 of 1 classes, mean of folds")
+    assert drawn.startswith("drawn: all folds ranked together, macro ") and drawn.endswith(f" {pooled:.3f}")
+    tight = figure.axes[0].get_tightbbox()
+    assert figure.bbox.x0 <= tight.x0 and tight.y1 <= figure.bbox.y1
     assert any(f" {pooled:.2f} (n+ = " in text for text in legend_texts(figure))

@@ -20,6 +20,13 @@ def test_each_row_has_its_value_and_interval_in_the_color_of_its_kind():
     assert read_legend(figure) == ["one", "three"]  # an empty row is not listed
 
 
+def test_values_of_unreliable_intervals_are_hollow_and_the_legend_says_so():
+    table = pd.DataFrame({"value": [0.5, np.nan, 0.7], "low": 0.4, "high": 0.9, "is_hollow": [False, True, True]})
+    figure = draw_forest({"x": table.assign(kind="one")}, title="t", colors={"one": "C0"})
+    assert figure.axes[0].lines[-1].get_xydata().tolist() == [[0.7, 2]]
+    assert read_legend(figure) == ["one", "hollow: too few patients for a reliable interval"]
+
+
 def test_subgroups_mark_what_can_be_told_from_the_rest_and_leave_out_small_ones():
     table = pd.DataFrame(
         [

@@ -32,6 +32,13 @@ def test_decision_curves_draw_what_the_table_holds(predictions):
         "treat as the model predicts", "treat all", "treat none",
     ]  # fmt: skip
     assert "record" in figure.get_supylabel()
+    title, legend = figure._suptitle.get_window_extent(), figure.legends[0].get_window_extent()
+    assert not title.overlaps(legend)
+    if len(panels) == 1:
+        (at_x, _), (_, at_y) = figure._supxlabel.get_position(), figure._supylabel.get_position()
+        middle = figure.axes[0].get_position()
+        assert at_x == pytest.approx((middle.x0 + middle.x1) / 2)
+        assert at_y == pytest.approx((middle.y0 + middle.y1) / 2)
 
 
 def test_calibration_is_drawn_before_and_after(predictions):
