@@ -204,6 +204,9 @@ def own_folder(synthetic_root, tmp_path):
         )
         rows[-1] |= {"age": row.age, "sex": "FM"[int(row.sex == 0)], "hospital": ("north", "south")[number % 2]}
     pd.DataFrame(rows).to_csv(tmp_path / "ecgs.csv", index=False)
+    (tmp_path / "new_ecgs").mkdir()
+    backwards_mv = signal_mv[[LEADS.index(lead) for lead in INDEPENDENT], ::-1]  # no ECG that it has learned from
+    write_muse(tmp_path / "new_ecgs" / "N-0001.xml", resample_poly(backwards_mv, 5, 2, axis=1), INDEPENDENT, 250)
     return tmp_path
 
 
@@ -217,7 +220,8 @@ def test_a_folder_of_device_files_becomes_a_report_as_the_page_says(own_folder):
         more = quick.get(name, [])
         given = {setting.partition("=")[0] for setting in more}
         typed = [each for each in shlex.split(command)[3:] if each.partition("=")[0] not in given]
-        succeed(own_folder, *typed, *more, command=name)
+        done = succeed(own_folder, *typed, *more, command=name)
+    assert "learned from" not in done.stdout and "N-0001" in done.stdout  # predict, of a new ECG
     tested = [pd.read_csv(path) for path in own_folder.glob("outputs/af/cnn1d/*/fold_*/predictions.csv")]
     assert len(tested) == 2 and tested[0]["ecg_id"].str.startswith("H-").all()
     assert "cnn1d" in (own_folder / "outputs/af/report.html").read_text()

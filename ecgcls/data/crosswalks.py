@@ -14,6 +14,9 @@ References
    doi:10.1038/s41597-020-0495-6 (``scp_statements.csv``)
 """
 
+import difflib
+import re
+from functools import cache
 from importlib.resources import files
 
 import pandas as pd
@@ -49,6 +52,60 @@ def read_scp() -> pd.DataFrame:
         PTB-XL itself gives some statements (its column ``DICOM Code``); ``note``; ``source``.
     """
     return _read("scp_snomed.csv", index="scp")
+
+
+def find_entries(name: str) -> tuple[str, ...]:
+    """Return the SNOMED CT code and the SCP statement that a name of somebody's own means, or one of both.
+
+    It is a code, a statement, the Challenge's abbreviation or the full name in either table, whatever the case and with
+    any signs between the words. What could mean two things (AMI is PTB-XL's anterior and the Challenge's acute
+    infarction) means nothing, and neither does the name of a superclass.
+
+    Examples
+    --------
+    >>> find_entries("af"), find_entries("atrial_fibrillation"), find_entries("ami")
+    (('164889003', 'AFIB'), ('164889003', 'AFIB'), ())
+    """
+    entries = _list_names().get(_normalize(name), frozenset())
+    return next(iter(entries)) if len(entries) == 1 else ()
+
+
+def describe_entries(name: str) -> str:
+    """Say what a name that `find_entries` knows is taken for, as ``AFIB (atrial fibrillation)``."""
+    entry = find_entries(name)[-1]
+    full = read_scp()["description"].get(entry) or read_snomed()["name"][entry]
+    return f"{entry} ({full})"
+
+
+def suggest_entries(name: str) -> list[str]:
+    """Return names like this one that `find_entries` knows, or what it could mean where that is more than one thing."""
+    known = _list_names()
+    if _normalize(name) in known:
+        return sorted(entry for each in known[_normalize(name)] for entry in each[:1])
+    return [near for near in difflib.get_close_matches(_normalize(name), known, n=3, cutoff=0.7) if find_entries(near)]
+
+
+@cache
+def _list_names() -> dict[str, frozenset[tuple[str, ...]]]:
+    """Return what each name could mean: a code, a statement, or a code and the statement that says the same."""
+    snomed, scp, found = read_snomed(), read_scp(), dict[str, set[tuple[str, ...]]]()
+    for code, row in snomed.iterrows():
+        entry = (str(code), row["scp"]) if row["relation"] == "exact" else (str(code),)
+        for name in (code, row["name"], row["abbreviation"]):
+            found.setdefault(_normalize(name), set()).add(entry)
+    for statement, row in scp.iterrows():
+        entry = (row["snomed_code"], str(statement)) if row["relation"] == "exact" else (str(statement),)
+        for name in (statement, row["description"]):
+            found.setdefault(_normalize(name), set()).add(entry)
+    for name in {*scp["diagnostic_class"].dropna()} - {
+        *scp.index
+    }:  # such as MI: more than the code that it abbreviates
+        found.pop(_normalize(name), None)
+    return {name: frozenset(entries) for name, entries in found.items()}
+
+
+def _normalize(name: object) -> str:
+    return " ".join(re.split(r"[\W_]+", str(name).casefold())).strip()
 
 
 def _read(name: str, *, index: str) -> pd.DataFrame:

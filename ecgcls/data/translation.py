@@ -6,17 +6,18 @@ two as near, but not as the same, and ``possible`` where a record with the state
 record has a class if a statement that is linked exactly or broadly says so; if only a possible one does, nobody knows
 (`UNKNOWN`). A class without an exact or a broad link cannot be scored there: it is unknown of every record.
 
-A data set's own table of statements comes first; the crosswalks (`ecgcls.data.crosswalks`) say the rest.
+A data set's own table of statements comes first; the crosswalks (`ecgcls.data.crosswalks`) say the rest. Where classes
+are statements, a name of somebody's own, as a column ``af``, is taken for the statement or code that it names.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ecgcls.data.crosswalks import read_scp, read_snomed
+from ecgcls.data.crosswalks import describe_entries, find_entries, read_scp, read_snomed, suggest_entries
 from ecgcls.data.tasks import UNKNOWN, Labels, Task
 from ecgcls.errors import ConfigError, DataError
 
@@ -35,10 +36,13 @@ class Translation:
     links
         A row per class and statement: ``class``, ``statement``, ``relation``; a relation says enough unless it is
         ``possible``.
+    taken_as
+        What names of somebody's own, of classes or statements, were taken for: ``af`` for AFIB (atrial fibrillation).
     """
 
     class_names: tuple[str, ...]
     links: pd.DataFrame
+    taken_as: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def relations(self) -> dict[str, str]:
@@ -100,19 +104,24 @@ def translate(task: Task, class_names: Sequence[str], statements: pd.DataFrame) 
     if "possible_class" not in statements and len(codes):  # labels of one's own that are SNOMED CT codes
         shared = statements.columns.intersection(snomed.columns)
         statements = pd.concat([statements.drop(codes), snomed.loc[codes, shared]]).loc[statements.index]
+    taken: list[str] = []
     if task.classes == "statement":
-        found = [*_link_names(class_names, statements.index), *_link_words(class_names, statements.index)]
+        found, taken = _link_statements(class_names, statements.index)
     else:
         found = [*_link_classes(task, statements), *_link_possible(task, class_names, statements.index)]
     links = pd.DataFrame(found, columns=["class", "statement", "relation"])
     links = links[links["class"].isin(class_names) & links["statement"].isin(statements.index)].drop_duplicates(
         ["class", "statement"], ignore_index=True
     )
-    translation = Translation(tuple(class_names), links)
+    used = {*links["class"], *links["statement"]}
+    translation = Translation(
+        tuple(class_names), links, {name: describe_entries(name) for name in taken if name in used}
+    )
     if len(translation.list_classes("none")) == len(class_names):
         raise ConfigError(
             f"data: none of the classes of the net ({_shorten(class_names)}) has a counterpart among the statements of "
             f"the data set ({_shorten(statements.index)}), so nothing can be scored there"
+            f"{_suggest(class_names) if task.classes == 'statement' else ''}"
         )
     return translation
 
@@ -125,7 +134,26 @@ def _link_names(class_names: Sequence[str], statements: pd.Index) -> Iterator[_L
     yield from ((name, name, EXACT) for name in class_names if name in statements)
 
 
-def _link_words(class_names: Sequence[str], statements: pd.Index) -> Iterator[_Link]:
+def _link_statements(class_names: Sequence[str], statements: pd.Index) -> tuple[list[_Link], list[str]]:
+    """Link statements to classes by name, by what a name of somebody's own means, and by the crosswalks.
+
+    Return the links, and the names of somebody's own that mean something.
+    """
+    known = {*read_scp().index, *read_snomed().index}
+    own = [*dict.fromkeys(name for name in [*class_names, *statements] if name not in known and find_entries(name))]
+    meant: dict[str, list[str]] = {}  # by entry, the statements
+    for statement in statements:
+        for entry in find_entries(statement) if statement in own else (statement,):
+            meant.setdefault(entry, []).append(statement)
+    found = list(_link_names(class_names, statements))
+    for name in class_names:
+        entries = find_entries(name) if name in own else (name,)
+        words = [*_link_names(entries, pd.Index(meant)), *_link_words(entries)]
+        found += [(name, each, relation) for _, entry, relation in words for each in meant.get(entry, ())]
+    return sorted(found, key=lambda link: (EXACT, BROADER, POSSIBLE, "none").index(link[2])), own
+
+
+def _link_words(class_names: Sequence[str]) -> Iterator[_Link]:
     """Link statements to classes that are statements of the other vocabulary."""
     snomed, scp = read_snomed(), read_scp()
     for name in class_names:
@@ -177,6 +205,14 @@ def _link_possible(task: Task, class_names: Sequence[str], statements: pd.Index)
 def _pair(table: pd.DataFrame) -> Iterator[tuple[str, str]]:
     """Return each statement of a crosswalk, and its relation."""
     return zip(table.index, table["relation"], strict=True)
+
+
+def _suggest(class_names: Sequence[str]) -> str:
+    near = [f"{name}: {' or '.join(each)}" for name in class_names[:_N_SHOWN] if (each := suggest_entries(name))]
+    return (
+        "; train with labels called as an SCP statement (AFIB), the Challenge's abbreviation (AF), its full name "
+        f"or a SNOMED CT code{'; near ' * bool(near)}{', '.join(near)}"
+    )
 
 
 def _shorten(names: Iterable[str]) -> str:

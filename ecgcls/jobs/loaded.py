@@ -100,8 +100,22 @@ class LoadedRun:
     @cached_property
     def likenesses(self) -> tuple[Likeness, ...]:
         """One per net: what its training records look like; empty if a run has kept none, or too few to say so."""
-        kept = [run.read_likeness() for run in self.runs]
-        return tuple(one for one in kept if one is not None) if self._can_tell(kept) else ()
+        return () if self.why_no_likeness else tuple(one for one in self._kept_likenesses if one is not None)
+
+    @cached_property
+    def why_no_likeness(self) -> str:
+        """Why there are no `likenesses`, in words; empty if there are."""
+        kept = [one for one in self._kept_likenesses if one is not None]
+        if not kept or len(kept) < len(self._kept_likenesses):
+            return "a run has no likeness.npz, as baselines and older runs have none"
+        fewest = min(kept, key=lambda one: one.n_patients)
+        if fewest.can_state(UNLIKE_RATE):
+            return ""
+        return f"that takes {1 / UNLIKE_RATE - 1:.0f} validation patients, and a run has {fewest.n_patients}"
+
+    @cached_property
+    def _kept_likenesses(self) -> tuple[Likeness | None, ...]:
+        return tuple(run.read_likeness() for run in self.runs)
 
     @cached_property
     def seen(self) -> SeenRecords | None:
@@ -110,10 +124,6 @@ class LoadedRun:
             return None
         every = [run.read_seen() for run in self.runs]
         return every[0] if len(every) == 1 else merge(every)
-
-    @staticmethod
-    def _can_tell(kept: Sequence[Likeness | None]) -> bool:
-        return bool(kept) and all(one is not None and one.can_state(UNLIKE_RATE) for one in kept)
 
     @property
     def n_known(self) -> NDArray[np.int64]:

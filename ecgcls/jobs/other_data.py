@@ -72,7 +72,9 @@ class Translated:
         table = self.translation.links
         missing = pd.DataFrame({"class": self.left_out, "statement": "", "relation": "none"})
         n_records = table["statement"].map(counts).fillna(0).astype(int)
-        return pd.concat([table.assign(n_records=n_records), missing.assign(n_records=0)], ignore_index=True)
+        table = pd.concat([table.assign(n_records=n_records), missing.assign(n_records=0)], ignore_index=True)
+        taken = {f"{key}_taken_as": table[key].map(self.translation.taken_as).fillna("") for key in table.columns[:2]}
+        return table.assign(**taken)
 
 
 def label_records(
@@ -91,6 +93,9 @@ def label_records(
     is_labeled = is_labeled & (labels.y_true[:, columns] >= 0).any(axis=1)
     if task.exclusive:  # a record whose only class the run left out has none
         is_labeled = is_labeled & (labels.y_true[:, : len(class_names)] == 1).any(axis=1)
+    if translation.taken_as:
+        taken = (f"{name} as {what}" for name, what in translation.taken_as.items())
+        log.info("By their names, as crosswalk.csv has it, taken: %s", ", ".join(taken))
     found = Translated(translation, labels, is_labeled, tuple(scored), columns)
     if left_out := [name for name in class_names if name not in scored]:
         log.warning("Not scored, for no statement there says them: %s", ", ".join(left_out))

@@ -194,11 +194,8 @@ def describe_limits(run: LoadedRun) -> list[str]:
             "means of theirs, and neither was tested: every record of the runs' data took part in one of the nets. "
             "evaluate fold=all data.root=PATH tests the mean on other data"
         )
-    if not run.likenesses:
-        texts.append(
-            "Whether an ECG is unlike the training data is not told: that takes 99 validation patients, and a run that "
-            "has kept likeness.npz"
-        )
+    if why := run.why_no_likeness:
+        texts.append(f"Whether an ECG is unlike the training data is not told: {why}")
     if run.seen is None:
         texts.append("Whether an ECG is one that the run has learned from is not told: that takes a run's waveforms/")
     return texts

@@ -106,7 +106,7 @@ def find_last(
 def _check_folder(key: str, path: Path, *, fold: int | Literal["all"] | None, named: Mapping[str, str | None]) -> Path:
     """Return the folder of the run or configuration that a path names, or refuse what contradicts it."""
     if not path.is_dir():
-        raise ConfigError(f"{key}: there is no folder {path}{_list_beside(path)}")
+        raise ConfigError(f"{key}: there is no folder {path}{list_beside(path)}")
     for name, value in named.items():
         if value is not None:
             raise ConfigError(
@@ -204,12 +204,9 @@ def open_run(path: Path) -> RunDirectory:
     """Open the folder of a finished run; anything else is a `ConfigError`."""
     run = RunDirectory(path)
     if not path.is_dir():
-        raise ConfigError(f"{path}: no such folder{_list_beside(path)}")
+        raise ConfigError(f"{path}: no such folder{list_beside(path)}")
     if not run.is_begun:
-        folds = _list_folds(path).get(path)
-        inner = f"; did you mean {path}/fold_{folds[0]}?" if folds else ""
-        hint = inner or f"; a run's folder is called fold_<k> and has a {NAME}"
-        raise ConfigError(f"{path}: not the folder of a run{hint}")
+        raise _say_not_a_run(path)
     if (status := run.read_info().status) != "finished":
         raise ConfigError(
             f"{path}: this run is {status}, not finished; the command that began it resumes it, and evaluate "
@@ -218,10 +215,25 @@ def open_run(path: Path) -> RunDirectory:
     return run
 
 
-def _list_beside(path: Path) -> str:
-    """Return the folds that are there in place of one that was never trained."""
-    folds = _list_folds(path.parent).get(path.parent) if path.parent.is_dir() else None
-    return f"; the folds there: {', '.join(f'fold_{fold}' for fold in folds)}" if folds else ""
+def _say_not_a_run(path: Path) -> ConfigError:
+    """Return the error for a folder that is none of a run or of folds; it lists the folders of folds that are below."""
+    below = _list_folds(path)
+    if folds := below.get(path):
+        return ConfigError(f"{path}: not the folder of a run; did you mean {path}/fold_{folds[0]}?")
+    if below:
+        listed = tuple(f"{place} ({', '.join(f'fold_{fold}' for fold in folds)})" for place, folds in below.items())
+        return ConfigError(f"{path}: not the folder of a run; the folders of runs below it are", choices=listed)
+    return ConfigError(f"{path}: not the folder of a run; a run's folder is called fold_<k> and has a {NAME}")
+
+
+def list_beside(path: Path) -> str:
+    """Return the folds that are there, or the folders of runs, in place of one that was never trained."""
+    below = _list_folds(path.parent) if path.parent.is_dir() else {}
+    if folds := below.get(path.parent):
+        return f"; the folds there: {', '.join(f'fold_{fold}' for fold in folds)}"
+    number = path.name.removeprefix("fold_")
+    near = [place / path.name for place, folds in below.items() if number.isdecimal() and int(number) in folds]
+    return f"; did you mean {' or '.join(map(str, near[:3]))}?" if near else ""
 
 
 def list_configurations(folder: Path) -> list[Configuration]:

@@ -11,7 +11,7 @@ from ecgcls.errors import ConfigError
 from ecgcls.files import check_regular
 from ecgcls.identity import identify
 from ecgcls.runs.directory import RunDirectory
-from ecgcls.runs.find import open_run
+from ecgcls.runs.find import list_beside, open_run
 from ecgcls.runs.info import NAME
 from ecgcls.runs.manifest import hash_file
 
@@ -83,7 +83,8 @@ def find_origin(config: RunConfig) -> Origin | None:
         digest = weights if is_run else _hash_configuration(run)
         return Origin(run.path, f"{info.model}-{digest[:12]}", weights, run)
     if not path.exists():
-        raise ConfigError(f"init: there is no {path}; expected a finished run's folder, or weights in .safetensors")
+        beside = list_beside(path) or "; expected a finished run's folder, or weights in .safetensors"
+        raise ConfigError(f"init: there is no {path}{beside}")
     if path.suffix != ".safetensors":
         raise ConfigError(
             f"init: {path} is no folder of a run; a single file must be .safetensors (safetensors.torch.save_file): "

@@ -80,3 +80,26 @@ def test_labels_of_ones_own_are_taken_by_name():
         translate(STATEMENTS, ("SR",), own)
     with pytest.raises(DataError, match="ecg_id 0: the data set's table of statements has no 'bar'"):
         label(STATEMENTS, ("AFIB",), own, ["bar"])
+
+
+def own_table(*names):
+    columns = ["diagnostic", "form", "rhythm", "diagnostic_class", "diagnostic_subclass"]
+    return pd.DataFrame(False, index=[*names], columns=columns).assign(diagnostic_class=None, diagnostic_subclass=None)
+
+
+@pytest.mark.parametrize("name", ["af", "AF", "Afib", "atrial_fibrillation", "Atrial Fibrillation"])
+def test_a_name_of_ones_own_is_taken_for_what_it_names(name):
+    translation, y_true, takes_part = label(STATEMENTS, (name, "mine"), read_snomed(), [AF], [SINUS], ["195080001"])
+    assert translation.relations == {name: "exact", "mine": "none"}
+    assert (y_true, takes_part) == ([[1, -1], [0, -1], [1, -1]], [True, True, True])
+    assert translation.taken_as == {name: "AFIB (atrial fibrillation)"}
+    for statement in ("AFIB", "a_fib", "af"):  # of a table of PTB-XL's, or of one's own; a_fib is none
+        there = label(STATEMENTS, (name, "SR"), own_table(statement, "sinus rhythm"), [statement])[0].relations
+        assert there == {name: "none" if statement == "a_fib" else "exact", "SR": "exact"}
+
+
+def test_a_name_that_could_mean_two_things_is_not_taken_and_the_error_says_what_would_be():
+    for name, near in (("ami", "near ami: 54329005 or 57054005"), ("MI", r"SCP statement .AFIB."), ("afibb", "afib")):
+        with pytest.raises(ConfigError, match=rf"nothing can be scored there; train with labels .*{near}"):
+            translate(STATEMENTS, (name,), read_snomed())
+    assert translate(STATEMENTS, ("ami",), own_table("ami")).relations == {"ami": "exact"}  # the same name is the same

@@ -1,6 +1,7 @@
 """Not certain, no usable ECG, unlike the training data: what a trained run says of each."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -188,8 +189,11 @@ def test_what_cannot_be_said_is_written_and_shown(configuration, filenames, tmp_
     assert content["records"][0]["y_set"][name] == table[f"y_set_{name}"][0]
     text = format_predictions(files, whole)
     assert "what holds for any nets is a rate of 0.9" in text
-    for note in (*content["notes"], "The mean of calibrated nets is not calibrated itself", "likeness.npz"):
+    for note in (*content["notes"], "The mean of calibrated nets is not calibrated itself"):
         assert note in text
+    assert re.search(r"not told: that takes 99 validation patients, and a run has \d\d?\b", text)
+    kept_none = replace(whole, runs=())
+    assert kept_none.why_no_likeness.startswith("a run has no likeness.npz")
 
 
 @pytest.mark.slow

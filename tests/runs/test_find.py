@@ -7,6 +7,7 @@ from ecgcls.errors import ConfigError
 from ecgcls.runs.directory import RunDirectory
 from ecgcls.runs.find import choose_configuration, list_configurations, name_output, open_run
 from ecgcls.runs.info import RunInfo
+from ecgcls.runs.origin import find_origin
 from ecgcls.runs.place import place_run
 
 CHOICE = {"experiment": "e", "model": "cnn1d", "fold": 0, "variant": None, "run_dir": None}
@@ -133,8 +134,16 @@ def test_the_finished_folds_are_opened_and_the_missing_ones_are_told(outputs, ca
 def test_another_folder_than_a_runs_is_reported(outputs):
     with pytest.raises(ConfigError, match=r"not the folder of a run; did you mean .*seed=1/fold_0\?"):
         open_run(outputs / "e/cnn1d/seed=1")
+    (outputs / "empty").mkdir()
     with pytest.raises(ConfigError, match=r"a run's folder is called fold_<k> and has a run\.json"):
-        open_run(outputs)
+        open_run(outputs / "empty")
+    with pytest.raises(ConfigError, match="not the folder of a run; the folders of runs below it are") as refused:
+        choose_configuration(output_dir=outputs, **(NOTHING | {"run": str(outputs / "other/cnn2d")}))
+    assert refused.value.choices == (f"{outputs / 'other/cnn2d/optimizer.lr=0.1'} (fold_0, fold_1)",)
+    with pytest.raises(ConfigError, match=r"did you mean .*other/cnn2d/optimizer\.lr=0\.1/fold_1\?"):
+        choose_configuration(output_dir=outputs, **(NOTHING | {"run": str(outputs / "other/cnn2d/fold_1")}))
+    with pytest.raises(ConfigError, match=r"init: there is no .*; did you mean .*lr=0\.1/fold_1\?"):
+        find_origin({"init": {"path": outputs / "other/cnn2d/fold_1"}})
     where = NOTHING | {"run_dir": outputs / "e/cnn1d/seed=1", "is_single_run": True}
     with pytest.raises(ConfigError, match=r"not the folder of a run; did you mean .*seed=1/fold_0\?"):
         choose_configuration(output_dir=outputs, **where)
