@@ -16,7 +16,7 @@ from ecgcls.command.arguments import read_arguments
 from ecgcls.command.start import _CHOICES, resolve
 from ecgcls.config import CONF_DIR, check_arguments, list_texts, read_parameters
 from ecgcls.data.source import ModuleSettings
-from ecgcls.errors import ConfigError
+from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluate import ExternalData
 from ecgcls.evaluation.settings import EvaluationSettings
 from ecgcls.identity import flatten
@@ -222,6 +222,15 @@ def test_evaluate_refuses_what_would_have_no_effect(composed, settings, message)
     function = read_function("evaluate")
     with pytest.raises(ConfigError, match=re.escape(message)):
         function(**check_arguments(function, composed["evaluate"] | settings))
+
+
+@pytest.mark.parametrize("settings", [{"leads": "challenge"}, {"unfinished": True}])
+def test_evaluate_takes_a_store_where_the_nets_predict_again(composed, tmp_path, settings):
+    function = read_function("evaluate")
+    data = {"data": OWN_DATA | {"store_dir": str(tmp_path)}, "run": str(tmp_path)}
+    with pytest.raises((ConfigError, DataError), match="run") as refused:
+        function(**check_arguments(function, composed["evaluate"] | settings | data))
+    assert "store_dir" not in str(refused.value)
 
 
 def test_evaluate_knows_or_hides_each_setting_that_all_data_sets_share():

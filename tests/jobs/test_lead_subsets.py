@@ -13,10 +13,13 @@ from ecgcls.data.lead_sets import LEADS
 from ecgcls.data.signals import read_record
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.intervals import bootstrap
-from ecgcls.jobs.lead_subsets import choose_subsets, score_subsets, write_subsets
+from ecgcls.evaluation.settings import Bootstrap, EvaluationSettings
+from ecgcls.jobs.lead_subsets import ScoredSubsets, choose_subsets, score_subsets, write_subsets
 from ecgcls.jobs.load import load_run
+from ecgcls.jobs.score_table import describe_mark
 from ecgcls.runs.find import open_configuration
 from ecgcls.runs.predictions_csv import read_predictions
+from tests.figures.examples import make
 from tests.in_process import fit
 
 OWN = ("I", "II", "V2")
@@ -35,6 +38,20 @@ def test_the_whole_comes_first_and_every_set_once():
         choose_subsets(["precordial"], ("I", "II"))
     with pytest.raises(ConfigError, match="leads: no lead or set of leads 'chalenge2'; did you mean challenge2"):
         choose_subsets(["chalenge2"], LEADS)
+
+
+def test_an_interval_of_few_patients_is_marked_in_the_table_the_file_and_the_figure(tmp_path):
+    subsets = {"all 2": ("I", "II"), "I": ("I",)}
+    many = make(1, 200)
+    few = many.take(many.ecg_id[:12])
+    predictions = {"all 2": many, "I": few}
+    scored = ScoredSubsets("t", subsets, subsets, predictions, EvaluationSettings(intervals=Bootstrap(20)), {})
+    table = write_subsets(scored, tmp_path)
+    assert [text.endswith("] !") for text in table["ROC-AUC"]] == [False, True]
+    assert describe_mark(table.to_string(), "leads.csv").endswith("see n_patients in leads.csv")
+    assert not describe_mark(table.iloc[:1].to_string(), "leads.csv")
+    rows = pd.read_csv(tmp_path / "leads.csv").set_index(["subset", "class", "metric"])["is_supported"]
+    assert rows[:, "overall", "roc_auc"].to_dict() == {"all 2": True, "I": False}
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +145,9 @@ def test_a_recording_may_lack_leads_if_the_net_has_learned_to_do_without(root, r
 def test_a_net_that_has_not_learned_it_is_scored_with_a_warning(configuration, synthetic_root, tmp_path, caplog):
     one = open_configuration(configuration / "fold_0")
     with caplog.at_level(logging.WARNING):
-        scored = score_subsets(one, "challenge2", split="test", overrides={}, device="cpu")
+        how = {"overrides": {}, "device": "cpu", "store_dir": tmp_path / "store"}
+        scored = score_subsets(one, "challenge2", split="test", **how)
+    assert any((tmp_path / "store").iterdir())
     assert "was trained with all of its leads in every record" in caplog.text
     assert scored.subsets["challenge2"] == LEADS[:6] and scored.given["challenge2"] == ("I", "II")
     assert "III, aVR, aVL, aVF" in write_subsets(scored, tmp_path).loc["challenge2", "derived"]

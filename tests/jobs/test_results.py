@@ -8,7 +8,7 @@ import pytest
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.calibration import reliability_curve
 from ecgcls.evaluation.predictions import Predictions
-from ecgcls.evaluation.settings import Bootstrap, EvaluationSettings
+from ecgcls.evaluation.settings import Bootstrap, EvaluationSettings, Subgroups
 from ecgcls.jobs.results import read_intervals, write_confusion_matrices, write_results
 from ecgcls.jobs.score_table import format_table, tabulate
 
@@ -34,15 +34,21 @@ def test_the_challenges_metric_is_shown_where_the_classes_are_its(tmp_path):
     assert shown in text
 
 
-@pytest.mark.parametrize("split", ["val", "test"])
-def test_either_split_is_scored_and_drawn(tmp_path, split):
+@pytest.mark.parametrize(("split", "min_records"), [("val", 20), ("test", 40)])
+def test_either_split_is_scored_and_drawn(tmp_path, split, min_records):
     predictions = predict(split)
-    scores = write_results(tmp_path, predictions, title="t", settings=QUICK, draw=split, more={"source": "s"})
+    decades = ["100 to 109", "80 to 89", "50 to 59"]
+    how = {"groups": pd.DataFrame({"age": np.repeat(decades, 20)}, index=predictions.ecg_id), "more": {"source": "s"}}
+    settings = replace(QUICK, subgroups=Subgroups(min_records=min_records))
+    scores = write_results(tmp_path, predictions, title="t", settings=settings, draw=split, **how)
+    assert pd.read_csv(tmp_path / "subgroups.csv")["group"].unique().tolist() == decades[::-1]
     written = json.loads((tmp_path / "metrics.json").read_text())
     assert set(written) == {split, "source"}
     assert written[split]["overall"]["pr_auc"] == scores.overall["pr_auc"]
     figures = {path.stem for path in (tmp_path / "figures").iterdir()}
-    assert figures == {"pr_curves", "roc_curves", "reliability_curves", "decision_curves", "confusion_matrices"}
+    of_groups = {"subgroups"} if min_records == 20 else set()  # none is large enough: nothing to draw
+    every = {"pr_curves", "roc_curves", "reliability_curves", "decision_curves", "confusion_matrices"}
+    assert figures == every | of_groups
     assert pd.read_csv(tmp_path / "reliability.csv").groupby("class")["n_records"].sum().tolist() == [60, 60, 60]
 
 
