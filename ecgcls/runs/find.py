@@ -228,11 +228,11 @@ def _say_not_a_run(path: Path) -> ConfigError:
 
 def list_beside(path: Path) -> str:
     """Return the folds that are there, or the folders of runs, in place of one that was never trained."""
-    below = _list_folds(path.parent) if path.parent.is_dir() else {}
+    number = re.fullmatch(r"fold_(\d+)", path.name)
+    below = _list_folds(path.parent) if number and path.parent.is_dir() else {}  # any other may be anywhere
     if folds := below.get(path.parent):
         return f"; the folds there: {', '.join(f'fold_{fold}' for fold in folds)}"
-    number = path.name.removeprefix("fold_")
-    near = [place / path.name for place, folds in below.items() if number.isdecimal() and int(number) in folds]
+    near = [place / path.name for place, folds in below.items() if number and int(number[1]) in folds]
     return f"; did you mean {' or '.join(map(str, near[:3]))}?" if near else ""
 
 
