@@ -241,7 +241,7 @@ def _format(scored: ScoredSubsets, overall: pd.DataFrame) -> pd.DataFrame:
         for macro, label in macros.items():
             if macro is None:
                 continue
-            found = overall.loc[(name, macro.key)]
+            found = pd.Series(overall.loc[[(name, macro.key)]].iloc[0])
             row[label] = f"{found['value']:.3f}"
             if macro.key in RANKING and (interval := format_interval(found)):
                 row[label] += f" {interval}"
