@@ -96,7 +96,7 @@ def _is_identity(key: str, value: Any) -> bool:
         return False  # a net of the signal alone, of all training records, as all were before there were these settings
     if key.startswith("evaluation.") and key.rpartition(".")[2] in ("_target_", "_convert_"):
         return False  # where the settings' classes are in the code
-    if (key, value) == ("data.shorter", "refuse") or (key == "augment" and not value):
+    if (key, value) == ("data.shorter", "refuse") or (key in ("augment", "loss.label_smoothing") and not value):
         return False  # as before there were these settings
     if key == "data.leads" and parse_leads(value) == LEADS:
         return False  # as before there were these settings

@@ -69,6 +69,11 @@ def test_a_run_without_augmentation_is_what_it_was_before_there_was_any():
     assert identify(compose_plain("augment=lead_dropout")[0])["augment.lead_dropout.probability"] == 0.5
 
 
+def test_a_run_without_label_smoothing_is_what_it_was_before_there_was_any():
+    assert "loss.label_smoothing" not in identify(compose_plain()[0])
+    assert name("loss.label_smoothing=0.1") == "loss.label_smoothing=0.1"
+
+
 def test_a_run_of_all_training_records_is_what_it_was_before_there_was_a_number():
     assert not any("n_train" in key for key in identity())
     assert identify({"data": {"n_train": None, "n_train_seed": 0, "copies": "drop"}}) == {"data.copies": "drop"}

@@ -44,8 +44,8 @@ class ECGClassifier(pl.LightningModule):
     standardized_on
         `ecgcls.files.hash_standardizer` of these and of the signals behind them; stored in every checkpoint.
     loss
-        Takes logits and targets ``(batch, class)``. Targets that are not known (negative or nan) reach it only if it
-        has an attribute `masks_unknown` that is true.
+        Takes logits and targets ``(batch, class)``, between 0 and 1 where records are mixed. Targets that are not known
+        (negative or nan) reach it only if it has an attribute `masks_unknown` that is true.
     optimizer, scheduler
         Make the optimizer from the net's parameters, and from it the scheduler.
     metrics
@@ -128,7 +128,7 @@ class ECGClassifier(pl.LightningModule):
         if batch_idx in self._losses:  # an optimizer that evaluates a batch several times, such as LBFGS
             return loss
         self._losses[batch_idx] = loss.detach()
-        self._n_known[batch_idx] = is_known(batch["target"]).sum()
+        self._n_known[batch_idx] = is_known(target).sum()
         is_last = self.trainer.is_last_batch
         if loss.device.type == "cpu":
             check_losses({batch_idx: loss.detach()}, epoch=self.current_epoch)

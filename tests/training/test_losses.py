@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from ecgcls.errors import ConfigError
 from ecgcls.training.exclusive import against_the_rest
 from ecgcls.training.losses import BCE, CrossEntropy, WeightedBCE, make_exclusive
 
@@ -56,3 +57,44 @@ def test_the_weighted_loss_of_exclusive_classes_weighs_all_classes_the_same():
     assert (weight * n_records).tolist() == pytest.approx([(weight * n_records)[0].item()] * 3)
     assert make_exclusive(BCE(pos_weight)).class_weight.tolist() == [1.0, 1.0, 1.0]
     assert make_exclusive(torch.nn.BCEWithLogitsLoss()) is None
+
+
+def test_smoothing_moves_the_targets_of_an_unweighted_loss_and_leaves_out_what_is_unknown():
+    torch.manual_seed(0)
+    logits, target = torch.randn(6, 3) * 3, torch.randint(0, 2, (6, 3)).float()
+    target[0, 0], target[2] = -1, 0.3  # the latter of mixed records
+    known = target >= 0
+    loss = BCE(torch.tensor([4.0, 9.0, 1.0]), label_smoothing=0.2)
+    expected = functional.binary_cross_entropy_with_logits(logits[known], 0.8 * target[known] + 0.1)
+    torch.testing.assert_close(loss(logits, target), expected)
+    unsmoothed = functional.binary_cross_entropy_with_logits(logits[known], target[known])
+    torch.testing.assert_close(loss.eval()(logits, target), unsmoothed)  # as a validation set is
+
+
+def test_smoothing_of_a_weighted_loss_by_hand():
+    logits, target = torch.tensor([[0.0, math.log(3)]]), torch.tensor([[1.0, 0.0]])
+    of_labels = (4 * math.log(2) + math.log(4)) / 2
+    of_halves = (math.log(2) + (math.log(4 / 3) + math.log(4)) / 2) / 2
+    loss = WeightedBCE(torch.tensor([4.0, 9.0]), label_smoothing=0.1)(logits, target)
+    assert loss.item() == pytest.approx(0.9 * of_labels + 0.1 * of_halves, rel=1e-6)
+
+
+def test_exclusive_classes_are_smoothed_and_mixed_as_pytorch_does_it():
+    torch.manual_seed(0)
+    scores, classes, pos_weight = torch.randn(6, 3) * 5, torch.tensor([0, 2, 1, 1, 0, 2]), torch.tensor([0.5, 2.0, 5.0])
+    loss = make_exclusive(WeightedBCE(pos_weight, label_smoothing=0.2))
+    target = functional.one_hot(classes, 3).float()
+    target[3] = -1
+    known = [0, 1, 2, 4, 5]
+    expected = functional.cross_entropy(scores[known], classes[known], weight=loss.class_weight, label_smoothing=0.2)
+    torch.testing.assert_close(loss(against_the_rest(scores), target), expected)
+    mixed = torch.tensor([[0.7, 0.3, 0.0], [0.0, 0.1, 0.9]])
+    expected = functional.cross_entropy(scores[:2], mixed)  # by shares; unweighted, as many as records
+    torch.testing.assert_close(CrossEntropy(torch.ones(3))(against_the_rest(scores[:2]), mixed), expected)
+
+
+@pytest.mark.parametrize("label_smoothing", [-0.1, 1])
+@pytest.mark.parametrize("loss", [BCE, WeightedBCE, CrossEntropy])
+def test_a_smoothing_out_of_range_is_refused(loss, label_smoothing):
+    with pytest.raises(ConfigError, match=r"loss\.label_smoothing must be at least 0 and below 1"):
+        loss(torch.ones(2), label_smoothing=label_smoothing)
