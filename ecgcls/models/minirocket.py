@@ -1,10 +1,10 @@
 """MiniRocket: ten thousand fixed features of a signal, and a linear head that is fitted to them."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from itertools import combinations
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -98,10 +98,8 @@ class MiniRocket(nn.Module):
             values, n_counted = self._convolve(signal, number)  # (batch, kernel, sample)
             # Into numbers: torch compares several times as fast as into booleans, and adds them up at once.
             counts = [torch.gt(values, bias[:, None], out=is_above).sum(dim=-1) for bias in biases.unbind(dim=1)]
-            found.append(
-                (torch.stack(counts, dim=-1) / n_counted[:, None]).flatten(start_dim=1)
-            )  # (batch, kernel x bias)
-        return torch.cat(found, dim=1)
+            found.append((torch.stack(counts, dim=-1) / n_counted[:, None]).flatten(start_dim=1))
+        return torch.cat(found, dim=1)  # dilation by dilation (kernel, bias)
 
     @torch.no_grad()
     def fit_features(self, signal: Tensor, generator: torch.Generator) -> None:
@@ -109,29 +107,30 @@ class MiniRocket(nn.Module):
 
         The quantiles are multiples of the golden ratio, modulo 1, which fill the unit interval evenly.
         """
-        first = 1
+        n_drawn, n_samples = 0, signal.shape[-1]
         for number, biases in enumerate(self._split_biases()):
             drawn = torch.randint(len(signal), (_N_KERNELS,), generator=generator).to(signal.device)
-            values = torch.cat([self._convolve(signal[one, None], number)[0] for one in drawn])
-            of_kernel = values.diagonal().T.sort(dim=-1).values.cpu().double().numpy()  # (kernel, sample), -inf first
-            order = np.arange(first, first + biases.numel()).reshape(biases.shape)
-            for kernel, quantiles in enumerate(order * _GOLDEN_RATIO % 1):
-                counted = of_kernel[kernel][np.isfinite(of_kernel[kernel])]
-                biases[kernel] = torch.from_numpy(np.quantile(counted, quantiles)).to(biases)
-            first += biases.numel()
+            stacked = signal[drawn].reshape(1, -1, n_samples)  # a record for each kernel, its leads
+            values, n_counted = self._convolve(stacked, number, groups=_N_KERNELS)
+            ordered = values[0].double().sort(dim=-1).values  # (kernel, sample), those that do not count first
+            order = torch.arange(n_drawn + 1, n_drawn + biases.numel() + 1, dtype=torch.float64, device=signal.device)
+            quantiles = (order * _GOLDEN_RATIO % 1).view_as(biases)
+            for row, counted, n, places in zip(biases, ordered, n_counted, quantiles, strict=True):
+                row.copy_(counted[n_samples - int(n) :].quantile(places))
+            n_drawn += biases.numel()
 
     def _split_biases(self) -> list[Tensor]:
         """Return the biases of each dilation, views of ``(kernel, bias)``."""
         parts = self.bias.split([_N_KERNELS * n for n in self.n_biases])
         return [part.view(_N_KERNELS, -1) for part in parts]
 
-    def _convolve(self, signal: Tensor, number: int) -> tuple[Tensor, Tensor]:
-        """Return the convolutions with one dilation, -inf where they do not count, and ``(kernel,)`` samples counted."""
+    def _convolve(self, signal: Tensor, number: int, *, groups: int = 1) -> tuple[Tensor, Tensor]:
+        """Return the convolutions with one dilation, -inf where they do not count, and how many do, ``(kernel,)``."""
         dilation, n_samples = self.dilations[number], signal.shape[-1]
         margin = dilation * (KERNEL_SIZE // 2)
         weight = make_kernels().to(signal)[:, None, :] * self.leads[number, :, :, None]  # (kernel, lead, 9)
         with torch.autocast(signal.device.type, enabled=False):
-            values = functional.conv1d(signal.float(), weight.float(), padding=margin, dilation=dilation)
+            values = functional.conv1d(signal.float(), weight.float(), padding=margin, dilation=dilation, groups=groups)
         is_inside = torch.arange(_N_KERNELS) % 2 != number % 2
         values[:, is_inside, :margin] = -torch.inf
         values[:, is_inside, n_samples - margin :] = -torch.inf
@@ -156,19 +155,18 @@ def spread_dilations(n_samples: int, n_per_kernel: int) -> tuple[list[int], list
     >>> spread_dilations(100, 7)
     ([1, 2, 3, 5, 8, 12], [2, 1, 1, 1, 1, 1])
     """
-    n_dilations = min(n_per_kernel, _MAX_DILATIONS)
+    n_steps = min(n_per_kernel, _MAX_DILATIONS)
     largest = math.log2((n_samples - 1) / (KERNEL_SIZE - 1))
-    steps = np.logspace(0, largest, n_dilations, base=2).astype(int)
-    dilations, n_steps = np.unique(steps, return_counts=True)
-    n_biases = n_steps * n_per_kernel // n_dilations
-    for number in range(n_per_kernel - n_biases.sum()):
+    steps = Counter(int(2 ** (largest * step / max(n_steps - 1, 1))) for step in range(n_steps))
+    n_biases = [n * n_per_kernel // n_steps for n in steps.values()]
+    for number in range(n_per_kernel - sum(n_biases)):
         n_biases[number % len(n_biases)] += 1
-    return dilations.tolist(), n_biases.tolist()
+    return [*steps], n_biases
 
 
 def _draw_leads(n_dilations: int, n_leads: int) -> Tensor:
     """Draw which leads each pair of dilation and kernel adds up, ``(dilation, kernel, lead)`` of 0 and 1."""
     most = min(n_leads, KERNEL_SIZE)
-    n_drawn = torch.exp2(torch.rand(n_dilations, _N_KERNELS) * math.log2(most + 1)).floor()
+    n_drawn = torch.exp2(torch.rand(n_dilations, _N_KERNELS) * math.log2(most + 1)).floor().clamp(max=most)
     rank = torch.rand(n_dilations, _N_KERNELS, n_leads).argsort(dim=-1)
     return (rank < n_drawn[..., None]).float()
