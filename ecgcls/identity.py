@@ -98,6 +98,8 @@ def _is_identity(key: str, value: Any) -> bool:
         return False  # where the settings' classes are in the code
     if (key, value) == ("data.shorter", "refuse") or (key == "augment" and not value):
         return False  # as before there were these settings
+    if (key == "data.window_s" and value is None) or (key, value) == ("data.window_pooling", "logits"):
+        return False  # as before there were these settings
     if key == "data.leads" and parse_leads(value) == LEADS:
         return False  # as before there were these settings
     return key not in _NOT_IDENTITY and key.partition(".")[0] != "logger"

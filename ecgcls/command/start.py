@@ -31,7 +31,19 @@ from ecgcls.identity import name_variant
 
 _TRACEBACK = "ECGCLS_TRACEBACK"  # in the environment of the processes that a command starts: what the user chose
 _CHOICES = {  # groups of which a command sees the choices, without the settings that have no meaning there
-    "evaluate": {"data": ("sampling_rate_hz", "copies", "duration_s", "leads", "batch_size", "n_train", "n_train_seed")}
+    "evaluate": {
+        "data": (
+            "sampling_rate_hz",
+            "copies",
+            "duration_s",
+            "leads",
+            "window_s",
+            "window_pooling",
+            "batch_size",
+            "n_train",
+            "n_train_seed",
+        )
+    }
 }
 _SHARED = ["output_subdir", "run", "sweep", "hydra_logging", "job_logging"]  # of the run command's `hydra:`
 

@@ -69,6 +69,8 @@ class ECGDataModule(pl.LightningDataModule):
         ``refuse`` makes a record that is shorter a bad one, ``pad`` fills it up, see `ecgcls.data.reading`.
     leads
         Which leads, as `ecgcls.data.lead_sets.parse_leads` takes them; None: all twelve. Records need no other leads.
+    window_s, window_pooling
+        A net's window, and how its answers become that of a record (`ecgcls.training.windows`); None: it takes records.
     store_dir
         Where the signal store is written; None: in the data set's folder, or in the user's cache folder.
     batch_size
@@ -98,6 +100,8 @@ class ECGDataModule(pl.LightningDataModule):
         duration_s: float | None = None,
         shorter: Literal["refuse", "pad"] = "refuse",
         leads: list[str] | str | None = None,
+        window_s: float | None = None,
+        window_pooling: Literal["logits", "probabilities", "max"] = "logits",
         store_dir: str | None = None,
         batch_size: int = 16,
         n_train: int | None = None,
@@ -118,7 +122,7 @@ class ECGDataModule(pl.LightningDataModule):
         self.training_size = None if n_train is None else TrainingSize(n_train, n_train_seed)
         self.source, self.task, self.folds, self.fold = source, task, folds, fold
         self.copies, self.bad_records, self.repairs, self.duration_s = copies, bad_records, repairs, duration_s
-        self.shorter = shorter
+        self.shorter, self.window_s, self.window_pooling = shorter, window_s, window_pooling
         self.store_dir = Path(store_dir) if store_dir else None
         self.batch_size, self.seed, self.initial = batch_size, seed, initial
         self.lead_names, self.metadata_names = parse_leads(leads), tuple(metadata)
@@ -253,6 +257,19 @@ class ECGDataModule(pl.LightningDataModule):
         return self.store.n_samples
 
     @property
+    def n_window_samples(self) -> int | None:
+        """Samples of each lead that a net of windows takes at a time; None: it takes whole records."""
+        if self.window_s is None:
+            return None
+        n_samples = round(self.window_s * self.source.sampling_rate_hz)
+        if not 0 < n_samples < self.n_samples:
+            whole_s = self.n_samples / self.source.sampling_rate_hz
+            raise ConfigError(
+                f"data.window_s must be more than 0 and less than the records' {whole_s:g} s, got {self.window_s:g}"
+            )
+        return n_samples
+
+    @property
     def standardization(self) -> Standardization:
         """Each lead's mean and standard deviation over the training set."""
         return self.fit_standardization(self.cohort.find_part("train"))
@@ -328,6 +345,11 @@ class ECGDataModule(pl.LightningDataModule):
             "n_samples": self.n_samples,
             "lead_names": list(self.lead_names),
             **({"metadata": list(self.metadata_names)} if self.metadata_names else {}),
+            **(
+                {}
+                if (n := self.n_window_samples) is None
+                else {"windows": {"n_samples": n, "pooling": self.window_pooling}}
+            ),
             **({} if is_integer_dtype(self.cohort.records.index) else {"ids": "text"}),
             "n_records_with_a_flat_lead": len(self.store.find_flat_leads()),
             **described,

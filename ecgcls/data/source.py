@@ -31,6 +31,8 @@ class ModuleSettings(TypedDict, total=False):
     duration_s: float | None
     shorter: Literal["refuse", "pad"]
     leads: list[str] | str | None
+    window_s: float | None
+    window_pooling: Literal["logits", "probabilities", "max"]
     store_dir: str | None
     batch_size: int
     n_train: int | None

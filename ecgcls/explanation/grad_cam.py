@@ -44,14 +44,18 @@ def grad_cam(query: Query, settings: MethodSettings) -> Maps:
         query.leaf_mv, query.class_index, additional_forward_args=query.metadata, relu_attributions=True
     )
     n_leads, n_samples = query.signal_mv.shape[1:]
+    windows: Any = getattr(query.net, "windows", None)
+    n_mapped = n_samples if windows is None else windows.n_samples  # the rows of a map are then windows
     if isinstance(cam, Tensor) and cam.ndim == 3:  # (record, 1, time)
-        values = functional.interpolate(cam, n_samples, mode="linear", align_corners=False)
-        return Maps(values.expand(-1, n_leads, -1).detach())
+        values = functional.interpolate(cam, n_mapped, mode="linear", align_corners=False).detach()
+        values = values if windows is None else windows.join(values, n_samples)
+        return Maps(values.expand(-1, n_leads, -1))
     if isinstance(cam, Tensor) and cam.ndim == 4:  # (record, 1, height, width)
         for module in query.net.modules():
             map_to_leads: Any = getattr(module, "map_to_leads", None)
             if map_to_leads is not None:
-                return Maps(map_to_leads(cam[:, 0].detach()))
+                values = map_to_leads(cam[:, 0].detach())
+                return Maps(values if windows is None else windows.join(values, n_samples))
         raise ConfigError(
             "grad_cam: the net works on an image and cannot map it back to the leads; choose another method, such as "
             "smoothgrad, or give the net a method map_to_leads that takes (batch, height, width) and returns (batch, "

@@ -41,6 +41,7 @@ from ecgcls.training.metadata import MetadataNet, take_signal_net
 from ecgcls.training.metrics import MacroAUROC, MacroAveragePrecision, MacroF1
 from ecgcls.training.monitor import check_monitor, refuse_unscorable
 from ecgcls.training.schedules import Schedule
+from ecgcls.training.windows import RandomWindow, Windows
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +111,7 @@ def build_job(
     seconds = round(time.perf_counter() - start, 3)
     evaluation.prevalence_by_class(data.class_names)  # refuses unknown classes
     model_part = build_part("model", split_metadata(config["model"])[0])
-    augment = build_augmenter(config)
+    augment = build_augmenter(config, data.n_window_samples)
     is_baseline = isinstance(model_part, MetadataBaseline)
     if is_baseline and beginning is not None:
         raise ConfigError(f"init: model={model} is a baseline, which starts from no net")
@@ -173,10 +174,12 @@ def build_data(config: Mapping[str, Any], *, initial: Initial | None = None) -> 
     )
 
 
-def build_augmenter(config: Mapping[str, Any]) -> Augmenter:
-    """Build what changes the training records."""
+def build_augmenter(config: Mapping[str, Any], n_window_samples: int | None = None) -> Augmenter:
+    """Build what changes the training records; for a net of windows, each is cut first."""
     nodes = config.get("augment") or {}  # a configuration of an earlier version has none
-    return Augmenter({name: build_part(f"augment.{name}", node) for name, node in nodes.items()}, seed=config["seed"])
+    every = {} if n_window_samples is None else {"window": RandomWindow(n_window_samples)}
+    every |= {name: build_part(f"augment.{name}", node) for name, node in nodes.items()}
+    return Augmenter(every, seed=config["seed"])
 
 
 def build_classifier(
@@ -184,8 +187,14 @@ def build_classifier(
 ) -> ECGClassifier:
     """Build the classifier of a configuration for data that are set up: untrained, or with the weights of another."""
     n_classes = len(data.class_names)
-    net = build_net(config, n_leads=len(data.lead_names), n_samples=data.n_samples, n_classes=n_classes)
-    check_net(take_signal_net(net), n_leads=len(data.lead_names), n_samples=data.n_samples, n_classes=n_classes)
+    shape = {
+        "n_leads": len(data.lead_names),
+        "n_samples": data.n_window_samples or data.n_samples,
+        "n_classes": n_classes,
+    }
+    net = build_net(config, **shape)
+    check_net(take_signal_net(net), **shape)
+    windows = None if data.n_window_samples is None else Windows(data.n_window_samples, data.window_pooling)
     if isinstance(net, MetadataNet):
         net.scaler.fit(data.metadata[data.cohort.find_part("train")])
     if beginning is not None:
@@ -215,10 +224,12 @@ def build_classifier(
             "lead_names": list(data.lead_names),
             "sampling_rate_hz": data.source.sampling_rate_hz,
             "n_samples": data.n_samples,
+            **({} if windows is None else {"windows": windows.describe()}),
             **({"metadata": list(data.metadata_names)} if data.metadata_names else {}),
             **({"may_lack_leads": True} if augment is not None and augment.drops_leads else {}),
         },
         augment=augment,
+        windows=windows,
         loss=_build_loss(config, data.pos_weight),
         optimizer=optimizer,
         scheduler=schedule,

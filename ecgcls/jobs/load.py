@@ -24,6 +24,10 @@ from ecgcls.runs.find import open_configuration
 from ecgcls.runs.info import RunInfo
 from ecgcls.runs.leaks import check_standardizer
 from ecgcls.training.standardizer import StandardizedNet, Standardizer, hash_weights, take_own
+from ecgcls.training.windows import Windows
+
+_ABSENT: dict[str, Any] = {"metadata": [], "may_lack_leads": False, "windows": None}
+"""What a run has that says nothing of it."""
 
 
 def load_run(path: str | Path, *, device: str = "cpu", trust: Sequence[str] = ()) -> LoadedRun:
@@ -53,7 +57,15 @@ def load_configuration(one: Configuration, *, device: str = "cpu", trust: Sequen
     """Load the nets of a run, or of all folds, as `load_run` does."""
     first = one.info.data
     for run, info in zip(one.runs, one.infos, strict=True):
-        for key in ("class_names", "lead_names", "sampling_rate_hz", "n_samples", "metadata", "may_lack_leads"):
+        for key in (
+            "class_names",
+            "lead_names",
+            "sampling_rate_hz",
+            "n_samples",
+            "windows",
+            "metadata",
+            "may_lack_leads",
+        ):
             if info.data.get(key) != first.get(key):
                 raise ConfigError(
                     f"{one.folder}: the folds cannot be averaged, their {key} differ: {first.get(key)} in "
@@ -100,7 +112,9 @@ def load_net(run: RunDirectory, *, trust: Sequence[str] = ()) -> StandardizedNet
             f"{run.path}: a baseline has no net that could be applied or explained; its predictions.csv and "
             "baseline.json hold everything it knows"
         )
-    n_leads, n_samples, n_classes = len(info.data["lead_names"]), info.data["n_samples"], len(info.class_names)
+    windows = Windows(**info.data["windows"]) if info.data.get("windows") else None
+    n_leads, n_classes = len(info.data["lead_names"]), len(info.class_names)
+    n_samples = info.data["n_samples"] if windows is None else windows.n_samples
     try:
         config = run.read_config()
         groups = {group: take_trusted(config, group, trust=trust) for group in ("model", "task")}
@@ -119,7 +133,7 @@ def load_net(run: RunDirectory, *, trust: Sequence[str] = ()) -> StandardizedNet
         net = make_net()
     except ConfigError as error:
         raise ConfigError(f"{run.path}: {error}") from error
-    whole = StandardizedNet(Standardizer(torch.zeros(n_leads), torch.ones(n_leads)), net)
+    whole = StandardizedNet(Standardizer(torch.zeros(n_leads), torch.ones(n_leads)), net, windows=windows)
     with _explained(path):
         whole.load_state_dict(weights)
         if not isinstance(fitted_on := stored[STANDARDIZED_ON], str):
@@ -166,11 +180,10 @@ def _check_shapes(make_net: Callable[[], nn.Module], weights: Mapping[str, Any])
 
 def _check_contract(stored: Mapping[str, Any], info: RunInfo, columns: Sequence[str]) -> None:
     """Hold what ``run.json`` and the configuration say of classes and input against what the net was trained with."""
-    said: dict[str, Any] = {"class_names": list(info.class_names), "metadata": info.data.get("metadata", [])}
-    said["may_lack_leads"] = info.data.get("may_lack_leads", False)
+    said: dict[str, Any] = {"class_names": list(info.class_names)}
+    said |= {key: info.data.get(key, absent) for key, absent in _ABSENT.items()}
     said |= {key: info.data[key] for key in ("lead_names", "sampling_rate_hz", "n_samples")}
-    absent = {"metadata": [], "may_lack_leads": False}
-    for key, trained in {"class_names": stored[CLASS_NAMES], **absent, **stored[INPUT_FORM]}.items():
+    for key, trained in {"class_names": stored[CLASS_NAMES], **_ABSENT, **stored[INPUT_FORM]}.items():
         if said.get(key) != trained:
             raise DataError(f"it was trained with {key} {trained}, run.json has {said.get(key)}")
     if said["metadata"] != list(columns):

@@ -35,7 +35,8 @@ from ecgcls.jobs.scored import (
 )
 from ecgcls.runs.directory import RunDirectory
 from ecgcls.runs.info import RunInfo
-from ecgcls.training.standardizer import StandardizedNet, apply_net, fill_absent
+from ecgcls.training.standardizer import StandardizedNet, fill_absent
+from ecgcls.training.windows import apply_net
 
 if TYPE_CHECKING:
     from ecgcls.jobs.explain_recording import Explanation

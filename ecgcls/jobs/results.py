@@ -203,9 +203,10 @@ def _write_subgroups(
     """Score each subgroup, say which is worse than the rest, and draw those that are large enough."""
     log.info("Subgroups: %s", ", ".join(map(str, groups.columns)))
     table = score_subgroups(predictions, groups, settings=settings.subgroups, intervals=settings.intervals)
-    order = {(column, name): n for column in groups for n, name in enumerate(order_groups(groups[column]))}
-    cells = pd.MultiIndex.from_frame(table[["grouping", "group"]])
-    table = table.iloc[np.argsort([order[cell] for cell in cells], kind="stable")]
+    cells = [(column, name) for column in groups for name in order_groups(groups[column])]
+    order = {cell: n for n, cell in enumerate(cells)}
+    of_rows = pd.MultiIndex.from_frame(table[["grouping", "group"]])
+    table = table.iloc[np.argsort([order[cell] for cell in of_rows], kind="stable")]
     write_atomically(folder / "subgroups.csv", encode_csv(table, index=False))
     if text := describe_worst(table, {}, settings.intervals):
         log.info("Subgroups: %s", text)

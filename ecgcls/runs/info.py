@@ -28,6 +28,7 @@ _INNER: dict[str, Any] = {  # of the keys that are nodes themselves; one that is
         "n_samples": int, "n_records": int, "n_without_label": int, "n_missing_files": int, "n_copies_left_out": int,
         "n_copies_within": dict[str, int],
         "n_records_with_a_flat_lead": int, "may_lack_leads": bool, "absent_classes": list[str], "labels_sha256": str,
+        "windows": {"n_samples": int, "pooling": str},
         "n_folds": int, "held_out": str, "ids": str, "n_of_tested_patients": int,
         "n_untrained": int, "n_untrained_patients": int,
         "fingerprint": dict[str, str], "parts": {"train": _PART, "val": _PART, "test": _PART},
@@ -167,6 +168,8 @@ class RunInfo:
         for key in ("sampling_rate_hz", "n_samples"):
             if key in data and not data[key] > 0:
                 raise damaged(where, f"data.{key} must be above 0, got {data[key]}")
+        if (windows := data.get("windows")) and not 0 < windows.get("n_samples", 0) < data.get("n_samples", 0):
+            raise damaged(where, f"data.windows must be shorter than data.n_samples, got {windows}")
         try:
             evaluation = EvaluationSettings().replace_with(stored.get("evaluation", {}))
         except (ConfigError, TypeError, ValueError) as error:

@@ -19,7 +19,8 @@ from ecgcls.training.gathering import average
 from ecgcls.training.losses import is_known
 from ecgcls.training.metrics import UNKNOWN, as_double, spread_logits, takes_unknown
 from ecgcls.training.schedules import Schedule, describe_schedule
-from ecgcls.training.standardizer import Standardizer, apply_net
+from ecgcls.training.standardizer import Standardizer
+from ecgcls.training.windows import Windows, apply_net
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ class ECGClassifier(pl.LightningModule):
     ----------
     net
         Takes ``(batch, lead, sample)``, standardized, and returns logits ``(batch, class)``; where batches have
-        metadata, takes them beside the signal.
+        metadata, takes them beside the signal. With `windows`, its samples are those of a window.
     class_names
         The classes, in the order of the logits. Stored in every checkpoint and checked when one is loaded.
     mean_mv, sd_mv
@@ -52,7 +53,10 @@ class ECGClassifier(pl.LightningModule):
         By the name they are logged under (``pr_auc``); each takes probabilities (see `ecgcls.training.metrics`) and
         targets.
     augment
-        What is changed in the training records, after they are standardized; None: nothing.
+        What is changed in the training records, after they are standardized; None: nothing. A net of windows needs a
+        `ecgcls.training.windows.RandomWindow` among it.
+    windows
+        Those of a record that the net is asked about, one by one; None: about the whole record.
     input_form
         ``lead_names``, ``sampling_rate_hz``, ``n_samples`` and, where there are any, names of the ``metadata`` of what
         the net takes, and whether it ``may_lack_leads``; stored in every checkpoint.
@@ -73,6 +77,7 @@ class ECGClassifier(pl.LightningModule):
         scheduler: Schedule,
         metrics: dict[str, Metric],
         augment: Augmenter | None = None,
+        windows: Windows | None = None,
         input_form: Mapping[str, Any] | None = None,
         tuner: FineTuner | None = None,
     ) -> None:
@@ -83,7 +88,7 @@ class ECGClassifier(pl.LightningModule):
         self.input_form = dict(input_form or {})
         self.standardizer = Standardizer(mean_mv, sd_mv)
         self.loss = loss
-        self.augment = augment
+        self.augment, self.windows = augment, windows
         self._make_optimizer, self._tuner = optimizer, tuner
         self.schedule = scheduler
         self.val_metrics = MetricCollection(dict(metrics), compute_groups=False, prefix="val/")
@@ -96,8 +101,8 @@ class ECGClassifier(pl.LightningModule):
         self._is_told = False  # that the net seems to return probabilities
 
     def forward(self, signal_mv: Tensor, metadata: Tensor | None = None) -> Tensor:
-        """Turn ``(batch, lead, sample)`` in mV, and metadata ``(batch, column)``, into logits ``(batch, class)``."""
-        return apply_net(self.net, self.standardizer(signal_mv), metadata)
+        """Turn whole records ``(batch, lead, sample)`` in mV, and metadata ``(batch, column)``, into logits."""
+        return apply_net(self.net, self.standardizer(signal_mv), metadata, self.windows)
 
     def on_before_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
         """Refuse targets that are not known where the loss or a metric would take them for negatives; count them."""

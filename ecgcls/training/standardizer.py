@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from ecgcls.training.windows import Windows, apply_net
+
 
 class Standardizer(nn.Module):
     """Subtracts each lead's mean and divides by its standard deviation, both fitted on the training part.
@@ -31,15 +33,16 @@ class Standardizer(nn.Module):
 
 
 class StandardizedNet(nn.Sequential):
-    """A net with its standardizer before it, as a checkpoint holds them."""
+    """A net with its standardizer before it, as a checkpoint holds them; `windows` are those that it is asked about."""
 
-    def __init__(self, standardizer: Standardizer, net: nn.Module) -> None:
+    def __init__(self, standardizer: Standardizer, net: nn.Module, *, windows: Windows | None = None) -> None:
         super().__init__(OrderedDict(standardizer=standardizer, net=net))
+        self.windows = windows
 
     def forward(self, signal_mv: Tensor, metadata: Tensor | None = None) -> Tensor:
         """Turn ``(batch, lead, sample)`` in mV, and ``(batch, column)`` if the net takes such, into logits."""
         standardizer, net = self
-        return apply_net(net, standardizer(signal_mv), metadata)
+        return apply_net(net, standardizer(signal_mv), metadata, self.windows)
 
 
 def fill_absent(net: StandardizedNet, signal_mv: Tensor) -> Tensor:
@@ -64,9 +67,3 @@ def hash_weights(weights: Mapping[str, Tensor]) -> str:
         content.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         content.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return content.hexdigest()
-
-
-def apply_net(net: nn.Module, signal: Tensor, metadata: Tensor | None) -> Tensor:
-    """Return a net's logits; one that takes the signal alone is given nothing else."""
-    logits: Tensor = net(signal) if metadata is None else net(signal, metadata)
-    return logits

@@ -38,10 +38,14 @@ def test_the_challenges_metric_is_shown_where_the_classes_are_its(tmp_path):
 def test_either_split_is_scored_and_drawn(tmp_path, split, min_records):
     predictions = predict(split)
     decades = ["100 to 109", "80 to 89", "50 to 59"]
-    how = {"groups": pd.DataFrame({"age": np.repeat(decades, 20)}, index=predictions.ecg_id), "more": {"source": "s"}}
+    groups = pd.DataFrame({"age": np.repeat(decades, 20), "sex": 30 * ["male", "female"]}, index=predictions.ecg_id)
+    not_predicted = pd.DataFrame({"age": ["40 to 49", "60 to 69"], "sex": "unknown"}, index=[1001, 1002])
+    how = {"groups": pd.concat([groups, not_predicted]), "more": {"source": "s"}}
     settings = replace(QUICK, subgroups=Subgroups(min_records=min_records))
     scores = write_results(tmp_path, predictions, title="t", settings=settings, draw=split, **how)
-    assert pd.read_csv(tmp_path / "subgroups.csv")["group"].unique().tolist() == decades[::-1]
+    of_cells = pd.read_csv(tmp_path / "subgroups.csv")[["grouping", "group"]]
+    cells = [("age", decade) for decade in decades[::-1]] + [("sex", "female"), ("sex", "male")]
+    assert [*of_cells[of_cells.ne(of_cells.shift()).any(axis=1)].itertuples(index=False, name=None)] == cells
     written = json.loads((tmp_path / "metrics.json").read_text())
     assert set(written) == {split, "source"}
     assert written[split]["overall"]["pr_auc"] == scores.overall["pr_auc"]

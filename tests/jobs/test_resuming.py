@@ -54,7 +54,7 @@ def stop(folder, root, *settings):
     "schedule",
     [
         ("scheduler=onecycle", "model.metadata=[age,sex]", "augment=lead_dropout"),
-        ("scheduler=plateau", "scheduler.patience=0", "scheduler.mode=min", "optimizer.lr=0.05"),
+        ("scheduler=plateau", "scheduler.patience=0", "scheduler.mode=min", "optimizer.lr=0.05", "callbacks=ema"),
     ],
 )
 def test_a_schedule_and_the_best_epoch_go_on_where_they_were_in_a_folder_that_was_moved(
@@ -72,8 +72,10 @@ def test_a_schedule_and_the_best_epoch_go_on_where_they_were_in_a_folder_that_wa
         rates[name] = _read_rate(tmp_path / name / "last.ckpt")
     pd.testing.assert_frame_equal(histories["moved"], histories["whole"], check_exact=True)
     assert rates["moved"] == rates["whole"] < 0.01  # it has changed: from 1e-2 down the cycle, from 0.05 by a tenth
-    best = [torch.load(tmp_path / name / "best.ckpt", weights_only=True)["epoch"] for name in ("moved", "whole")]
-    assert best == [histories["whole"]["val/pr_auc"].idxmax()] * 2
+    moved, whole = (torch.load(tmp_path / name / "best.ckpt", weights_only=True) for name in ("moved", "whole"))
+    assert [moved["epoch"], whole["epoch"]] == [histories["whole"]["val/pr_auc"].idxmax()] * 2
+    for key in {"state_dict", "current_model_state"} & whole.keys():  # the latter is there where weights are averaged
+        assert all(torch.equal(value, moved[key][name]) for name, value in whole[key].items())
 
 
 def _read_rate(checkpoint):
