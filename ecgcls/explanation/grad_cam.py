@@ -2,7 +2,7 @@
 
 A net that makes an image of the leads maps it back itself, with a method ``map_to_leads`` that takes
 ``(batch, height, width)`` and returns ``(batch, lead, sample)``; of any other net every lead of a record has the same
-values.
+values. The layer is the last convolution, unless the net has an attribute `grad_cam_layer` that names another one.
 
 References
 ----------
@@ -65,8 +65,14 @@ def grad_cam(query: Query, settings: MethodSettings) -> Maps:
 
 
 def _find_last_block(net: nn.Module) -> str:
-    """Name the last convolution, or the last of the normalizations and activations that come right after it."""
+    """Name the layer that the net itself names, or the last convolution with what follows it right away.
+
+    What follows are normalizations and activations.
+    """
     modules = dict(net.named_modules())
+    for name, module in modules.items():
+        if own := getattr(module, "grad_cam_layer", None):
+            return f"{name}.{own}".lstrip(".")
     convolutions = [name for name, module in modules.items() if isinstance(module, nn.Conv1d | nn.Conv2d)]
     if not convolutions:
         raise ConfigError(
