@@ -124,7 +124,7 @@ class StateSpace(nn.Module):
             kernel = self.make_kernel(signal.shape[1])
             if signal.shape[1] > _LONGEST_PRODUCT:
                 return convolve_by_fft(kernel, signal.float()).to(signal.dtype)
-            response: Tensor = ConvolveByProduct.apply(kernel.to(signal.dtype), signal)  # type: ignore[no-untyped-call]
+            response: Tensor = ConvolveByProduct.apply(kernel.to(signal.dtype), signal)
             return response
 
     def make_kernel(self, n_samples: int) -> Tensor:
