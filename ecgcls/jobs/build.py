@@ -246,7 +246,9 @@ def choose_fitter(classifier: ECGClassifier, trainer: pl.Trainer) -> NetFitter:
 
 def _check_fitted_head(config: RunConfig, model: str, trainer: pl.Trainer) -> None:
     """Refuse settings that only a training by gradients, or in epochs, could follow."""
+    others = [name for name in config["callbacks"] if name != "checkpoint"]
     refused = {
+        f"callbacks.{''.join(others[:1])}": (others, "there are no epochs that it could follow"),
         "augment": (config.get("augment"), "its features are computed once; set augment=none"),
         "init.path": (config["init"]["path"], "its head is fitted as a whole and starts from nothing"),
         "model.metadata": (config["model"].get("metadata"), "its head takes features of the ECG alone"),
