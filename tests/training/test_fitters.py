@@ -8,7 +8,6 @@ import pytest
 from ecgcls.jobs.build import build_job
 from ecgcls.runs.directory import RunDirectory
 from ecgcls.training.fitters import BaselineFitter, NetFitter
-from ecgcls.training.heads import HeadFitter
 from tests.in_process import configure
 
 FITTERS = {"cnn1d": NetFitter, "age_sex": BaselineFitter, "prevalence": BaselineFitter}
