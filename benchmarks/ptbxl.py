@@ -133,7 +133,7 @@ def read_results(path: Path) -> dict[str, Any]:
 def read_run(job: Job, run: Path) -> dict[str, Any]:
     """Take from a finished run's folder what the tables show, and where it is from."""
     info = json.loads((run / "run.json").read_text())
-    intervals = pd.read_csv(run / "intervals.csv").set_index(["class", "metric"])
+    intervals = pd.read_csv(run / "intervals.csv").set_index(["class", "metric"]).loc["overall"]
     history = pd.read_csv(run / "history.csv")
     best = history[history["epoch"] == info["best_epoch"]].iloc[-1]
     return {
@@ -142,7 +142,7 @@ def read_run(job: Job, run: Path) -> dict[str, Any]:
         "split": job.split,
         "settings": list(job.settings),
         "test": {
-            metric: [round(float(intervals.loc[("overall", metric), key]), 4) for key in ("value", "low", "high")]
+            metric: [round(float(intervals[key][metric]), 4) for key in ("value", "low", "high")]
             for metric in ("pr_auc", "roc_auc")
         },
         "val": {metric: round(float(best[f"val/{metric}"]), 4) for metric in ("pr_auc", "roc_auc")},

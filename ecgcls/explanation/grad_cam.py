@@ -2,7 +2,8 @@
 
 A net that makes an image of the leads maps it back itself, with a method ``map_to_leads`` that takes
 ``(batch, height, width)`` and returns ``(batch, lead, sample)``; of any other net every lead of a record has the same
-values.
+values. It may name the layer that Grad-CAM takes by default, in an attribute ``grad_cam_layer``: of a residual net the
+last convolution is only one summand of what its last block gives.
 
 References
 ----------
@@ -69,8 +70,11 @@ def grad_cam(query: Query, settings: MethodSettings) -> Maps:
 
 
 def _find_last_block(net: nn.Module) -> str:
-    """Name the last convolution, or the last of the normalizations and activations that come right after it."""
+    """Name the net's own choice, or the last convolution, or what comes right after it of norms and activations."""
     modules = dict(net.named_modules())
+    for name, module in modules.items():
+        if hasattr(module, "grad_cam_layer"):
+            return f"{name}.{module.grad_cam_layer}".removeprefix(".")
     convolutions = [name for name, module in modules.items() if isinstance(module, nn.Conv1d | nn.Conv2d)]
     if not convolutions:
         raise ConfigError(

@@ -36,6 +36,7 @@ from ecgcls.training.classifier import ECGClassifier
 from ecgcls.training.contract import check_net
 from ecgcls.training.finetuning import FineTuner
 from ecgcls.training.fitters import BaselineFitter, Fitter, NetFitter
+from ecgcls.training.heads import FixedFeatureNet, HeadFitter
 from ecgcls.training.losses import make_exclusive
 from ecgcls.training.metadata import MetadataNet, take_signal_net
 from ecgcls.training.metrics import MacroAUROC, MacroAveragePrecision, MacroF1
@@ -115,11 +116,13 @@ def build_job(
     is_baseline = isinstance(model_part, MetadataBaseline)
     if is_baseline and beginning is not None:
         raise ConfigError(f"init: model={model} is a baseline, which starts from no net")
-    fitter = (
+    fitter: Fitter = (
         BaselineFitter(model_part)
         if is_baseline
-        else NetFitter(build_classifier(config, data, augment, beginning), trainer)
+        else choose_fitter(build_classifier(config, data, augment, beginning), trainer)
     )
+    if isinstance(fitter, HeadFitter):
+        _check_fitted_head(config, model, trainer)
     info = RunInfo(
         status="running",
         experiment=config["experiment"],
@@ -226,6 +229,28 @@ def build_classifier(
         metrics=metrics,
         tuner=tuner,
     )
+
+
+def choose_fitter(classifier: ECGClassifier, trainer: pl.Trainer) -> NetFitter:
+    """Choose how a net is fitted: by gradients, or its head as a whole where its features are not trained."""
+    has_fixed_features = isinstance(take_signal_net(classifier.net), FixedFeatureNet)
+    return (HeadFitter if has_fixed_features else NetFitter)(classifier, trainer)
+
+
+def _check_fitted_head(config: RunConfig, model: str, trainer: pl.Trainer) -> None:
+    """Refuse settings that only a training by gradients, or in epochs, could follow."""
+    others = [name for name in config["callbacks"] if name != "checkpoint"]
+    refused = {
+        f"callbacks.{''.join(others[:1])}": (others, "there are no epochs that it could follow"),
+        "augment": (config.get("augment"), "its features are computed once; set augment=none"),
+        "init.path": (config["init"]["path"], "its head is fitted as a whole and starts from nothing"),
+        "model.metadata": (config["model"].get("metadata"), "its head takes features of the ECG alone"),
+        "trainer.devices": (trainer.num_devices * trainer.num_nodes > 1, "its head is fitted on one device; set 1"),
+        "data.window_s": (config["data"].get("window_s"), "its kernels span whole records; set null"),
+    }
+    for key, (value, why) in refused.items():
+        if value:
+            raise ConfigError(f"{key}: not with model={model}: {why}")
 
 
 def _spell_paths(node: Mapping[str, Any]) -> dict[str, Any]:

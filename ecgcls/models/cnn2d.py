@@ -56,7 +56,8 @@ class CNN2D(nn.Module):
         self._make_image = _resize if image == "resize" else _spectrogram
         self._map_back = _unresize if image == "resize" else _unstack
         blocks = *_block(1, width), *_block(width, 2 * width), *_block(2 * width, 4 * width)
-        self.features = nn.Sequential(*blocks).to(memory_format=torch.channels_last)  # a quarter faster on a CPU
+        self.features = nn.Sequential(*blocks)
+        self.features.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a quarter faster on a CPU
         n_hidden = 2 * width
         self.head = nn.Sequential(
             nn.Linear(4 * width, n_hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(n_hidden, n_classes)

@@ -38,6 +38,7 @@ class ConvolutionalNet(nn.Module):
     """
 
     grad_cam_layer: ClassVar[str] = "features"
+    """What the last block gives, which the last convolution is only a part of."""
 
     def __init__(
         self, features: nn.Module, n_features: int, *, n_leads: int, n_samples: int, n_classes: int, dropout: float
@@ -82,8 +83,8 @@ class ConvolutionalNet(nn.Module):
 
 
 def convolve(n_in: int, n_out: int, *, kernel_size: int, stride: int = 1) -> nn.Conv2d:
-    """Return a convolution over time without a bias; an odd kernel keeps the length, an even one makes it 1 shorter."""
-    padding = (0, (kernel_size - 1) // 2)
+    """Return a convolution over time, of an odd kernel, without a bias; the stride divides the time and rounds up."""
+    padding = (0, kernel_size // 2)
     return nn.Conv2d(n_in, n_out, (1, kernel_size), stride=(1, stride), padding=padding, bias=False)
 
 

@@ -1,6 +1,7 @@
 """The fully convolutional net of the PTB-XL benchmark, Wang's for time series."""
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
 from ecgcls.models.convolutional import ConvolutionalNet, convolve
 
@@ -9,8 +10,9 @@ class FCNWang(ConvolutionalNet):
     """Three convolutions over time [1]_, then the benchmark's head [2]_.
 
     Kernel 8 to 128 channels, kernel 5 to 256, kernel 3 to 128, each without a bias, with BatchNorm and ReLU. There is
-    no stride; the even kernel leaves one sample fewer. Wang et al. take the mean over time and one linear layer as the
-    head. 309,765 parameters for 12 leads and 5 classes, whatever the length.
+    no stride and the length stays: an output of the first sees 3 samples before its own and 4 after it. Wang et al.
+    take the mean over time and one linear layer as the head; the benchmark's first convolution leaves out the last
+    sample. 309,765 parameters for 12 leads and 5 classes, whatever the length.
 
     Parameters
     ----------
@@ -30,9 +32,24 @@ class FCNWang(ConvolutionalNet):
     def __init__(self, n_leads: int, n_samples: int, n_classes: int, *, dropout: float = 0.5) -> None:
         if n_samples < 8:
             raise ValueError(f"FCNWang's first kernel is 8: n_samples must be at least 8, got {n_samples}")
-        layers: list[nn.Module] = []
-        for n_in, n_out, kernel_size in ((n_leads, 128, 8), (128, 256, 5), (256, 128, 3)):
-            layers += [convolve(n_in, n_out, kernel_size=kernel_size), nn.BatchNorm2d(n_out), nn.ReLU()]
-        super().__init__(
-            nn.Sequential(*layers), 128, n_leads=n_leads, n_samples=n_samples, n_classes=n_classes, dropout=dropout
-        )
+        features = nn.Sequential(
+            FirstConvolution(n_leads), nn.BatchNorm2d(128), nn.ReLU(),
+            convolve(128, 256, kernel_size=5), nn.BatchNorm2d(256), nn.ReLU(),
+            convolve(256, 128, kernel_size=3), nn.BatchNorm2d(128), nn.ReLU(),
+        )  # fmt: skip
+        super().__init__(features, 128, n_leads=n_leads, n_samples=n_samples, n_classes=n_classes, dropout=dropout)
+
+
+class FirstConvolution(nn.Conv2d):
+    """Kernel 8 to 128 channels, computed as a kernel of 9 whose first value is 0.
+
+    An odd kernel keeps the length. And torch 2.13 (oneDNN 3.12) computes an even one of 8 or 16 values wrongly in
+    bfloat16 on a CPU with AMX, for 8 or 12 leads among others: the error is as large as the result.
+    """
+
+    def __init__(self, n_leads: int) -> None:
+        super().__init__(n_leads, 128, (1, 8), bias=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Turn ``(batch, lead, 1, sample)`` into ``(batch, 128, 1, sample)``."""
+        return functional.conv2d(image, functional.pad(self.weight, (1, 0)), padding=(0, 4))

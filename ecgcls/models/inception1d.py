@@ -1,5 +1,7 @@
 """The Inception net of the PTB-XL benchmark, after InceptionTime."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -34,6 +36,13 @@ class Inception1D(ConvolutionalNet):
     .. [2] N. Strodthoff, P. Wagner, T. Schaeffter, W. Samek, "Deep learning for ECG analysis: benchmarks and insights
            from PTB-XL", IEEE J. Biomed. Health Inform. 2021, doi:10.1109/JBHI.2020.3022989.
     """
+
+    lead_layers: ClassVar[tuple[str, ...]] = (
+        "features.0.path.0.bottleneck",
+        "features.0.path.0.pooled.1",
+        "features.0.shortcut.0",
+    )
+    """The layers whose columns are leads."""
 
     def __init__(self, n_leads: int, n_samples: int, n_classes: int, *, dropout: float = 0.5) -> None:
         if n_samples < _KERNEL_SIZES[0]:

@@ -39,8 +39,9 @@ def take_weights(net: nn.Module, weights: Mapping[str, Tensor], *, own: Contract
     """Put what fits of another net's state dict into a net.
 
     A layer is taken as a whole or not at all, if names and shapes of its tensors agree. The head, whose rows are
-    classes, is taken if both nets have the same classes in the same order; of the first layer, if its columns are
-    leads, those of the leads that both have. What concerns metadata is not taken.
+    classes, is taken if both nets have the same classes in the same order; of the first layer, or of those that the net
+    names in an attribute ``lead_layers``, if their columns are leads, those of the leads that both have. What concerns
+    metadata is not taken.
 
     Raises
     ------
@@ -51,7 +52,7 @@ def take_weights(net: nn.Module, weights: Mapping[str, Tensor], *, own: Contract
     """
     signal_net = take_signal_net(net)
     ours, theirs = _group(signal_net.state_dict()), _group(_take_signal_weights(weights))
-    head, first = find_head(signal_net), _find_first(ours)
+    head, takes_leads = find_head(signal_net), _list_lead_layers(signal_net, ours)
     taken, n_weights = Taken(), 0
     for name, state in ours.items():
         found = theirs.get(name)
@@ -63,7 +64,7 @@ def take_weights(net: nn.Module, weights: Mapping[str, Tensor], *, own: Contract
         if found is None or why:
             taken.left_out[name] = why
             continue
-        columns = _match_leads(state, found, own, other) if name == first else None
+        columns = _match_leads(state, found, own, other) if name in takes_leads else None
         if columns is not None:
             if not columns:
                 taken.left_out[name] = f"no lead in common ({_list(own.lead_names)}, there {_list(other.lead_names)})"
@@ -112,8 +113,11 @@ def _take_signal_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {key.removeprefix("net."): each for key, each in weights.items() if key.startswith("net.")}
 
 
-def _find_first(state: State) -> str:
-    return next((name for name, own in state.items() if any(tensor.dim() > 1 for tensor in own.values())), "")
+def _list_lead_layers(net: nn.Module, state: State) -> tuple[str, ...]:
+    """Name the layers that take the leads: those that the net names, or the first with weights."""
+    named: tuple[str, ...] = tuple(getattr(net, "lead_layers", ()))
+    first = (name for name, own in state.items() if any(tensor.dim() > 1 for tensor in own.values()))
+    return named or (next(first, ""),)
 
 
 def _have_same_classes(own: Contract, other: Contract) -> bool:
