@@ -169,6 +169,8 @@ def _occlude(query: Query, *, window: tuple[int, int], stride: tuple[int, int]) 
     return Maps(values)
 
 
+_LOGITS_ALONE = {"needs_gradient": False}
+
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
@@ -177,9 +179,11 @@ METHODS: dict[str, Method] = {
         Method("integrated_gradients", "Integrated gradients", "logit", is_signed=True, explain=integrated_gradients),
         Method("smoothgrad", "SmoothGrad", "logit/mV", is_signed=False, explain=smoothgrad),
         Method("grad_cam", "Grad-CAM", "arbitrary unit", is_signed=False, explain=grad_cam),
-        Method("occlusion", "Occlusion", "logit", is_signed=True, explain=occlusion, is_slow=True),
-        Method("occlusion_lead", "Occlusion of a lead", "logit", is_signed=True, explain=occlusion_lead),
-        Method("occlusion_time", "Occlusion in time", "logit", is_signed=True, explain=occlusion_time),
+        Method("occlusion", "Occlusion", "logit", is_signed=True, explain=occlusion, is_slow=True, **_LOGITS_ALONE),
+        Method(
+            "occlusion_lead", "Occlusion of a lead", "logit", is_signed=True, explain=occlusion_lead, **_LOGITS_ALONE
+        ),
+        Method("occlusion_time", "Occlusion in time", "logit", is_signed=True, explain=occlusion_time, **_LOGITS_ALONE),
     )
 }
 """Every method by its name."""
@@ -237,9 +241,14 @@ def attribute(query: Query, method: str, settings: MethodSettings = MethodSettin
     Raises
     ------
     ConfigError
-        There is no such method, an occlusion window does not fit the records, or Grad-CAM finds no layer it can use.
+        There is no such method, an occlusion window does not fit the records, Grad-CAM finds no layer it can use, or
+        the net has no gradient that the method needs.
     """
-    explain = get_method(method).explain
+    chosen = get_method(method)
+    if chosen.needs_gradient and len(query) and not query.has_gradient:
+        others = ", ".join(name for name, each in METHODS.items() if not each.needs_gradient)
+        raise ConfigError(f"method={method} needs a gradient, and the features of this net have none: choose {others}")
+    explain = chosen.explain
     parts = list(query.split(BATCH_SIZE))
     maps = [explain(part, settings) for part in parts]
     with torch.no_grad():

@@ -77,6 +77,12 @@ class Query:
         """Return ``(record,)``: the logit of each record's class."""
         return self.logits(deviation_mv, self.metadata).gather(1, self.class_index[:, None])[:, 0]
 
+    @property
+    def has_gradient(self) -> bool:
+        """Whether the logits depend on the signal in a way that has a gradient."""
+        first = self.take(slice(1))
+        return first.logits(first.leaf_mv, first.metadata).requires_grad
+
     def to_probability(self, logits: Tensor) -> NDArray[np.float64]:
         """Turn logits ``(record, class)`` into the probability ``(record,)`` of each record's class."""
         values = logits.double().cpu().numpy()
@@ -210,7 +216,8 @@ class Method:
 
     It `is_signed` where a positive value speaks for the class and a negative one against it. Where not, what counts is
     the magnitude: a gradient's sign only says which way the voltage would have to change. It `is_slow` where one map
-    takes hundreds of evaluations of the net; summaries and scorecards then take fewer records.
+    takes hundreds of evaluations of the net; summaries and scorecards then take fewer records. It `needs_gradient`
+    unless it compares logits alone, and is then refused for a net that has none, such as one of counts.
     """
 
     name: str
@@ -219,3 +226,4 @@ class Method:
     is_signed: bool
     explain: Callable[[Query, MethodSettings], Maps]
     is_slow: bool = False
+    needs_gradient: bool = True

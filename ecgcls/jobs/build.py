@@ -21,6 +21,7 @@ from ecgcls.data.source import is_simulated, split_settings
 from ecgcls.errors import ConfigError
 from ecgcls.evaluation.settings import EvaluationSettings
 from ecgcls.identity import identify
+from ecgcls.jobs.augment import build_augmenter
 from ecgcls.jobs.initialize import Start, read_start
 from ecgcls.jobs.parts import build_net, build_part, settle_data, split_metadata
 from ecgcls.jobs.track import check_installed
@@ -41,7 +42,7 @@ from ecgcls.training.metadata import MetadataNet, take_signal_net
 from ecgcls.training.metrics import MacroAUROC, MacroAveragePrecision, MacroF1
 from ecgcls.training.monitor import check_monitor, refuse_unscorable
 from ecgcls.training.schedules import Schedule
-from ecgcls.training.windows import RandomWindow, Windows
+from ecgcls.training.windows import Windows
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +112,7 @@ def build_job(
     seconds = round(time.perf_counter() - start, 3)
     evaluation.prevalence_by_class(data.class_names)  # refuses unknown classes
     model_part = build_part("model", split_metadata(config["model"])[0])
-    augment = build_augmenter(config, data.n_window_samples)
+    augment = build_augmenter(config, data)
     is_baseline = isinstance(model_part, MetadataBaseline)
     if is_baseline and beginning is not None:
         raise ConfigError(f"init: model={model} is a baseline, which starts from no net")
@@ -172,14 +173,6 @@ def build_data(config: Mapping[str, Any], *, initial: Initial | None = None) -> 
         initial=initial,
         **settings,
     )
-
-
-def build_augmenter(config: Mapping[str, Any], n_window_samples: int | None = None) -> Augmenter:
-    """Build what changes the training records; for a net of windows, each is cut first."""
-    nodes = config.get("augment") or {}  # a configuration of an earlier version has none
-    every = {} if n_window_samples is None else {"window": RandomWindow(n_window_samples)}
-    every |= {name: build_part(f"augment.{name}", node) for name, node in nodes.items()}
-    return Augmenter(every, seed=config["seed"])
 
 
 def build_classifier(
@@ -246,7 +239,9 @@ def choose_fitter(classifier: ECGClassifier, trainer: pl.Trainer) -> NetFitter:
 
 def _check_fitted_head(config: RunConfig, model: str, trainer: pl.Trainer) -> None:
     """Refuse settings that only a training by gradients, or in epochs, could follow."""
+    others = [name for name in config["callbacks"] if name != "checkpoint"]
     refused = {
+        f"callbacks.{''.join(others[:1])}": (others, "there are no epochs that it could follow"),
         "augment": (config.get("augment"), "its features are computed once; set augment=none"),
         "init.path": (config["init"]["path"], "its head is fitted as a whole and starts from nothing"),
         "model.metadata": (config["model"].get("metadata"), "its head takes features of the ECG alone"),

@@ -28,7 +28,10 @@ class Augmentation(Protocol):
     """
 
     def __call__(self, signal: Tensor, target: Tensor, *, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Return what the net gets instead of ``(batch, lead, sample)``, and the loss instead of ``(batch, class)``."""
+        """Return what the net gets instead of ``(batch, lead, sample)``, and the loss instead of ``(batch, class)``.
+
+        The signals are nobody else's: they may be changed in place, the targets may not.
+        """
 
 
 class Augmenter:

@@ -1,4 +1,4 @@
-"""One contract for both ways to fit."""
+"""One contract for the ways to fit."""
 
 import json
 
