@@ -101,9 +101,10 @@ class Rounds(pl.Callback):
         assert isinstance(pl_module, ECGClassifier)
         batches = []
         for number, batch in zip(range(int(trainer.num_training_batches)), trainer.train_dataloader, strict=False):  # type: ignore[arg-type]
-            signal, target = pl_module.standardizer(batch["signal"]), batch["target"]
-            if pl_module.augment is not None:
-                signal, target = pl_module.augment.apply(signal, target, epoch=0, batch=number, process=0)
+            assert pl_module.augment is not None  # it cuts the windows
+            signal, target = pl_module.augment.apply(
+                batch["signal"], batch["target"], epoch=0, batch=number, standardize=pl_module.standardizer
+            )
             batches.append({"signal": signal, "target": target})
         self.n_records = sum(len(batch["target"]) for batch in batches)
         base = _BASE | {"precision": self.precision}

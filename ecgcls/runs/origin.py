@@ -77,8 +77,8 @@ def find_origin(config: RunConfig) -> Origin | None:
         is_run = (path / NAME).exists()
         run = open_run(path if is_run else _choose_fold(path, config["fold"]))
         info = run.read_info()
-        if info.kind == "baseline":
-            raise ConfigError(f"init: {run.path} is a baseline, which has no net to start from")
+        if info.kind != "net":
+            raise ConfigError(f"init: {run.path} is of the kind {info.kind}, which has no net to start from")
         weights = info.fingerprints.get("net") or hash_file(run.check_file("best.ckpt"))
         digest = weights if is_run else _hash_configuration(run)
         return Origin(run.path, f"{info.model}-{digest[:12]}", weights, run)
