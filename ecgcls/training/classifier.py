@@ -125,10 +125,12 @@ class ECGClassifier(pl.LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Return the loss of a batch; the epoch's mean is logged once, with the last batch."""
-        signal, target = self.standardizer(batch["signal"]), batch["target"]
-        if self.augment is not None:
+        signal, target = batch["signal"], batch["target"]
+        if self.augment is None:
+            signal = self.standardizer(signal)
+        else:
             place = {"epoch": self.current_epoch, "batch": batch_idx, "process": self.global_rank}
-            signal, target = self.augment.apply(signal, target, **place)
+            signal, target = self.augment.apply(signal, target, standardize=self.standardizer, **place)
         loss = self._measure(apply_net(self.net, signal, batch.get("metadata")), target)
         if batch_idx in self._losses:  # an optimizer that evaluates a batch several times, such as LBFGS
             return loss
