@@ -45,6 +45,12 @@ _INNER: dict[str, Any] = {  # of the keys that are nodes themselves; one that is
         "known_records": {"n_compared": int, "in_test": int, "n_left_out_of_test": int, "in_val": dict[str, int],
                           "unchecked": list[str]},
     },
+    "distill": {
+        "source": {"path": str, "weights_sha256": str, "model": str, "experiment": str, "variant": str, "fold": int},
+        "weight": float,
+        "known_records": {"n_compared": int, "in_test": int, "n_left_out_of_test": int, "in_val": dict[str, int],
+                          "unchecked": list[str]},
+    },
     "git": {"commit": str, "modified": bool},
     "machine": {"platform": str, "n_cpus": int | None},
     "leakage": {"patients": dict, "waveforms": dict, "standardizer": dict, "calibrator_and_thresholds": dict,
@@ -108,6 +114,8 @@ class RunInfo:
     init
         What a fine-tuned net started from, what of it was taken, and whether it had seen any test record; see
         `ecgcls.jobs.initialize`. Empty: nothing.
+    distill
+        Which run's answers the net has learned from; see `ecgcls.jobs.distill`. Empty: of none.
     stages_s
         Wall time of each stage, s.
     """
@@ -144,6 +152,7 @@ class RunInfo:
     decisions: dict[str, Any] = field(default_factory=dict)
     leakage: dict[str, Any] = field(default_factory=dict)
     init: dict[str, Any] = field(default_factory=dict)
+    distill: dict[str, Any] = field(default_factory=dict)
     stages_s: dict[str, float] = field(default_factory=dict)
 
     @classmethod
@@ -174,7 +183,7 @@ class RunInfo:
             evaluation = EvaluationSettings().replace_with(stored.get("evaluation", {}))
         except (ConfigError, TypeError, ValueError) as error:
             raise damaged(where, f"evaluation: {error}") from error
-        absent = {key: Node({}, where) for key in ("data", "decisions", "stages_s", "machine", "init")}
+        absent = {key: Node({}, where) for key in ("data", "decisions", "stages_s", "machine", "init", "distill")}
         return cls(**{**absent, **stored, "evaluation": evaluation})
 
     def to_dict(self) -> dict[str, Any]:
