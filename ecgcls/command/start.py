@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ecgcls import __version__
 from ecgcls.command.arguments import expand_home, read_arguments
 from ecgcls.command.help import format_help
-from ecgcls.command.interruption import exit_interrupted, stop_on_sigterm, was_told_to_stop
+from ecgcls.command.interruption import exit_interrupted, stop_on_signals, was_told_to_stop
 from ecgcls.command.processes import end_with, is_child, is_reporter, read_parent
 from ecgcls.command.refusal import RUN, is_expected, load_yaml, refuse
 from ecgcls.command.screen import guard_screen
@@ -67,7 +67,8 @@ def run_command(
         elif "--help" in sys.argv[1:] or "-h" in sys.argv[1:]:
             print(format_help(_name_config(command), sys.argv[1:]))
         else:
-            _run(command, around, early)
+            with stop_on_signals():
+                _run(command, around, early)
 
 
 def _name_config(command: Callable[..., Any]) -> str:
@@ -76,7 +77,6 @@ def _name_config(command: Callable[..., Any]) -> str:
 
 def _run(command: Callable[..., Any], around: Callable[..., Any] | None, early: Callable[..., Any] | None) -> None:
     config_name = _name_config(command)
-    stop_on_sigterm()
     if is_child():
         end_with(read_parent())
     warnings.filterwarnings("ignore", message="(?s).*validated against ConfigStore schema")  # our launcher=ray by Ray's

@@ -1,15 +1,18 @@
 """What a loader yields, and the sets that it takes whole batches from."""
 
+import logging
 from collections.abc import Iterator
-from typing import NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import BatchSampler, Dataset, Sampler
+from torch.utils.data import BatchSampler, DataLoader, Dataset, DistributedSampler, Sampler
 
 from ecgcls.data.store import SignalStore
+
+log = logging.getLogger(__name__)
 
 
 class Batch(TypedDict):
@@ -79,3 +82,29 @@ class PartDataset(Dataset[Batch]):
         if self._metadata is not None:
             batch["metadata"] = self._metadata[indices]
         return batch
+
+
+def make_loader(
+    dataset: PartDataset, *, batch_size: int, rank: int, n_processes: int, seed: int | None
+) -> DataLoader[Batch]:
+    """Return a loader of one process's share of a set, in an order that follows from a seed and the epoch.
+
+    Without a `seed` the order is that of the data set. Of several processes, each then gets every record once; in
+    another order the last batch of an epoch is filled up by repeating a few records.
+    """
+    batches: dict[str, Any] = {"batch_size": batch_size, "sampler": range(rank, len(dataset), n_processes)}
+    if seed is not None:
+        sampler: DistributedSampler[int] = DistributedSampler(
+            dataset, num_replicas=n_processes, rank=rank, shuffle=True, seed=seed
+        )
+        batches["sampler"] = sampler
+        if batch_size > 1 and len(sampler) > batch_size and len(sampler) % batch_size == 1:
+            log.info("The last batch of each epoch would have one record, which joins the batch before it")
+            batches = {"batch_sampler": JoinedBatches(sampler, batch_size)}
+    # No worker processes: a batch is a single copy from mapped memory.
+    return DataLoader(
+        dataset,
+        **batches,
+        collate_fn=lambda batch: batch,  # the data set returns whole batches
+        pin_memory=torch.cuda.is_available(),
+    )

@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from pandas.api.types import is_integer_dtype
 from torch import Tensor
-from torch.utils.data import DataLoader, DistributedSampler
+from torch.utils.data import DataLoader
 
-from ecgcls.data.batches import Batch, JoinedBatches, PartDataset
+from ecgcls.data.batches import Batch, PartDataset, make_loader
 from ecgcls.data.cohort import Cohort, Tables, log_left_out, read_tables, select_cohort
 from ecgcls.data.folds import LEFT_OUT, Folds, Part
 from ecgcls.data.initial import Comparison, Initial, settle_initial
@@ -315,24 +315,13 @@ class ECGDataModule(pl.LightningDataModule):
         metadata = self.metadata if self.metadata_names else None
         rows = self.cohort.find_part(part)
         dataset = PartDataset(self.store, self._store_rows, self.cohort.y_true, rows, metadata)
-        size = self.batch_size // n_processes
-        batches: dict[str, Any] = {"batch_size": size, "sampler": range(rank, len(dataset), n_processes)}  # each once
-        if part == "train":
-            # The sampler adds the epoch to its seed: with seeds 0 and 1, run 1 would repeat the orders of run 0.
-            seed = int(np.random.SeedSequence(self.seed).generate_state(1)[0])
-            sampler: DistributedSampler[int] = DistributedSampler(
-                dataset, num_replicas=n_processes, rank=rank, shuffle=True, seed=seed
-            )
-            batches["sampler"] = sampler
-            if size > 1 and len(sampler) > size and len(sampler) % size == 1:
-                log.info("The last batch of each epoch would have one record, which joins the batch before it")
-                batches = {"batch_sampler": JoinedBatches(sampler, size)}
-        # No worker processes: a batch is a single copy from mapped memory.
-        return DataLoader(
+        return make_loader(
             dataset,
-            **batches,
-            collate_fn=lambda batch: batch,  # the data set returns whole batches
-            pin_memory=torch.cuda.is_available(),
+            batch_size=self.batch_size // n_processes,
+            rank=rank,
+            n_processes=n_processes,
+            # The sampler adds the epoch to its seed: with seeds 0 and 1, run 1 would repeat the orders of run 0.
+            seed=int(np.random.SeedSequence(self.seed).generate_state(1)[0]) if part == "train" else None,
         )
 
     def describe(self) -> dict[str, Any]:

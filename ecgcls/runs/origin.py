@@ -77,8 +77,8 @@ def find_origin(config: RunConfig, key: Literal["init", "distill"] = "init") -> 
         is_run = (path / NAME).exists()
         run = open_run(path if is_run else _choose_fold(path, config["fold"], key))
         info = run.read_info()
-        if info.kind == "baseline":
-            raise ConfigError(f"{key}: {run.path} is a baseline, which has no net")
+        if info.kind != "net":
+            raise ConfigError(f"{key}: {run.path} is of the kind {info.kind}, which has no net of its own")
         weights = info.fingerprints.get("net") or hash_file(run.check_file("best.ckpt"))
         digest = weights if is_run else _hash_configuration(run)
         return Origin(run.path, f"{info.model}-{digest[:12]}", weights, run)

@@ -7,6 +7,7 @@ from ecgcls.explanation.attribution import Attribution, attribute
 from ecgcls.explanation.method import MethodSettings, make_query
 from ecgcls.models.cnn1d import CNN1D
 from ecgcls.models.cnn2d import CNN2D
+from ecgcls.models.resnet1d_wang import ResNet1DWang
 from ecgcls.training.standardizer import Standardizer
 
 RATE_HZ = 100
@@ -49,6 +50,7 @@ def build(kind, n_samples=100):
             "cnn1d": lambda: CNN1D(3, n_samples, 4),
             "resize": lambda: CNN2D(3, n_samples, 4),
             "spectrogram": lambda: CNN2D(3, n_samples, 4, image="spectrogram"),
+            "residual": lambda: ResNet1DWang(3, n_samples, 4),
         }
         net = nets[kind]()
         for norm in (module for module in net.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)):

@@ -49,3 +49,13 @@ def test_the_default_layer_is_the_activation_after_the_last_convolution(kind, ex
     by_default = explain(net, signal_mv, [0, 1], "grad_cam").values
     assert (by_default == explain(net, signal_mv, [0, 1], "grad_cam", layer=expected).values).all()
     assert np.abs(by_default - explain(net, signal_mv, [0, 1], "grad_cam", layer="1.features.2").values).max() > 0
+
+
+def test_a_net_says_which_layer_its_last_block_is():
+    net, signal_mv = build("residual"), draw_signal(2)
+    by_default = explain(net, signal_mv, [0, 1], "grad_cam").values
+    assert (by_default == explain(net, signal_mv, [0, 1], "grad_cam", layer="1.features.5.act").values).all()
+    summand = explain(net, signal_mv, [0, 1], "grad_cam", layer="1.features.5.path.4").values
+    assert np.abs(by_default - summand).max() > 0
+    assert by_default.shape == (2, 3, 100)
+    assert np.abs(by_default).max() > 0

@@ -107,7 +107,7 @@ def test_what_needs_a_gradient_is_refused_and_occlusion_explains():
     signal = torch.randn(2, 2, 60)
     net.fit_features(signal, torch.Generator())
     query = make_query(net, signal, [0, 2], baseline_mv=torch.zeros(2, 1), sd_mv=torch.ones(2, 1), sampling_rate_hz=100)
-    with pytest.raises(ConfigError, match="method=grad_cam needs a gradient.*choose occlusion"):
+    with pytest.raises(ConfigError, match=r"method=grad_cam needs a gradient.*choose occlusion"):
         attribute(query, "grad_cam")
     by_lead = attribute(query, "occlusion_lead").values
     without = signal.clone()

@@ -6,6 +6,7 @@ from torch import nn
 
 from ecgcls.models.cnn1d import CNN1D
 from ecgcls.models.cnn2d import CNN2D
+from ecgcls.models.resnet1d_wang import ResNet1DWang
 from ecgcls.training.layers import find_head, split_layers
 from ecgcls.training.metadata import MetadataNet
 
@@ -36,6 +37,7 @@ class Residual(nn.Module):
         (CNN1D(12, 100, 5), ["features.0", "features.4", "features.8", "head.0", "head.3"]),
         (CNN2D(12, 1000, 5), ["features.0", "features.4", "features.8", "head.0", "head.3"]),
         (Residual(), ["stem.0", "stages.0.0", "stages.0.1", "fc"]),
+        (ResNet1DWang(12, 250, 5), ["features.0", "features.3", "features.4", "features.5", "head.2", "head.6"]),
         (nn.Linear(3, 2), [""]),
         (nn.Sequential(nn.Conv1d(2, 4, 3), nn.ReLU(), nn.Conv1d(4, 3, 1)), ["0", "2"]),
     ],

@@ -7,6 +7,7 @@ from torch import nn
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.models.cnn1d import CNN1D
 from ecgcls.models.cnn2d import CNN2D
+from ecgcls.models.inception1d import Inception1D
 from ecgcls.training.metadata import MetadataNet
 from ecgcls.training.transfer import Contract, take_columns, take_weights
 
@@ -64,6 +65,17 @@ def test_the_input_is_taken_by_lead(weights):
     assert (taken.layers[0], taken.by_lead) == ("features.0", {})
     other = take_weights(CNN1D(1, 64, 2, width=4), weights, own=Contract(("X",), CLASSES), other=TWELVE)
     assert other.left_out["features.0"].startswith("no lead in common (X, there I, II")
+
+
+def test_every_layer_that_takes_leads_is_taken_by_lead():
+    weights, net = Inception1D(12, 64, 2).state_dict(), Inception1D(2, 64, 2)
+    other, own = Contract(LEADS, CLASSES), Contract(("V2", "I"), CLASSES)
+    taken = take_weights(net, weights, own=own, other=other)
+    layers = ["features.0.path.0.bottleneck", "features.0.path.0.pooled.1", "features.0.shortcut.0"]
+    assert taken.by_lead == dict.fromkeys(layers, "V2, I of 12 leads")
+    for name in layers:
+        assert torch.equal(net.get_submodule(name).weight, weights[f"{name}.weight"][:, [7, 0]])
+    assert taken.left_out == {}
 
 
 def test_what_has_another_name_or_shape_is_named(weights):
