@@ -56,6 +56,14 @@ class InitSettings(TypedDict):
     known_records: Literal["error", "drop"]
 
 
+class DistillSettings(TypedDict):
+    """Which run's answers a training learns from beside the labels."""
+
+    path: Path | None
+    weight: float
+    known_records: Literal["error", "drop"]
+
+
 class RunConfig(TypedDict):
     """What ``python -m ecgcls.run`` takes: ``conf/config.yaml``."""
 
@@ -66,6 +74,7 @@ class RunConfig(TypedDict):
     output_dir: Path
     overwrite: bool
     init: InitSettings
+    distill: DistillSettings
     data: Group
     task: Group
     folds: Group
@@ -109,7 +118,6 @@ class Place(TypedDict):
 
     output_dir: Path
     experiment: Text | None
-    model: str | None
     variant: Text | None
     run: Text | None
     run_dir: Path | None
@@ -118,19 +126,32 @@ class Place(TypedDict):
 class FoldChoice(Place):
     """One run."""
 
+    model: str | None
     fold: int | None
 
 
 class RunChoice(Place):
     """One run, or all folds of a configuration."""
 
+    model: str | None
     fold: int | Literal["all"] | None
+
+
+class RunsChoice(Place):
+    """The same, or several of them, whose mean is taken: `model`, `run` or `run_dir` is a list."""
+
+    model: list[str] | str | None
+    fold: int | Literal["all"] | None
+    average: Literal["logits", "probabilities"] | None
+    weights: Literal["equal", "validation"] | None
+    name: Text | None
 
 
 _LIGHT_GROUPS = ("data", "task", "folds")
 _BESIDE = {"data": ModuleSettings, "scheduler": ScheduleSettings, "model": ModelSettings}
 _INSTANTIATE_KEYS = {"_target_", "_partial_", "_args_", "_convert_", "_recursive_"}
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+"""What a folder that a user names may be called."""
 
 
 def check_arguments(
@@ -181,7 +202,7 @@ def read_parameters(command: Callable[..., Any]) -> tuple[dict[str, Any], set[st
 def check_run(config: RunConfig) -> None:
     """Refuse values of a run's own settings that are out of their range."""
     name, trainer = config["experiment"], config["trainer"]
-    if not _PLAIN_NAME.fullmatch(name):
+    if not PLAIN_NAME.fullmatch(name):
         several = "; to sweep over several, add -m" * ("," in name)
         raise ConfigError(f"experiment must be a name of letters, digits, '.', '_', '+' and '-', got {name!r}{several}")
     if not 0 <= config["seed"] < 2**32:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Unpack
 
 from ecgcls.command.start import run_command
-from ecgcls.config import DataPlace, RunChoice, Text
+from ecgcls.config import DataPlace, RunsChoice, Text
 from ecgcls.errors import ConfigError
 from ecgcls.evaluation.settings import Bootstrap, LocalCalibration, Subgroups, ThresholdRule
 
@@ -46,7 +46,7 @@ def evaluate(
     device: str,
     trust: Text | None,
     output: Path | None,
-    **which: Unpack[RunChoice],
+    **which: Unpack[RunsChoice],
 ) -> None:
     """Score what the settings name, write the results and print the table."""
     local = {name: calibration.pop(name) for name in ("share", "seed")}
@@ -109,7 +109,7 @@ def evaluate(
     from ecgcls.jobs.score_table import format_table, tabulate
     from ecgcls.jobs.trust import split_names
     from ecgcls.outputs import check_output, claimed
-    from ecgcls.runs.find import choose_configuration, choose_unfinished
+    from ecgcls.runs.find import choose_members, choose_unfinished
     from ecgcls.runs.leaks import log_official_test
 
     if given:
@@ -142,11 +142,26 @@ def evaluate(
             trust=split_names(trust),
         )
     else:
-        one = choose_configuration(**which)
+        members, is_ensemble = choose_members(**which)
+        one = members[0]
+        if is_ensemble:
+            from ecgcls.jobs.ensemble import format_members, make_ensemble, read_settings
+
+            if leads is not None:
+                raise ConfigError("leads= scores single nets: leave it out, or name one run")
+            one = make_ensemble(members, read_settings(which), output_dir=which["output_dir"])
+            print(f"\n{format_members(one)}")
         place = find_data_set(data) if is_elsewhere else None
         named = name_folder(split, overrides, root=place, records=records, error_rate=error_rate, local=local)
         if leads is not None:
             named = f"{named}-leads-{name_file(leads if isinstance(leads, str) else '-'.join(leads))}"
+        if (
+            is_ensemble
+            and not is_elsewhere
+            and (named, output) == ("test", None)
+            and not _changes(intervals, subgroups)
+        ):
+            return _show_own(one)
         folder = output or one.folder / "evaluate" / named
         check_output(folder, "evaluate")
         if leads is not None:
@@ -196,6 +211,22 @@ def _refuse_unused(settings: Mapping[str, object], where: str) -> None:
     for name, value in settings.items():
         if value not in (None, ""):
             raise ConfigError(f"{name} has no effect {where}; leave it out")
+
+
+def _changes(*settings: Mapping[str, object]) -> bool:
+    """Whether any of the settings is given."""
+    return any(value is not None for each in settings for value in each.values())
+
+
+def _show_own(one: "Configuration") -> None:
+    """Print the scores that an ensemble has in its own folder."""
+    from ecgcls.jobs.score_table import format_table, tabulate
+
+    folder = one.folder if one.is_single_run else one.folder / "cv"
+    not_tuned = {name for info in one.infos for name in info.read_decisions().not_tuned}
+    table = format_table(tabulate(folder, "test", rule=one.evaluation.thresholds.rule, not_tuned=not_tuned))
+    stated = _format_stated(folder, "test")
+    print(f"\n{one.title}, test ({len(one.tested)} records):\n{table}\n{stated}\n{folder}")
 
 
 def _score_subsets(

@@ -49,6 +49,8 @@ def interpret(
     from ecgcls.runs.find import choose_configuration
 
     one = choose_configuration(**which, is_single_run=True)
+    if one.info.kind == "ensemble":
+        raise ConfigError(f"{one.folder} is an ensemble, one net is explained at a time: name a member, as run=PATH")
     from ecgcls.jobs.trust import split_names
 
     if input is not None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal, Unpack
 
 from ecgcls.command.start import run_command
-from ecgcls.config import RunChoice, Text
+from ecgcls.config import RunsChoice, Text
 from ecgcls.errors import ConfigError, DataError
 
 _FAILED = 2  # exit code if some records could not be used
@@ -20,7 +20,7 @@ def predict(
     output: Path | None,
     device: str,
     trust: Text | None,
-    **which: Unpack[RunChoice],
+    **which: Unpack[RunsChoice],
 ) -> None:
     """Predict what the settings name, write the results and print the table.
 
@@ -32,12 +32,17 @@ def predict(
     if input is None:
         raise ConfigError("input=PATH is missing: a file of an ECG, a folder, a glob, a list of records or a ZIP file")
     from ecgcls.evaluation.conformal import check_error_rate
-    from ecgcls.runs.find import choose_configuration, name_output
+    from ecgcls.runs.find import choose_members, name_output
 
     if error_rate is not None:
         check_error_rate(error_rate)
 
-    one = choose_configuration(**which)
+    members, is_ensemble = choose_members(**which)
+    one = members[0]
+    if is_ensemble:
+        from ecgcls.jobs.ensemble import make_ensemble, read_settings
+
+        one = make_ensemble(members, read_settings(which), output_dir=which["output_dir"])
     from tqdm import tqdm
 
     from ecgcls.data.archives import unpacked

@@ -6,7 +6,7 @@ the run predicts afterwards.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -90,6 +90,7 @@ def learn_decisions(
     calibration: CalibrationRule = CalibrationRule(),
     thresholds: ThresholdRule = ThresholdRule(),
     pos_weight: ArrayLike | None = None,
+    own_thresholds: Sequence[float] | None = None,
 ) -> Decisions:
     """Learn a calibrator, and thresholds of recalibrated probabilities, on the net's predictions of the validation set.
 
@@ -100,6 +101,9 @@ def learn_decisions(
     ----------
     pos_weight
         ``(class,)``: how much more the loss weighed positive records; None: not at all.
+    own_thresholds
+        ``(class,)``: the probabilities before recalibration that stand in for 0.5; None: 0.5. Of an ensemble they are
+        the mean of its members' thresholds.
     """
     if (validation.split != "val").any():
         row = int((validation.split != "val").argmax())
@@ -114,7 +118,7 @@ def learn_decisions(
     if validation.y_logit is not None:
         calibrated = expit(calibrator.apply_logits(validation.y_logit, names))
     chosen, not_tuned = choose_thresholds(validation.y_true, calibrated, names, thresholds)
-    own = [THRESHOLD] * len(names)
+    own = [THRESHOLD] * len(names) if own_thresholds is None else list(own_thresholds)
     if not calibrator.is_exclusive:
         own = calibrator.apply([own], names)[0].tolist()
     chosen |= {name: at for name, at in zip(names, own, strict=True) if name in not_tuned}

@@ -156,6 +156,14 @@ class Predictions:
             raise DataError("no ecg_id is wanted, expected at least one")
         return self._take_rows(np.flatnonzero(np.isin(self.ecg_id, wanted)))
 
+    def take_like(self, other: Predictions) -> Predictions:
+        """Put the records into the order of those of other predictions, split by split; refuse to lack one of them."""
+        own, wanted = (pd.MultiIndex.from_arrays([each.split, each.ecg_id]) for each in (self, other))
+        rows = own.get_indexer(wanted)
+        if (rows < 0).any():
+            raise DataError(f"ecg_id {other.ecg_id[int((rows < 0).argmax())]} is not among the {len(self)} predictions")
+        return self._take_rows(rows)
+
     def with_names(self) -> Predictions:
         """Take the ecg_ids as names, also where all are numbers, as of a part of records that have names."""
         return replace(self, ecg_id=self.ecg_id.astype(np.str_))

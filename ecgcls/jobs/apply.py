@@ -1,9 +1,9 @@
 """Apply a finished run to files of ECGs in batches; one odd file ends nothing."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from itertools import chain, islice
+from itertools import chain, islice, tee
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ecgcls.data.metadata import read_patient
 from ecgcls.data.recordings import Prepared, Repairs, iter_recording, prepare_blocks
 from ecgcls.errors import DataError
+from ecgcls.jobs.load_ensemble import LoadedEnsemble
 from ecgcls.jobs.loaded import BATCH_SIZE, LoadedRun, Unusable
 from ecgcls.jobs.prediction import Prediction
 from ecgcls.jobs.scored import Scored
@@ -26,6 +27,14 @@ class _Piece:
     is_last: bool
     metadata: NDArray[np.float64]
     """``(column,)``, of the record."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """A record's form, what is known of its windows and its metadata; or why it cannot be used."""
+
+    path: Path
+    found: tuple[Prepared, Scored, NDArray[np.float64]] | DataError
 
 
 @dataclass(eq=False)
@@ -52,20 +61,31 @@ def predict_files(
     takes depends neither on the number of the records nor on the length of WFDB records. `error_rate` and `unusable`
     are those of `LoadedRun.predict`.
     """
+    parts = run.parts if isinstance(run, LoadedEnsemble) else (run,)
+    with_sets = error_rate is not None and len(parts) == 1
+    streams = [
+        _score_files(part, each, repairs, with_sets) for part, each in zip(parts, tee(paths, len(parts)), strict=True)
+    ]
+    for seen in zip(*streams, strict=True):
+        yield seen[0].path, _conclude(run, seen, error_rate, unusable)
+
+
+def _score_files(run: LoadedRun, paths: Iterable[Path], repairs: Repairs, with_sets: bool) -> Iterator[_Seen]:
+    """Read records in the form that the nets take, and ask them about its windows."""
     pieces = _read_pieces(run, paths, repairs)
     record = _Record()
     with ThreadPoolExecutor(max_workers=1) as reader:
         coming = reader.submit(_collect, pieces)
         while batch := coming.result():
             coming = reader.submit(_collect, pieces)
-            for piece, scored in zip(batch, _predict_batch(run, batch, error_rate is not None), strict=True):
+            for piece, scored in zip(batch, _predict_batch(run, batch, with_sets), strict=True):
                 if isinstance(scored, DataError):
                     record.error = record.error or scored
                 elif isinstance(piece.content, Prepared):
                     record.scored.append(scored)
                     record.starts_s += piece.content.starts_s
                 if piece.is_last:
-                    yield piece.path, _conclude(run, record, piece, error_rate, unusable)
+                    yield _join(record, piece)
                     record = _Record()
 
 
@@ -132,17 +152,27 @@ def _predict_batch(run: LoadedRun, batch: list[_Piece], with_sets: bool) -> list
         return [_predict_batch(run, [piece], with_sets)[0] for piece in batch]  # which record is it?
 
 
-def _conclude(
-    run: LoadedRun, record: _Record, piece: _Piece, error_rate: float | None, unusable: Unusable
-) -> Prediction | DataError:
-    last = piece.content
-    if isinstance(last, DataError):
-        return last
+def _join(record: _Record, last: _Piece) -> _Seen:
+    """Put together what is known of the pieces of a record, of which this is the last one."""
+    if isinstance(last.content, DataError):
+        return _Seen(last.path, last.content)
     if record.error is not None:
-        return record.error
-    whole = replace(last, starts_s=tuple(record.starts_s))
+        return _Seen(last.path, record.error)
+    whole = replace(last.content, starts_s=tuple(record.starts_s))
+    return _Seen(last.path, (whole, Scored.join(record.scored), last.metadata))
+
+
+def _conclude(
+    run: LoadedRun, seen: Sequence[_Seen], error_rate: float | None, unusable: Unusable
+) -> Prediction | DataError:
+    found = []
+    for each in seen:
+        if isinstance(each.found, DataError):
+            return each.found
+        found.append(each.found)
     try:
-        scored = Scored.join(record.scored)
-        return run.summarize(whole, scored, piece.metadata, error_rate=error_rate, unusable=unusable)
+        if isinstance(run, LoadedEnsemble):
+            return run.summarize_parts(found, error_rate=error_rate, unusable=unusable)
+        return run.summarize(*found[0], error_rate=error_rate, unusable=unusable)
     except DataError as error:
         return error

@@ -23,7 +23,7 @@ from ecgcls.jobs.explain_files import format_rows, recorded, write_map, write_ta
 from ecgcls.jobs.loaded import LoadedRun
 from ecgcls.jobs.prediction import Prediction
 from ecgcls.runs.find import name_output
-from ecgcls.training.standardizer import Standardizer, fill_absent
+from ecgcls.training.standardizer import Standardizer
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +83,8 @@ def explain_recording(
     """
     if len(run.nets) != 1:
         raise ConfigError(f"{run.path} holds {len(run.nets)} nets, expected one to explain: choose a fold's folder")
+    if run.info.kind == "ensemble":
+        raise ConfigError(f"{run.path} is an ensemble, expected one net to explain: choose a member's folder")
     how = get_method(method)
     check_classes(run, class_names)
     prepared = run.prepare(recording)
@@ -92,7 +94,7 @@ def explain_recording(
     chosen = class_names or [name for name, held in prediction.y_pred.items() if held] or [likeliest]
     columns = [run.class_names.index(name) for name in chosen]
     window = [int(prediction.windows[:, column].argmax()) for column in columns]
-    signals = fill_absent(run.nets[0], torch.from_numpy(prepared.windows_mv[window])).numpy()
+    signals = run.nets[0].fill_absent(torch.from_numpy(prepared.windows_mv[window])).numpy()
     found = attribute(query_run(run, signals, columns, np.tile(metadata, (len(columns), 1))), method, settings)
     return Explanation(
         prediction=prediction,

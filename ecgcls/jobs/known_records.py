@@ -28,12 +28,12 @@ def find_known(net: LoadedRun, one: Configuration, store: SignalStore, rows: NDA
 
     Where a run's whole training part is there, the standardizer is fitted again; another one is a `DataError`.
     """
-    seen = merge([run.read_seen() for run in one.runs])
+    seen = merge([run.read_seen() for run in net.learned or one.runs])
     known, _, unchecked = seen.find_in(store, rows)
     for what in unchecked:
         log.warning("Cannot tell whether records were learned from: %s", what)
     trained = known[known["is_exact"] & (known["part"] == "train")].drop_duplicates("known_ecg_id")
-    is_refitted = one.info.init.get("standardizer", "refit") == "refit"
+    is_refitted = one.info.kind == "net" and one.info.init.get("standardizer", "refit") == "refit"
     if one.is_single_run and is_refitted and len(trained) == len(seen.groups["train"]):
         mean, sd = store.mean_sd_mv(store.find_rows(trained["ecg_id"]))
         own = [values.cpu().numpy().ravel() for values in next(net.nets[0].children()).state_dict().values()]

@@ -38,7 +38,7 @@ from ecgcls.runs.configuration import PARTS, Configuration
 from ecgcls.runs.directory import RunDirectory
 from ecgcls.runs.predictions_csv import write_csv
 from ecgcls.training.fitters import PredictedPart
-from ecgcls.training.standardizer import StandardizedNet, fill_absent
+from ecgcls.training.standardizer import StandardizedNet
 
 log = logging.getLogger(__name__)
 
@@ -225,7 +225,7 @@ def _apply(
             signal = batch["signal"].to(device)
             beside = batch["metadata"].to(device) if "metadata" in batch else None
             for name in subsets:
-                own = net(fill_absent(net, signal.masked_fill(absent[name], torch.nan)), beside)
+                own = net(net.fill_absent(signal.masked_fill(absent[name], torch.nan)), beside)
                 logits[name].append(own.double().cpu())
     return {name: torch.cat(each).numpy() for name, each in logits.items()}
 

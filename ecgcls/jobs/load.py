@@ -55,6 +55,10 @@ def load_run(path: str | Path, *, device: str = "cpu", trust: Sequence[str] = ()
 
 def load_configuration(one: Configuration, *, device: str = "cpu", trust: Sequence[str] = ()) -> LoadedRun:
     """Load the nets of a run, or of all folds, as `load_run` does."""
+    if one.info.kind == "ensemble":
+        from ecgcls.jobs.load_ensemble import load_ensemble  # which loads its members by this function
+
+        return load_ensemble(one, device=device, trust=trust)
     first = one.info.data
     for run, info in zip(one.runs, one.infos, strict=True):
         for key in (
@@ -107,6 +111,8 @@ def load_net(run: RunDirectory, *, trust: Sequence[str] = ()) -> StandardizedNet
     checkpoint that is not its own, is a `ConfigError`.
     """
     info = run.read_info()
+    if info.kind == "ensemble":
+        raise ConfigError(f"{run.path}: an ensemble has no net of its own; name the folder of one of its members")
     if info.kind == "baseline":
         raise ConfigError(
             f"{run.path}: a baseline has no net that could be applied or explained; its predictions.csv and "

@@ -35,7 +35,7 @@ from ecgcls.jobs.scored import (
 )
 from ecgcls.runs.directory import RunDirectory
 from ecgcls.runs.info import RunInfo
-from ecgcls.training.standardizer import StandardizedNet, fill_absent
+from ecgcls.training.standardizer import StandardizedNet
 from ecgcls.training.windows import apply_net
 
 if TYPE_CHECKING:
@@ -75,6 +75,8 @@ class LoadedRun:
         Whether the nets were trained to do without some of the leads.
     runs
         The folders that the nets are of, in the same order.
+    learned
+        The runs that have learned from a data set: an ensemble's members, each data set once; empty: `runs`.
     folds
         Of a configuration, how many folds the nets are of, in words: ``5 folds``, or ``3/5 folds`` if some are missing.
     """
@@ -92,6 +94,7 @@ class LoadedRun:
     metadata_names: tuple[str, ...] = ()
     may_lack_leads: bool = False
     runs: tuple[RunDirectory, ...] = ()
+    learned: tuple[RunDirectory, ...] = ()
 
     @cached_property
     def conformals(self) -> tuple[Conformal, ...]:
@@ -116,14 +119,15 @@ class LoadedRun:
 
     @cached_property
     def _kept_likenesses(self) -> tuple[Likeness | None, ...]:
-        return tuple(run.read_likeness() for run in self.runs)
+        return tuple(run.read_likeness() for run in self.learned or self.runs)
 
     @cached_property
     def seen(self) -> SeenRecords | None:
         """The waveforms of the nets' data sets; None if a run has not kept them."""
-        if not self.runs or not all(run.has_seen for run in self.runs):
+        runs = self.learned or self.runs
+        if not runs or not all(run.has_seen for run in runs):
             return None
-        every = [run.read_seen() for run in self.runs]
+        every = [run.read_seen() for run in runs]
         return every[0] if len(every) == 1 else merge(every)
 
     @property
@@ -276,7 +280,7 @@ class LoadedRun:
                 batch = torch.from_numpy(windows_mv[start : start + BATCH_SIZE]).to(device)
                 beside = self.to_tensor(metadata, slice(start, start + BATCH_SIZE), device)
                 for number, net in enumerate(self.nets):
-                    whole = fill_absent(net, batch) if self.may_lack_leads else batch
+                    whole = net.fill_absent(batch) if self.may_lack_leads else batch
                     own = apply_net(net, whole, beside).double().cpu().numpy()
                     if not np.isfinite(own).all():
                         raise DataError(f"{self.path}: the net's logits are not finite")
@@ -313,6 +317,12 @@ class LoadedRun:
         if metadata is not None:
             repairs = (*prepared.repairs, *describe_unknown(metadata, self.metadata_names))
             prepared = replace(prepared, repairs=repairs)
+        return self.decide(scored, prepared, doubts, describe_known(scored), error_rate)
+
+    def decide(
+        self, scored: Scored, prepared: Prepared, doubts: tuple[str, ...], known: str, error_rate: float | None
+    ) -> Prediction:
+        """Average the windows of a recording, and decide; what is told of it is given."""
         mean = mean_of_probabilities(scored.logits)
         y_prob = dict(zip(self.class_names, expit(mean).tolist(), strict=True))
         y_logit = dict(zip(self.class_names, mean.tolist(), strict=True))
@@ -321,8 +331,5 @@ class LoadedRun:
         if error_rate is not None:
             sets = form_sets(scored.p_values.mean(axis=0), self.n_known, error_rate)
             y_set = {name: SETS[number] for name, number in zip(self.class_names, sets.tolist(), strict=True)}
-        windows = expit(scored.logits)
-        known = describe_known(scored)
-        return Prediction(
-            y_prob, y_logit, y_pred, self.thresholds, windows, prepared.starts_s, prepared.repairs, doubts, known, y_set
-        )
+        told = prepared.starts_s, prepared.repairs, doubts, known, y_set
+        return Prediction(y_prob, y_logit, y_pred, self.thresholds, expit(scored.logits), *told)

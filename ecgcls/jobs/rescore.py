@@ -121,7 +121,11 @@ def decide(run: RunDirectory, info: RunInfo, settings: EvaluationSettings) -> De
     if (settings.calibration, settings.thresholds) == (info.evaluation.calibration, info.evaluation.thresholds):
         return own
     return learn_decisions(
-        validation, calibration=settings.calibration, thresholds=settings.thresholds, pos_weight=info.pos_weight
+        validation,
+        calibration=settings.calibration,
+        thresholds=settings.thresholds,
+        pos_weight=info.pos_weight,
+        own_thresholds=info.own_thresholds,
     )
 
 

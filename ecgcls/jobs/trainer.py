@@ -14,7 +14,7 @@ from pytorch_lightning.profilers import AdvancedProfiler, SimpleProfiler
 
 from ecgcls.errors import ConfigError
 from ecgcls.jobs.parts import build_part
-from ecgcls.training.callbacks import EpochSeed, History, LastEpoch
+from ecgcls.training.callbacks import EpochSeed, History, LastEpoch, OwnSigterm
 from ecgcls.training.checkpoints import AtomicCheckpointIO
 
 _PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler}
@@ -47,7 +47,7 @@ def build_trainer(config: Mapping[str, Any], folder: Path, *, title: str, shows_
     shows_progress = node.get("enable_progress_bar", True)
     shows_line = shows_progress and not shows_bar
     best, extra = _build_callbacks(config, folder, every_n_epochs=node.get("check_val_every_n_epoch", 1))
-    callbacks = [History(), EpochSeed(config["seed"]), *extra]
+    callbacks = [OwnSigterm(), History(), EpochSeed(config["seed"]), *extra]
     if max_time := node.pop("max_time", None):
         callbacks.append(_call("+trainer.max_time", Timer, duration=_read_time(max_time), interval="epoch"))
     callbacks += [best, LastEpoch(folder, title=title if shows_line else "")]

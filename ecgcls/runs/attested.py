@@ -131,7 +131,11 @@ def check_decisions(where: Path, uncalibrated: Predictions, info: RunInfo) -> De
     own.check_learned_on(info.hash_part("val"))
     settings = info.evaluation
     again = learn_decisions(
-        validation, calibration=settings.calibration, thresholds=settings.thresholds, pos_weight=info.pos_weight
+        validation,
+        calibration=settings.calibration,
+        thresholds=settings.thresholds,
+        pos_weight=info.pos_weight,
+        own_thresholds=info.own_thresholds,
     )
     differing = ""
     for name in info.class_names:

@@ -161,6 +161,10 @@ class RunDirectory(OwnFolder):
             uncalibrated=(self.path / self._predictions(False), self._read_predictions(False)),
             calibrated=(self.path / self._predictions(True), self._read_predictions(True)),
         )
+        if info.kind == "ensemble":
+            from ecgcls.runs.members import check_members  # which reads its members as this class does
+
+            check_members(self, self._read_predictions(False))
         _ATTESTED.add(key)
 
     def write_predictions(self, predictions: Predictions, *, is_calibrated: bool = True) -> None:

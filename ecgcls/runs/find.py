@@ -6,9 +6,9 @@ import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Unpack
+from typing import Any, Literal, Unpack, cast
 
-from ecgcls.config import RunChoice
+from ecgcls.config import RunChoice, RunsChoice
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.identity import suggest
 from ecgcls.runs.configuration import Configuration, read_configuration, read_single
@@ -34,13 +34,57 @@ def choose_configuration(*, is_single_run: bool = False, **which: Unpack[RunChoi
     return read_single(open_run(folder)) if is_single_run else open_configuration(folder)
 
 
-def choose_unfinished(**which: Unpack[RunChoice]) -> RunDirectory:
+def choose_members(**which: Unpack[RunsChoice]) -> tuple[list[Configuration], bool]:
+    """Open each of the runs that a command's settings name, and tell whether they name a list, that is an ensemble.
+
+    A list, ``[A,B]``, is in `model`, `run` or `run_dir`. One of folders is split at those commas that leave folders, as
+    a folder's name may have commas too.
+    """
+    plain: dict[str, Any] = {key: which.get(key) for key in RunChoice.__annotations__}
+    lists: dict[str, list[Any]] = {"model": which["model"]} if isinstance(which["model"], list) else {}
+    for key in ("run", "run_dir"):
+        if (names := _split_list(plain[key])) is not None:
+            lists[key] = [Path(name) for name in names] if key == "run_dir" else names
+    if not lists:
+        for key in ("average", "weights", "name"):
+            if which.get(key) is not None:
+                raise ConfigError(f"{key} has no effect on one run; several are run_dir=[A,B] or model=[A,B]")
+        return [choose_configuration(**cast(RunChoice, plain))], False
+    if len(lists) > 1:
+        raise ConfigError(f"{' and '.join(lists)}: expected a list of one of them, which runs")
+    ((key, values),) = lists.items()
+    if not values or (key == "run" and LAST in values):
+        what = "models" if key == "model" else "folders of runs"
+        raise ConfigError(f"{key} must be a list of {what}, as [A,B], got [{','.join(map(str, values))}]")
+    if key != "model":
+        plain["experiment"] = None  # of a list of folders it says where the ensemble stands
+    return [choose_configuration(**cast(RunChoice, plain | {key: value})) for value in values], True
+
+
+def _split_list(value: str | Path | None) -> list[str] | None:
+    """Split ``[A,B]`` into what it lists, each part as long as it names a folder; None of what is no list."""
+    text = "" if value is None else str(value)
+    if not (text.startswith("[") and text.endswith("]")) or Path(text).exists():
+        return None
+    parts, found = [part.strip() for part in text[1:-1].split(",")], []
+    while parts:
+        lengths = [n for n in range(len(parts), 0, -1) if Path(",".join(parts[:n])).is_dir()]
+        length = lengths[0] if lengths else 1
+        found.append(",".join(parts[:length]))
+        del parts[:length]
+    return [each for each in found if each]
+
+
+def choose_unfinished(**which: Unpack[RunsChoice]) -> RunDirectory:
     """Open a run that was stopped and has a whole epoch, named as for `choose_configuration`; else a `ConfigError`."""
+    plain: Any = {key: which.get(key) for key in RunChoice.__annotations__}
+    if isinstance(which["model"], list) or any(_split_list(plain[key]) for key in ("run", "run_dir")):
+        raise ConfigError("unfinished=true scores one run that was stopped, got a list of runs")
     is_last = which.get("run") == LAST
     if is_last or which["fold"] == "all":
         asked = f"run={LAST}" if is_last else "fold=all"
         raise ConfigError(f"unfinished=true scores one run that was stopped, got {asked}")
-    folder = _choose_folder(**which)
+    folder = _choose_folder(**plain)
     stopped = RunDirectory(folder)
     if not stopped.is_begun:
         raise ConfigError(f"{folder}: not the folder of a run; a run's folder is called fold_<k> and has a {NAME}")

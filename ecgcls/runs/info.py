@@ -7,8 +7,13 @@ from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from typing import Any, Literal, get_type_hints
 
+import numpy as np
+from scipy.special import expit
+
 from ecgcls.errors import ConfigError
+from ecgcls.evaluation.blending import Average, Blend, Weights
 from ecgcls.evaluation.decisions import Decisions
+from ecgcls.evaluation.logits import to_logits
 from ecgcls.evaluation.settings import Bootstrap, CalibrationRule, EvaluationSettings, Subgroups, ThresholdRule
 from ecgcls.runs.saved import Node, check_types, damaged
 
@@ -45,6 +50,16 @@ _INNER: dict[str, Any] = {  # of the keys that are nodes themselves; one that is
         "known_records": {"n_compared": int, "in_test": int, "n_left_out_of_test": int, "in_val": dict[str, int],
                           "unchecked": list[str]},
     },
+    "distill": {
+        "source": {"path": str, "weights_sha256": str, "model": str, "experiment": str, "variant": str, "fold": int},
+        "weight": float,
+        "known_records": {"n_compared": int, "in_test": int, "n_left_out_of_test": int, "in_val": dict[str, int],
+                          "unchecked": list[str]},
+    },
+    "ensemble": {
+        "average": Average, "weights": Weights, "is_exclusive": bool,
+        "members": list[dict[str, Any]],
+    },
     "git": {"commit": str, "modified": bool},
     "machine": {"platform": str, "n_cpus": int | None},
     "leakage": {"patients": dict, "waveforms": dict, "standardizer": dict, "calibrator_and_thresholds": dict,
@@ -73,7 +88,7 @@ class RunInfo:
     experiment, model, variant, fold, seed
         What names the run: the choice of the group ``model``, and what differs from the defaults.
     kind
-        ``net`` or ``baseline``: which fitter trained it.
+        ``net`` or ``baseline``: which fitter trained it; or ``ensemble``: the mean of other runs, nothing was trained.
     synthetic
         Whether the ECGs are simulated.
     started, finished
@@ -91,7 +106,7 @@ class RunInfo:
     evaluation
         How the run is evaluated, wherever it is scored.
     n_parameters
-        Trainable parameters of the net, or fitted numbers of a baseline.
+        Trainable parameters of the net, or fitted numbers of a baseline; of an ensemble the sum over its members.
     n_epochs, best_epoch
         Epochs that were trained, and the one, from 0, whose weights were kept.
     standardized_on
@@ -108,8 +123,13 @@ class RunInfo:
     init
         What a fine-tuned net started from, what of it was taken, and whether it had seen any test record; see
         `ecgcls.jobs.initialize`. Empty: nothing.
+    distill
+        Which run's answers the net has learned from; see `ecgcls.jobs.distill`. Empty: of none.
+    ensemble
+        What is averaged and with which weights, and the members: where each is, seen from the run's folder, what names
+        it, its weight, and fingerprints of what it predicts. Empty: of any other run.
     stages_s
-        Wall time of each stage, s.
+        Wall time of each stage, s; of an ensemble ``fit`` is the sum over its members.
     """
 
     status: Literal["running", "finished", "interrupted", "failed"]
@@ -119,7 +139,7 @@ class RunInfo:
     variant: str = ""
     fold: int = 0
     seed: int = 0
-    kind: Literal["net", "baseline"] = "net"
+    kind: Literal["net", "baseline", "ensemble"] = "net"
     synthetic: bool = False
     started: str = ""
     finished: str | None = None
@@ -144,6 +164,8 @@ class RunInfo:
     decisions: dict[str, Any] = field(default_factory=dict)
     leakage: dict[str, Any] = field(default_factory=dict)
     init: dict[str, Any] = field(default_factory=dict)
+    distill: dict[str, Any] = field(default_factory=dict)
+    ensemble: dict[str, Any] = field(default_factory=dict)
     stages_s: dict[str, float] = field(default_factory=dict)
 
     @classmethod
@@ -174,12 +196,17 @@ class RunInfo:
             evaluation = EvaluationSettings().replace_with(stored.get("evaluation", {}))
         except (ConfigError, TypeError, ValueError) as error:
             raise damaged(where, f"evaluation: {error}") from error
-        absent = {key: Node({}, where) for key in ("data", "decisions", "stages_s", "machine", "init")}
+        absent = {
+            key: Node({}, where) for key in ("data", "decisions", "stages_s", "machine", "init", "distill", "ensemble")
+        }
         return cls(**{**absent, **stored, "evaluation": evaluation})
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain numbers and text for `json.dump`."""
         plain = {each.name: getattr(self, each.name) for each in fields(self)}
+        for key in ("distill", "ensemble"):  # of any other run, as it was before there were these
+            if not plain[key]:
+                del plain[key]
         return {**plain, "evaluation": asdict(self.evaluation)}
 
     @property
@@ -222,6 +249,17 @@ class RunInfo:
         """Return a fingerprint of ``train``, ``val`` or ``test``: ids, patients and labels, or ids and signals."""
         fingerprint: str = self.data["parts"][part][f"{of}_sha256"]
         return fingerprint
+
+    @property
+    def own_thresholds(self) -> list[float] | None:
+        """Of an ensemble the mean of its members' thresholds by class; of any other run None."""
+        if not self.ensemble:
+            return None
+        members = self.ensemble["members"]
+        blend = Blend(tuple(each["weight"] for each in members), self.ensemble["average"])
+        at = np.array([[[each["thresholds"][name] for name in self.class_names]] for each in members])
+        mean: list[float] = expit(blend.apply(to_logits(at)))[0].tolist()
+        return mean
 
     def read_decisions(self) -> Decisions:
         """Return the run's own calibrator and thresholds; that they are not there for each class is a `DataError`."""

@@ -1,6 +1,8 @@
 """Lightning callbacks that make a run repeatable and remember how it went."""
 
 import logging
+import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,28 @@ from pytorch_lightning.callbacks import Checkpoint, EarlyStopping
 log = logging.getLogger(__name__)
 
 _SHOWN = ("train/loss", "val/loss", "val/pr_auc")  # in a line per epoch
+
+
+class OwnSigterm(pl.Callback):
+    """Keeps the handler of SIGTERM that was there before Lightning's.
+
+    Where several processes train one net, Lightning's handler communicates: it may wait for a process that is in the
+    middle of another exchange, and neither ever ends. A handler that raises, as that of the commands does, ends each.
+    """
+
+    def __init__(self) -> None:
+        self._handler: Any = None
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Remember the handler, before Lightning has one of its own."""
+        self._handler = signal.getsignal(signal.SIGTERM)
+
+    def on_sanity_check_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Restore the handler, after Lightning has set its own; one that is not of Python is left to Lightning."""
+        if callable(self._handler) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._handler)
+
+    on_train_start = on_predict_start = on_sanity_check_start
 
 
 class EpochSeed(pl.Callback):

@@ -44,14 +44,13 @@ class StandardizedNet(nn.Sequential):
         standardizer, net = self
         return apply_net(net, standardizer(signal_mv), metadata, self.windows)
 
-
-def fill_absent(net: StandardizedNet, signal_mv: Tensor) -> Tensor:
-    """Give the leads of ``(batch, lead, sample)`` that are nan throughout their mean, which is 0 when standardized."""
-    is_absent = signal_mv[..., :1].isnan()
-    if not is_absent.any():
-        return signal_mv
-    mean_mv = net.get_buffer("standardizer.mean_mv")  # (lead, 1)
-    return torch.where(is_absent, mean_mv.to(signal_mv.dtype), signal_mv)
+    def fill_absent(self, signal_mv: Tensor) -> Tensor:
+        """Give the leads of ``(batch, lead, sample)`` that are nan their mean, which is 0 when standardized."""
+        is_absent = signal_mv[..., :1].isnan()
+        if not is_absent.any():
+            return signal_mv
+        mean_mv = self.get_buffer("standardizer.mean_mv")  # (lead, 1)
+        return torch.where(is_absent, mean_mv.to(signal_mv.dtype), signal_mv)
 
 
 def take_own(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
