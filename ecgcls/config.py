@@ -56,6 +56,14 @@ class InitSettings(TypedDict):
     known_records: Literal["error", "drop"]
 
 
+class DistillSettings(TypedDict):
+    """Which run's answers a training learns from beside the labels."""
+
+    path: Path | None
+    weight: float
+    known_records: Literal["error", "drop"]
+
+
 class RunConfig(TypedDict):
     """What ``python -m ecgcls.run`` takes: ``conf/config.yaml``."""
 
@@ -66,6 +74,7 @@ class RunConfig(TypedDict):
     output_dir: Path
     overwrite: bool
     init: InitSettings
+    distill: DistillSettings
     data: Group
     task: Group
     folds: Group

@@ -21,6 +21,9 @@ _NOT_IDENTITY = (
 Threads change a result in its last digits: a run notes how many it had, and that they differ is told.
 """
 
+_ORIGINS = ("init", "distill")
+"""The nodes that name another run's net."""
+
 
 def identify(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the resolved settings that a result depends on, by dotted key."""
@@ -46,16 +49,16 @@ def name_variant(
         for group, choice in sorted(choices.items())
         if group not in ("model", "logger") and choice != default_choices.get(group)
     ]
-    path = (config.get("init") or {}).get("path")
-    own = identify(config)
-    default = identify({**default_config, "init": {**default_config["init"], "path": path}} if path else default_config)
+    paths = {key: (config.get(key) or {}).get("path") for key in _ORIGINS}
+    placed = {key: {**default_config[key], "path": path} for key, path in paths.items() if path}
+    own, default = identify(config), identify({**default_config, **placed})
     for key in sorted(own.keys() | default.keys()):
         if key == "fold":
             continue
         if key not in own:
             parts.append(f"no-{key}")
         elif key not in default or (own[key], type(own[key])) != (default[key], type(default[key])):
-            parts.append(f"{key.replace('init.source', 'init')}={_name_value(own[key])}")
+            parts.append(f"{key.removesuffix('.source')}={_name_value(own[key])}")
     name = ",".join(parts)
     return name if len(name) <= 150 else f"{name[:140]}~{_digest(name)}"
 
@@ -85,10 +88,14 @@ def suggest_key(key: str, known: Sequence[str]) -> str:
 
 
 def _take_origin(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Leave out where the net is that a training starts from, which `source` tells by its content; or that none is."""
-    init = config.get("init") or {}
-    kept = {key: value for key, value in init.items() if key not in ("path", "seen")} if init.get("path") else {}
-    return {key: value for key, value in config.items() if key != "init"} | ({"init": kept} if kept else {})
+    """Leave out where a net is that a training starts or learns from, told by its `source`; or that there is none."""
+    kept = {}
+    for key, value in config.items():
+        if key not in _ORIGINS:
+            kept[key] = value
+        elif value and value.get("path"):
+            kept[key] = {name: each for name, each in value.items() if name not in ("path", "seen")}
+    return kept
 
 
 def _is_identity(key: str, value: Any) -> bool:

@@ -37,7 +37,7 @@ def run(**config: Unpack[RunConfig]) -> tuple[Path, float]:
     from ecgcls.runs.searched import doubt_settings
 
     config = settle_init(config)
-    model, variant = name_job(config.get("init"))
+    model, variant = name_job(config)
     directory = RunDirectory(read_run_dir() or place_run(config, model=model, variant=variant))
     quiet_lightning()
     shows_bar = sys.stderr.isatty() and not is_sweep() and not is_child()
@@ -56,7 +56,7 @@ def answer_early(plain: dict[str, Any]) -> tuple[Path, float] | None:
     config = cast(RunConfig, check_arguments(run, plain, is_early=True))
     check_run(config)
     config = settle_init(config)
-    model, variant = name_job(config.get("init"))
+    model, variant = name_job(config)
     place = read_run_dir() or place_run(config, model=model, variant=variant)
     from ecgcls.jobs.parts import check_data, check_repeated, list_without_effect, settle_data
 

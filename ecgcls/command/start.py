@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import hydra
@@ -115,11 +116,11 @@ def _run(command: Callable[..., Any], around: Callable[..., Any] | None, early: 
         refuse(error, config_name)
 
 
-def name_job(init: Mapping[str, Any] | None = None) -> tuple[str, str]:
+def name_job(config: Mapping[str, Any] = MappingProxyType({})) -> tuple[str, str]:
     """Return the running job's choice of the group ``model``, and its variant: what differs from the defaults.
 
-    `init` is that of the configuration with the ``source`` of the weights, as `ecgcls.runs.init_settings.settle_init`
-    adds it.
+    ``init`` and ``distill`` are those of `config`, with the ``source`` of the weights that
+    `ecgcls.runs.init_settings.settle_init` adds.
     """
     job = HydraConfig.get()
     search_path = [override for override in job.overrides.hydra if override.startswith("hydra.searchpath")]
@@ -132,7 +133,7 @@ def name_job(init: Mapping[str, Any] | None = None) -> tuple[str, str]:
         if choice != defaults.get(group)
     ]
     own, default = _compose([*search_path, *job.overrides.task]), _compose([*search_path, *overrides])
-    own |= {} if init is None else {"init": dict(init)}
+    own |= {key: dict(config[key]) for key in ("init", "distill") if config.get(key)}
     variant = name_variant(own, choices=choices, default_config=default, default_choices=defaults)
     return choices["model"], variant
 

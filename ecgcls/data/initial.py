@@ -34,11 +34,14 @@ class Initial:
         None: nobody knows.
     known_records
         What to do with test records among them: ``error`` refuses, ``drop`` leaves them out and counts them.
+    key
+        The setting that names it, in messages: a training starts from the weights, or learns from their answers.
     """
 
     name: str
     seen: SeenRecords | None
     known_records: KnownRecords = "error"
+    key: Literal["init", "distill"] = "init"
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,12 +98,14 @@ def settle_initial(
     rows = store.find_rows([*tested, *validated])
     known, n_compared, unchecked = initial.seen.learned_from.find_in(store, rows, open_longer)
     for what in unchecked:
-        log.warning("init: the test part was not searched for %s of %s", what, initial.name)
+        log.warning("%s: the test part was not searched for %s of %s", initial.key, what, initial.name)
     is_leak, is_validated = known["ecg_id"].isin(tested), known["ecg_id"].isin(validated)
     if is_leak.any() and (initial.known_records == "error" or is_leak.sum() == len(tested)):
-        others = "no other is left" if is_leak.sum() == len(tested) else "init.known_records=drop leaves them out"
+        others = (
+            "no other is left" if is_leak.sum() == len(tested) else f"{initial.key}.known_records=drop leaves them out"
+        )
         raise DataError(
-            f"{root}: leak: {is_leak.sum()} of the {len(tested)} test records are among those that init "
+            f"{root}: leak: {is_leak.sum()} of the {len(tested)} test records are among those that {initial.key} "
             f"({initial.name}) has learned from ({describe_found(known[is_leak], whose='its')}): test on the fold of "
             f"that run, or start from another one; {others}"
         )

@@ -213,7 +213,9 @@ class ECGDataModule(pl.LightningDataModule):
     def left_out(self) -> pd.DataFrame:
         """The records that cannot be used or repeat another: ``ecg_id`` and ``reason``."""
         reasons = {ecg_id: f"repeats ecg_id {kept}" for ecg_id, kept in self._left_out.duplicates.items()}
-        known = {} if self.compared is None else dict.fromkeys(self.compared.dropped, "init has learned from it")
+        known = {}
+        if self.initial is not None and self.compared is not None:
+            known = dict.fromkeys(self.compared.dropped, f"{self.initial.key} has learned from it")
         every = {**self._left_out.bad, **reasons, **known}
         return pd.DataFrame([*every.items()], columns=["ecg_id", "reason"])
 

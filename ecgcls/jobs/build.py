@@ -22,6 +22,7 @@ from ecgcls.errors import ConfigError
 from ecgcls.evaluation.settings import EvaluationSettings
 from ecgcls.identity import identify
 from ecgcls.jobs.augment import build_augmenter
+from ecgcls.jobs.distill import Teacher, read_teacher
 from ecgcls.jobs.initialize import Start, read_start
 from ecgcls.jobs.parts import build_net, build_part, settle_data, split_metadata
 from ecgcls.jobs.track import check_installed
@@ -34,6 +35,7 @@ from ecgcls.training.augmentation import Augmenter
 from ecgcls.training.baselines import MetadataBaseline
 from ecgcls.training.classifier import ECGClassifier
 from ecgcls.training.contract import check_net
+from ecgcls.training.distillation import Distillation
 from ecgcls.training.finetuning import FineTuner
 from ecgcls.training.fitters import BaselineFitter, Fitter, NetFitter
 from ecgcls.training.heads import FixedFeatureNet, HeadFitter
@@ -102,10 +104,11 @@ def build_job(
     trainer = build_trainer(config, run.path, title=title, shows_bar=shows_bar)
     starts_processes = must_start_processes(n_devices=trainer.num_devices, n_nodes=trainer.num_nodes)
     start = time.perf_counter()
-    beginning = read_start(config)
+    beginning, teacher = read_start(config), read_teacher(config)
     if beginning is not None and beginning.tuning.unfreeze_every and trainer.num_devices * trainer.num_nodes > 1:
         raise ConfigError("init.unfreeze_every needs one device: several share only what is trained from the start")
-    data = build_data(config, initial=None if beginning is None else beginning.initial)
+    other = beginning or teacher
+    data = build_data(config, initial=None if other is None else other.initial)
     data.check_shared_by(trainer.num_devices * trainer.num_nodes)
     data.prepare_data()
     data.setup()
@@ -114,12 +117,14 @@ def build_job(
     model_part = build_part("model", split_metadata(config["model"])[0])
     augment = build_augmenter(config, data)
     is_baseline = isinstance(model_part, MetadataBaseline)
-    if is_baseline and beginning is not None:
-        raise ConfigError(f"init: model={model} is a baseline, which starts from no net")
+    if is_baseline and other is not None:
+        raise ConfigError(f"{other.initial.key}: model={model} is a baseline, which starts or learns from no net")
+    if teacher is not None:
+        teacher.check(data)
     fitter: Fitter = (
         BaselineFitter(model_part)
         if is_baseline
-        else choose_fitter(build_classifier(config, data, augment, beginning), trainer)
+        else choose_fitter(build_classifier(config, data, augment, beginning, teacher), trainer, teacher)
     )
     if isinstance(fitter, HeadFitter):
         _check_fitted_head(config, model, trainer)
@@ -137,6 +142,7 @@ def build_job(
         evaluation=evaluation,
         n_parameters=fitter.n_parameters,
         init={} if beginning is None else beginning.describe(data),
+        distill={} if teacher is None else teacher.describe(data),
         stages_s={"data": seconds},
         **describe_provenance(),
     )
@@ -176,7 +182,11 @@ def build_data(config: Mapping[str, Any], *, initial: Initial | None = None) -> 
 
 
 def build_classifier(
-    config: Mapping[str, Any], data: ECGDataModule, augment: Augmenter | None = None, beginning: Start | None = None
+    config: Mapping[str, Any],
+    data: ECGDataModule,
+    augment: Augmenter | None = None,
+    beginning: Start | None = None,
+    teacher: Teacher | None = None,
 ) -> ECGClassifier:
     """Build the classifier of a configuration for data that are set up: untrained, or with the weights of another."""
     n_classes = len(data.class_names)
@@ -222,6 +232,7 @@ def build_classifier(
             **({"may_lack_leads": True} if augment is not None and augment.drops_leads else {}),
         },
         augment=augment,
+        distillation=None if teacher is None else Distillation(teacher.weight, is_exclusive=data.task.exclusive),
         windows=windows,
         loss=_build_loss(config, data.pos_weight),
         optimizer=optimizer,
@@ -231,10 +242,12 @@ def build_classifier(
     )
 
 
-def choose_fitter(classifier: ECGClassifier, trainer: pl.Trainer) -> NetFitter:
+def choose_fitter(classifier: ECGClassifier, trainer: pl.Trainer, teacher: Teacher | None = None) -> NetFitter:
     """Choose how a net is fitted: by gradients, or its head as a whole where its features are not trained."""
     has_fixed_features = isinstance(take_signal_net(classifier.net), FixedFeatureNet)
-    return (HeadFitter if has_fixed_features else NetFitter)(classifier, trainer)
+    return (HeadFitter if has_fixed_features else NetFitter)(
+        classifier, trainer, teacher=None if teacher is None else teacher.answer
+    )
 
 
 def _check_fitted_head(config: RunConfig, model: str, trainer: pl.Trainer) -> None:
@@ -243,6 +256,7 @@ def _check_fitted_head(config: RunConfig, model: str, trainer: pl.Trainer) -> No
     refused = {
         f"callbacks.{''.join(others[:1])}": (others, "there are no epochs that it could follow"),
         "augment": (config.get("augment"), "its features are computed once; set augment=none"),
+        "distill.path": (config["distill"]["path"], "its head is fitted to the labels alone"),
         "init.path": (config["init"]["path"], "its head is fitted as a whole and starts from nothing"),
         "model.metadata": (config["model"].get("metadata"), "its head takes features of the ECG alone"),
         "trainer.devices": (trainer.num_devices * trainer.num_nodes > 1, "its head is fitted on one device; set 1"),

@@ -107,6 +107,8 @@ def check_repeated(run: RunDirectory, config: RunConfig) -> None:
 
     if (origin := find_origin(config)) is not None:
         check_same_origin(run, origin.weights_sha256)
+    if (teacher := find_origin(config, "distill")) is not None:
+        check_same_origin(run, teacher.weights_sha256, "distill")
 
 
 def list_without_effect(run: RunDirectory, config: RunConfig) -> list[str]:

@@ -123,6 +123,8 @@ def _start(job: Job) -> RunInfo:
     run.check_same_data(job.info.data["fingerprint"])
     if job.info.init:
         check_same_origin(run, job.info.init["source"]["weights_sha256"])
+    if job.info.distill:
+        check_same_origin(run, job.info.distill["source"]["weights_sha256"], "distill")
     earlier = run.read_info() if run.is_begun else replace(job.info, n_starts=0)
     if run.is_begun and earlier.n_threads != job.info.n_threads:
         log.warning(

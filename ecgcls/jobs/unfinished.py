@@ -52,7 +52,7 @@ def score_unfinished(
     torch.set_num_threads(info.n_threads)
     net = move(load_net(run, trust=trust), device)
     trusted = {group: take_trusted(config, group, trust=trust) for group in ("data", "task", "folds")}
-    init = run.read_seen().init if info.init else ()
+    init = run.read_seen().init if info.init or info.distill else ()
     initial = Initial("init", SeenRecords({}, init), "drop") if init else None  # as this run itself has left them out
     if store_dir is not None:
         trusted["data"]["store_dir"] = str(store_dir)

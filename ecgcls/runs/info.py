@@ -50,6 +50,12 @@ _INNER: dict[str, Any] = {  # of the keys that are nodes themselves; one that is
         "known_records": {"n_compared": int, "in_test": int, "n_left_out_of_test": int, "in_val": dict[str, int],
                           "unchecked": list[str]},
     },
+    "distill": {
+        "source": {"path": str, "weights_sha256": str, "model": str, "experiment": str, "variant": str, "fold": int},
+        "weight": float,
+        "known_records": {"n_compared": int, "in_test": int, "n_left_out_of_test": int, "in_val": dict[str, int],
+                          "unchecked": list[str]},
+    },
     "ensemble": {
         "average": Average, "weights": Weights, "is_exclusive": bool,
         "members": list[dict[str, Any]],
@@ -117,6 +123,8 @@ class RunInfo:
     init
         What a fine-tuned net started from, what of it was taken, and whether it had seen any test record; see
         `ecgcls.jobs.initialize`. Empty: nothing.
+    distill
+        Which run's answers the net has learned from; see `ecgcls.jobs.distill`. Empty: of none.
     ensemble
         What is averaged and with which weights, and the members: where each is, seen from the run's folder, what names
         it, its weight, and fingerprints of what it predicts. Empty: of any other run.
@@ -156,6 +164,7 @@ class RunInfo:
     decisions: dict[str, Any] = field(default_factory=dict)
     leakage: dict[str, Any] = field(default_factory=dict)
     init: dict[str, Any] = field(default_factory=dict)
+    distill: dict[str, Any] = field(default_factory=dict)
     ensemble: dict[str, Any] = field(default_factory=dict)
     stages_s: dict[str, float] = field(default_factory=dict)
 
@@ -187,14 +196,17 @@ class RunInfo:
             evaluation = EvaluationSettings().replace_with(stored.get("evaluation", {}))
         except (ConfigError, TypeError, ValueError) as error:
             raise damaged(where, f"evaluation: {error}") from error
-        absent = {key: Node({}, where) for key in ("data", "decisions", "stages_s", "machine", "init", "ensemble")}
+        absent = {
+            key: Node({}, where) for key in ("data", "decisions", "stages_s", "machine", "init", "distill", "ensemble")
+        }
         return cls(**{**absent, **stored, "evaluation": evaluation})
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain numbers and text for `json.dump`."""
         plain = {each.name: getattr(self, each.name) for each in fields(self)}
-        if not self.ensemble:  # of a net, as it was before there were ensembles
-            del plain["ensemble"]
+        for key in ("distill", "ensemble"):  # of any other run, as it was before there were these
+            if not plain[key]:
+                del plain[key]
         return {**plain, "evaluation": asdict(self.evaluation)}
 
     @property

@@ -1,28 +1,34 @@
-"""The settings ``init``: which net a training starts from, told by its content where its place does not count."""
+"""The settings ``init`` and ``distill``: which net a training starts or learns from, told by content, not place."""
 
-from ecgcls.config import InitSettings, RunConfig
+from typing import Any, Literal
+
+from ecgcls.config import DistillSettings, InitSettings, RunConfig
 from ecgcls.errors import ConfigError
 
 
 def settle_init(config: RunConfig) -> RunConfig:
-    """Add to ``init`` the `source` of its weights, which counts in the run's identity in place of their path.
+    """Add to ``init`` and ``distill`` the `source` of the weights, which counts in place of their path.
 
     Raises
     ------
     ConfigError
-        If it names nothing to start from, or if its settings contradict one another.
+        If one names nothing to start or learn from, or if its settings contradict one another.
     """
-    init = config.get("init")
-    if init is None:
-        return config
-    check_init(init)
-    if init["path"] is None:
-        return config
-    from ecgcls.runs.origin import find_origin  # reads runs, which most need not
+    if config.get("init") is not None:
+        check_init(config["init"])
+    if config.get("distill") is not None:
+        check_distill(config["distill"])
+    keys: tuple[Literal["init", "distill"], ...] = ("init", "distill")
+    for key in keys:
+        node: Any = config.get(key)
+        if node is None or node["path"] is None:
+            continue
+        from ecgcls.runs.origin import find_origin  # reads runs, which most need not
 
-    origin = find_origin(config)
-    assert origin is not None
-    return {**config, "init": {**init, "source": origin.source}}  # type: ignore[typeddict-unknown-key]
+        origin = find_origin(config, key)
+        assert origin is not None
+        config = {**config, key: {**node, "source": origin.source}}  # type: ignore[misc]
+    return config
 
 
 def check_init(init: InitSettings) -> None:
@@ -38,3 +44,14 @@ def check_init(init: InitSettings) -> None:
     idle = [key for key, value in defaults.items() if init[key] != value]  # type: ignore[literal-required]
     if init["path"] is None and idle:
         raise ConfigError(f"init.{idle[0]}={init[idle[0]]} has no effect without a net to start from: set init=PATH")  # type: ignore[literal-required]
+
+
+def check_distill(distill: DistillSettings) -> None:
+    """Refuse settings of ``distill`` that are out of their range, or that would do nothing."""
+    if not 0 < distill["weight"] <= 1:
+        raise ConfigError(f"distill.weight must be above 0 and at most 1, got {distill['weight']}")
+    defaults = {"weight": 0.5, "known_records": "error"}
+    idle = [key for key, value in defaults.items() if distill[key] != value]  # type: ignore[literal-required]
+    if distill["path"] is None and idle:
+        value = distill[idle[0]]  # type: ignore[literal-required]
+        raise ConfigError(f"distill.{idle[0]}={value} has no effect without a teacher: set distill=PATH")

@@ -1,10 +1,10 @@
-"""What a training starts from: another run's net, or weights that somebody has kept, told by its content."""
+"""What a training starts or learns from: another run's net, or weights that somebody has kept, told by content."""
 
 import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ecgcls.config import RunConfig
 from ecgcls.errors import ConfigError
@@ -58,33 +58,36 @@ class Origin:
         return described | {key: getattr(info, key) for key in keys}
 
 
-def find_origin(config: RunConfig) -> Origin | None:
-    """Find what ``init=`` names, for the fold of a configuration; None where it names nothing.
+def find_origin(config: RunConfig, key: Literal["init", "distill"] = "init") -> Origin | None:
+    """Find what ``init=``, or ``distill=``, names, for the fold of a configuration; None where it names nothing.
 
     Raises
     ------
     ConfigError
-        If it is no finished run, no folder that has the same fold, and no file in the format safetensors; or if
-        settings of the group contradict one another.
+        If it is no finished run, no folder that has the same fold, and (of ``init``) no file in the format safetensors;
+        or if settings of the group contradict one another.
     """
-    init = config.get("init")
-    if init is None or init["path"] is None:
+    node: Any = config.get(key)
+    if node is None or node["path"] is None:
         return None
-    path = init["path"]
+    path: Path = node["path"]
     if path.is_dir():
-        if init["seen"] is not None:
+        if node.get("seen") is not None:
             raise ConfigError(f"init.seen has no effect with the run {path}, which has its own waveforms; leave it out")
         is_run = (path / NAME).exists()
-        run = open_run(path if is_run else _choose_fold(path, config["fold"]))
+        run = open_run(path if is_run else _choose_fold(path, config["fold"], key))
         info = run.read_info()
         if info.kind != "net":
-            raise ConfigError(f"init: {run.path} is of the kind {info.kind}, which has no net to start from")
+            raise ConfigError(f"{key}: {run.path} is of the kind {info.kind}, which has no net of its own")
         weights = info.fingerprints.get("net") or hash_file(run.check_file("best.ckpt"))
         digest = weights if is_run else _hash_configuration(run)
         return Origin(run.path, f"{info.model}-{digest[:12]}", weights, run)
     if not path.exists():
-        beside = list_beside(path) or "; expected a finished run's folder, or weights in .safetensors"
-        raise ConfigError(f"init: there is no {path}{beside}")
+        or_weights = ", or weights in .safetensors" if key == "init" else ""
+        beside = list_beside(path) or f"; expected a finished run's folder{or_weights}"
+        raise ConfigError(f"{key}: there is no {path}{beside}")
+    if key == "distill":
+        raise ConfigError(f"distill: {path} is no folder of a run, whose net and records a teacher is known by")
     if path.suffix != ".safetensors":
         raise ConfigError(
             f"init: {path} is no folder of a run; a single file must be .safetensors (safetensors.torch.save_file): "
@@ -95,22 +98,23 @@ def find_origin(config: RunConfig) -> Origin | None:
     return Origin(path, f"weights-{digest[:12]}", digest)
 
 
-def check_same_origin(run: RunDirectory, weights_sha256: str) -> None:
-    """Refuse a run that started from other weights, as another fold's or those of a run that was trained again."""
-    found = run.read_info().init["source"]["weights_sha256"] if run.is_begun else weights_sha256
+def check_same_origin(run: RunDirectory, weights_sha256: str, key: Literal["init", "distill"] = "init") -> None:
+    """Refuse a run that started from other weights, or had another teacher, as of another fold, or trained again."""
+    found = getattr(run.read_info(), key)["source"]["weights_sha256"] if run.is_begun else weights_sha256
     if found != weights_sha256:
+        did = "started from" if key == "init" else "learned from"
         raise ConfigError(
-            f"{run.path}: this run started from other weights than init= names now (fingerprint {found[:12]} there, "
+            f"{run.path}: this run {did} other weights than {key}= names now (fingerprint {found[:12]} there, "
             f"{weights_sha256[:12]} here): retrain with overwrite=true, or choose another experiment=NAME"
         )
 
 
-def _choose_fold(folder: Path, fold: int) -> Path:
+def _choose_fold(folder: Path, fold: int, key: str) -> Path:
     """Return the fold of the same number: others have learned from its test records."""
     place = folder / f"fold_{fold}"
     if not place.is_dir() and (there := sorted(path.parent.name for path in folder.glob(f"fold_*/{NAME}"))):
         raise ConfigError(
-            f"init: {folder} has no fold_{fold}, which fold={fold} starts from (there: {', '.join(there)}): train it, "
+            f"{key}: {folder} has no fold_{fold}, which fold={fold} needs (there: {', '.join(there)}): train it, "
             "or name one fold's folder"
         )
     return place if place.is_dir() else folder

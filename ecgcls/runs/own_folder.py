@@ -24,7 +24,7 @@ _OWN_FILES = (
     "groups.csv", "likelihoods.csv", "likeness.npz", "label_noise.csv", "repairs.csv", "left_out.csv", "history.csv",
     "metrics.json", "metrics_by_class.csv", "confusion_matrix.csv", "intervals.csv", "reliability.csv",
     "calibration.csv", "calibration_curves.csv", "decision_curves.csv", "subgroups.csv", "model_card.md",
-    "tripod_ai.md", "run.log",
+    "tripod_ai.md", "run.log", "teacher.npz",
 )  # fmt: skip
 _OWN_FOLDERS = (
     ".hydra", "figures", "log", "tensorboard", "wandb", "evaluate", "interpret", "interpret_input", "predict",

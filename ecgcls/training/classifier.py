@@ -13,6 +13,7 @@ from torchmetrics import Metric, MetricCollection
 from ecgcls.errors import ConfigError
 from ecgcls.files import CLASS_NAMES, INPUT_FORM, STANDARDIZED_ON
 from ecgcls.training.augmentation import Augmenter
+from ecgcls.training.distillation import Distillation
 from ecgcls.training.finetuning import FineTuner
 from ecgcls.training.finite import check_losses, check_validation, seem_probabilities
 from ecgcls.training.gathering import average
@@ -55,6 +56,8 @@ class ECGClassifier(pl.LightningModule):
     augment
         What is changed in the training records, after they are standardized; None: nothing. A net of windows needs a
         `ecgcls.training.windows.RandomWindow` among it.
+    distillation
+        What the net learns from another one's answers, which its `augment` changes with the targets; None: nothing.
     windows
         Those of a record that the net is asked about, one by one; None: about the whole record.
     input_form
@@ -77,6 +80,7 @@ class ECGClassifier(pl.LightningModule):
         scheduler: Schedule,
         metrics: dict[str, Metric],
         augment: Augmenter | None = None,
+        distillation: Distillation | None = None,
         windows: Windows | None = None,
         input_form: Mapping[str, Any] | None = None,
         tuner: FineTuner | None = None,
@@ -88,7 +92,7 @@ class ECGClassifier(pl.LightningModule):
         self.input_form = dict(input_form or {})
         self.standardizer = Standardizer(mean_mv, sd_mv)
         self.loss = loss
-        self.augment, self.windows = augment, windows
+        self.augment, self.windows, self.distillation = augment, windows, distillation
         self._make_optimizer, self._tuner = optimizer, tuner
         self.schedule = scheduler
         self.val_metrics = MetricCollection(dict(metrics), compute_groups=False, prefix="val/")
@@ -125,13 +129,7 @@ class ECGClassifier(pl.LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Return the loss of a batch; the epoch's mean is logged once, with the last batch."""
-        signal, target = batch["signal"], batch["target"]
-        if self.augment is None:
-            signal = self.standardizer(signal)
-        else:
-            place = {"epoch": self.current_epoch, "batch": batch_idx, "process": self.global_rank}
-            signal, target = self.augment.apply(signal, target, standardize=self.standardizer, **place)
-        loss = self._measure(apply_net(self.net, signal, batch.get("metadata")), target)
+        loss, target = self._learn(batch, batch_idx)
         if batch_idx in self._losses:  # an optimizer that evaluates a batch several times, such as LBFGS
             return loss
         self._losses[batch_idx] = loss.detach()
@@ -146,6 +144,22 @@ class ECGClassifier(pl.LightningModule):
             mean = (losses * weights).sum() / weights.sum()
             self.log("train/loss", average(mean, weights.sum()), on_step=False, on_epoch=True)
         return loss
+
+    def _learn(self, batch: dict[str, Tensor], batch_idx: int) -> tuple[Tensor, Tensor]:
+        """Return the loss of a training batch, and its targets ``(batch, class)`` as they were changed."""
+        signal, target, teacher = batch["signal"], batch["target"], self.distillation
+        if teacher is not None:  # beside the targets, so that both are mixed alike
+            target = torch.cat([target, teacher.take(batch["record"])], dim=1)
+        if self.augment is None:
+            signal = self.standardizer(signal)
+        else:
+            place = {"epoch": self.current_epoch, "batch": batch_idx, "process": self.global_rank}
+            signal, target = self.augment.apply(signal, target, standardize=self.standardizer, **place)
+        logits = apply_net(self.net, signal, batch.get("metadata"))
+        if teacher is None:
+            return self._measure(logits, target), target
+        target, of_teacher = target.tensor_split(2, dim=1)
+        return teacher.add(self._measure(logits, target), logits, of_teacher), target
 
     def on_train_epoch_start(self) -> None:
         """Begin a new mean; freeze what this epoch does not train."""

@@ -1,7 +1,7 @@
 """Two ways to fit, with one shape: a net with Lightning, a baseline in closed form."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -56,6 +56,8 @@ class NetFitter:
     classifier: ECGClassifier
     trainer: pl.Trainer
     kind: Literal["net"] = "net"
+    teacher: Callable[[ECGDataModule, Path, str], NDArray[np.float32]] | None = None
+    """Answers for the training records of data, ``(record, class)`` of the cohort, on a device; kept in the folder."""
     _n_steps: int = 0  # of a training that had ended before
 
     @property
@@ -90,6 +92,10 @@ class NetFitter:
         checkpoint = str(last) if resume and _can_resume(last, best) else None
         if checkpoint:
             log.info("Resuming from %s", checkpoint)
+        if self.teacher is not None and self.classifier.distillation is not None:
+            with self.trainer.precision_plugin.forward_context():
+                y_prob = self.teacher(data, folder, str(self.trainer.strategy.root_device))
+            self.classifier.distillation.y_prob = torch.from_numpy(y_prob)
         try:
             self.trainer.fit(self.classifier, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         except SystemExit as stopped:  # what Lightning makes of a Ctrl-C
