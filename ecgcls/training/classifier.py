@@ -147,13 +147,14 @@ class ECGClassifier(pl.LightningModule):
 
     def _learn(self, batch: dict[str, Tensor], batch_idx: int) -> tuple[Tensor, Tensor]:
         """Return the loss of a training batch, and its targets ``(batch, class)`` as they were changed."""
-        signal, target = self.standardizer(batch["signal"]), batch["target"]
-        teacher = self.distillation
+        signal, target, teacher = batch["signal"], batch["target"], self.distillation
         if teacher is not None:  # beside the targets, so that both are mixed alike
             target = torch.cat([target, teacher.take(batch["record"])], dim=1)
-        if self.augment is not None:
+        if self.augment is None:
+            signal = self.standardizer(signal)
+        else:
             place = {"epoch": self.current_epoch, "batch": batch_idx, "process": self.global_rank}
-            signal, target = self.augment.apply(signal, target, **place)
+            signal, target = self.augment.apply(signal, target, standardize=self.standardizer, **place)
         logits = apply_net(self.net, signal, batch.get("metadata"))
         if teacher is None:
             return self._measure(logits, target), target

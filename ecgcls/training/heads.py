@@ -48,25 +48,26 @@ class FixedFeatureNet(Protocol):
     def compute_features(self, signal: Tensor) -> Tensor:
         """Turn ``(batch, lead, sample)`` into ``(batch, feature)``, before they are standardized."""
 
+    def standardize(self, features: Tensor) -> Tensor:
+        """Turn features into what the head takes, with ``mean`` and ``sd`` of the training part."""
+
 
 class FeatureTable:
-    """Features ``(record, feature)`` in half precision, standardized when they are used."""
+    """Standardized features ``(record, feature)`` in half precision, which a linear layer is applied to in float32."""
 
-    def __init__(self, values: Tensor, *, mean: Tensor, sd: Tensor) -> None:
-        self._values, self._mean, self._sd = values, mean, sd
+    def __init__(self, values: Tensor) -> None:
+        self._values = values
 
     def apply(self, weight: Tensor, bias: Tensor) -> Tensor:
         """Return ``(record, class)`` of a linear layer."""
-        scaled = weight / self._sd
-        products = [block.float() @ scaled.T for block in self._values.split(_BLOCK)]
-        return torch.cat(products) + (bias - scaled @ self._mean)
+        return torch.cat([block.float() @ weight.T for block in self._values.split(_BLOCK)]) + bias
 
     def pull_back(self, slope: Tensor) -> tuple[Tensor, Tensor]:
         """Turn a gradient with respect to what `apply` returns into those of its weight and its bias."""
-        of_bias, of_weight = slope.sum(dim=0), torch.zeros(slope.shape[1], len(self._mean), device=slope.device)
+        of_weight = slope.new_zeros(slope.shape[1], self._values.shape[1])
         for block, own in zip(self._values.split(_BLOCK), slope.split(_BLOCK), strict=True):
             of_weight += own.T @ block.float()
-        return (of_weight - of_bias[:, None] * self._mean) / self._sd, of_bias
+        return of_weight, slope.sum(dim=0)
 
 
 def fit_head(
@@ -158,14 +159,16 @@ class HeadFitter(NetFitter):
         chosen = torch.cat(first)[: self.net.n_bias_records]
         self.net.fit_features(chosen, torch.Generator().manual_seed(torch.initial_seed()))
         parts = [self._read(loader, device) for loader in (data.train_dataloader(), data.val_dataloader())]
-        train = parts[0][0]
-        columns = [block.float() for block in train.split(_BLOCK, dim=1)]
+        columns = [block.float() for block in parts[0][0].split(_BLOCK, dim=1)]
         mean, sd = torch.cat([each.mean(dim=0) for each in columns]), torch.cat([each.std(dim=0) for each in columns])
         self.net.mean.copy_(mean)
         self.net.sd.copy_(torch.where(sd > 0, sd, 1.0))
+        for values, _ in parts:
+            for block in values.split(_BLOCK):
+                block.copy_(self.net.standardize(block.float()))
         n_records, seconds = sum(len(target) for _, target in parts), time.perf_counter() - start
-        log.info("%d features of %d records: %.1f s", train.shape[1], n_records, seconds)
-        return [(FeatureTable(values, mean=self.net.mean, sd=self.net.sd), target) for values, target in parts]
+        log.info("%d features of %d records: %.1f s", len(mean), n_records, seconds)
+        return [(FeatureTable(values), target) for values, target in parts]
 
     def _read(self, loader: Any, device: torch.device) -> tuple[Tensor, Tensor]:
         """Return the features in half precision and the targets of all batches of a loader."""

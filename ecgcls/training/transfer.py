@@ -69,7 +69,7 @@ def take_weights(net: nn.Module, weights: Mapping[str, Tensor], *, own: Contract
             if not columns:
                 taken.left_out[name] = f"no lead in common ({_list(own.lead_names)}, there {_list(other.lead_names)})"
                 continue
-            _copy_leads(state, found, columns, name)
+            _copy_leads(state, found, columns, name, n_leads=(len(own.lead_names or ()), len(other.lead_names or ())))
             if len(columns) < len(own.lead_names or ()) or len(columns) < len(other.lead_names or ()):
                 taken.by_lead[name] = _tell_leads(columns, own, other)
             else:
@@ -141,10 +141,15 @@ def _match_leads(
 
 
 def _copy_leads(
-    state: Mapping[str, Tensor], found: Mapping[str, Tensor], columns: Sequence[tuple[int, int]], name: str
+    state: Mapping[str, Tensor],
+    found: Mapping[str, Tensor],
+    columns: Sequence[tuple[int, int]],
+    name: str,
+    *,
+    n_leads: tuple[int, int],
 ) -> None:
     for key, tensor in state.items():
-        if tensor.dim() < 2:
+        if tensor.dim() < 2 or (tensor.shape[1], found[key].shape[1]) != n_leads:  # such as an LSTM's own state
             _copy(tensor, found[key], f"{name}.{key}")
             continue
         for here, there in columns:

@@ -113,6 +113,8 @@ class RandomWindow:
         Of a window.
     """
 
+    only_cuts = True
+
     def __init__(self, n_samples: int) -> None:
         self.n_samples = n_samples
 

@@ -11,12 +11,13 @@ from ecgcls.models.cnn2d import CNN2D, IMAGE_SIZE, _resize, _spectrogram
 
 BASELINES = {"prevalence", "age_sex"}  # without a net
 MODELS = sorted({path.stem for path in (CONF_DIR / "model").glob("*.yaml")} - BASELINES)
+SMALL = {"s4d": {"width": 32, "depth": 2}, "lstm_bidir": {"width": 32}}  # at full size a test takes seconds
 
 
 def build(model, n_leads, n_samples, n_classes, **settings):
     torch.manual_seed(0)
     node = OmegaConf.load(CONF_DIR / "model" / f"{model}.yaml")
-    config = {"model": OmegaConf.to_container(OmegaConf.merge(node, settings))}
+    config = {"model": OmegaConf.to_container(OmegaConf.merge(node, SMALL.get(model, {}), settings))}
     return build_net(config, n_leads=n_leads, n_samples=n_samples, n_classes=n_classes)
 
 

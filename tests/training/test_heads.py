@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from torch import nn
 
 from ecgcls.errors import ConfigError
@@ -14,20 +14,18 @@ from ecgcls.models.minirocket import MiniRocket
 from ecgcls.runs.directory import RunDirectory
 from ecgcls.training.exclusive import against_the_rest
 from ecgcls.training.heads import FeatureTable, fit_head
-from ecgcls.training.losses import BCE, CrossEntropy, WeightedBCE
+from ecgcls.training.losses import BCE, CrossEntropy, Squared, WeightedBCE
 from tests.in_process import configure
 
 N_RECORDS, N_FEATURES, PENALTY = 150, 8, 0.03
 
 
 def make_table(seed=0):
-    """Return the features in the table, the same standardized, and scores that depend on them."""
+    """Return features as a table and as an array, and scores that depend on them."""
     rng = np.random.default_rng(seed)
-    values = torch.from_numpy(rng.random((N_RECORDS, N_FEATURES))).half()
-    mean, sd = values.float().mean(dim=0), values.float().std(dim=0)
-    standardized = ((values.float() - mean) / sd).double().numpy()
+    standardized = rng.normal(size=(N_RECORDS, N_FEATURES)).astype(np.float16).astype(np.float64)
     scores = standardized @ rng.normal(size=(N_FEATURES, 3)) + rng.logistic(size=(N_RECORDS, 3))
-    return FeatureTable(values, mean=mean, sd=sd), standardized, scores
+    return FeatureTable(torch.from_numpy(standardized).half()), standardized, scores
 
 
 def fit(table, loss, target, *, finish=lambda logits: logits):
@@ -61,6 +59,15 @@ def test_weights_and_unknown_targets_count_as_in_the_loss():
     expected = regress(features[40:], labels, n_terms=N_RECORDS - 40, weights=np.where(labels == 1, 3.0, 1.0))
     np.testing.assert_allclose(weight[0], expected.coef_[0], atol=2e-3)
     assert bias[0] == pytest.approx(expected.intercept_[0], abs=2e-3)
+
+
+def test_a_squared_loss_makes_a_ridge_classifier():
+    table, features, scores = make_table(3)
+    target = torch.from_numpy(scores > [0, 1, 2]).float()
+    weight, bias = fit(table, Squared(torch.ones(3)), target)
+    expected = Ridge(alpha=4 * 3 * N_RECORDS * PENALTY, tol=1e-8).fit(features, 4 * target.numpy() - 2)
+    np.testing.assert_allclose(weight, expected.coef_, atol=2e-3)
+    np.testing.assert_allclose(bias, expected.intercept_, atol=2e-3)
 
 
 def test_exclusive_classes_are_a_multinomial_regression():

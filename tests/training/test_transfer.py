@@ -8,6 +8,7 @@ from ecgcls.errors import ConfigError, DataError
 from ecgcls.models.cnn1d import CNN1D
 from ecgcls.models.cnn2d import CNN2D
 from ecgcls.models.inception1d import Inception1D
+from ecgcls.models.lstm_bidir import LSTMBidir
 from ecgcls.training.metadata import MetadataNet
 from ecgcls.training.transfer import Contract, take_columns, take_weights
 
@@ -65,6 +66,18 @@ def test_the_input_is_taken_by_lead(weights):
     assert (taken.layers[0], taken.by_lead) == ("features.0", {})
     other = take_weights(CNN1D(1, 64, 2, width=4), weights, own=Contract(("X",), CLASSES), other=TWELVE)
     assert other.left_out["features.0"].startswith("no lead in common (X, there I, II")
+
+
+@pytest.mark.parametrize("leads", [("V5", "II"), LEADS[::-1]])
+def test_of_an_lstm_only_what_multiplies_leads_is_taken_by_lead(leads):
+    torch.manual_seed(0)
+    there = LSTMBidir(12, 64, 2, width=5).state_dict()
+    net = LSTMBidir(len(leads), 64, 2, width=5)
+    take_weights(net, there, own=Contract(leads, CLASSES), other=TWELVE)
+    columns = [LEADS.index(lead) for lead in leads]
+    for key, own in net.state_dict().items():
+        expected = there[key][:, columns] if key in ("lstm.weight_ih_l0", "lstm.weight_ih_l0_reverse") else there[key]
+        assert torch.equal(own, expected), key
 
 
 def test_every_layer_that_takes_leads_is_taken_by_lead():
