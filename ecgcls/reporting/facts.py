@@ -224,9 +224,7 @@ def list_limits(experiment: Experiment) -> list[str]:
             doubts=[(one.name, doubt) for one in configurations for doubt in _list_doubts(one)],
             untuned=_list_untuned(configurations),
             held_out=[one.name for one in configurations if one.info.held_out],
-            blended=[
-                one.name for one in configurations if (one.info.ensemble or {}).get("weights") == "validation"
-            ],
+            blended=[one.name for one in configurations if (one.info.ensemble or {}).get("weights") == "validation"],
         )
     )
     return text.splitlines()
