@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmarks.findings import Setting, list_rows, replace_table, tabulate, write_results
 from ecgcls.data.synthetic import write_synthetic
 
-TOPICS = ("ingest", "loader", "training", "sweep", "start", "inference", "rival", "stacked")
+TOPICS = ("ingest", "loader", "training", "crowded", "sweep", "start", "inference", "rival", "stacked")
 _RESULTS = Path(__file__).parent / "results.json"
 _README = Path(__file__).parent / "README.md"
 

@@ -14,6 +14,7 @@ _TITLES = {
     "ingest": "Reading the data set",
     "loader": "The DataModule alone",
     "training": "Training",
+    "crowded": "Two threads beside a busy process",
     "sweep": "Five folds",
     "start": "Start",
     "inference": "Prediction",

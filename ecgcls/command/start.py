@@ -61,6 +61,7 @@ def run_command(
     call of the command, makes it, and returns what Hydra is to see of it. `early` is given the resolved configuration
     before all of it is checked, which may import torch and Lightning; what it returns, unless None, is the answer.
     """
+    _let_threads_sleep()
     with guard_screen():
         if "--version" in sys.argv[1:]:
             print(f"ecgcls {__version__}")
@@ -69,6 +70,16 @@ def run_command(
         else:
             with stop_on_signals():
                 _run(command, around, early)
+
+
+def _let_threads_sleep() -> None:
+    """Let OpenMP's threads sleep while they wait for each other, unless the user says how they wait.
+
+    By default they spin, so one that a busy neighbor has driven from its core is waited for by another that works for
+    nothing: the epoch of a run with several threads then takes many times as long. Libraries read this as they load.
+    """
+    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & set(os.environ):
+        os.environ["OMP_WAIT_POLICY"] = "passive"
 
 
 def _name_config(command: Callable[..., Any]) -> str:

@@ -1,4 +1,5 @@
 import logging
+import os
 import signal
 import sys
 from pathlib import Path
@@ -74,3 +75,16 @@ def test_the_runs_of_a_sweep_are_placed_by_their_names_alone(override, is_sweep,
         return
     with pytest.raises(ConfigError, match=r"each run of a sweep has a folder of its own, .*; set output_dir=PATH or"):
         check_sweep_folder([override], is_sweep=is_sweep)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [({}, "passive"), ({"OMP_WAIT_POLICY": "active"}, "active"), ({"GOMP_SPINCOUNT": "9"}, None)]
+)
+def test_threads_sleep_while_they_wait_unless_the_user_says_how(run_predict, monkeypatch, given, expected):
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"):
+        monkeypatch.setenv(name, "")  # and is what it was afterwards
+        monkeypatch.delenv(name)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    run_predict("input=a")
+    assert os.environ.get("OMP_WAIT_POLICY") == expected
