@@ -56,7 +56,7 @@ class BareLoop:
     ) -> None:
         self.net = copy.deepcopy(classifier.net)
         if channels_last:
-            self.net.to(memory_format=torch.channels_last)
+            self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = classifier._make_optimizer(self.net.parameters(), fused=fused)  # type: ignore[call-arg]
         self.loss, self.batches = classifier.loss, batches
         self.is_mixed, self.n_threads = precision == "bf16-mixed", threads

@@ -10,6 +10,9 @@ from scipy.special import expit
 from benchmarks.calibration import draw, solve
 from benchmarks.findings import Finding, Setting, replace_table, tabulate, write_results
 from benchmarks.interleave import Turns, median_ratio, take_turns
+from benchmarks.nets import MODELS
+from benchmarks.nets import tabulate as tabulate_nets
+from ecgcls.config import CONF_DIR
 from ecgcls.evaluation.calibration import measure_calibration
 from tests.commands import REPOSITORY
 
@@ -66,6 +69,32 @@ def test_processes_take_turns_and_one_that_ends_early_is_told(tmp_path):
     broken = {"a": [sys.executable, "-c", "raise SystemExit('broken candidate')"]}
     with pytest.raises(RuntimeError, match="broken candidate"), Turns(broken, log=tmp_path / "log"):
         pass
+
+
+def test_every_net_that_is_trained_by_epochs_is_measured():
+    others = {"prevalence", "age_sex", "minirocket", "random_features"}
+    assert {*MODELS} == {path.stem for path in (CONF_DIR / "model").glob("*.yaml")} - others
+
+
+def test_the_table_of_nets_tells_ratios_within_rounds():
+    seconds = {"run": [2.2, 1.0, 4.0], "bare": [2.0, 1.0, 2.0], "32-true": [4.0, 3.0, 2.0], "2 threads": [1.0, 1, 1.0]}
+    table = tabulate_nets({"nets": {"cnn1d": {"n_records": 1000, "seconds": seconds}}})
+    assert table.splitlines()[0].endswith("| over the bare loop's | 32-true | 2 threads | worth setting |")
+    assert table.splitlines()[-1] == "| `cnn1d` | 33 | 1.10 | 2.00 | 0.50 | 2 threads |"
+
+
+@pytest.mark.slow
+def test_an_epoch_of_a_net_is_measured_against_bare_loops(tmp_path):
+    command = [
+        sys.executable, "-m", "benchmarks.nets", "cnn1d", "--batches", "2", "--batch-size", "16", "--rounds", "1",
+        "--folder", str(tmp_path / "folder"), "--results", str(tmp_path / "nets.json"),
+    ]  # fmt: skip
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "nets.json").read_text())["nets"]["cnn1d"]
+    assert found["n_records"] == 32
+    assert set(found["seconds"]) == {"run", "bare", "32-true", "not fused", "2 threads", "weights channels last"}
+    assert all(len(each) == 1 and each[0] > 0 for each in found["seconds"].values())
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from ecgcls.errors import ConfigError
 from ecgcls.explanation.grad_cam import grad_cam
 from ecgcls.explanation.method import MethodSettings, make_query
 from ecgcls.models.cnn1d import CNN1D
+from ecgcls.training.augmentation import Augmenter
 from ecgcls.training.metadata import MetadataNet
 from ecgcls.training.standardizer import StandardizedNet, Standardizer
 from ecgcls.training.windows import RandomWindow, Windows
@@ -24,6 +25,20 @@ def test_windows_cover_a_record_evenly_and_overlap_by_half_at_least(n_samples, n
     assert len({*starts}) == len(starts)
     if len(steps):
         assert steps.max() <= max(1, n_window // 2) and steps.max() - steps.min() <= 1
+
+
+def test_a_window_that_is_cut_before_it_is_standardized_is_the_same():
+    standardizer, target = Standardizer(torch.tensor([0.1, -0.2]), torch.tensor([0.3, 0.0])), torch.ones(3, 1)
+    seen = []
+    augmenter = Augmenter(
+        {"window": RandomWindow(8), "see": lambda signal, target, generator: (seen.append(signal) or signal, target)},
+        seed=0,
+    )
+    cut = augmenter.apply(SIGNAL, target, epoch=1, batch=2, standardize=standardizer)[0]
+    assert torch.equal(cut, augmenter.apply(standardizer(SIGNAL), target, epoch=1, batch=2)[0])
+    assert torch.equal(seen[0], cut) and cut.shape == (3, 2, 8)
+    alone = Augmenter({"window": RandomWindow(8)}, seed=0)
+    assert torch.equal(alone.apply(SIGNAL, target, epoch=1, batch=2, standardize=standardizer)[0], cut)
 
 
 def test_a_training_record_gives_one_of_its_windows_anywhere():
