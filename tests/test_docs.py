@@ -137,6 +137,8 @@ def test_every_download_works_with_a_zip(archive, tmp_path, command):
 @pytest.mark.parametrize("command", RUNS)
 def test_every_run_works(work, configuration, command):
     instead = {"init": str(configuration / "fold_0")} if " init=" in command else {}
+    if " distill=" in command:
+        instead["distill"] = str(configuration / "fold_0")
     if "fold=0,1,2,3,4" in command:
         instead["fold"] = "0"
     if "hydra.sweeper.n_trials" in command:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from ecgcls.data.formats import is_wfdb
 from ecgcls.data.lead_names import put_leads_in_order
 from ecgcls.data.lead_sets import LEADS
-from ecgcls.data.recordings import Recording, iter_recording
+from ecgcls.data.recordings import MIN_RECORDED_S, Recording, iter_recording
 from ecgcls.data.resampling import resample_beginning
 from ecgcls.data.signal_checks import check_rate, check_values
 from ecgcls.data.signals import read_leads
@@ -33,7 +33,6 @@ Shorter = Literal["refuse", "pad"]
 
 _N_MEASURED = 1000  # records that are measured for their common length: enough, and a fraction of a second
 _N_MEASURED_OTHERS = 64  # if these are files of devices, which take up to a tenth of a second each
-_MIN_RECORDED_S = 1.0  # of a record that is padded: below it there may be no beat
 _DEFAULT_DURATION_S = 10.0  # of a standard ECG, and of a store of which no record can be read
 _FOLDED = tuple(lead.casefold() for lead in LEADS)
 
@@ -74,8 +73,8 @@ def read_repaired(
     rate_hz = check_rate(recording.sampling_rate_hz)
     n_resampled = _count_samples(recording, sampling_rate_hz)
     found_s, needed_s = n_resampled / sampling_rate_hz, n_samples / sampling_rate_hz
-    if n_resampled < n_samples and (shorter == "refuse" or found_s < min(_MIN_RECORDED_S, needed_s)):
-        least_s = needed_s if shorter == "refuse" else _MIN_RECORDED_S
+    if n_resampled < n_samples and (shorter == "refuse" or found_s < min(MIN_RECORDED_S, needed_s)):
+        least_s = needed_s if shorter == "refuse" else MIN_RECORDED_S
         by = "data.duration_s takes" if shorter == "refuse" else "data.shorter=pad takes at least"
         raise DataError(f"too short: {found_s:g} s, {by} {least_s:g} s")
     signal, changes = put_leads_in_order(recording.signal_mv, recording.lead_names, lead_names, recording.left_out)

@@ -30,6 +30,8 @@ from ecgcls.data.signal_checks import MIN_RANGE_MV, as_signal, check_range, chec
 from ecgcls.data.signals import Record, iter_leads, read_leads, strip_extension, to_millivolt
 from ecgcls.errors import ConfigError, DataError
 
+MIN_RECORDED_S = 1.0
+"""Of a record that is padded: below it there may be no beat."""
 _MIN_BLOCK_S = 5.0  # the end of a recording says too little by itself
 
 Repairs = Literal["note", "refuse"]
@@ -156,10 +158,12 @@ def prepare(
     n_samples: int,
     repairs: Repairs = "note",
     may_lack: bool = False,
+    pads: bool = False,
 ) -> Prepared:
     """Check a recording and convert it to what a net takes: these leads, this sampling rate and number of samples.
 
-    With `may_lack` a recording without some of the leads can be used, whose rows are then nan.
+    With `may_lack` a recording without some of the leads can be used, whose rows are then nan; with `pads` a shorter
+    one, which is filled up with the mean of each lead.
 
     Raises
     ------
@@ -176,6 +180,7 @@ def prepare(
             n_samples=n_samples,
             repairs=repairs,
             may_lack=may_lack,
+            pads=pads,
         )
     )
     windows = [part.windows_mv for part in parts if len(part.windows_mv)]
@@ -196,6 +201,7 @@ def prepare_blocks(
     n_samples: int,
     repairs: Repairs = "note",
     may_lack: bool = False,
+    pads: bool = False,
 ) -> Iterator[Prepared]:
     """Do as `prepare` for a recording in consecutive blocks; its windows come as soon as they are complete.
 
@@ -206,19 +212,45 @@ def prepare_blocks(
     rate_hz = checked.rate_hz
     if rate_hz != sampling_rate_hz:
         signals = resample_blocks(checked, from_hz=rate_hz, to_hz=sampling_rate_hz)
-    n_windows = 0
-    for firsts, windows_mv in cut_blocks(signals, n_samples):
+    n_windows, short = 0, _Short(signals, n_samples)
+    for firsts, windows_mv in cut_blocks(short, n_samples):
         n_windows += len(firsts)
         yield Prepared(windows_mv, tuple(first / sampling_rate_hz for first in firsts), ())
     told, doubts, lost = checked.conclude()
-    duration_s = n_samples / sampling_rate_hz
-    if not n_windows:
-        raise DataError(f"too short: {checked.n_samples / rate_hz:g} s, the net needs {duration_s:g} s")
+    duration_s, found_s = n_samples / sampling_rate_hz, checked.n_samples / rate_hz
+    is_padded = not n_windows and pads and found_s >= min(MIN_RECORDED_S, duration_s)
+    if is_padded:
+        yield Prepared(short.pad(), (0.0,), ())
+    elif not n_windows:
+        raise DataError(f"too short: {found_s:g} s, the net needs {duration_s:g} s")
     if rate_hz != sampling_rate_hz:
         told.append(f"resampled from {rate_hz:g} to {sampling_rate_hz:g} Hz")
+    if is_padded:
+        told.append(f"padded from {found_s:g} to {duration_s:g} s with the mean of each lead")
     if n_windows > 1:
         told.append(f"cut into {n_windows} windows of {duration_s:g} s, whose probabilities are averaged")
     yield Prepared(np.empty((0, len(lead_names), n_samples), np.float32), (), tuple(told), doubts, lost)
+
+
+class _Short:
+    """Blocks ``(lead, sample)``, which are kept as long as they do not fill a window, to be padded."""
+
+    def __init__(self, blocks: Iterable[NDArray[Any]], n_samples: int) -> None:
+        self._blocks, self._n_samples, self._kept = blocks, n_samples, np.empty((0, 0))
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        n_seen = 0
+        for block in self._blocks:
+            n_seen += block.shape[1]
+            if n_seen < self._n_samples:
+                self._kept = np.concatenate([self._kept, block], axis=1) if self._kept.size else block.copy()
+            yield block
+
+    def pad(self) -> NDArray[np.float32]:
+        """Return one window ``(1, lead, sample)``, filled up with the mean of each lead, as in the store."""
+        n_missing = self._n_samples - self._kept.shape[1]
+        filling = np.repeat(self._kept.mean(axis=1, dtype=np.float64)[:, None], n_missing, axis=1)
+        return np.concatenate([self._kept, filling], axis=1)[None].astype(np.float32)
 
 
 class _Checked:

@@ -105,6 +105,7 @@ def _read_pieces(run: LoadedRun, paths: Iterable[Path], repairs: Repairs) -> Ite
                 n_samples=run.n_samples,
                 repairs=repairs,
                 may_lack=run.may_lack_leads,
+                pads=run.pads,
             ):
                 if waiting is not None:
                     yield _Piece(path, waiting, False, beside)

@@ -34,7 +34,7 @@ from ecgcls.runs.provenance import describe_provenance
 from ecgcls.training.augmentation import Augmenter
 from ecgcls.training.baselines import MetadataBaseline
 from ecgcls.training.classifier import ECGClassifier
-from ecgcls.training.contract import check_net
+from ecgcls.training.contract import check_bfloat16, check_net
 from ecgcls.training.distillation import Distillation
 from ecgcls.training.finetuning import FineTuner
 from ecgcls.training.fitters import BaselineFitter, Fitter, NetFitter
@@ -197,6 +197,8 @@ def build_classifier(
     }
     net = build_net(config, **shape)
     check_net(take_signal_net(net), **shape)
+    if config["trainer"].get("precision") == "bf16-mixed" and not torch.cuda.is_available():
+        check_bfloat16(take_signal_net(net), n_leads=shape["n_leads"], n_samples=shape["n_samples"])
     windows = None if data.n_window_samples is None else Windows(data.n_window_samples, data.window_pooling)
     if isinstance(net, MetadataNet):
         net.scaler.fit(data.metadata[data.cohort.find_part("train")])

@@ -87,6 +87,7 @@ def load_configuration(one: Configuration, *, device: str = "cpu", trust: Sequen
         sampling_rate_hz=first["sampling_rate_hz"],
         n_samples=first["n_samples"],
         may_lack_leads=first.get("may_lack_leads", False),
+        pads=one.runs[0].read_config().get("data", {}).get("shorter") == "pad",
         thresholds=one.thresholds,
         calibrators=tuple(info.read_decisions().calibrator for info in one.infos),
         info=one.info,

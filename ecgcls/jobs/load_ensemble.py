@@ -187,8 +187,8 @@ def _group(members: Sequence[LoadedRun]) -> list[list[int]]:
 
 
 def _describe_form(member: LoadedRun) -> tuple[Any, ...]:
-    form = member.lead_names, member.sampling_rate_hz, member.n_samples, member.metadata_names, member.may_lack_leads
-    return form
+    form = member.lead_names, member.sampling_rate_hz, member.n_samples, member.metadata_names
+    return (*form, member.may_lack_leads, member.pads)
 
 
 def _describe_forms(members: Sequence[LoadedRun]) -> str:

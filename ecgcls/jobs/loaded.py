@@ -73,6 +73,8 @@ class LoadedRun:
         The (first) run's ``run.json``.
     may_lack_leads
         Whether the nets were trained to do without some of the leads.
+    pads
+        Whether they were trained with shorter records filled up (``data.shorter=pad``), as shorter ones are then.
     runs
         The folders that the nets are of, in the same order.
     learned
@@ -93,6 +95,7 @@ class LoadedRun:
     folds: str = ""
     metadata_names: tuple[str, ...] = ()
     may_lack_leads: bool = False
+    pads: bool = False
     runs: tuple[RunDirectory, ...] = ()
     learned: tuple[RunDirectory, ...] = ()
 
@@ -220,6 +223,7 @@ class LoadedRun:
             n_samples=self.n_samples,
             repairs=repairs,
             may_lack=self.may_lack_leads,
+            pads=self.pads,
         )
 
     def predict_prepared(

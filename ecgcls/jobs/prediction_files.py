@@ -121,7 +121,7 @@ class PredictionFiles:
             "experiment": run.info.experiment,
             "model": run.info.model,
             "variant": run.info.variant,
-            "n_nets": len(run.nets),
+            "n_nets": len(run.nets) * len(run.info.ensemble.get("members", [0])),
             "folds": run.folds or None,
             "trained_on_simulated_ecgs": run.info.synthetic,
             "input": self._source,
@@ -161,6 +161,8 @@ def format_predictions(files: PredictionFiles, run: LoadedRun) -> str:
         lines.append(_explain_sets(run, files.error_rate))
     if run.folds:
         lines.append(f"{run.folds}: the mean of their nets")
+    if members := run.info.ensemble.get("members"):
+        lines.append(f"An ensemble: the predictions of {len(members)} runs, averaged and recalibrated")
     lines += describe_limits(run)
     lines += _count_repairs(files)
     if run.info.synthetic:

@@ -61,8 +61,9 @@ class ConvolutionalNet(nn.Module):
         """Turn ``(batch, lead, sample)``, standardized, into logits ``(batch, class)``."""
         image = signal[:, :, None].contiguous(memory_format=torch.channels_last)  # (batch, lead, 1, sample)
         features: Tensor = self.features(image)  # (batch, feature, 1, time)
-        pooled = torch.cat([features.amax(dim=(-2, -1)), features.mean(dim=(-2, -1))], dim=1)
-        logits: Tensor = self.head(pooled)
+        highest, mean = features.amax(dim=(-2, -1)), features.mean(dim=(-2, -1), dtype=signal.dtype)
+        with torch.autocast(signal.device.type, enabled=False):  # logits of half precision would tie
+            logits: Tensor = self.head(torch.cat([highest.to(signal.dtype), mean], dim=1))
         return logits
 
     def map_to_leads(self, time_map: Tensor) -> Tensor:

@@ -204,8 +204,12 @@ class ECGClassifier(pl.LightningModule):
             self.log(name, metric, prog_bar=name.endswith("/pr_auc"))
 
     def predict_step(self, batch: dict[str, Tensor], batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
-        """Return row numbers ``(batch,)`` and logits ``(batch, class)``."""
-        return {"record": batch["record"], "logits": self._ask(batch)}
+        """Return row numbers ``(batch,)`` and logits ``(batch, class)``.
+
+        Mixed precision is for the training: these are computed as the other commands compute them, and do not tie.
+        """
+        with torch.autocast(self.device.type, enabled=False):
+            return {"record": batch["record"], "logits": self._ask(batch)}
 
     def configure_optimizers(self) -> Any:
         """Build the optimizer and its scheduler."""

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import wfdb
 
+from ecgcls.data.reading import read_repaired
 from ecgcls.data.recordings import Recording, prepare, read_recording
 from ecgcls.data.signals import LEADS, read_record
 from ecgcls.errors import DataError
@@ -34,6 +35,21 @@ def test_a_record_that_fits_is_not_changed_by_a_bit(path):
     np.testing.assert_array_equal(prepared.windows_mv, as_in_training[None])
     assert prepared.repairs == ()
     assert prepared.starts_s == (0.0,)
+
+
+@pytest.mark.parametrize("rate_hz", [100, 250])
+def test_a_short_recording_is_padded_as_the_store_pads_it(write_record, tmp_path, rate_hz):
+    samples = np.random.default_rng(0).integers(-800, 900, (6 * rate_hz, 12)).cumsum(axis=0) // 50
+    path = write_record(tmp_path / "short", samples, fs=rate_hz)
+    stored = read_repaired(path, sampling_rate_hz=100, n_samples=1000, shorter="pad")
+    prepared = prepare(read_recording(path), **WANTED, pads=True)
+    np.testing.assert_allclose(prepared.windows_mv[0], stored.signal_uv * 1e-3, atol=1.1e-3)
+    assert prepared.repairs[-1] == stored.repairs[-1] == "padded from 6 to 10 s with the mean of each lead"
+    assert prepared.starts_s == (0.0,)
+    with pytest.raises(DataError, match="too short: 6 s"):
+        prepare(read_recording(path), **WANTED)
+    with pytest.raises(DataError, match=r"too short: 0\.9 s"):
+        prepare(recording(samples.T[:, : 9 * rate_hz // 10] * 1e-3, rate_hz=float(rate_hz)), **WANTED, pads=True)
 
 
 @pytest.mark.parametrize("spelling", ["{}", " {} ", "lead {}", "ECG_{}", "EKG {}", "MDC_ECG_LEAD_{}"])

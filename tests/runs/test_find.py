@@ -5,7 +5,7 @@ import yaml
 
 from ecgcls.errors import ConfigError
 from ecgcls.runs.directory import RunDirectory
-from ecgcls.runs.find import choose_configuration, list_configurations, name_output, open_run
+from ecgcls.runs.find import choose_configuration, choose_members, list_configurations, name_output, open_run
 from ecgcls.runs.info import RunInfo
 from ecgcls.runs.origin import find_origin
 from ecgcls.runs.place import place_run
@@ -56,6 +56,32 @@ def test_a_run_is_found_by_what_names_it(outputs, choice, place):
     assert found.is_single_run
     again = choose_configuration(output_dir=Path("nowhere"), **(NOTHING | {"run_dir": outputs / place}))
     assert again.runs == found.runs
+
+
+@pytest.mark.parametrize("key", ["run_dir", "run"])
+def test_a_list_names_several_runs_whose_folders_may_have_commas(outputs, key):
+    write_run(outputs / "e/cnn1d/seed=2,lr=0.1/fold_0")
+    places = [outputs / "e/cnn1d/seed=2,lr=0.1/fold_0", outputs / "e/cnn1d/fold_0"]
+    value = f"[{places[0]}, {places[1]}]"
+    nothing = NOTHING | dict.fromkeys(("average", "weights", "name"))
+    named = {key: Path(value) if key == "run_dir" else value}
+    members, is_ensemble = choose_members(**(nothing | {"output_dir": outputs} | named))
+    assert is_ensemble and [one.folder for one in members] == places
+    members, is_ensemble = choose_members(**(nothing | {"output_dir": outputs, "run_dir": places[1]}))
+    assert not is_ensemble and [one.folder for one in members] == places[1:]
+    with pytest.raises(ConfigError, match="average has no effect on one run"):
+        choose_members(**(nothing | {"output_dir": outputs, "run_dir": places[1], "average": "logits"}))
+    with pytest.raises(ConfigError, match=r"must be a list of folders of runs, as \[A,B\], got \[\]"):
+        choose_members(**(nothing | {"output_dir": outputs, "run_dir": Path("[]")}))
+
+
+def test_a_list_of_models_names_the_run_of_each(outputs):
+    which = NOTHING | dict.fromkeys(("average", "weights", "name")) | {"output_dir": outputs, "experiment": "e"}
+    write_run(outputs / "e/cnn2d/fold_0")
+    members, is_ensemble = choose_members(**(which | {"model": ["cnn1d", "cnn2d"], "fold": 0}))
+    assert is_ensemble and [one.folder for one in members] == [
+        outputs / f"e/{net}/fold_0" for net in ("cnn1d", "cnn2d")
+    ]
 
 
 def test_all_folds_are_found_together(outputs):

@@ -39,6 +39,16 @@ def test_forward_takes_raw_millivolt(classifier):
     torch.testing.assert_close(classifier(signal_mv), classifier.net(by_hand))
 
 
+def test_predictions_are_exact_whatever_the_precision_of_the_training(classifier):
+    signal_mv = torch.randn(3, 12, 100)
+    with torch.no_grad():
+        exact = classifier.eval()(signal_mv)
+        with torch.autocast("cpu", torch.bfloat16):  # as Lightning asks for predictions
+            found = classifier.predict_step({"record": torch.arange(3), "signal": signal_mv}, 0)["logits"]
+            assert not torch.equal(classifier(signal_mv).float(), exact)
+    assert torch.equal(found, exact)
+
+
 def test_state_dict_carries_the_preprocessing(classifier):
     state = classifier.state_dict()
     assert {"standardizer.mean_mv", "standardizer.sd_mv", "loss.pos_weight"} <= set(state)

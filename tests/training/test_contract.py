@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from ecgcls.errors import ConfigError
-from ecgcls.training.contract import check_net
+from ecgcls.training.contract import check_bfloat16, check_net
 
 
 class Net(nn.Module):
@@ -37,3 +37,15 @@ def test_asking_changes_neither_the_net_nor_the_generator():
     assert net.training
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+@pytest.mark.parametrize(("factor", "n_told"), [(1, 0), (0, 1), (torch.nan, 1)])
+def test_a_net_that_computes_something_else_in_bfloat16_is_told(caplog, factor, n_told):
+    torch.manual_seed(0)
+    net = Net(lambda logits: logits * (factor if torch.is_autocast_enabled("cpu") else 1))
+    check_bfloat16(net, n_leads=3, n_samples=10)
+    assert len(caplog.messages) == n_told
+    assert all(
+        "in bfloat16 on this CPU Net has logits of noise that are off by up to" in each for each in caplog.messages
+    )
+    assert net.training

@@ -6,7 +6,7 @@ from torch.nn import functional
 
 from ecgcls.errors import ConfigError
 from ecgcls.training.exclusive import against_the_rest
-from ecgcls.training.losses import BCE, CrossEntropy, WeightedBCE, make_exclusive
+from ecgcls.training.losses import BCE, CrossEntropy, Squared, WeightedBCE, make_exclusive
 
 
 def test_weighted_bce_by_hand():
@@ -25,6 +25,14 @@ def test_bce_weighs_nothing():
     logits, target = torch.randn(8, 3), torch.randint(0, 2, (8, 3)).float()
     expected = functional.binary_cross_entropy_with_logits(logits, target)
     torch.testing.assert_close(BCE(torch.tensor([4.0, 9.0, 0.1]))(logits, target), expected)
+
+
+def test_the_squared_loss_by_hand_and_beside_bce():
+    logits, target = torch.tensor([[3.0, 0.5, -2.0]]), torch.tensor([[1.0, 0.0, float("nan")]])
+    assert Squared(torch.ones(3))(logits, target).item() == pytest.approx((1 + 2.5**2) / (8 * 2))
+    logits, target = torch.tensor([[0.1, -0.2]]), torch.tensor([[1.0, 0.0]])
+    expected = BCE(torch.ones(2))(logits, target) + 0.5 - math.log(2)  # to the second order around 0
+    torch.testing.assert_close(Squared(torch.ones(2))(logits, target), expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("unknown", [-1.0, float("nan")])
