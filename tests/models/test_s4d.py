@@ -1,6 +1,8 @@
 import pytest
 import torch
 
+from ecgcls.explanation.grad_cam import grad_cam
+from ecgcls.explanation.method import MethodSettings, make_query
 from ecgcls.models import s4d
 from ecgcls.models.s4d import S4D, ConvolveByProduct, StateSpace, convolve_by_fft
 
@@ -97,6 +99,17 @@ def test_dropout_leaves_out_whole_channels_of_a_record():
     assert 0.3 < (dropped == 0).float().mean() < 0.7
     layer.eval()
     assert (layer._drop(torch.ones(50, 4, 64), (1, 4, 64)) == 1).all()
+
+
+def test_grad_cam_is_what_each_sample_adds_to_the_logit():
+    torch.manual_seed(0)
+    net = S4D(3, 40, 2, width=8, depth=1).eval()
+    signal = torch.randn(2, 3, 40)
+    baseline = {"baseline_mv": torch.zeros(3, 1), "sd_mv": torch.ones(3, 1), "sampling_rate_hz": 100}
+    found = grad_cam(make_query(net, signal, [0, 1], **baseline), MethodSettings()).values
+    hidden = net.layers(net.encoder(signal.permute(2, 0, 1)))  # (sample, batch, channel)
+    added = (hidden * net.head.weight[[0, 1]]).sum(dim=-1).T / 40  # the mean over time: each has a 40th
+    torch.testing.assert_close(found, added.relu()[:, None].expand(-1, 3, -1))
 
 
 def test_a_checkpoint_holds_real_numbers():
