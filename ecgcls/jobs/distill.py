@@ -16,10 +16,16 @@ from numpy.typing import NDArray
 from ecgcls.config import RunConfig
 from ecgcls.data.initial import Initial
 from ecgcls.data.module import ECGDataModule
+from ecgcls.data.seen import merge
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.files import write_atomically
-from ecgcls.jobs.load import load_net, move
+from ecgcls.jobs.load import load_configuration, load_net, move
+from ecgcls.jobs.load_ensemble import LoadedEnsemble
+from ecgcls.runs.configuration import read_single
+from ecgcls.runs.directory import RunDirectory
+from ecgcls.runs.members import open_members
 from ecgcls.runs.origin import Origin, find_origin
+from ecgcls.training.standardizer import StandardizedNet
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +41,7 @@ class Teacher:
     Attributes
     ----------
     origin, initial
-        Which run; what it has learned from.
+        Which run, of a net or of an ensemble; what it has learned from.
     weight
         Its share of the loss.
     trust
@@ -97,7 +103,7 @@ class Teacher:
         assert run is not None
         start = time.perf_counter()
         run.attest()
-        net = move(load_net(run, trust=self.trust), device)
+        net = self._load(run, device)
         in_store = data.store.find_rows(data.cohort.records.index[rows])
         logits = []
         with torch.inference_mode():
@@ -117,6 +123,15 @@ class Teacher:
         found: NDArray[np.float32] = every[:, [theirs.index(name) for name in data.class_names]].numpy()
         return found
 
+    def _load(self, run: RunDirectory, device: str) -> StandardizedNet:
+        """Load the net, or the nets of an ensemble as one."""
+        if run.read_info().kind != "ensemble":
+            return move(load_net(run, trust=self.trust), device)
+        loaded = load_configuration(read_single(run), device=device, trust=self.trust)
+        if isinstance(loaded, LoadedEnsemble):
+            raise ConfigError(f"distill: {run.path}: its members take different input; name one of them")
+        return loaded.nets[0]
+
 
 def read_teacher(config: RunConfig) -> Teacher | None:
     """Read what ``distill=`` names; None where it names nothing.
@@ -131,10 +146,12 @@ def read_teacher(config: RunConfig) -> Teacher | None:
         return None
     if (config.get("init") or {}).get("path") is not None:
         raise ConfigError("distill: a run that starts from a net (init=) learns from no teacher; leave out one of both")
+    members = open_members(origin.run) if origin.run.read_info().kind == "ensemble" else [origin.run]
+    seen = merge([member.read_seen() for member in members]) if len(members) > 1 else members[0].read_seen()
     package = str(config["model"]["_target_"]).partition(".")[0]
     return Teacher(
         origin,
-        Initial(origin.name, origin.run.read_seen(), config["distill"]["known_records"], key="distill"),
+        Initial(origin.name, seen, config["distill"]["known_records"], key="distill"),
         config["distill"]["weight"],
         trust=() if package in ("ecgcls", "torch") else (package,),
     )

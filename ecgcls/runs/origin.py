@@ -12,7 +12,7 @@ from ecgcls.files import check_regular
 from ecgcls.identity import identify
 from ecgcls.runs.directory import RunDirectory
 from ecgcls.runs.find import list_beside, open_run
-from ecgcls.runs.info import NAME
+from ecgcls.runs.info import NAME, RunInfo
 from ecgcls.runs.manifest import hash_file
 
 _MAX_BYTES = 20_000_000_000
@@ -77,6 +77,9 @@ def find_origin(config: RunConfig, key: Literal["init", "distill"] = "init") -> 
         is_run = (path / NAME).exists()
         run = open_run(path if is_run else _choose_fold(path, config["fold"], key))
         info = run.read_info()
+        if info.kind == "ensemble" and key == "distill":
+            digest = weights = _hash_members(info)
+            return Origin(run.path, f"{info.model}-{digest[:12]}", weights, run)
         if info.kind != "net":
             raise ConfigError(f"{key}: {run.path} is of the kind {info.kind}, which has no net of its own")
         weights = info.fingerprints.get("net") or hash_file(run.check_file("best.ckpt"))
@@ -118,6 +121,13 @@ def _choose_fold(folder: Path, fold: int, key: str) -> Path:
             "or name one fold's folder"
         )
     return place if place.is_dir() else folder
+
+
+def _hash_members(info: RunInfo) -> str:
+    """Return a digest of the nets of an ensemble and of how it takes their mean, wherever they are."""
+    of = info.ensemble
+    plain = [of["average"], [[member["fingerprints"], member["weight"]] for member in of["members"]]]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 def _hash_configuration(run: RunDirectory) -> str:
