@@ -204,7 +204,7 @@ def _join(members: Sequence[LoadedRun], blend: Blend, weights: Sequence[float]) 
     names, total = members[0].class_names, sum(weights)
     own = [weight / total for weight in weights] if total else [1 / len(weights)] * len(weights)
     net = BlendedNet(members, replace(blend, weights=tuple(own)))
-    as_it_is = Calibrator("none", {name: {"method": "none"} for name in names})
+    as_it_is = Calibrator("none", {name: {"method": "none", "slope": 1.0, "intercept": 0.0} for name in names})
     learned = _list_data_sets(members)
     return replace(members[0], nets=(net,), calibrators=(as_it_is,), learned=learned)
 
