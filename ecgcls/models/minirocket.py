@@ -29,7 +29,7 @@ class MiniRocket(nn.Module):
     `ecgcls.training.heads.fit_head`.
 
     Two things differ from the paper: a bias is a quantile of the samples that its feature counts, and standardized
-    features are clipped at 3, which on 350 records of PTB-XL raised the PR-AUC of the head from .68 to .70.
+    features are clipped at 3, which on 350 records of PTB-XL raised the validation PR-AUC by .002 to .013.
 
     Parameters
     ----------
