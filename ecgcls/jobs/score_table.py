@@ -96,7 +96,8 @@ def format_table(table: pd.DataFrame) -> str:
     if any(str(name).endswith(" *") for name in table.index):
         lines.append(
             "* no threshold of its own (too few validation records, or none that keeps what the rule asks for): it is "
-            f"decided as by 0.5 before recalibration{', in one fold or more' * is_averaged}"
+            "decided as by 0.5 before recalibration, of an ensemble as by the mean of its members' thresholds"
+            f"{', in one fold or more' * is_averaged}"
         )
     return "\n".join(lines)
 

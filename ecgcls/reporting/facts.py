@@ -261,7 +261,8 @@ def _list_untuned(configurations: Sequence[Configuration]) -> list[dict[str, Any
         names = [name for name in one.class_names if any(is_untuned(info, name) for info in one.infos)]
         if names:
             fixed = rule["fixed"] if rule["rule"] == "fixed" else None
-            lines.append({"name": one.name, "classes": names, "fixed": fixed})
+            is_ensemble = bool(one.info.ensemble)
+            lines.append({"name": one.name, "classes": names, "fixed": fixed, "is_ensemble": is_ensemble})
     return lines
 
 
