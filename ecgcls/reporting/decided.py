@@ -92,7 +92,8 @@ def _describe_fold(info: RunInfo) -> str:
         parts.append(f"thresholds {_RULES[rule['rule']].format(**rule)}: {_list_values(tuned)}")
     if untuned := {name: at for name, at in info.thresholds.items() if name not in tuned}:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in decisions["not_tuned"].items())
-        where = "at the mean of the members' thresholds" if info.ensemble else "where the model's own probability is 0.5"
+        own = "the model's own probability is 0.5"
+        where = "at the mean of the members' thresholds" if info.ensemble else f"where {own}"
         parts.append(f"thresholds not tuned, {where}: {_list_values(untuned)} ({reasons})")
     n_records = decisions["learned_on"]["n_records"]
     return f"Fold {info.fold}, on its {n_records} validation records: probabilities {calibrated}; {'; '.join(parts)}."
