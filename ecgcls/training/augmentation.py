@@ -74,7 +74,8 @@ class Augmenter:
             entropy = self.seed, zlib.crc32(name.encode()), epoch, batch, process
             generator = torch.Generator(signal.device)
             generator.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1))
-            signal, target = augmentation(signal, target, generator=generator)
+            with torch.autocast(signal.device.type, enabled=False):  # mixed precision is the net's
+                signal, target = augmentation(signal, target, generator=generator)
         return signal if standardize is None else standardize(signal), target
 
 
