@@ -40,7 +40,8 @@ FOLD = "fold"
 """The column after these, of predictions that several nets made."""
 TRUE, PROB, LOGIT, PRED = PREFIXES = "y_true_", "y_prob_", "y_logit_", "y_pred_"
 """What the columns of each class begin with."""
-_OF_CLASSES = ("y_true", "y_prob", "y_pred", "y_logit")
+OF_CLASSES = ("y_true", "y_prob", "y_pred", "y_logit")
+"""The arrays `(record, class)` that predictions have, the last of them not always."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +172,7 @@ class Predictions:
     def take_classes(self, class_names: Sequence[str]) -> Predictions:
         """Keep some of the classes, in the given order."""
         columns = [self.class_names.index(name) for name in class_names]
-        arrays = {name: array[:, columns] for name in _OF_CLASSES if (array := getattr(self, name)) is not None}
+        arrays = {name: array[:, columns] for name in OF_CLASSES if (array := getattr(self, name)) is not None}
         return replace(self, **arrays, class_names=tuple(class_names))
 
     def merge_folds(self) -> Predictions:
@@ -233,7 +234,7 @@ class Predictions:
         return cls(**ids, split=split, y_true=y_true, y_prob=y_prob, class_names=names, y_pred=y_pred, y_logit=y_logit)  # type: ignore[arg-type]
 
     def _take_rows(self, rows: NDArray[np.intp]) -> Predictions:
-        arrays = {name: getattr(self, name) for name in (*ID_COLUMNS, FOLD, *_OF_CLASSES)}
+        arrays = {name: getattr(self, name) for name in (*ID_COLUMNS, FOLD, *OF_CLASSES)}
         taken = replace(self, **{name: array[rows] for name, array in arrays.items() if array is not None})
         for name in ID_COLUMNS[:2]:  # a part keeps the type of the whole, also if all of its names are numbers
             object.__setattr__(taken, name, arrays[name][rows])
@@ -260,51 +261,6 @@ def find_classes(columns: Sequence[str]) -> dict[str, tuple[str, ...]]:
         if names and set(names) != set(found[TRUE]):
             raise _classes_differ(prefix, names, found[TRUE])
     return found
-
-
-def pool(parts: Sequence[Predictions], folds: Sequence[int] | None = None) -> Predictions:
-    """Pool out-of-fold predictions: put the folds' records together, sorted by ecg_id.
-
-    Each part is narrowed to its out-of-fold records by `select("test")`. Parts that differ in the classes or their
-    order, and a record that occurs twice, are refused. With several parts, each record keeps the number of its part as
-    its `fold`, or that in `folds`: every metric is then measured within the folds, as the probabilities of different
-    nets do not rank one another's records.
-
-    Examples
-    --------
-    >>> first = Predictions([9], [1], [1], ["test"], [[1]], [[0.75]], ("AFIB",))
-    >>> second = Predictions([4], [2], [3], ["test"], [[0]], [[0.25]], ("AFIB",))
-    >>> pool([first, second]).ecg_id
-    array([4, 9])
-    >>> pool([first, second], folds=[2, 3]).fold
-    array([3, 2])
-    """
-    if not parts:
-        raise DataError("there are no predictions to pool: expected one part per fold, got none")
-    class_names = parts[0].class_names
-    for number, part in enumerate(parts):
-        if part.class_names != class_names:
-            difference = describe_difference(part.class_names, class_names)
-            raise DataError(f"the classes of part {number} differ from those of part 0: {difference}")
-    names = [*ID_COLUMNS, *_OF_CLASSES]
-    if any(part.y_logit is None for part in parts):
-        names.remove("y_logit")  # all are ranked by the same thing
-    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-    ids, counts = np.unique(arrays["ecg_id"], return_counts=True)
-    if (counts > 1).any():
-        twice = ids[counts > 1][0]
-        where = [
-            f"{split!s} of part {number}"
-            for number, part in enumerate(parts)
-            for split in part.split[part.ecg_id == twice]
-        ]
-        raise DataError(
-            f"ecg_id {twice} occurs {len(where)} times ({', '.join(where)}), expected once; so do "
-            f"{(counts > 1).sum() - 1} more records: pool one split of folds that do not overlap"
-        )
-    if len(parts) > 1:
-        arrays[FOLD] = np.repeat(range(len(parts)) if folds is None else folds, [len(part) for part in parts])
-    return Predictions(**arrays, class_names=class_names)._take_rows(np.argsort(arrays["ecg_id"]))
 
 
 def _classes_differ(prefix: str, got: Sequence[str], expected: Sequence[str]) -> DataError:

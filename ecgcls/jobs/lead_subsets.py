@@ -22,7 +22,8 @@ from ecgcls.data.module import ECGDataModule
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.intervals import bootstrap
 from ecgcls.evaluation.metrics import OVERALL, RANKING, class_metrics, find_macro
-from ecgcls.evaluation.predictions import Predictions, pool
+from ecgcls.evaluation.pooling import pool
+from ecgcls.evaluation.predictions import Predictions
 from ecgcls.evaluation.settings import EvaluationSettings
 from ecgcls.figures.forest import draw_forest
 from ecgcls.figures.style import COLORS, save_figure

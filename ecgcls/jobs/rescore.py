@@ -14,7 +14,8 @@ from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.checks import check_ids
 from ecgcls.evaluation.decisions import Decisions, learn_decisions
 from ecgcls.evaluation.metrics import Scores
-from ecgcls.evaluation.predictions import Predictions, pool
+from ecgcls.evaluation.pooling import pool
+from ecgcls.evaluation.predictions import Predictions
 from ecgcls.evaluation.settings import EvaluationSettings
 from ecgcls.files import encode_csv, name_file, restore, write_atomically
 from ecgcls.jobs.certainty import Certainty, form_own_sets, write_certainty

@@ -16,7 +16,8 @@ import pandas as pd
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.folds import summarize_folds
 from ecgcls.evaluation.metrics import Scores, score_predictions
-from ecgcls.evaluation.predictions import THRESHOLD, Predictions, pool
+from ecgcls.evaluation.pooling import pool
+from ecgcls.evaluation.predictions import THRESHOLD, Predictions
 from ecgcls.evaluation.settings import EvaluationSettings
 from ecgcls.identity import identify
 from ecgcls.runs.directory import RunDirectory

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from ecgcls.errors import ConfigError, DataError
-from ecgcls.evaluation.predictions import PREFIXES, Predictions, pool
+from ecgcls.evaluation.pooling import pool
+from ecgcls.evaluation.predictions import PREFIXES, Predictions
 from tests.predictions import assert_same, make
 
 

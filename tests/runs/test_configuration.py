@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ecgcls.errors import ConfigError, DataError
-from ecgcls.evaluation.predictions import pool
+from ecgcls.evaluation.pooling import pool
 from ecgcls.runs.configuration import find_shared, name_apart, read_configuration, read_single
 from ecgcls.runs.directory import RunDirectory
 from tests.made_by_hand import N_FOLDS, write_fold
