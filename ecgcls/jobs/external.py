@@ -28,6 +28,7 @@ from ecgcls.files import type_ids
 from ecgcls.jobs.external_notes import find_data_set
 from ecgcls.jobs.known_records import check_own_tests, choose_unseen, find_known
 from ecgcls.jobs.load import load_configuration
+from ecgcls.jobs.load_ensemble import check_one_input
 from ecgcls.jobs.loaded import LoadedRun
 from ecgcls.jobs.local_update import read_rule, update
 from ecgcls.jobs.other_data import build_source, label_records
@@ -73,6 +74,7 @@ def predict_data_set(
         refuse_learning(overrides, "with split=val on another data set")
     rule = read_rule(overrides, local or {})
     net, config = load_configuration(one, device=device, trust=trust), one.runs[0].read_config()
+    check_one_input(net)
     source = build_source(data, int(net.sampling_rate_hz))
     every = source.read_records()
     root = find_data_set(data) or source.root

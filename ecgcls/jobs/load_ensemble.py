@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ecgcls.data.metadata import describe_unknown, take_values
 from ecgcls.data.recordings import Prepared, Recording, Repairs
+from ecgcls.data.seen import SeenRecords
 from ecgcls.data.signal_checks import as_signal
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.blending import Blend
@@ -118,6 +119,11 @@ class LoadedEnsemble(LoadedRun):
         """Why there are no `likenesses`, in words; empty if there are."""
         return next((part.why_no_likeness for part in self.parts if part.why_no_likeness), "")
 
+    @cached_property
+    def seen(self) -> SeenRecords | None:
+        """The waveforms of the first part's data sets, as each part has its own form; None if one has kept none."""
+        return None if any(part.seen is None for part in self.parts) else self.parts[0].seen
+
     def predict(
         self,
         signal_mv: ArrayLike,
@@ -144,9 +150,7 @@ class LoadedEnsemble(LoadedRun):
         self, windows_mv: NDArray[np.float32], metadata: NDArray[np.float64] | None = None
     ) -> NDArray[np.float64]:
         """Refuse windows of one form, of which only a part of the members knows anything."""
-        raise ConfigError(
-            f"{self.path}: its members take different input: apply each of them to windows, or to a data set"
-        )
+        raise _several_inputs(self)
 
     def summarize_parts(
         self,
@@ -176,6 +180,19 @@ class LoadedEnsemble(LoadedRun):
         )
         whole = replace(seen[0][0], starts_s=(0.0,), repairs=tuple(dict.fromkeys(repairs)))
         return self.decide(joined, whole, doubts, "; ".join(known), error_rate)
+
+
+def check_one_input(run: LoadedRun) -> None:
+    """Refuse an ensemble whose members take different input, where all records are of one form."""
+    if isinstance(run, LoadedEnsemble):
+        raise _several_inputs(run)
+
+
+def _several_inputs(run: LoadedEnsemble) -> ConfigError:
+    return ConfigError(
+        f"{run.path}: its members take different input ({_describe_forms(run.parts)}), and a data set has one form: "
+        "evaluate each member, or an ensemble of those that take the same; predict takes files"
+    )
 
 
 def _group(members: Sequence[LoadedRun]) -> list[list[int]]:

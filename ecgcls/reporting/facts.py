@@ -17,6 +17,7 @@ from ecgcls.reporting.decided import is_untuned, list_weights
 from ecgcls.reporting.experiment import Experiment
 from ecgcls.reporting.markup import clean, escape_markdown, quote_code
 from ecgcls.runs.configuration import Configuration
+from ecgcls.runs.members import locate_members
 from ecgcls.runs.searched import doubt_settings
 
 _FEW = 30  # positive records below which a class's scores are called uncertain
@@ -231,9 +232,14 @@ def list_limits(experiment: Experiment) -> list[str]:
 
 
 def _list_doubts(one: Configuration) -> list[str]:
-    """Return why test scores are optimistic whose settings were searched on other folds."""
-    experiment = next((place for place in one.folder.parents if place.name == one.info.experiment), one.folder)
-    doubts = [doubt_settings(experiment, run.read_config()) for run in one.runs]
+    """Return why test scores are optimistic whose settings, or a member's, were searched on other folds."""
+    runs = [each for run in one.runs for each in (locate_members(run) if one.info.ensemble else [run])]
+    doubts = []
+    for run in runs:
+        if run.is_begun:  # a member may be gone
+            name = run.read_info().experiment
+            experiment = next((place for place in run.path.parents if place.name == name), run.path.parent)
+            doubts.append(doubt_settings(experiment, run.read_config()))
     return [doubt for doubt in doubts if doubt][:1]
 
 

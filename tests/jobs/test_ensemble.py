@@ -13,12 +13,15 @@ from ecgcls.evaluation.settings import EvaluationSettings, ThresholdRule
 from ecgcls.jobs import ensemble, load_ensemble
 from ecgcls.jobs.apply import predict_files
 from ecgcls.jobs.ensemble import EnsembleSettings, make_ensemble
+from ecgcls.jobs.external import predict_data_set
 from ecgcls.jobs.load import load_run
+from ecgcls.jobs.prediction_files import describe_limits
 from ecgcls.runs import directory
 from ecgcls.runs.directory import RunDirectory
 from ecgcls.runs.find import open_configuration
 from ecgcls.runs.members import blend_members, check_same
 from tests.commands import succeed
+from tests.in_process import fit
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +104,23 @@ def test_recordings_are_predicted_as_the_ensemble_was_tested(pair, filenames, mo
     assert set(long.y_set) == set(run.class_names)
     with pytest.raises(ConfigError, match=r"an ensemble, expected one net to explain|take different input"):
         run.explain(signal_mv, sampling_rate_hz=100, lead_names=run.lead_names)
+
+
+@pytest.mark.slow
+def test_members_may_take_other_leads_and_windows(folders, synthetic_root, filenames):
+    settings = ("experiment=sweep", "data.leads=[I,II,V2]", "data.window_s=2.5", "trainer.max_epochs=1")
+    usual = ("evaluation.intervals.n_resamples=1000", "evaluation.subgroups.n_resamples=null")
+    other = folders[0].parents[1] / "leads" / "fold_0"
+    fit(other, synthetic_root, *settings, *usual)
+    mixed = make([folders[0], other], name="mixed", experiment="sweep")
+    run = load_run(mixed.folder)
+    test = mixed.runs[0].read_predictions("test")
+    found = [prediction for _, prediction in predict_files(run, [filenames[ecg_id] for ecg_id in test.ecg_id])]
+    np.testing.assert_allclose([list(each.y_prob.values()) for each in found], test.y_prob, atol=1e-5)
+    assert run.metadata_names == () and describe_limits(run) == describe_limits(load_run(folders[0]))
+    data = {"root": synthetic_root, "store_dir": None}
+    with pytest.raises(ConfigError, match=r"take different input \(12 leads at 100 Hz for 10 s, 3 leads at 100 Hz"):
+        predict_data_set(mixed, data=data, split="test", device="cpu", overrides={})
 
 
 @pytest.mark.slow
