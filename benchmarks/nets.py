@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -97,15 +98,12 @@ class Rounds(pl.Callback):
         self._start = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Cut the windows and copy the net."""
+        """Read the batches and copy the net."""
         assert isinstance(pl_module, ECGClassifier)
-        batches = []
-        for number, batch in zip(range(int(trainer.num_training_batches)), trainer.train_dataloader, strict=False):  # type: ignore[arg-type]
-            assert pl_module.augment is not None  # it cuts the windows
-            signal, target = pl_module.augment.apply(
-                batch["signal"], batch["target"], epoch=0, batch=number, standardize=pl_module.standardizer
-            )
-            batches.append({"signal": signal, "target": target})
+        batches = [
+            {"signal": pl_module.standardizer(batch["signal"]), "target": batch["target"]}
+            for batch in islice(trainer.train_dataloader, int(trainer.num_training_batches))  # type: ignore[arg-type]
+        ]
         self.n_records = sum(len(batch["target"]) for batch in batches)
         base = _BASE | {"precision": self.precision}
         changes = {name: base | change for name, change in _OTHERS.items()}

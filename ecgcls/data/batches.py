@@ -1,6 +1,7 @@
 """What a loader yields, and the sets that it takes whole batches from."""
 
 import logging
+import zlib
 from collections.abc import Iterator
 from typing import Any, NotRequired, TypedDict
 
@@ -19,7 +20,7 @@ class Batch(TypedDict):
     """What a loader yields."""
 
     signal: Tensor
-    """``(batch, lead, sample)`` float32, mV."""
+    """``(batch, lead, sample)`` float32, mV: whole records, or one window of each."""
     target: Tensor
     """``(batch, class)`` float32: 0, 1, or below 0 where nobody knows."""
     record: Tensor
@@ -43,6 +44,17 @@ class JoinedBatches(BatchSampler):
         return super().__len__() - 1
 
 
+class TrainingOrder(DistributedSampler[int]):
+    """The order of the training records in an epoch, which the data set is told of as well."""
+
+    dataset: "PartDataset"
+
+    def set_epoch(self, epoch: int) -> None:
+        """Begin an epoch, from 0; a trainer does it, also where it goes on with one."""
+        super().set_epoch(epoch)
+        self.dataset.set_epoch(epoch)
+
+
 class PartDataset(Dataset[Batch]):
     """The train, validation or test set: rows of a cohort; a loader requests a whole batch at once.
 
@@ -54,6 +66,11 @@ class PartDataset(Dataset[Batch]):
         ``(record, class)`` and ``(record, column)`` of the cohort.
     rows
         Of the cohort: the records of this set.
+    n_window_samples
+        Of the one window that is read of each record, in each epoch from another random sample on; None: whole records.
+    seed
+        Of these samples. They follow from it, from the epoch and from the record's place in `rows`, whatever the
+        batches and processes are.
     """
 
     def __init__(
@@ -63,25 +80,43 @@ class PartDataset(Dataset[Batch]):
         y_true: NDArray[np.int8],
         rows: NDArray[np.int64],
         metadata: NDArray[np.float64] | None,
+        *,
+        n_window_samples: int | None = None,
+        seed: int = 0,
     ) -> None:
         self._store = store
         self._rows = rows  # of the cohort
         self._store_rows = store_rows[rows]
         self._target = torch.from_numpy(y_true[rows]).float()
         self._metadata = None if metadata is None else torch.from_numpy(metadata[rows]).float()
+        self._n_window_samples, self._seed = n_window_samples, seed
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw where each record's window starts."""
+        if self._n_window_samples is not None:
+            generator = np.random.default_rng((self._seed, zlib.crc32(b"window"), epoch))
+            n_starts = self._store.n_samples - self._n_window_samples + 1
+            self._starts = generator.integers(n_starts, size=len(self._rows))
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def __getitems__(self, indices: list[int]) -> Batch:
         batch = Batch(
-            signal=torch.from_numpy(self._store.read_mv(self._store_rows[indices])),
+            signal=torch.from_numpy(self._read_mv(indices)),
             target=self._target[indices],
             record=torch.from_numpy(self._rows[indices]),
         )
         if self._metadata is not None:
             batch["metadata"] = self._metadata[indices]
         return batch
+
+    def _read_mv(self, indices: list[int]) -> NDArray[np.float32]:
+        rows = self._store_rows[indices]
+        if self._n_window_samples is None:
+            return self._store.read_mv(rows)
+        return self._store.read_windows_mv(rows, self._starts[indices], n_samples=self._n_window_samples)
 
 
 def make_loader(
@@ -94,9 +129,7 @@ def make_loader(
     """
     batches: dict[str, Any] = {"batch_size": batch_size, "sampler": range(rank, len(dataset), n_processes)}
     if seed is not None:
-        sampler: DistributedSampler[int] = DistributedSampler(
-            dataset, num_replicas=n_processes, rank=rank, shuffle=True, seed=seed
-        )
+        sampler = TrainingOrder(dataset, num_replicas=n_processes, rank=rank, shuffle=True, seed=seed)
         batches["sampler"] = sampler
         if batch_size > 1 and len(sampler) > batch_size and len(sampler) % batch_size == 1:
             log.info("The last batch of each epoch would have one record, which joins the batch before it")

@@ -291,7 +291,7 @@ class ECGDataModule(pl.LightningDataModule):
         return torch.from_numpy(n_negative / n_positive).float()
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Return the shuffled training set; the order depends on the seed and the epoch alone.
+        """Return the shuffled training set; order and windows depend on the seed and the epoch alone.
 
         Each of several processes gets its share of every batch. They take as many steps as one process and see the same
         batches, except for the last one of an epoch, which is filled up by repeating a few records.
@@ -314,7 +314,15 @@ class ECGDataModule(pl.LightningDataModule):
         rank, n_processes = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         metadata = self.metadata if self.metadata_names else None
         rows = self.cohort.find_part(part)
-        dataset = PartDataset(self.store, self._store_rows, self.cohort.y_true, rows, metadata)
+        dataset = PartDataset(
+            self.store,
+            self._store_rows,
+            self.cohort.y_true,
+            rows,
+            metadata,
+            n_window_samples=self.n_window_samples if part == "train" else None,
+            seed=self.seed,
+        )
         return make_loader(
             dataset,
             batch_size=self.batch_size // n_processes,

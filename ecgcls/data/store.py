@@ -87,6 +87,13 @@ class SignalStore:
         """Return the signals of these rows, ``(record, lead, sample)`` in mV, as `ecgcls.data.signals.to_millivolt`."""
         return to_millivolt(self.signals_uv[rows])
 
+    def read_windows_mv(
+        self, rows: NDArray[np.int64], starts: NDArray[np.int64], *, n_samples: int
+    ) -> NDArray[np.float32]:
+        """Return of each of these rows the `n_samples` from its own start on, ``(record, lead, sample)`` in mV."""
+        places = zip(rows, starts, strict=True)
+        return to_millivolt(np.stack([self.signals_uv[row, :, start : start + n_samples] for row, start in places]))
+
     def mean_sd_mv(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return each lead's mean and standard deviation over all samples of these records, ``(lead,)`` in mV.
 

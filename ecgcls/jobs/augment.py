@@ -10,24 +10,21 @@ from ecgcls.data.module import ECGDataModule
 from ecgcls.errors import ConfigError
 from ecgcls.jobs.parts import build_part
 from ecgcls.training.augmentation import Augmentation, Augmenter
-from ecgcls.training.windows import RandomWindow
 
 log = logging.getLogger(__name__)
 
 
 def build_augmenter(config: Mapping[str, Any], data: ECGDataModule) -> Augmenter:
-    """Build what changes the training records of data that are set up; for a net of windows, each is cut first.
+    """Build what changes the training records of data that are set up.
 
     What may make a label of the task untrue is left out with a warning, refused with a `ConfigError`, or allowed, by
     its own setting ``at_risk``.
     """
     nodes = config.get("augment") or {}  # a configuration of an earlier version has none
     every: dict[str, Augmentation] = {}
-    if data.n_window_samples is not None:
-        every["window"] = RandomWindow(data.n_window_samples)
-        if "crop" in nodes:
-            log.info("augment.crop: left out, for data.window_s cuts the records already")
-            nodes = {name: node for name, node in nodes.items() if name != "crop"}
+    if data.n_window_samples is not None and "crop" in nodes:
+        log.info("augment.crop: left out, for data.window_s cuts the records already")
+        nodes = {name: node for name, node in nodes.items() if name != "crop"}
     for name, node in nodes.items():
         built = build_part(f"augment.{name}", node)
         if isinstance(built, functools.partial):

@@ -118,7 +118,8 @@ def build_job(
     augment = build_augmenter(config, data)
     is_baseline = isinstance(model_part, MetadataBaseline)
     if is_baseline and other is not None:
-        raise ConfigError(f"{other.initial.key}: model={model} is a baseline, which starts or learns from no net")
+        does = "starts" if teacher is None else "learns"
+        raise ConfigError(f"{other.initial.key}: model={model} is a baseline, which {does} from no net")
     if teacher is not None:
         teacher.check(data)
     fitter: Fitter = (

@@ -114,10 +114,10 @@ def check_same_origin(run: RunDirectory, weights_sha256: str, key: Literal["init
 
 def _choose_fold(folder: Path, fold: int, key: str) -> Path:
     """Return the fold of the same number: others have learned from its test records."""
-    place = folder / f"fold_{fold}"
+    place, does = folder / f"fold_{fold}", "starts" if key == "init" else "learns"
     if not place.is_dir() and (there := sorted(path.parent.name for path in folder.glob(f"fold_*/{NAME}"))):
         raise ConfigError(
-            f"{key}: {folder} has no fold_{fold}, which fold={fold} needs (there: {', '.join(there)}): train it, "
+            f"{key}: {folder} has no fold_{fold}, which fold={fold} {does} from (there: {', '.join(there)}): train it, "
             "or name one fold's folder"
         )
     return place if place.is_dir() else folder

@@ -11,7 +11,7 @@ References
 """
 
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
@@ -24,8 +24,7 @@ from ecgcls.errors import ConfigError
 class Augmentation(Protocol):
     """One change of a batch of training records.
 
-    Where it makes a net do without some leads, it has an attribute `drops_leads` that is true; where it does nothing
-    but leave out samples, and so need not wait for the standardizer, `only_cuts`.
+    Where it makes a net do without some leads, it has an attribute `drops_leads` that is true.
     """
 
     def __call__(self, signal: Tensor, target: Tensor, *, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -55,27 +54,16 @@ class Augmenter:
         return any(getattr(each, "drops_leads", False) for each in self.augmentations.values())
 
     def apply(
-        self,
-        signal: Tensor,
-        target: Tensor,
-        *,
-        epoch: int,
-        batch: int,
-        process: int = 0,
-        standardize: Callable[[Tensor], Tensor] | None = None,
+        self, signal: Tensor, target: Tensor, *, epoch: int, batch: int, process: int = 0
     ) -> tuple[Tensor, Tensor]:
-        """Return the signals and targets of a batch as changed; the same numbers give the same changes.
-
-        `standardize` is for signals in mV; a window is cut before it, which is the same and less to compute.
-        """
+        """Return the signals and targets of a batch as changed; the same numbers give the same changes."""
         for name, augmentation in self.augmentations.items():
-            if standardize is not None and not getattr(augmentation, "only_cuts", False):
-                signal, standardize = standardize(signal), None
             entropy = self.seed, zlib.crc32(name.encode()), epoch, batch, process
             generator = torch.Generator(signal.device)
             generator.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1))
-            signal, target = augmentation(signal, target, generator=generator)
-        return signal if standardize is None else standardize(signal), target
+            with torch.autocast(signal.device.type, enabled=False):  # mixed precision is the net's
+                signal, target = augmentation(signal, target, generator=generator)
+        return signal, target
 
 
 class LeadDropout:

@@ -54,12 +54,12 @@ class ECGClassifier(pl.LightningModule):
         By the name they are logged under (``pr_auc``); each takes probabilities (see `ecgcls.training.metrics`) and
         targets.
     augment
-        What is changed in the training records, after they are standardized; None: nothing. A net of windows needs a
-        `ecgcls.training.windows.RandomWindow` among it.
+        What is changed in the training records, after they are standardized; None: nothing.
     distillation
         What the net learns from another one's answers, which its `augment` changes with the targets; None: nothing.
     windows
-        Those of a record that the net is asked about, one by one; None: about the whole record.
+        Those of a record that the net is asked about, one by one; None: about the whole record. Training batches hold
+        one of each record already.
     input_form
         ``lead_names``, ``sampling_rate_hz``, ``n_samples`` and, where there are any, names of the ``metadata`` of what
         the net takes, and whether it ``may_lack_leads``; stored in every checkpoint.
@@ -150,11 +150,10 @@ class ECGClassifier(pl.LightningModule):
         signal, target, teacher = batch["signal"], batch["target"], self.distillation
         if teacher is not None:  # beside the targets, so that both are mixed alike
             target = torch.cat([target, teacher.take(batch["record"])], dim=1)
-        if self.augment is None:
-            signal = self.standardizer(signal)
-        else:
+        signal = self.standardizer(signal)
+        if self.augment is not None:
             place = {"epoch": self.current_epoch, "batch": batch_idx, "process": self.global_rank}
-            signal, target = self.augment.apply(signal, target, standardize=self.standardizer, **place)
+            signal, target = self.augment.apply(signal, target, **place)
         logits = apply_net(self.net, signal, batch.get("metadata"))
         if teacher is None:
             return self._measure(logits, target), target

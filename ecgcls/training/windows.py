@@ -1,7 +1,8 @@
 """Windows: parts of a record that a net takes one by one, and how its answers become one.
 
-A net of windows learns from one random window of each record in an epoch, and answers for a whole record with what it
-answers for windows that cover it. [1]_ trains on windows of 2.5 s and averages.
+A net of windows learns from one random window of each record in an epoch, all that the training set reads of it (see
+`ecgcls.data.batches`), and answers for a whole record with what it answers for windows that cover it. [1]_ trains on
+windows of 2.5 s and averages.
 
 References
 ----------
@@ -102,29 +103,6 @@ class Windows:
     def describe(self) -> dict[str, Any]:
         """Return the attributes by name."""
         return asdict(self)
-
-
-class RandomWindow:
-    """Cuts one window out of each training record, anywhere: a net of windows sees another one in each epoch.
-
-    Parameters
-    ----------
-    n_samples
-        Of a window.
-    """
-
-    only_cuts = True
-
-    def __init__(self, n_samples: int) -> None:
-        self.n_samples = n_samples
-
-    def __call__(self, signal: Tensor, target: Tensor, *, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Cut ``(batch, lead, sample)``."""
-        n_records, n_leads, n_whole = signal.shape
-        room = n_whole - self.n_samples + 1
-        start = torch.randint(room, (n_records, 1, 1), generator=generator, device=signal.device)
-        place = start + torch.arange(self.n_samples, device=signal.device)
-        return signal.gather(2, place.expand(-1, n_leads, -1)), target
 
 
 def apply_net(net: nn.Module, signal: Tensor, metadata: Tensor | None, windows: Windows | None = None) -> Tensor:

@@ -5,7 +5,9 @@ import csv
 from pathlib import Path
 
 import numpy as np
+import torch
 import wfdb
+from torch.utils.data import DataLoader
 
 from ecgcls.data.folds import FoldTable
 from ecgcls.data.module import ECGDataModule
@@ -16,6 +18,13 @@ from ecgcls.data.tasks import Task
 
 SUPERCLASSES = ("NORM", "MI", "STTC", "CD", "HYP")
 PART_OF_STRAT_FOLD = dict.fromkeys(range(1, 9), "train") | {9: "val", 10: "test"}
+
+
+def record_order(loader: DataLoader, epoch: int | None = None) -> list[int]:
+    """The records that a loader yields, of training in an epoch."""
+    if epoch is not None:
+        loader.batch_sampler.sampler.set_epoch(epoch)
+    return torch.cat([batch["record"] for batch in loader]).tolist()
 
 
 def build(source: Source, store_dir: Path, **changed) -> ECGDataModule:

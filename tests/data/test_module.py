@@ -5,7 +5,6 @@ import logging
 import numpy as np
 import pandas as pd
 import pytest
-import pytorch_lightning as pl
 import torch
 
 from ecgcls.data.module import ECGDataModule
@@ -15,13 +14,7 @@ from ecgcls.data.signals import LEADS
 from ecgcls.data.synthetic import Synthetic
 from ecgcls.data.tasks import UNKNOWN
 from ecgcls.errors import ConfigError, DataError
-from tests.data.modules import SUPERCLASSES, build, make, read_mv, read_truth
-
-
-def record_order(loader, epoch: int | None = None) -> list[int]:
-    if epoch is not None:
-        loader.batch_sampler.sampler.set_epoch(epoch)
-    return torch.cat([batch["record"] for batch in loader]).tolist()
+from tests.data.modules import SUPERCLASSES, build, make, read_mv, read_truth, record_order
 
 
 @pytest.fixture(scope="module")
@@ -96,44 +89,6 @@ def test_the_training_order_depends_on_seed_and_epoch_alone(data, synthetic_root
     assert {epoch: record_order(again.train_dataloader(), epoch) for epoch in (2, 0, 1)} == orders
     other = make(synthetic_root, tmp_path, seed=1)  # not the orders of seed 0, an epoch later
     assert not [epoch for epoch in range(3) if record_order(other.train_dataloader(), epoch) in orders.values()]
-
-
-class Probe(pl.LightningModule):
-    """Records which ECGs it is trained on."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.zeros(()))
-        self.seen: list[list[int]] = []
-
-    def on_train_epoch_start(self) -> None:
-        self.seen.append([])
-
-    def training_step(self, batch):
-        self.seen[-1].extend(batch["record"].tolist())
-        return self.weight * batch["signal"].mean()
-
-    def validation_step(self, batch):
-        pass
-
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), lr=0.1)
-
-
-def test_a_trainer_gives_each_epoch_its_own_order(synthetic_root, tmp_path):
-    data, probe = make(synthetic_root, tmp_path), Probe()
-    trainer = pl.Trainer(
-        max_epochs=3,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        limit_val_batches=0,
-        default_root_dir=tmp_path,
-    )
-    trainer.fit(probe, datamodule=data)
-    assert probe.seen == [record_order(data.train_dataloader(), epoch) for epoch in range(3)]
 
 
 # --- what is fitted on the training set

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from ecgcls.errors import ConfigError
+from ecgcls.training.augmentation import Augmenter
 from ecgcls.training.signal_augmentations import (
     AmplitudeScaling,
     BaselineWander,
@@ -32,6 +33,13 @@ def change(augmentation, signal=RAMP, seed=0):
     changed, target = augmentation(signal.clone(), TARGET, generator=generator)
     assert target is TARGET and changed.dtype == torch.float32 and changed.shape == signal.shape
     return changed
+
+
+def test_mixed_precision_changes_nothing():
+    augmenter = Augmenter({name: make() for name, make in ALL.items()}, seed=0)
+    signal = augmenter.apply(RAMP.clone(), TARGET, epoch=0, batch=0)[0]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(augmenter.apply(RAMP.clone(), TARGET, epoch=0, batch=0)[0], signal)
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -8,10 +8,9 @@ from ecgcls.errors import ConfigError
 from ecgcls.explanation.grad_cam import grad_cam
 from ecgcls.explanation.method import MethodSettings, make_query
 from ecgcls.models.cnn1d import CNN1D
-from ecgcls.training.augmentation import Augmenter
 from ecgcls.training.metadata import MetadataNet
 from ecgcls.training.standardizer import StandardizedNet, Standardizer
-from ecgcls.training.windows import RandomWindow, Windows
+from ecgcls.training.windows import Windows
 
 SIGNAL = torch.randn(3, 2, 100, generator=torch.Generator().manual_seed(0))
 
@@ -25,32 +24,6 @@ def test_windows_cover_a_record_evenly_and_overlap_by_half_at_least(n_samples, n
     assert len({*starts}) == len(starts)
     if len(steps):
         assert steps.max() <= max(1, n_window // 2) and steps.max() - steps.min() <= 1
-
-
-def test_a_window_that_is_cut_before_it_is_standardized_is_the_same():
-    standardizer, target = Standardizer(torch.tensor([0.1, -0.2]), torch.tensor([0.3, 0.0])), torch.ones(3, 1)
-    seen = []
-    augmenter = Augmenter(
-        {"window": RandomWindow(8), "see": lambda signal, target, generator: (seen.append(signal) or signal, target)},
-        seed=0,
-    )
-    cut = augmenter.apply(SIGNAL, target, epoch=1, batch=2, standardize=standardizer)[0]
-    assert torch.equal(cut, augmenter.apply(standardizer(SIGNAL), target, epoch=1, batch=2)[0])
-    assert torch.equal(seen[0], cut) and cut.shape == (3, 2, 8)
-    alone = Augmenter({"window": RandomWindow(8)}, seed=0)
-    assert torch.equal(alone.apply(SIGNAL, target, epoch=1, batch=2, standardize=standardizer)[0], cut)
-
-
-def test_a_training_record_gives_one_of_its_windows_anywhere():
-    signal = torch.arange(20.0).expand(4000, 2, 20)
-    target = torch.ones(4000, 1)
-    cut, same = RandomWindow(8)(signal, target, generator=torch.Generator().manual_seed(0))
-    assert same is target
-    start = cut[:, 0, 0]
-    assert torch.equal(cut, (start[:, None, None] + torch.arange(8)).expand(-1, 2, -1))
-    assert np.bincount(start.int().numpy()) == pytest.approx(np.full(13, 4000 / 13), abs=75)  # over four SD
-    again = RandomWindow(8)(signal, target, generator=torch.Generator().manual_seed(0))[0]
-    assert torch.equal(cut, again)
 
 
 @pytest.mark.parametrize("pooling", ["logits", "probabilities", "max"])
