@@ -90,7 +90,7 @@ def test_two_processes_predict_each_record_as_one_does(work, tmp_path):
 def test_sigterm_ends_all_processes_and_the_same_command_resumes(work):
     arguments = ("experiment=stopped", *QUICK, *TWO, "trainer.enable_progress_bar=false", "trainer.max_epochs=200")
     with Started(work, *arguments) as started:
-        until = time.monotonic() + 120
+        until = time.monotonic() + 300
         while not list(work.glob("outputs/stopped/**/last.ckpt")) and time.monotonic() < until:
             time.sleep(0.2)
         os.kill(started.pid, signal.SIGTERM)
