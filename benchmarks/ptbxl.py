@@ -11,7 +11,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,9 @@ SPLITS = {
 }
 RECIPES = {
     "cnn1d": [],
-    "cnn1d, small": ["+preset=small"],
+    "cnn1d+small": ["+preset=small"],
     "cnn2d": [],
-    "cnn2d, small": ["+preset=small"],
+    "cnn2d+small": ["+preset=small"],
     "minirocket": [],
     "fcn_wang": ["+preset=benchmark"],
     "resnet1d_wang": ["+preset=benchmark"],
@@ -39,7 +39,7 @@ RECIPES = {
     "lstm_bidir": ["+preset=benchmark"],
     "s4d": ["+preset=benchmark"],
 }
-"""What each row of the tables is trained with: the net's name comes first."""
+"""What each row of the tables is trained with; a row is named by its net, and ``+small`` after it is that preset."""
 _HERE = Path(__file__).parent
 _RESULTS, _LITERATURE, _PAGE = _HERE / "ptbxl.json", _HERE / "literature.csv", _HERE.parent / "docs" / "results.md"
 
@@ -64,8 +64,13 @@ class Job:
     @property
     def overrides(self) -> list[str]:
         """What the result depends on, as ``ecgcls.run`` takes it."""
-        model = self.name.partition(",")[0]
-        return [f"model={model}", f"task={self.task}", *SPLITS[self.split][0], *RECIPES[self.name], *self.settings]
+        return [
+            f"model={self.name.partition('+')[0]}",
+            f"task={self.task}",
+            *SPLITS[self.split][0],
+            *RECIPES[self.name],
+            *self.settings,
+        ]
 
     @property
     def key(self) -> str:
@@ -211,19 +216,14 @@ def _tabulate_literature() -> list[str]:
     ]
 
 
-def _split(known: Iterable[str]) -> Any:
-    """Return a function that splits text at commas into names that are known; 'cnn1d, small' is one of them."""
-    names = sorted(known, key=len, reverse=True)
+def _split(known: Iterable[str]) -> Callable[[str], list[str]]:
+    """Return a function that splits text at commas into names that are known."""
 
     def split(text: str) -> list[str]:
-        found, rest = [], text.replace(" ", "")
-        while rest:
-            name = next((name for name in names if (rest + ",").startswith(name.replace(" ", "") + ",")), None)
-            if name is None:
-                raise argparse.ArgumentTypeError(f"{rest.partition(',')[0]}: expected some of {'; '.join(known)}")
-            found.append(name)
-            rest = rest[len(name.replace(" ", "")) + 1 :]
-        return found
+        names = text.split(",")
+        if unknown := [name for name in names if name not in known]:
+            raise argparse.ArgumentTypeError(f"{unknown[0]}: expected some of {', '.join(known)}")
+        return names
 
     return split
 

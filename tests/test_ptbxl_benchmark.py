@@ -17,14 +17,14 @@ RESULT = {
 
 def test_every_net_has_a_row_and_every_row_a_net():
     nets = {path.stem for path in (REPOSITORY / "conf" / "model").glob("*.yaml")}
-    assert {name.partition(",")[0] for name in RECIPES} == nets - {"age_sex", "prevalence", "random_features"}
+    assert {name.partition("+")[0] for name in RECIPES} == nets - {"age_sex", "prevalence", "random_features"}
 
 
 def test_rows_are_named_at_the_command_line():
     split = _split(RECIPES)
-    assert split("cnn1d, small,cnn2d") == ["cnn1d, small", "cnn2d"]
+    assert split("cnn1d+small,cnn2d") == ["cnn1d+small", "cnn2d"]
     assert split("cnn1d") == ["cnn1d"]
-    with pytest.raises(argparse.ArgumentTypeError, match=r"cnn3d: expected some of cnn1d; cnn1d, small; "):
+    with pytest.raises(argparse.ArgumentTypeError, match=r"cnn3d: expected some of cnn1d, cnn1d\+small, "):
         split("cnn1d,cnn3d")
 
 
