@@ -19,6 +19,7 @@ def predict(
     repairs: str,
     unusable: str,
     error_rate: float | None,
+    average: str | None,
     device: str,
     trust: Text | None,
     **which: Unpack[RunChoice],
