@@ -8,7 +8,7 @@ from typing import Unpack
 import pytest
 
 from ecgcls.command.start import check_sweep_folder, run_command
-from ecgcls.config import RunChoice, Text
+from ecgcls.config import RunsChoice, Text
 from ecgcls.errors import ConfigError
 
 
@@ -19,10 +19,9 @@ def predict(
     repairs: str,
     unusable: str,
     error_rate: float | None,
-    average: str | None,
     device: str,
     trust: Text | None,
-    **which: Unpack[RunChoice],
+    **which: Unpack[RunsChoice],
 ) -> None:
     print(input, output, sep="|", end="")
 
