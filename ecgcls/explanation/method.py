@@ -81,7 +81,8 @@ class Query:
     def has_gradient(self) -> bool:
         """Whether the logits depend on the signal in a way that has a gradient."""
         first = self.take(slice(1))
-        return first.logits(first.leaf_mv, first.metadata).requires_grad
+        with torch.enable_grad():
+            return first.logits(first.leaf_mv, first.metadata).requires_grad
 
     def to_probability(self, logits: Tensor) -> NDArray[np.float64]:
         """Turn logits ``(record, class)`` into the probability ``(record,)`` of each record's class."""
