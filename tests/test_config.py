@@ -107,6 +107,19 @@ def test_reference_preset_is_the_published_comparison(model, max_epochs):
     assert config["task"]["class_order"] == ["NORM", "MI", "STTC", "CD", "HYP"]
 
 
+@pytest.mark.parametrize(("model", "expected"), [("cnn1d", (128, 0.3, 50)), ("cnn2d", (64, 0.0, 25))])
+def test_small_preset_has_what_was_found_for_each_net(model, expected):
+    config = check("+preset=small", f"model={model}")
+    found = config["data"]["batch_size"], config["model"]["dropout"], config["trainer"]["max_epochs"]
+    assert (*found, config["data"]["window_s"]) == (*expected, 2.5)
+
+
+def test_a_preset_that_has_nothing_for_a_net_says_so():
+    match = r"model\.dropout: the preset has no value for ecgcls\.models\.xresnet1d\.XResNet1D; set it yourself"
+    with pytest.raises(ConfigError, match=match):
+        check("+preset=small", "model=xresnet1d50")
+
+
 def test_the_command_line_wins_over_the_preset():
     config = check("+preset=reference", "model=cnn2d", "trainer.max_epochs=2")
     assert config["trainer"]["max_epochs"] == 2

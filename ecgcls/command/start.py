@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -206,7 +207,10 @@ def resolve(config: DictConfig) -> dict[str, Any]:
     try:
         plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
+        why = str(error).splitlines()[0]
+        if missing := re.search(r"'preset\.\w+\[(.*)\]' not found", why):
+            why = f"the preset has no value for {missing[1]}; set it yourself, or choose another preset"
+        raise ConfigError(f"{error.full_key}: {why}") from error
     return expand_home(plain)
 
 
