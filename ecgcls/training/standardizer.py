@@ -29,7 +29,7 @@ class Standardizer(nn.Module):
 
     def forward(self, signal_mv: Tensor) -> Tensor:
         """Standardize ``(batch, lead, sample)``."""
-        return (signal_mv - self.mean_mv) / self.sd_mv
+        return (signal_mv - self.mean_mv).div_(self.sd_mv)
 
 
 class StandardizedNet(nn.Sequential):
