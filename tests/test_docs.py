@@ -175,6 +175,9 @@ def test_every_other_command_works(work, sweep, configuration, theirs, synthetic
         instead["data.root"] = str(tmp_path / "challenge")
     if "variant=" in command:
         instead["variant"] = configuration.name
+    if "run_dir=[" in command:
+        (other,) = work.glob("outputs/sweep/cnn2d/*/fold_0")
+        instead["run_dir"] = f"[{configuration / 'fold_0'},{other}]"
     if "a=default/cnn1d/fold_0" in command:
         instead["a"] = str(configuration / "fold_0")
     else:
