@@ -2,10 +2,11 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
+
+from ecgcls.models.convolutional import TimeNet
 
 
-class CNN1D(nn.Module):
+class CNN1D(TimeNet):
     """Three convolution blocks over time, global average pooling and a small head.
 
     Each block is a convolution over time ('same' padding), BatchNorm, ReLU and MaxPool 2: `width` channels with kernel
@@ -48,22 +49,6 @@ class CNN1D(nn.Module):
         features: Tensor = self.features(image)  # (batch, 4 * width, 1, n_samples // 8)
         logits: Tensor = self.head(features.mean(dim=(-2, -1)))
         return logits
-
-    def map_to_leads(self, time_map: Tensor) -> Tensor:
-        """Bring a map over time, as a block's Grad-CAM is one, back to the samples; it is the same for every lead.
-
-        Parameters
-        ----------
-        time_map
-            ``(batch, 1, width)``: values over time at any resolution.
-
-        Returns
-        -------
-        Tensor
-            ``(batch, lead, sample)``, interpolated linearly.
-        """
-        values = functional.interpolate(time_map, self.n_samples, mode="linear", align_corners=False)
-        return values.expand(-1, self.n_leads, -1)
 
 
 def _block(n_in: int, n_out: int, *, kernel_size: int) -> list[nn.Module]:

@@ -9,7 +9,30 @@ from torch.nn import functional
 _N_HIDDEN = 128
 
 
-class ConvolutionalNet(nn.Module):
+class TimeNet(nn.Module):
+    """A net whose feature maps are over time alone, the same for every lead."""
+
+    n_leads: int
+    n_samples: int
+
+    def map_to_leads(self, time_map: Tensor) -> Tensor:
+        """Bring a map over time, as a block's Grad-CAM is one, back to the samples; it is the same for every lead.
+
+        Parameters
+        ----------
+        time_map
+            ``(batch, 1, width)``: values over time at any resolution.
+
+        Returns
+        -------
+        Tensor
+            ``(batch, lead, sample)``, interpolated linearly.
+        """
+        values = functional.interpolate(time_map, self.n_samples, mode="linear", align_corners=False)
+        return values.expand(-1, self.n_leads, -1)
+
+
+class ConvolutionalNet(TimeNet):
     """Blocks over time, then the benchmark's head [1]_.
 
     The head is: maximum over time beside the mean, BatchNorm, dropout, Linear to 128, ReLU, BatchNorm, dropout, Linear.
@@ -65,22 +88,6 @@ class ConvolutionalNet(nn.Module):
         with torch.autocast(signal.device.type, enabled=False):  # logits of half precision would tie
             logits: Tensor = self.head(torch.cat([highest.to(signal.dtype), mean], dim=1))
         return logits
-
-    def map_to_leads(self, time_map: Tensor) -> Tensor:
-        """Bring a map over time, as a block's Grad-CAM is one, back to the samples; it is the same for every lead.
-
-        Parameters
-        ----------
-        time_map
-            ``(batch, 1, width)``: values over time at any resolution.
-
-        Returns
-        -------
-        Tensor
-            ``(batch, lead, sample)``, interpolated linearly.
-        """
-        values = functional.interpolate(time_map, self.n_samples, mode="linear", align_corners=False)
-        return values.expand(-1, self.n_leads, -1)
 
 
 def convolve(n_in: int, n_out: int, *, kernel_size: int, stride: int = 1) -> nn.Conv2d:
