@@ -61,8 +61,8 @@ def _find_steps(from_hz: float, to_hz: float) -> tuple[int, int, int]:
 def _resample(signal: NDArray[np.float64], up: int, down: int) -> NDArray[np.float64]:
     """Return what scipy's resample_poly does with a signal that is constant beyond its ends, to rounding.
 
-    ``down`` samples become `up` in the same way everywhere. So a block of them is a product with one matrix, which takes
-    a fraction of scipy's time; each output depends on its own block and on the one before or after it.
+    `down` samples become `up` in the same way everywhere. So a block of them is a product with a matrix, in a fraction
+    of scipy's time; a block of outputs follows from two neighboring blocks of inputs.
     """
     if up == down:
         return signal
