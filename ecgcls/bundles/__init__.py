@@ -1,0 +1,1 @@
+"""A run that was exported into one folder, a bundle, which predicts without torch."""
