@@ -26,12 +26,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import onnxruntime
 
-USE = "research software, not a medical device"
+DISCLAIMER = "research software, not a medical device"
 MIN_RATE_HZ, MAX_RATE_HZ = 50.0, 10_000.0  # beyond these it is no ECG
 MAX_AMPLITUDE_MV, MIN_RANGE_MV = 32.767, 0.02  # beyond these it is no ECG in mV
 MIN_RECORDED_S = 1.0  # of a recording that is padded
@@ -52,6 +52,8 @@ COLUMN = re.compile(rf"(.+?)(?:\s*[(\[/]\s*({UNIT})\s*[)\]]?|[ _]({UNIT}))?")  #
 TIME = re.compile(rf"(?:elapsed[ _]?)?time|t|({'|'.join(SECOND)})")
 RATE = re.compile(r"\s*#\s*(?:sampling_rate_hz|sampling_rate|fs)\s*[=:]\s*(\d+\.?\d*)\s*(?:hz)?\s*", re.IGNORECASE)
 
+Recording = tuple[np.ndarray, float, list[str], list[str]]  # (lead, sample) in mV, sampling rate, lead names, notes
+
 
 class ConfigError(ValueError):
     """Something was asked wrongly, or the bundle is damaged."""
@@ -59,15 +61,6 @@ class ConfigError(ValueError):
 
 class DataError(ValueError):
     """An ECG cannot be used."""
-
-
-class Recording(NamedTuple):
-    """An ECG as a file has it."""
-
-    signal_mv: Any  # (lead, sample)
-    rate_hz: float
-    lead_names: Sequence[str]
-    notes: list[str]
 
 
 def load(folder: str | Path | None = None) -> Bundle:
@@ -102,20 +95,15 @@ class Bundle:
         self.thresholds: dict[str, float] = {each["name"]: each["threshold"] for each in info["classes"]}
 
     def predict(
-        self,
-        signal_mv: Any,
-        *,
-        sampling_rate_hz: float,
-        lead_names: Sequence[str],
-        metadata: Mapping[str, Any] | None = None,
+        self, signal_mv: Any, *, sampling_rate_hz: float, lead_names: Sequence[str], metadata: Mapping[str, Any] = {}
     ) -> dict[str, Any]:
         """Predict one ECG, ``(lead, sample)`` in mV, whose leads are named in any order.
 
         Returns `probabilities`, `thresholds` and `decisions` by class, and `notes` of what was changed or is not known.
         DataError if the ECG cannot be used, ConfigError if the net does not take such `metadata`.
         """
-        columns = self._take_metadata(metadata or {})
-        stretches_mv, notes = prepare(Recording(signal_mv, sampling_rate_hz, lead_names, []), self.info["input"])
+        columns = self._take_metadata(metadata)
+        stretches_mv, notes = prepare(signal_mv, float(sampling_rate_hz), list(lead_names), self.info["input"])
         found = []
         for start in range(0, len(stretches_mv), BATCH_SIZE):
             inputs = {"signal_mv": stretches_mv[start : start + BATCH_SIZE]}
@@ -142,19 +130,19 @@ class Bundle:
             except (TypeError, ValueError):
                 number = math.inf
             if name not in values or math.isinf(number):
-                takes = ", ".join(values) or "none"
-                raise ConfigError(f"metadata: the net takes {takes}, as numbers (age=63); got {name}={value}")
+                takes = f"{', '.join(values)}, as numbers" if values else "none"
+                raise ConfigError(f"the metadata that the net takes are {takes}; got {name}={value}")
             values[name] = min(number, OLDEST) if name == "age" else number
         return np.array([[*values.values()]], np.float32)
 
 
-def prepare(recording: Recording, wanted: Mapping[str, Any]) -> tuple[np.ndarray, list[str]]:
+def prepare(signal: Any, rate_hz: float, names: list[str], wanted: Mapping[str, Any]) -> tuple[np.ndarray, list[str]]:
     """Return stretches ``(stretch, lead, sample)`` as metadata.json's `input` wants them, and notes."""
-    rate_hz, to_hz, n_samples = float(recording.rate_hz), float(wanted["sampling_rate_hz"]), int(wanted["n_samples"])
+    to_hz, n_samples = float(wanted["sampling_rate_hz"]), int(wanted["n_samples"])
     if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
         hint = "; are the times ms (then call the column time_ms)?" if rate_hz <= 10 else ""
         raise DataError(f"the sampling rate must be {MIN_RATE_HZ:g} to {MAX_RATE_HZ:g} Hz, got {rate_hz:g}{hint}")
-    signal, notes = order_leads(recording, wanted["lead_names"], may_lack=wanted["may_lack_leads"])
+    signal, notes = order_leads(signal, names, wanted["lead_names"], may_lack=wanted["may_lack_leads"])
     found_s, needed_s = signal.shape[1] / rate_hz, n_samples / to_hz
     if rate_hz != to_hz:
         signal = resample(signal, rate_hz, to_hz)
@@ -171,10 +159,9 @@ def prepare(recording: Recording, wanted: Mapping[str, Any]) -> tuple[np.ndarray
     return np.stack([signal[:, start : start + n_samples] for start in starts]).astype(np.float32), notes
 
 
-def order_leads(recording: Recording, wanted: Sequence[str], *, may_lack: bool) -> tuple[np.ndarray, list[str]]:
+def order_leads(signal: Any, given: list[str], wanted: list[str], *, may_lack: bool) -> tuple[np.ndarray, list[str]]:
     """Return the wanted leads in order, checked, and notes; a missing one that the net may lack is nan."""
-    given = list(recording.lead_names)
-    signal = np.ma.filled(np.ma.asarray(recording.signal_mv, np.float64), np.nan)
+    signal = np.ma.filled(np.ma.asarray(signal, np.float64), np.nan)
     if signal.ndim != 2 or len(signal) != len(given):
         raise DataError(f"expected an array (lead, sample) of {len(given)} leads, got {signal.shape}")
     names = [standardize(name) for name in given]
@@ -191,14 +178,11 @@ def order_leads(recording: Recording, wanted: Sequence[str], *, may_lack: bool) 
         hint = "limb leads can be derived from two of I, II, III; others cannot"
         raise DataError(f"the lead {', '.join(absent)} is missing, got {', '.join(given)} ({hint})")
     check_values(np.stack([rows[name] for name in there]), there)
-    told = {
-        "left out": [other for other, name in zip(given, names) if name is None],
-        "derived from other limb leads": [name for name in derived if name in rows],
-        "not there, which the net has learned to do without": absent,
-    }
-    nothing = np.full(signal.shape[1], np.nan)
-    notes = [f"{what}: {', '.join(which)}" for what, which in told.items() if which]
-    return np.stack([rows.get(name, nothing) for name in wanted]), notes
+    others, derived = [g for g, name in zip(given, names) if not name], [name for name in derived if name in rows]
+    notes = [f"left out: {', '.join(others)}"] if others else []
+    notes += [f"derived from other limb leads: {', '.join(derived)}"] if derived else []
+    notes += [f"not there, which the net has learned to do without: {', '.join(absent)}"] if absent else []
+    return np.stack([rows.get(name, np.full(signal.shape[1], np.nan)) for name in wanted]), notes
 
 
 def standardize(name: str) -> str | None:
@@ -228,28 +212,23 @@ def resample(signal: np.ndarray, from_hz: float, to_hz: float) -> np.ndarray:
     try:
         from scipy.signal import resample_poly
     except ImportError:
-        raise DataError(
-            f"it has {from_hz:g} Hz, the net takes {to_hz:g} Hz: pip install scipy to resample it"
-        ) from None
+        raise DataError(f"it has {from_hz:g} Hz, the net takes {to_hz:g} Hz: resampling needs scipy") from None
     ratio = (Fraction(str(to_hz)) / Fraction(str(from_hz))).limit_denominator(2000)
     offset = signal[:, :1]  # the filter's ripple grows with a signal's distance from 0
     return resample_poly(signal - offset, ratio.numerator, ratio.denominator, axis=1, padtype="edge") + offset
 
 
-def read_file(path: Path, rate_hz: float | None, unit: str | None, lead_names: Sequence[str]) -> Recording:
-    """Read a file; rate and unit are of a file that does not state them, the names those of an array's rows."""
-    try:
-        if path.suffix != ".npy":
-            return read_table(path, rate_hz, unit)
-        signal = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise DataError("no such file") from None
-    except (OSError, EOFError) as error:
-        raise DataError(f"cannot be read ({error})") from None
-    if signal.ndim != 2 or len(signal) != len(lead_names):
-        raise DataError(f"expected the leads {', '.join(lead_names)} as rows, got an array {signal.shape}")
+def read_array(path: Path, rate_hz: float | None, unit: str | None, lead_names: list[str]) -> Recording:
+    """Read a .npy file of an array ``(lead, sample)``, whose rows are these leads."""
+    with path.open("rb") as file:
+        try:
+            signal = np.lib.format.read_array(file, allow_pickle=False)
+        except ValueError as error:
+            raise DataError(f"not a .npy file of numbers ({error})") from None
+    if signal.ndim != 2 or len(signal) != len(lead_names) or signal.dtype.kind not in "iuf":
+        raise DataError(f"expected the leads {', '.join(lead_names)} as rows, got {signal.dtype} {signal.shape}")
     factors, notes = find_factors([""] * len(signal), unit)
-    return Recording(signal * factors[:, None], choose_rate(None, rate_hz), lead_names, notes)
+    return signal * factors[:, None], choose_rate(None, rate_hz), lead_names, notes
 
 
 def choose_rate(own_hz: float | None, given_hz: float | None) -> float:
@@ -276,7 +255,15 @@ def find_factors(own: Sequence[str], given: str | None) -> tuple[np.ndarray, lis
 
 def read_table(path: Path, rate_hz: float | None, unit: str | None) -> Recording:
     """Read a table of samples, separated by commas, semicolons, tabs or bars, with a header that names the leads."""
-    lines = decode(path.read_bytes()).splitlines()
+    data = path.read_bytes()
+    is_utf_16, is_other = data[:2] in (b"\xff\xfe", b"\xfe\xff"), b"\0" in data or data.lstrip()[:1] == b"<"
+    if is_other and not is_utf_16:
+        raise DataError("neither a table nor a .npy file; --help shows what to do with other formats")
+    try:
+        text = data.decode("utf-16" if is_utf_16 else "utf-8-sig")
+    except UnicodeDecodeError:
+        text = data.decode("latin-1")
+    lines = text.splitlines()
     above, *rows = [line for line in lines if line.strip() and not re.match(r"\s*#|sep=.\s*$", line)] or [""]
     separator = max(",;\t|", key=above.count)
     header = [cell.strip(' "') for cell in above.split(separator)]
@@ -296,19 +283,7 @@ def read_table(path: Path, rate_hz: float | None, unit: str | None) -> Recording
     signal_mv = (values[: len(leads)] * factors[:, None]).astype(np.float32)
     others = [name for number, name in enumerate(names) if name and number not in leads + times]
     notes += [f"left out: {', '.join(others)}"] if others else []
-    return Recording(signal_mv, choose_rate(own_hz, rate_hz), [names[number] for number in leads], notes)
-
-
-def decode(data: bytes) -> str:
-    """Decode UTF-16 with its mark, UTF-8 or Latin-1."""
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return data.decode("utf-16", "replace")
-    if b"\0" in data or data.lstrip()[:1] == b"<":
-        raise DataError("neither a table nor a .npy file; --help shows what to do with other formats")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return data.decode("latin-1")
+    return signal_mv, choose_rate(own_hz, rate_hz), [names[number] for number in leads], notes
 
 
 def parse_rows(rows: Sequence[str], separator: str, n_columns: int, chosen: Sequence[int]) -> np.ndarray:
@@ -354,19 +329,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         bundle, metadata = load(), dict(pair.partition("=")[::2] for pair in asked.metadata)
         for file in asked.files:
             try:
-                signal_mv, rate_hz, names, notes = read_file(Path(file), asked.rate, asked.unit, bundle.lead_names)
+                stated = Path(file), asked.rate, asked.unit
+                read = read_array(*stated, bundle.lead_names) if file.endswith(".npy") else read_table(*stated)
+                signal_mv, rate_hz, names, notes = read
                 found = bundle.predict(signal_mv, sampling_rate_hz=rate_hz, lead_names=names, metadata=metadata)
                 found["notes"] = notes + found["notes"]
-                print(json.dumps({"file": file, **found, "use": USE}) if asked.json else show(file, found))
-            except DataError as error:
+                print(
+                    json.dumps({"file": file, **found, "disclaimer": DISCLAIMER}) if asked.json else show(file, found)
+                )
+            except (DataError, OSError) as error:
                 n_failed += 1
-                print(f"not used: {file}: {error}", file=sys.stderr)
+                reason = str(getattr(error, "strerror", None) or error)
+                print(f"not used: {file}: {reason}", file=sys.stderr)
                 if asked.json:
-                    print(json.dumps({"file": file, "error": str(error)}))
+                    print(json.dumps({"file": file, "error": reason}))
     except ConfigError as error:
         sys.exit(str(error))  # which is exit code 1
     if not asked.json:
-        print(f"{bundle.info['name']} {bundle.info['version']}: {USE}")
+        print(f"{bundle.info['name']} {bundle.info['version']}: {DISCLAIMER}")
     return 2 if n_failed else 0
 
 
