@@ -1,1 +1,1 @@
-"""A run that was exported into one folder, a bundle, which predicts without torch."""
+"""Bundles: a finished run as one folder that is read without torch, by anybody."""
