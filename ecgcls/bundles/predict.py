@@ -29,7 +29,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 
 DISCLAIMER = "research software, not a medical device"
 MIN_RATE_HZ, MAX_RATE_HZ = 50.0, 10_000.0  # beyond these it is no ECG
@@ -74,6 +73,10 @@ def load(folder: str | Path | None = None) -> Bundle:
     for name, data in content.items():  # what is verified is what is used: no file is read twice
         if f"{hashlib.sha256(data).hexdigest()}  {name}" not in sums:
             raise ConfigError(f"{folder / name}: not the file that SHA256SUMS.txt lists; fetch the bundle again")
+    try:
+        import onnxruntime
+    except ImportError:
+        raise ConfigError("onnxruntime is not installed: pip install onnxruntime") from None
     onnxruntime.set_default_logger_severity(3)  # errors alone
     try:
         info = json.loads(content["metadata.json"])
@@ -88,7 +91,7 @@ def load(folder: str | Path | None = None) -> Bundle:
 class Bundle:
     """A net that is ready to predict, and `info`, what metadata.json says of it."""
 
-    def __init__(self, info: dict[str, Any], session: onnxruntime.InferenceSession) -> None:
+    def __init__(self, info: dict[str, Any], session: Any) -> None:
         self.info, self.session = info, session
         self.lead_names: list[str] = info["input"]["lead_names"]
         self.metadata_names: list[str] = info["input"]["metadata"]
