@@ -24,6 +24,8 @@ from ecgcls.runs.saved import CURE, read_json
 SUMS = "SHA256SUMS.txt"
 """Lists all other files, as sha256sum writes it."""
 GRAPH = "model.onnx"
+READER = Path(__file__).with_name("predict.py")
+"""A script that is copied into each bundle: it predicts with numpy and onnxruntime alone."""
 
 _LINE = re.compile(r"([0-9a-f]{64})  ([A-Za-z0-9._-]+)")
 _MAX_FILES = 1000

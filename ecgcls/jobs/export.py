@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import save
 
 from ecgcls import __version__
-from ecgcls.bundles.directory import GRAPH, SUMS, BundleDirectory, open_bundle
+from ecgcls.bundles.directory import GRAPH, READER, SUMS, BundleDirectory, open_bundle
 from ecgcls.bundles.metadata import FORMAT, FORMAT_VERSION, NAME, BundleInfo
 from ecgcls.data.seen import GROUPS
 from ecgcls.errors import ConfigError
@@ -88,6 +88,7 @@ def export_bundle(
         if waveforms and run.seen is not None:
             for part in GROUPS:
                 run.seen.groups[part].write(place / f"waveforms_{part}.npz")
+        (place / READER.name).write_bytes(READER.read_bytes())
         content = describe_bundle(one, run, graph)
         BundleInfo(json.loads(format_json(content)), str(folder / NAME))
         (place / NAME).write_bytes(format_json(content))
