@@ -6,10 +6,10 @@ What it answers is written down as types in `ecgcls.serving.answers`, and once m
 - ``GET /``, ``GET /static/...``: the page, from the folder ``page/`` beside this file.
 - ``GET /healthz``: whether it is up (`Health`).
 - ``GET /api/bundle``: what the bundle is, takes and cannot know (`BundleAnswer`).
-- ``POST /api/predict``: one recording (`PredictAnswer`). A form (``multipart/form-data``) with ``file``: one file, or the
-  two or more files of a WFDB record, each as a ``file`` of its own, or a ZIP file of them. Optional fields: ``metadata``
-  (a JSON object such as ``{"age": 63, "sex": 1}``), ``error_rate`` (such as ``0.1``), ``attribution`` (the name of a
-  class, as often as wanted), ``draw`` (``false``: without `signal`) and ``draw_from_s`` (where the drawn part begins).
+- ``POST /api/predict``: one recording (`PredictAnswer`). A form (``multipart/form-data``) with ``file``: one file, or
+  the two or more files of a WFDB record, each as a ``file`` of its own, or a ZIP file of them. Optional fields:
+  ``metadata`` (a JSON object such as ``{"age": 63, "sex": 1}``), ``error_rate`` (such as ``0.1``), ``attribution`` (the
+  name of a class, as often as wanted), ``draw`` (``false``: without `signal`), ``draw_from_s`` (where that begins).
 - ``POST /api/batch``: any number of recordings, as ``file`` or in ZIP files, with ``error_rate``. The answer is
   ``application/x-ndjson``: one `BatchLine` for each recording, as soon as it is done.
 

@@ -1,4 +1,4 @@
-"""A recording as numbers for drawing: the leads as they were recorded, in standard order, bounded in rate and length."""
+"""A recording as numbers for drawing: its leads as recorded, in standard order, bounded in rate and length."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,7 @@ def draw(recording: Recording, lead_names: tuple[str, ...], *, from_s: float = 0
     if drawn_hz < rate_hz:
         part = np.concatenate(list(resample_blocks([part], from_hz=rate_hz, to_hz=drawn_hz)), axis=1)
         notes.append(
-            f"recorded at {rate_hz:g} Hz and drawn at {drawn_hz:g} Hz: narrow spikes, as those of a pacemaker, look lower"
+            f"recorded at {rate_hz:g} Hz and drawn at {drawn_hz:g} Hz: narrow spikes, as of a pacemaker, look lower"
         )
     there = {*standardize_names(tuple(recording.lead_names))}
     rounded = np.round(part.astype(np.float64), 3)

@@ -16,11 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from ecgcls.data.archives import unpack
-from ecgcls.data.record_files import find_recordings
+from ecgcls.data.record_files import list_folder
 from ecgcls.data.recordings import Recording, iter_recording
-from ecgcls.data.regular_files import walk_visible
-from ecgcls.data.wfdb_record import list_named_files
-from ecgcls.errors import ConfigError, DataError
+from ecgcls.errors import DataError
 from ecgcls.files import printable
 from ecgcls.serving.limits import Limits, Refused
 
@@ -42,6 +40,9 @@ class Uploaded:
         self.folder = Path(self._folder.name)
         try:
             self._place(files, limits)
+        except DataError as error:
+            self.close()
+            raise DataError(self.tell(error)) from error
         except BaseException:
             self.close()
             raise
@@ -76,19 +77,9 @@ class Uploaded:
             except OSError as error:  # a file where another name has a folder, a name that is too long, no room
                 raise DataError(f"{name}: the file cannot be used ({error.strerror})") from error
 
-    def list_recordings(self, *, sampling_rate_hz: float) -> tuple[list[Path], list[Path]]:
+    def list_recordings(self) -> tuple[list[Path], list[Path]]:
         """Return the recordings, WFDB records without an extension, and the files that belong to none."""
-        everything = [Path(where) / name for where, names in walk_visible(str(self.folder)) for name in sorted(names)]
-        try:
-            found = find_recordings(str(self.folder), sampling_rate_hz=sampling_rate_hz)
-        except ConfigError:
-            return [], everything
-        used = {*found}
-        for header in (path for path in everything if path.suffix == ".hea"):
-            used |= {header, *(header.parent / name for name in _list_named(header.with_suffix("")))}
-        stems = {path.with_suffix("") for path in everything if path.suffix == ".hea"}
-        # Annotations lie beside the record whose name they have.
-        return found, [path for path in everything if path not in used and path.with_suffix("") not in stems]
+        return list_folder(self.folder)
 
     def name(self, path: Path) -> str:
         """Name a file as it was sent."""
@@ -142,13 +133,6 @@ def read(path: Path, limits: Limits, *, lead_names: tuple[str, ...]) -> Recordin
     except Exception as error:  # a file of strangers may raise whatever a reader stumbles over
         raise DataError(f"cannot be used ({type(error).__name__})") from error
     return first if len(parts) == 1 else replace(first, signal_mv=np.concatenate(parts, axis=1))
-
-
-def _list_named(record: Path) -> list[str]:
-    try:
-        return list_named_files(record)
-    except DataError:
-        return []  # reading the record reports what is wrong
 
 
 def _is_zip(content: bytes) -> bool:
