@@ -26,8 +26,9 @@ from ecgcls.evaluation.blending import Blend
 from ecgcls.evaluation.logits import mean_of_probabilities
 from ecgcls.evaluation.recalibration import Calibrator
 from ecgcls.jobs.load import load_configuration
-from ecgcls.jobs.loaded import LoadedRun, Unusable
+from ecgcls.jobs.loaded import LoadedRun
 from ecgcls.jobs.prediction import Prediction
+from ecgcls.jobs.predictor import Unusable
 from ecgcls.jobs.scored import Scored, average_p_values, describe_known, describe_unusable
 from ecgcls.runs.configuration import Configuration, read_single
 from ecgcls.runs.directory import RunDirectory
@@ -144,7 +145,11 @@ class LoadedEnsemble(LoadedRun):
             own = values[[self.metadata_names.index(name) for name in part.metadata_names]]
             scored = part.score_windows(prepared.windows_mv, np.tile(own, (len(prepared.windows_mv), 1)))
             seen.append((prepared, scored, own))
-        return self.summarize_parts(seen, error_rate=error_rate, unusable=unusable)
+        return self.conclude(seen, error_rate=error_rate, unusable=unusable)
+
+    def list_parts(self) -> Sequence[LoadedRun]:
+        """Return the parts."""
+        return self.parts
 
     def apply_nets(
         self, windows_mv: NDArray[np.float32], metadata: NDArray[np.float64] | None = None
@@ -152,7 +157,7 @@ class LoadedEnsemble(LoadedRun):
         """Refuse windows of one form, of which only a part of the members knows anything."""
         raise _several_inputs(self)
 
-    def summarize_parts(
+    def conclude(
         self,
         seen: Sequence[tuple[Prepared, Scored, NDArray[np.float64]]],
         *,
