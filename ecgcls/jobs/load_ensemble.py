@@ -43,19 +43,19 @@ class BlendedNet(StandardizedNet):
     def __init__(self, members: Sequence[LoadedRun], blend: Blend) -> None:
         nn.Sequential.__init__(self, *(member.nets[0] for member in members))
         self.windows = None  # each member has its own
-        self._nets = [member.nets[0] for member in members]
-        self._class_names, self._blend = members[0].class_names, blend
-        self._calibrators = [member.calibrators[0] for member in members]
+        self.members, self.blend = [member.nets[0] for member in members], blend
+        self._class_names = members[0].class_names
+        self.calibrators = [member.calibrators[0] for member in members]
         self._may_lack = members[0].may_lack_leads
 
     def forward(self, signal_mv: Tensor, metadata: Tensor | None = None) -> Tensor:
         """Turn ``(batch, lead, sample)`` in mV, and metadata ``(batch, column)``, into logits of double precision."""
         logits = []
-        for net, calibrator in zip(self._nets, self._calibrators, strict=True):
+        for net, calibrator in zip(self.members, self.calibrators, strict=True):
             whole = net.fill_absent(signal_mv) if self._may_lack else signal_mv
             own = apply_net(net, whole, metadata).double().cpu().numpy()
             logits.append(calibrator.apply_logits(own, self._class_names))
-        return torch.from_numpy(self._blend.apply(logits))
+        return torch.from_numpy(self.blend.apply(logits))
 
     def fill_absent(self, signal_mv: Tensor) -> Tensor:
         """Return leads as they are: each member fills in its own mean."""

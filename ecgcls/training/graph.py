@@ -1,9 +1,9 @@
 r"""The whole way from a raw ECG to a calibrated probability as one module, for export.
 
-It computes what `ecgcls.jobs.predictor.Predictor` does with a recording in the nets' leads and sampling rate: a long one
-is cut into stretches of the length that the nets were trained on, side by side, the last one ending with the recording;
-each net standardizes a stretch, is asked about its windows and recalibrated; probabilities are averaged over nets, then
-over stretches. What averages and recalibrates computes in double precision, as in the library.
+It computes what `ecgcls.jobs.predictor.Predictor` does with a recording in the nets' leads and sampling rate: a long
+one is cut into stretches of the length that the nets were trained on, side by side, the last one ending with the
+recording; each net standardizes a stretch, is asked about its windows and recalibrated; probabilities are averaged over
+nets, then over stretches. What averages and recalibrates computes in double precision, as in the library.
 
 Shapes are never read into Python numbers where they may change, so that a graph of it takes any batch and any length.
 """
@@ -175,7 +175,7 @@ class _Steps(nn.Module):
         knots = np.asarray(fitted["prob" if self.is_of_prob else "logit"], dtype=np.float64)
         values = np.asarray(fitted["calibrated"], dtype=np.float64)
         if len(knots) == 1:
-            knots, values = np.repeat(knots, 2) + [0.0, 1.0], np.repeat(values, 2)
+            knots, values = knots[0] + np.arange(2.0), np.repeat(values, 2)
         width = np.diff(knots)
         rise = np.divide(np.diff(values), width, out=np.zeros_like(width), where=width > 0)
         for name, array in (("knots", knots), ("values", values), ("rise", rise)):
