@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
 import os
@@ -45,7 +46,7 @@ def export_bundle(
     one: Configuration,
     folder: Path,
     *,
-    formats: Sequence[Format] = ("onnx", "safetensors"),
+    formats: Sequence[str] = ("onnx", "safetensors"),
     waveforms: bool = False,
     trust: Sequence[str] = (),
 ) -> BundleDirectory:
@@ -56,7 +57,7 @@ def export_bundle(
     one
         The run, or the folds whose mean is exported.
     formats
-        How the nets are written; ``onnx`` always is.
+        How the nets are written, of `Format`; ``onnx`` always is.
     waveforms
         Whether hashes and signatures of the records that the nets have learned from, with their ids, are in it, so that
         these records are known again elsewhere.
@@ -233,7 +234,11 @@ def _quiet_exporter() -> Iterator[None]:
 
 
 def _to_torchscript(graph: Graph, run: LoadedRun) -> bytes:
-    raise ConfigError("format=torchscript is not there yet")
+    buffer = io.BytesIO()
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # of what would be a constant: shapes that never change
+        torch.jit.save(torch.jit.trace(graph, _make_example(run), check_trace=False), buffer)
+    return buffer.getvalue()
 
 
 def _save_arrays(path: Path, arrays: dict[str, Any]) -> None:
