@@ -24,6 +24,8 @@ from ecgcls.runs.saved import CURE, read_json
 SUMS = "SHA256SUMS.txt"
 """Lists all other files, as sha256sum writes it."""
 GRAPH = "model.onnx"
+LICENSE = Path(__file__).with_name("LICENSE.txt")
+"""Of code and weights, as a bundle carries it."""
 
 _LINE = re.compile(r"([0-9a-f]{64})  ([A-Za-z0-9._-]+)")
 _MAX_FILES = 1000

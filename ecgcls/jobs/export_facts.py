@@ -35,7 +35,7 @@ _SELF = "ecgcls: deep learning for 12-lead ECGs (version {version}). MIT license
 _COLUMNS = ("value", "low", "high", "is_supported")
 
 
-def describe_bundle(
+def describe_for_people(
     one: Configuration, nets: Iterable[Any] = (), *, lead_names: Sequence[str], metadata_names: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Return the keys of ``metadata.json`` that are for people, of a run or of the folds of a configuration.
