@@ -27,7 +27,7 @@ export function showBundle(bundle) {
   ].filter(Boolean);
   const api = make("li", {}, make("a", { href: "docs" }, "API documentation"));
   find("facts").replaceChildren(...facts.map((fact) => make("li", {}, fact)), api);
-  find("formats").textContent = `Read are ${bundle.formats.join(", ")}; up to ${bundle.limits.max_upload_mb} MB at once.`;
+  find("formats").textContent = `Formats: ${bundle.formats.join(", ")}; up to ${bundle.limits.max_upload_mb} MB at once.`;
   find("terms").textContent = bundle.license ? `License of the model: ${bundle.license}.` : "";
   find("made-with").textContent = [bundle.training_data && `Trained on ${bundle.training_data}.`, bundle.intended_use].filter(Boolean).join(" ");
   find("synthetic").hidden = !bundle.is_synthetic;

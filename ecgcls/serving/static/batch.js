@@ -1,7 +1,7 @@
 // Many records: a table that fills as answers come, with progress, cancel, and a download as CSV.
 
 import { predictBatch, Refused } from "./api.js";
-import { count, find, formatNumber, make, showError } from "./dom.js";
+import { count, find, formatNumber, formatPercent, make, showError } from "./dom.js";
 import { rank } from "./result.js";
 
 const N_AT_ONCE = 50; // records of one request, where the server takes more: what is lost if it fails
@@ -44,7 +44,7 @@ export async function predictAll(records, { error_rate, limits, tell }) {
     if (run !== own) return;
     if (error.name !== "AbortError" && !(error instanceof Refused)) throw error;
     if (error instanceof Refused) showError(find("batch-error"), error.message);
-    finish(own, `${error instanceof Refused ? "Stopped" : "Canceled"}: ${describeLines(own)} of ${own.n}.`, tell);
+    finish(own, `${error instanceof Refused ? "Stopped" : "Canceled"} after ${own.n_done} of ${count(own.n, "record")}.`, tell);
   }
 }
 
@@ -106,9 +106,18 @@ function makeRow(own, line) {
   }
   const classes = rank(line.answer.classes);
   const predicted = classes.filter((one) => one.is_predicted).map((one) => one.name);
-  return make("tr", {}, make("th", { scope: "row" }, name), make("td", {}, predicted.join(", ") || "no class"),
+  const sets = describeSets(line.answer);
+  return make("tr", {}, make("th", { scope: "row" }, name),
+    make("td", {}, predicted.join(", ") || "no class", sets && make("span", { class: "soft under" }, sets)),
     make("td", {}, `${classes[0].name} `, make("span", { class: "number" }, formatNumber(classes[0].probability))),
     make("td", {}, describeNotes(line.answer)));
+}
+
+function describeSets({ classes, error_rate }) {
+  if (error_rate === null) return "";
+  const list = (set) => classes.filter(({ certainty }) => certainty === set).map(({ name }) => name).join(", ");
+  const said = ["yes", "not certain"].filter(list).map((set) => `${set} ${list(set)}`);
+  return `at ${formatPercent(error_rate)} error: ${said.join("; ") || "no class"}`;
 }
 
 function describeNotes(answer) {

@@ -48,6 +48,10 @@ export function formatBytes(n_bytes) {
   return n_bytes < 1e6 ? `${Math.ceil(n_bytes / 1e3)} kB` : `${Number((n_bytes / 1e6).toPrecision(3))} MB`;
 }
 
+export function capitalize(text) {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
 /** "1 file", "2 files". */
 export function count(n, noun, plural = `${noun}s`) {
   return `${n.toLocaleString("en-US")} ${n === 1 ? noun : plural}`;

@@ -61,21 +61,29 @@ async function take(files) {
 async function show(record, from_list) {
   const signal = begin();
   const asked = { metadata: readPatient(), error_rate: readRate() };
+  find("result").hidden = true; // what stands there is another's
   tell(`Reading ${record.name}\u2026`);
-  const answer = await predict(record, asked, signal);
+  const answer = await predict(record, asked, signal).catch((error) => name(record, error));
   current = { record, answer, asked };
   find("result").hidden = false;
   find("back").hidden = !from_list;
   for (const place of ["result-error", "explain-error"]) showError(find(place));
-  showResult(answer, bundle);
-  find("ecg").hidden = !answer.signal;
-  if (answer.signal) {
+  showResult(record.name, answer, bundle);
+  const can_draw = Boolean(answer.signal?.leads.length);
+  find("ecg").hidden = !can_draw;
+  if (can_draw) {
     offerClasses(answer);
-    showEcg(answer);
+    showEcg(record.name, answer);
     showBand(null);
   }
   tell(`${record.name} is done: see the result below.`);
   find("result-heading").focus();
+}
+
+/** Put a record's name before an error that does not tell it. */
+function name(record, error) {
+  const is_named = error.name === "AbortError" || error.message.startsWith(record.name);
+  throw is_named ? error : new Refused(`${record.name}: ${error.message}`);
 }
 
 function offerClasses(answer) {
@@ -111,7 +119,8 @@ async function askAgain() {
   const asked = { metadata: readPatient(), error_rate: readRate() };
   const answer = await predict(current.record, { ...asked, draw: false }, begin());
   current = { ...current, asked, answer: { ...answer, signal: current.answer.signal } };
-  showResult(current.answer, bundle);
+  showResult(current.record.name, current.answer, bundle);
+  if (find("explain").value) await explain(find("explain").value);
   tell(`${current.record.name} was predicted again.`);
 }
 

@@ -2,14 +2,14 @@
 
 import { drawPaper, fitsStandard, SHOWN_S } from "./paper.js";
 import { layOutBand, makeLegend } from "./attribution.js";
-import { find } from "./dom.js";
+import { capitalize, find } from "./dom.js";
 
 const PX_PER_MM = 96 / 25.4;
 const NARROW_PX = 640; // below it 3 x 4 leads are too small to be read
 const SMALL = 2.2; // px per mm: below it the fine grid would blur
 const paper = find("paper");
 const controls = { layout: find("layout"), zoom: find("zoom"), time: find("time") };
-let shown = null; // {answer, band, width}
+let shown = null; // {name, answer, band, width}
 let needPart = () => {};
 
 /** Call `need(start_s)` when a part is to be shown that has not been drawn. */
@@ -24,7 +24,7 @@ export function startPaper(need) {
 }
 
 /** Show a recording from its start, in the layout that fits the page. */
-export function showEcg(answer) {
+export function showEcg(name, answer) {
   const is_narrow = paper.clientWidth < NARROW_PX;
   const can_be_standard = fitsStandard(answer.signal);
   controls.layout.options[0].disabled = !can_be_standard;
@@ -34,7 +34,7 @@ export function showEcg(answer) {
   controls.time.max = Math.ceil(last);
   controls.time.value = answer.signal.start_s;
   find("time-field").hidden = last < 0.5;
-  shown = { answer, band: null, width: 1 };
+  shown = { name, answer, band: null, width: 1 };
   paper.scrollLeft = 0;
   draw();
 }
@@ -75,10 +75,10 @@ function isDrawn(start_s) {
 }
 
 function draw() {
-  const { recording, signal } = shown.answer;
+  const { signal } = shown.answer;
   const start_s = isDrawn(readTime()) ? readTime() : signal.start_s;
   const drawn = drawPaper(signal, {
-    layout: controls.layout.value, start_s, title: `ECG ${recording.name}`, attribution: shown.band?.is_empty ? null : shown.band,
+    layout: controls.layout.value, start_s, title: `ECG ${shown.name}`, attribution: shown.band?.is_empty ? null : shown.band,
   });
   shown.width = drawn.width;
   paper.replaceChildren(drawn.paper, drawn.names);
@@ -98,8 +98,7 @@ function describeScale(signal, notes) {
   return [
     "25 mm/s, 10 mm/mV; calibration mark 1 mV, 0.2 s. Each lead\u2019s median lies on its baseline.",
     is_derived ? "* Computed from other limb leads." : "",
-    signal.is_resampled ? `Drawn at ${Number(signal.sampling_rate_hz.toFixed(2))} Hz.` : "",
-    signal.note, ...notes,
+    signal.note && (signal.is_whole || signal.is_resampled) ? `${capitalize(signal.note)}.` : "", ...notes,
   ].filter(Boolean).join(" ");
 }
 

@@ -1,16 +1,15 @@
 // What the nets say of one recording: what was repaired, what is doubtful, and the classes.
 
-import { count, find, formatNumber, formatPercent, make } from "./dom.js";
+import { capitalize, count, find, formatNumber, formatPercent, make } from "./dom.js";
 
 const N_SHOWN = 12; // of more classes the rest is shown when asked for
 const N_MOST = 3; // classes of a window
 const SETS = { yes: "Yes", no: "No", "not certain": "Not certain", neither: "Neither" };
 
-/** Show an answer of /api/predict; `bundle` knows the classes' descriptions. */
-export function showResult(answer, bundle) {
-  const { recording } = answer;
-  find("result-heading").textContent = recording.name;
-  find("source").textContent = describeRecording(recording);
+/** Show the answer of /api/predict for a record; `bundle` knows the classes' descriptions. */
+export function showResult(name, answer, bundle) {
+  find("result-heading").textContent = name;
+  find("source").textContent = describeRecording(answer.recording);
   find("notes").replaceChildren(...listNotes(answer));
   showClasses(answer, bundle);
   showWindows(answer);
@@ -32,8 +31,9 @@ function describeValue(name, value) {
 
 function listNotes(answer) {
   const repairs = answer.repairs.filter((text) => !answer.doubts.includes(text));
+  const doubts = answer.doubts.filter((text) => !answer.unusable.some((other) => other.includes(text)));
   const groups = [
-    ["Doubtful", [...answer.unusable, ...answer.doubts], true],
+    ["Doubtful", [...answer.unusable, ...doubts], true],
     ["Known to the nets", answer.known ? [answer.known] : [], true],
     ["Repaired", repairs, false],
   ];
@@ -42,10 +42,6 @@ function listNotes(answer) {
       make("ul", {}, texts.map((text) => make("li", {}, capitalize(text))))),
   );
   return notes.length ? notes : [make("p", { class: "soft" }, "Nothing was repaired, and nothing in it is doubtful.")];
-}
-
-function capitalize(text) {
-  return text[0].toUpperCase() + text.slice(1);
 }
 
 /** Return the classes, those predicted first, and then the more probable ones. */
@@ -104,7 +100,7 @@ function makeRow(one, description, has_sets) {
   const cells = [
     make("th", { scope: "row" }, one.name, description && description !== one.name ? make("span", { class: "soft under" }, description) : null),
     make("td", { class: "chance" }, makeBar(one.probability, one.threshold), make("span", { class: "number" }, formatNumber(one.probability)),
-      " ", make("span", { class: "soft" }, `threshold ${formatNumber(one.threshold)}`)),
+      " ", make("span", { class: "soft" }, `(threshold ${formatNumber(one.threshold)})`)),
     make("td", {}, decided),
   ];
   if (has_sets) cells.push(makeSet(one));
