@@ -1,4 +1,4 @@
-"""Apply a finished run to files of ECGs in batches; one odd file ends nothing."""
+"""Apply a finished run, or a bundle, to files of ECGs in batches; one odd file ends nothing."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from ecgcls.data.metadata import read_patient
 from ecgcls.data.recordings import Prepared, Repairs, iter_recording, prepare_blocks
 from ecgcls.errors import DataError
-from ecgcls.jobs.load_ensemble import LoadedEnsemble
-from ecgcls.jobs.loaded import BATCH_SIZE, LoadedRun, Unusable
 from ecgcls.jobs.prediction import Prediction
+from ecgcls.jobs.predictor import BATCH_SIZE, Predictor, Unusable
 from ecgcls.jobs.scored import Scored
 
 
@@ -47,7 +46,7 @@ class _Record:
 
 
 def predict_files(
-    run: LoadedRun,
+    run: Predictor,
     paths: Iterable[Path],
     *,
     repairs: Repairs = "note",
@@ -59,9 +58,9 @@ def predict_files(
     A record that cannot be used comes with the reason instead of a prediction, whatever is wrong with it. Age and sex,
     where the nets take them, are read from the comments of its header, or from the device's file. The memory that this
     takes depends neither on the number of the records nor on the length of WFDB records. `error_rate` and `unusable`
-    are those of `LoadedRun.predict`.
+    are those of `Predictor.predict`.
     """
-    parts = run.parts if isinstance(run, LoadedEnsemble) else (run,)
+    parts = run.list_parts()
     with_sets = error_rate is not None and len(parts) == 1
     streams = [
         _score_files(part, each, repairs, with_sets) for part, each in zip(parts, tee(paths, len(parts)), strict=True)
@@ -70,7 +69,7 @@ def predict_files(
         yield seen[0].path, _conclude(run, seen, error_rate, unusable)
 
 
-def _score_files(run: LoadedRun, paths: Iterable[Path], repairs: Repairs, with_sets: bool) -> Iterator[_Seen]:
+def _score_files(run: Predictor, paths: Iterable[Path], repairs: Repairs, with_sets: bool) -> Iterator[_Seen]:
     """Read records in the form that the nets take, and ask them about its windows."""
     pieces = _read_pieces(run, paths, repairs)
     record = _Record()
@@ -89,7 +88,7 @@ def _score_files(run: LoadedRun, paths: Iterable[Path], repairs: Repairs, with_s
                     record = _Record()
 
 
-def _read_pieces(run: LoadedRun, paths: Iterable[Path], repairs: Repairs) -> Iterator[_Piece]:
+def _read_pieces(run: Predictor, paths: Iterable[Path], repairs: Repairs) -> Iterator[_Piece]:
     """Read records piece by piece; the last piece of a record has its repairs, or an error."""
     for path in paths:
         beside = np.full(len(run.metadata_names), np.nan)
@@ -132,7 +131,7 @@ def _collect(pieces: Iterator[_Piece]) -> list[_Piece]:
     return batch
 
 
-def _predict_batch(run: LoadedRun, batch: list[_Piece], with_sets: bool) -> list[Scored | DataError]:
+def _predict_batch(run: Predictor, batch: list[_Piece], with_sets: bool) -> list[Scored | DataError]:
     """Return what is known of the windows of each piece, or why nothing is."""
     contents = [piece.content for piece in batch]
     windows_mv = [content.windows_mv for content in contents if isinstance(content, Prepared)]
@@ -164,7 +163,7 @@ def _join(record: _Record, last: _Piece) -> _Seen:
 
 
 def _conclude(
-    run: LoadedRun, seen: Sequence[_Seen], error_rate: float | None, unusable: Unusable
+    run: Predictor, seen: Sequence[_Seen], error_rate: float | None, unusable: Unusable
 ) -> Prediction | DataError:
     found = []
     for each in seen:
@@ -172,8 +171,6 @@ def _conclude(
             return each.found
         found.append(each.found)
     try:
-        if isinstance(run, LoadedEnsemble):
-            return run.summarize_parts(found, error_rate=error_rate, unusable=unusable)
-        return run.summarize(*found[0], error_rate=error_rate, unusable=unusable)
+        return run.conclude(found, error_rate=error_rate, unusable=unusable)
     except DataError as error:
         return error

@@ -17,6 +17,8 @@ import yaml
 from ecgcls.errors import DataError
 from ecgcls.files import check_regular
 
+CURE = "retrain with overwrite=true"
+"""What is to be done about a damaged file of a run."""
 _MAX_DEPTH = 30  # of nodes in nodes; a configuration has about five
 _MAX_VALUES = 100_000  # of YAML, whose aliases repeat what they name
 
@@ -71,7 +73,7 @@ def check_types(node: Mapping[str, Any], hints: Mapping[str, Any], *, where: str
 
 def damaged(where: object, why: object) -> DataError:
     """Return the error of a file of a run that cannot be used."""
-    return DataError(f"{where}: damaged ({' '.join(str(why).split())[:200]}); retrain with overwrite=true")
+    return DataError(f"{where}: damaged ({' '.join(str(why).split())[:200]}); {CURE}")
 
 
 class _PlainLoader(yaml.SafeLoader):
@@ -91,7 +93,7 @@ def _read(path: Path, max_bytes: int, parse: Callable[[str], Any], *, max_values
             raise DataError(f"expected a mapping, got {type(content).__name__}")
         return _wrap(content, str(path), iter(range(max_values)))
     except FileNotFoundError as error:
-        raise DataError(f"{path}: this file of the run is missing; retrain with overwrite=true") from error
+        raise DataError(f"{path}: this file of the run is missing; {CURE}") from error
     except (yaml.YAMLError, ValueError, RecursionError, MemoryError) as error:
         if str(path) in str(error):
             raise
