@@ -14,7 +14,7 @@ _FAILED = 2  # exit code if some records could not be used
 def predict(
     *,
     input: Text | None,
-    repairs: Literal["note", "refuse"],
+    repairs: Literal["note", "refuse_doubtful", "refuse"],
     unusable: Literal["note", "refuse"],
     error_rate: float | None,
     output: Path | None,
