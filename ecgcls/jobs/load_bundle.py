@@ -181,7 +181,8 @@ def _check_shapes(bundle: BundleDirectory, session: Any) -> None:
             if len(each.shape) != len(sizes) or any(size not in (None, there) for there, size in pairs):
                 got = printable(str(each.shape))[:200]
                 raise DataError(f"{where}: {each.name} must be {' x '.join(map(_spell, sizes))}, got {got}")
-            if any(size is None and isinstance(there, int) for there, size in pairs) or each.type != f"tensor({kind})":
+            is_fixed = wanted is inputs and any(size is None and isinstance(there, int) for there, size in pairs)
+            if is_fixed or each.type != f"tensor({kind})":
                 raise DataError(f"{where}: {each.name} must be of any size and {kind}, got {each.shape} of {each.type}")
 
 
