@@ -27,6 +27,10 @@ from ecgcls.runs.saved import CURE, parse_json
 SUMS = "SHA256SUMS.txt"
 """Lists all other files, as sha256sum writes it."""
 GRAPH = "model.onnx"
+READER = Path(__file__).with_name("predict.py")
+"""A script that is copied into each bundle: it predicts with numpy and onnxruntime alone."""
+LICENSE = Path(__file__).with_name("LICENSE.txt")
+"""Of code and weights, as a bundle carries it."""
 
 _LINE = re.compile(r"([0-9a-f]{64})  ([A-Za-z0-9_][A-Za-z0-9._-]{0,100})")
 _MAX_FILES = 1000
