@@ -8,6 +8,7 @@ import socket
 import sys
 import tracemalloc
 import zipfile
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from ecgcls.data.signals import LEADS
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.jobs import load_bundle
 from tests.bundles.hand_made import N_SAMPLES, make_certainty, make_metadata, make_model, pack, seal, write_bundle
-from tests.bundles.hostile import list_growing, list_refused
+from tests.bundles.hostile import list_refused
 
 SIGNAL = np.sin(np.arange(12 * N_SAMPLES).reshape(12, -1) / 7.0)
 
@@ -35,14 +36,25 @@ class Trap:
         return os.system, ("touch sprung",)
 
 
+@contextmanager
+def bounded(n_bytes):
+    """Fail if more memory is taken."""
+    tracemalloc.start()
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[1] < n_bytes
+    finally:
+        tracemalloc.stop()
+
+
 def ask(bundle, **more):
     return bundle.predict(SIGNAL, sampling_rate_hz=100, lead_names=LEADS, **more)
 
 
-def refuse(folder, match="", *, error_rate=None):
-    """Return the one line that a bundle is refused with."""
+def refuse(folder, match="", *, use=ask):
+    """Return the one line that a bundle is refused with when it is opened and used."""
     with pytest.raises((DataError, ConfigError), match=match) as caught:
-        ask(ecgcls.load_bundle(folder), error_rate=error_rate)
+        use(ecgcls.load_bundle(folder))
     text = explain(caught.value)
     assert is_expected(caught.value) and "\n" not in text and text.isprintable() and len(text) < 700, text
     return text
@@ -100,12 +112,24 @@ def test_a_graph_that_could_do_more_than_compute(tmp_path, name):
     refuse(write_bundle(tmp_path, {GRAPH: content}), why)
 
 
-@pytest.mark.parametrize("name", list_growing())
-def test_a_graph_with_another_output_that_would_take_gigabytes(tmp_path, name):
-    refuse(write_bundle(tmp_path, {GRAPH: list_growing()[name]}), "expected probabilities, logits, net_logits, got y")
+def test_a_graph_that_takes_too_much_time_is_told_when_it_is_opened(tmp_path, monkeypatch):
+    monkeypatch.setattr(load_bundle, "_LIMIT_S", 0.01)
+    products = [helper.make_node("MatMul", [f"m{number}", "m0"], [f"m{number + 1}"]) for number in range(30)]
+    parts = [
+        helper.make_node("ReduceMax", ["signal_mv"], ["most"], keepdims=0),
+        helper.make_node("Expand", ["most", "square"], ["m0"]),
+        *products,
+        helper.make_node("ReduceMax", ["m30"], ["again"], keepdims=0),
+        helper.make_node("Add", ["scaled", "again"], ["slow"]),
+        helper.make_node("Sigmoid", ["slow"], ["probabilities"]),
+    ]
+    model = make_model(extra=parts)
+    del model.graph.node[6]
+    model.graph.initializer.add(name="square", data_type=7, dims=[2], raw_data=np.array([600, 600]).tobytes())
+    refuse(write_bundle(tmp_path, {GRAPH: model.SerializeToString()}), "has not answered within 0.01 s")
 
 
-def test_a_graph_that_takes_too_much_memory_or_time_is_told_when_it_is_opened(tmp_path, monkeypatch):
+def test_a_graph_that_takes_too_much_memory_is_told_when_it_is_opened(tmp_path):
     parts = [
         helper.make_node("ReduceMax", ["signal_mv"], ["most"], keepdims=0),
         helper.make_node("Expand", ["most", "huge"], ["all"]),
@@ -116,14 +140,9 @@ def test_a_graph_that_takes_too_much_memory_or_time_is_told_when_it_is_opened(tm
     model.graph.output.add().CopyFrom(helper.make_tensor_value_info("again", 1, []))
     refuse(write_bundle(tmp_path / "named", {GRAPH: model.SerializeToString()}), "expected probabilities")
     del model.graph.output[3], model.graph.node[6]
-    model.graph.node.append(helper.make_node("Add", ["scaled", "again"], ["with_it"]))
-    model.graph.node.append(helper.make_node("Sigmoid", ["with_it"], ["probabilities"]))
+    model.graph.node.append(helper.make_node("Add", ["scaled", "again"], ["with it"]))
+    model.graph.node.append(helper.make_node("Sigmoid", ["with it"], ["probabilities"]))
     refuse(write_bundle(tmp_path / "hidden", {GRAPH: model.SerializeToString()}), "more than 4 GB of memory")
-    monkeypatch.setattr(load_bundle, "_LIMIT_S", 1e-9)
-    slow = make_model(
-        extra=[helper.make_node("Identity", ["mean" if n == 0 else f"i{n}"], [f"i{n + 1}"]) for n in range(1)]
-    )
-    refuse(write_bundle(tmp_path / "slow", {GRAPH: slow.SerializeToString()}), "has not answered within 1e-09 s")
 
 
 @pytest.mark.parametrize(
@@ -157,7 +176,7 @@ def test_a_file_that_was_changed_is_refused_before_it_is_used(tmp_path, name, ch
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content + bytes(change_size))
-    refuse(folder, "not the file that the bundle was made with", error_rate=0.3)
+    refuse(folder, "not the file that the bundle was made with", use=lambda bundle: bundle.conformals)
 
 
 LINES = {
@@ -208,13 +227,15 @@ def test_what_is_no_file_of_the_folder(tmp_path, monkeypatch, name, kind):
         with path.open("wb") as file:
             file.truncate(3_000_000_000)  # of which the disk holds nothing
     why = {
+        "huge": "expected (a file of )?at most|npz files, expected at most",
         "missing": "missing|no metadata.json",
         "link": "a link, expected a file",
         "device": "a link|no metadata.json",
     }
-    refuse(folder, why.get(kind, "expected a file of at most|cannot be opened"), error_rate=0.3)
+    refuse(folder, why.get(kind, "expected a file of at most|cannot be opened"), use=lambda bundle: bundle.conformals)
 
 
+_ENTRY = make_certainty()[make_certainty().index(b"PK\x01\x02") :][:10]  # up to how it is compressed
 CERTAINTIES = {
     "no archive": b"hello",
     "empty": b"",
@@ -231,7 +252,7 @@ CERTAINTIES = {
     "newer header": archive(b"\x93NUMPY\x09\x00\x10\x00" + b" " * 16),
     "compressed zeros": archive(declare((10**6,), extra=bytes(8 * 10**6)), compression=zipfile.ZIP_DEFLATED),
     "compressed arrays": pack({"scores": np.zeros(10**5)}, save=np.savez_compressed),
-    "unknown compression": make_certainty().replace(b"PK\x01\x02\x14\x03\x14\x00\x00\x00\x00\x00", b"PK\x01\x02\x14\x03\x14\x00\x00\x00\x63\x00"),
+    "unknown compression": make_certainty().replace(_ENTRY + b"\0\0", _ENTRY + b"\x63\0"),
     "many": pack({f"a{number}": np.zeros(1) for number in range(1001)}),
     "missing scores": pack({"n_records": np.ones(4), "n_patients": np.ones(4)}),
     "other classes": pack({
@@ -262,19 +283,19 @@ CERTAINTIES = {
 def test_arrays_that_are_no_plain_numbers_or_say_that_they_are_more(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     folder = write_bundle(tmp_path / "bundle", {"certainty_0.npz": CERTAINTIES[name]})
-    tracemalloc.start()
-    refuse(folder, "certainty_0.npz", error_rate=0.3)
-    assert tracemalloc.get_traced_memory()[1] < 50e6
-    tracemalloc.stop()
+    with bounded(50e6) if name.startswith(("declared", "compressed")) else nullcontext():
+        refuse(folder, "certainty_0.npz", use=lambda bundle: bundle.conformals)
     assert not (tmp_path / "sprung").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CERTAINTIES)
 def test_likenesses_and_waveforms_are_read_as_carefully(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
-    refuse(write_bundle(tmp_path / "a", {"likeness_0.npz": CERTAINTIES[name]}), "likeness_0.npz")
-    parts = ("train", "val", "test", "unlabeled")
-    refuse(write_bundle(tmp_path / "b", {f"waveforms_{part}.npz": CERTAINTIES[name] for part in parts}), "waveforms_")
+    names = ["likeness_0.npz", *(f"waveforms_{part}.npz" for part in ("train", "val", "test", "unlabeled"))]
+    folder = write_bundle(tmp_path / "bundle", dict.fromkeys(names, CERTAINTIES[name]))
+    refuse(folder, "likeness_0.npz", use=lambda bundle: bundle.likenesses)
+    refuse(folder, "waveforms_train.npz", use=lambda bundle: bundle.seen)
     assert not (tmp_path / "sprung").exists()
 
 
@@ -305,7 +326,7 @@ METADATA = {
     "input.metadata  ": ([""], "1 to 200 characters"),
     "input.may_lack_leads": ("yes", "may_lack_leads"),
     "classes": ([], "calibrators"),
-    "classes ": ([{"name": f"c{number}", "threshold": 0.5} for number in range(10_001)], "up to 10000 different names"),
+    "classes ": ([{"name": f"c{number}", "threshold": 0.5} for number in range(1001)], "up to 1000 different names"),
     "classes  ": ([{"threshold": 0.5}], "'name' is missing"),
     "classes   ": ([{"name": "MI", "threshold": 0.5}], "class_names is|calibrators"),
     "classes.0.name": ("CD", "different names"),
@@ -324,13 +345,12 @@ METADATA = {
     "decisions.calibrators.0.by_class": ({}, "does not know the class MI"),
     "decisions.calibrators.0.by_class ": ([1], "decisions.calibrators"),
     "decisions.calibrators.0.by_class.MI": ({}, "decisions.calibrators"),
-    "decisions.calibrators.0.by_class.MI ": ({"method": "platt", "slope": "1", "intercept": 0}, "decisions.calibrators"),
+    "decisions.calibrators.0.by_class.MI ": ({"method": "platt", "slope": "1", "intercept": 0}, "calibrators"),
     "decisions.calibrators.0.by_class.MI  ": ({"method": "platt", "slope": -1, "intercept": 0}, "rising, finite"),
     "decisions.calibrators.0.by_class.MI   ": ({"method": "platt", "slope": 1e308, "intercept": 0}, "rising, finite"),
     "decisions.calibrators.0.by_class.MI    ": (
         {"method": "isotonic", "prob": [0.1, 0.2], "calibrated": [0.1]}, "decisions.calibrators",
     ),
-    "decisions.calibrators.0.is_exclusive": ("perhaps", "decisions.calibrators"),
     "run": ({}, "'status' is missing"),
     "run.status": ("hacked", "status"),
     "run.data": ({"class_names": ["A", "B"]}, "class_names is"),
@@ -349,13 +369,17 @@ CONTENTS = {
     "empty": b"", "text": b"hello", "list": b"[1]", "binary": bytes(range(256)), "deep": b"[" * 200_000,
     "deep mapping": b'{"a":' * 5000 + b"1" + b"}" * 5000, "digits": b'{"format": ' + b"9" * 5000 + b"}",
     "nan": b'{"format": NaN}', "infinite": b'{"format": 1e999}',
-    "many": b'{"a": [' + b"{}," * 1_100_000 + b"{}]}",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", CONTENTS)
 def test_metadata_that_is_no_metadata(tmp_path, name):
     refuse(write_bundle(tmp_path, {NAME: CONTENTS[name]}), "metadata.json")
+
+
+def test_metadata_of_too_many_values(tmp_path, monkeypatch):
+    monkeypatch.setattr(directory, "_MAX_VALUES", 20)
+    refuse(write_bundle(tmp_path), "metadata.json: damaged .*too many values")
 
 
 def test_files_are_bounded_by_their_kind(tmp_path, monkeypatch):
@@ -368,7 +392,7 @@ def test_a_file_that_nobody_lists_is_not_read(tmp_path):
     (folder / "likeness_0.npz").write_bytes(b"hello")
     bundle = ecgcls.load_bundle(folder)
     assert ask(bundle).y_prob and "likeness_0.npz" not in bundle.bundle
-    with pytest.raises(DataError, match="likeness_0.npz is not listed"):
+    with pytest.raises(DataError, match=r"likeness_0\.npz is not listed"):
         bundle.bundle.read("likeness_0.npz")
     with pytest.raises(DataError, match="is not listed"):
         bundle.bundle.check("../secret")
@@ -377,13 +401,11 @@ def test_a_file_that_nobody_lists_is_not_read(tmp_path):
 def test_check_hashes_large_files_without_reading_them_whole(tmp_path):
     folder = write_bundle(tmp_path, {"model.safetensors": None})
     with (folder / "model.safetensors").open("wb") as file:
-        file.truncate(60_000_000)
+        file.truncate(20_000_000)
     seal(folder)
     bundle = open_bundle(folder)
-    tracemalloc.start()
-    assert bundle.check("model.safetensors") == folder / "model.safetensors"
-    assert tracemalloc.get_traced_memory()[1] < 5e6
-    tracemalloc.stop()
+    with bounded(5e6):
+        assert bundle.check("model.safetensors") == folder / "model.safetensors"
 
 
 def test_the_sums_are_as_sha256sum_writes_them(tmp_path):
