@@ -1,6 +1,7 @@
 """The script in a bundle, held against sums worked out by hand and against what ecgcls itself does with an ECG."""
 
 import ast
+import importlib
 import json
 import re
 import subprocess
@@ -296,32 +297,37 @@ def test_a_bare_environment_gives_the_run_s_own_probabilities(configuration, syn
     for ecg_id in stored.index:
         signal_mv = read_record(synthetic_root / files[ecg_id]).signal_uv / 1000
         (tmp_path / f"{ecg_id}.csv").write_text(format_table(signal_mv, RATE))
-    predicted = predict_apart(tmp_path, [f"{ecg_id}.csv" for ecg_id in stored.index])
+    bare = make_environment(tmp_path / "bare", "numpy", "onnxruntime")
+    predicted = predict_apart(bare, tmp_path, *[f"{ecg_id}.csv" for ecg_id in stored.index])
     for one, (_, row) in zip(predicted, stored.iterrows(), strict=True):
         expected = {name: row[f"y_prob_{name}"] for name in one["probabilities"]}
         assert one["probabilities"] == pytest.approx(expected, abs=1e-5)
         assert one["decisions"] == {name: bool(row[f"y_pred_{name}"]) for name in expected}
 
     (tmp_path / "fast.csv").write_text(format_table(signal_mv.repeat(5, axis=1), "# fs=500"))
-    (refused,) = predict_apart(tmp_path, ["fast.csv"])
+    (refused,) = predict_apart(bare, tmp_path, "fast.csv")
     assert "to resample it, pip install scipy" in refused["error"]
-    (found,) = predict_apart(tmp_path, ["fast.csv"], "scipy")
+    larger = make_environment(tmp_path / "larger", "numpy", "onnxruntime", "scipy")
+    (found,) = predict_apart(larger, tmp_path, "fast.csv")
     recording = read_table(tmp_path / "fast.csv")
     bundle = ecgcls.load_bundle(tmp_path / "bundle")
     expected = bundle.predict(recording.signal_mv, sampling_rate_hz=500, lead_names=LEADS)
     assert found["probabilities"] == pytest.approx(expected.y_prob, abs=1e-5)
 
 
-def predict_apart(folder, files, *more):
-    """Run the script in an environment that has these packages of the present one, and no others."""
-    place = folder / "-".join(["bare", *more])
+def make_environment(place, *packages):
+    """Make an environment that has these packages of the present one, and no others; return its Python."""
     venv.create(place, symlinks=True)
     (site,) = place.glob("lib/python*/site-packages")
-    for name in ("numpy", "onnxruntime", *more):
-        package = Path(pytest.importorskip(name).__file__).parent
-        (site / name).symlink_to(package)
-        if (libraries := package.with_name(f"{name}.libs")).exists():
-            (site / libraries.name).symlink_to(libraries)
-    command = [place / "bin" / "python", folder / "bundle" / READER.name, *files, "--json"]
+    for name in packages:
+        package = Path(importlib.import_module(name).__file__).parent
+        for each in (package, package.with_name(f"{name}.libs")):
+            if each.exists():
+                (site / each.name).symlink_to(each)
+    return place / "bin" / "python"
+
+
+def predict_apart(python, folder, *files):
+    command = [python, folder / "bundle" / READER.name, *files, "--json"]
     done = subprocess.run(command, cwd=folder, env={}, capture_output=True, text=True, timeout=120)
     return [json.loads(line) for line in done.stdout.splitlines()]
