@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
 import os
@@ -18,7 +19,7 @@ import torch
 from safetensors.torch import save
 
 from ecgcls import __version__
-from ecgcls.bundles.directory import GRAPH, LICENSE, SUMS, BundleDirectory, open_bundle
+from ecgcls.bundles.directory import GRAPH, LICENSE, READER, SUMS, BundleDirectory, open_bundle
 from ecgcls.bundles.metadata import FORMAT, FORMAT_VERSION, NAME, BundleInfo
 from ecgcls.data.seen import GROUPS
 from ecgcls.errors import ConfigError
@@ -52,7 +53,7 @@ def export_bundle(
     one: Configuration,
     folder: Path,
     *,
-    formats: Sequence[Format] = ("onnx", "safetensors"),
+    formats: Sequence[str] = ("onnx", "safetensors"),
     waveforms: bool = False,
     trust: Sequence[str] = (),
     write_card: WriteCard | None = None,
@@ -64,7 +65,7 @@ def export_bundle(
     one
         The run, or the folds whose mean is exported.
     formats
-        How the nets are written; ``onnx`` always is.
+        How the nets are written, of `Format`; ``onnx`` always is.
     waveforms
         Whether hashes and signatures of the records that the nets have learned from, with their ids, are in it, so that
         these records are known again elsewhere.
@@ -99,6 +100,7 @@ def export_bundle(
         if waveforms and run.seen is not None:
             for part in GROUPS:
                 run.seen.groups[part].write(place / f"waveforms_{part}.npz")
+        (place / READER.name).write_bytes(READER.read_bytes())
         (place / "LICENSE").write_bytes(LICENSE.read_bytes())
         write_example(place, run)
         content = describe_bundle(one, run, graph)
@@ -249,7 +251,11 @@ def _quiet_exporter() -> Iterator[None]:
 
 
 def _to_torchscript(graph: Graph, run: LoadedRun) -> bytes:
-    raise ConfigError("format=torchscript is not there yet")
+    buffer = io.BytesIO()
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # of what would be a constant: shapes that never change
+        torch.jit.save(torch.jit.trace(graph, _make_example(run), check_trace=False), buffer)
+    return buffer.getvalue()
 
 
 def _save_arrays(path: Path, arrays: dict[str, Any]) -> None:
