@@ -24,7 +24,7 @@ from ecgcls.data.sample_tables import read_table
 from ecgcls.data.signals import to_millivolt
 from ecgcls.data.source import split_settings
 from ecgcls.errors import ConfigError, DataError
-from ecgcls.jobs.export_example import EXAMPLE
+from ecgcls.jobs.check_bundle import BOUND, EXAMPLE
 from ecgcls.jobs.load_bundle import LoadedBundle
 from ecgcls.jobs.loaded import LoadedRun
 from ecgcls.jobs.parts import build_part
@@ -33,8 +33,6 @@ from ecgcls.runs.configuration import Configuration
 
 log = logging.getLogger(__name__)
 
-BOUND = 1e-4
-"""Of a probability's difference between onnxruntime and torch."""
 MAX_RECORDS = 500
 """Of a run's test records, over all folds."""
 _MAX_HALF = 0.05  # of a probability's difference to predictions.csv, where the run computed in half precision
