@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Unpack
 
+from ecgcls.command.arguments import refuse_unused
 from ecgcls.command.start import run_command
 from ecgcls.config import DataPlace, RunsChoice, Text
 from ecgcls.errors import ConfigError
@@ -68,7 +69,7 @@ def evaluate(
     if unfinished and (given or is_elsewhere):
         raise ConfigError(f"unfinished=true scores a run on its own data: leave out {(given or [elsewhere])[0]}")
     if leads is not None:
-        _refuse_unused(
+        refuse_unused(
             {name: path for name, path in files.items() if path is not None}
             | {elsewhere: is_elsewhere or None, "unfinished": unfinished or None, "error_rate": error_rate}
             | {"prevalence": prevalence},
@@ -86,22 +87,22 @@ def evaluate(
     }
     if given:
         of_runs = {name: value for name, value in which.items() if name != "output_dir"}
-        _refuse_unused(of_runs | of_data | {"error_rate": error_rate}, f"with {given[0]}=, which needs no run")
+        refuse_unused(of_runs | of_data | {"error_rate": error_rate}, f"with {given[0]}=, which needs no run")
         if predictions is not None:
             unused = {**files, **of_arrays, "predictions": None}
-            _refuse_unused(unused, "with predictions=, a table that has it all")
+            refuse_unused(unused, "with predictions=, a table that has it all")
         elif split != "test":
             raise ConfigError(f"split={split} has no effect on arrays, which have no split: all their rows are test")
     else:
-        _refuse_unused(of_arrays, "without y_true= and y_prob=")
+        refuse_unused(of_arrays, "without y_true= and y_prob=")
         if not is_elsewhere:
             if unfinished or leads is not None:  # the nets predict again
                 del of_data["device"], of_data["data.store_dir"]
             if unfinished:
-                _refuse_unused({"error_rate": error_rate}, "with unfinished=true, whose validation is not over")
-            _refuse_unused(of_data, "without data.root=: the run's stored predictions are scored")
+                refuse_unused({"error_rate": error_rate}, "with unfinished=true, whose validation is not over")
+            refuse_unused(of_data, "without data.root=: the run's stored predictions are scored")
     if not is_elsewhere:
-        _refuse_unused({f"calibration.{name}": value for name, value in local.items()}, "without another data set")
+        refuse_unused({f"calibration.{name}": value for name, value in local.items()}, "without another data set")
 
     from ecgcls.files import name_file
     from ecgcls.jobs.external_notes import find_data_set, format_notes
@@ -198,13 +199,6 @@ def evaluate(
     if is_elsewhere:
         print(format_notes(rescored))
     print(folder)
-
-
-def _refuse_unused(settings: Mapping[str, object], where: str) -> None:
-    """Refuse a setting that was given and that nothing would read."""
-    for name, value in settings.items():
-        if value not in (None, ""):
-            raise ConfigError(f"{name} has no effect {where}; leave it out")
 
 
 def _changes(*settings: Mapping[str, object]) -> bool:
