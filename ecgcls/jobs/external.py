@@ -157,11 +157,12 @@ def predict_data_set(
         likelihoods=task.find_likelihoods(found.class_names, records["scp_codes"], statements),
         certainty=None if certainty is None else certainty.take_columns(found.columns),
     )
-    tables = {"crosswalk.csv": found.tabulate(records["scp_codes"])}
-    if split == "test" and (own := tested.own) is not None:
-        tables["case_mix.csv"] = compare_case_mix(own.tested, rescored.predictions, own.groups, groups)
-    rescored = replace(rescored, tables=tables)
-    return rescored if rule is None else _update(rescored, rule, overrides, net)
+    rescored = replace(rescored, tables={"crosswalk.csv": found.tabulate(records["scp_codes"])})
+    rescored = rescored if rule is None else _update(rescored, rule, overrides, net)
+    if split == "test" and (own := tested.own) is not None:  # of the records that are scored, as the net itself says
+        mix = compare_case_mix(own.tested, rescored.uncalibrated or rescored.predictions, own.groups, groups)
+        rescored = replace(rescored, tables=dict(rescored.tables) | {"case_mix.csv": mix})
+    return rescored
 
 
 def _apply_nets(
