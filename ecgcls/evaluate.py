@@ -1,4 +1,4 @@
-"""Score a finished run again, or anybody's predictions: ``python -m ecgcls.evaluate --help``."""
+"""Score a run again, a bundle on other data, or anybody's predictions: ``python -m ecgcls.evaluate --help``."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +27,7 @@ class ExternalData(DataPlace):
 
 def evaluate(
     *,
+    bundle: Path | None,
     split: Literal["test", "val"],
     unfinished: bool,
     data: ExternalData,
@@ -75,6 +76,14 @@ def evaluate(
             | {"prevalence": prevalence},
             "with leads=, which scores the nets of a finished run on its own data",
         )
+    if bundle is not None:
+        of_runs = {name: value for name, value in which.items() if name != "output_dir"}
+        refuse_unused(
+            of_runs | files | {"unfinished": unfinished or None, "leads": leads, "split": split.replace("test", "")},
+            "with bundle=, whose nets are scored on another data set",
+        )
+        if not is_elsewhere:
+            raise ConfigError("bundle= has no stored predictions: data.root=PATH is missing, on which to score it")
     if given and is_elsewhere:
         raise ConfigError(f"{given[0]} and {elsewhere}: expected one of them, what to score")
     of_arrays = {"class_names": class_names, "patient_id": patient_id, "values": values.replace("probabilities", "")}
@@ -141,6 +150,20 @@ def evaluate(
             output_dir=which["output_dir"],
             store_dir=data["store_dir"],
             trust=split_names(trust),
+        )
+    elif bundle is not None:
+        from ecgcls.jobs.external import predict_data_set
+        from ecgcls.jobs.tested import load_tested_bundle
+        from ecgcls.outputs import place_results
+
+        named = name_folder(
+            split, overrides, root=find_data_set(data), records=records, error_rate=error_rate, local=local
+        )
+        folder = output or place_results(bundle, which["output_dir"]) / "evaluate" / named
+        check_output(folder, "evaluate")
+        nets = load_tested_bundle(bundle, device=device, trust=split_names(trust))
+        rescored = predict_data_set(
+            nets, data=data, split=split, overrides=overrides, local=local, error_rate=error_rate
         )
     else:
         members, is_ensemble = choose_members(**which)
