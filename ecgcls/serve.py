@@ -15,6 +15,7 @@ def serve(
     hosts: list[str],
     max_upload_mb: float,
     max_waiting: int,
+    n_threads: int | None,
 ) -> None:
     """Serve a bundle until Ctrl-C or SIGTERM."""
     if bundle is None:
@@ -33,10 +34,10 @@ def serve(
     from ecgcls.serving.limits import Limits
 
     limits = Limits(max_upload_mb=max_upload_mb, max_waiting=max_waiting)
-    predictor = load_bundle(bundle)
+    predictor = load_bundle(bundle, n_threads=n_threads)
     listener = bind(str(host), port)
     is_local = is_loopback(str(host))
-    app = make_app(predictor, facts=predictor.facts, limits=limits, hosts=hosts, is_local=is_local)
+    app = make_app(predictor, facts=predictor.bundle.info.content, limits=limits, hosts=hosts, is_local=is_local)
     address = listener.getsockname()
     shown = f"[{address[0]}]" if ":" in address[0] else address[0]
     print(f"{bundle}: http://{shown}:{address[1]} (interface for programs: /docs; Ctrl-C stops it)", flush=True)

@@ -42,7 +42,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.checks import UNKNOWN
@@ -244,6 +244,6 @@ def _find_limits(hits: NDArray[np.bool_], patients: NDArray, level: float) -> tu
         residuals = np.bincount(patient, weights=hits - share)
         variance = (residuals**2).sum() / len(hits) ** 2
         n_worth = min(float(len(hits)), share * (1 - share) / variance) if variance > 0 else n_worth
-    z2 = norm.ppf((1 + level) / 2) ** 2
+    z2 = ndtri((1 + level) / 2) ** 2
     center, half = share + z2 / (2 * n_worth), np.sqrt(z2 * (share * (1 - share) + z2 / (4 * n_worth)) / n_worth)
     return float((center - half) / (1 + z2 / n_worth)), float((center + half) / (1 + z2 / n_worth))

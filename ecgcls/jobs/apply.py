@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgcls.data.metadata import read_patient
+from ecgcls.data.metadata import read_comments, read_patient
+from ecgcls.data.plain_records import read_plain_records
 from ecgcls.data.recordings import Prepared, Repairs, iter_recording, prepare_blocks
 from ecgcls.errors import DataError
 from ecgcls.jobs.prediction import Prediction
@@ -89,34 +90,47 @@ def _score_files(run: Predictor, paths: Iterable[Path], repairs: Repairs, with_s
 
 
 def _read_pieces(run: Predictor, paths: Iterable[Path], repairs: Repairs) -> Iterator[_Piece]:
-    """Read records piece by piece; the last piece of a record has its repairs, or an error."""
-    for path in paths:
-        beside = np.full(len(run.metadata_names), np.nan)
-        try:
-            blocks = iter_recording(path, lead_names=run.lead_names)
-            first = list(islice(blocks, 1))
-            beside = read_patient(path, first[0].patient if first else {}, run.metadata_names)
-            waiting: Prepared | None = None
-            for prepared in prepare_blocks(
-                chain(first, blocks),
-                lead_names=run.lead_names,
-                sampling_rate_hz=run.sampling_rate_hz,
-                n_samples=run.n_samples,
-                repairs=repairs,
-                may_lack=run.may_lack_leads,
-                pads=run.pads,
-            ):
-                if waiting is not None:
-                    yield _Piece(path, waiting, False, beside)
-                waiting = prepared
-            assert waiting is not None
-            piece = _Piece(path, waiting, True, beside)
-        except DataError as error:
-            piece = _Piece(path, error, True, beside)
-        except Exception as error:  # a file of strangers may raise whatever a reader stumbles over
-            text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-            piece = _Piece(path, DataError(f"{path}: cannot be used ({text})"), True, beside)
-        yield piece
+    """Read records piece by piece, as many at once as fill a batch of windows."""
+    rest = iter(paths)
+    while some := list(islice(rest, BATCH_SIZE)):
+        plain = read_plain_records(
+            some, lead_names=run.lead_names, sampling_rate_hz=run.sampling_rate_hz, n_samples=run.n_samples
+        )
+        for path, window_mv in zip(some, plain, strict=True):
+            if window_mv is None:
+                yield from _read_other(run, path, repairs)
+            else:
+                content = Prepared(window_mv, (0.0,), ())
+                yield _Piece(path, content, True, read_comments(path, run.metadata_names))
+
+
+def _read_other(run: Predictor, path: Path, repairs: Repairs) -> Iterator[_Piece]:
+    """Read a record of any kind piece by piece; the last piece has its repairs, or an error."""
+    beside = np.full(len(run.metadata_names), np.nan)
+    try:
+        blocks = iter_recording(path, lead_names=run.lead_names)
+        first = list(islice(blocks, 1))
+        beside = read_patient(path, first[0].patient if first else {}, run.metadata_names)
+        waiting: Prepared | None = None
+        for prepared in prepare_blocks(
+            chain(first, blocks),
+            lead_names=run.lead_names,
+            sampling_rate_hz=run.sampling_rate_hz,
+            n_samples=run.n_samples,
+            repairs=repairs,
+            may_lack=run.may_lack_leads,
+            pads=run.pads,
+        ):
+            if waiting is not None:
+                yield _Piece(path, waiting, False, beside)
+            waiting = prepared
+        assert waiting is not None
+        yield _Piece(path, waiting, True, beside)
+    except DataError as error:
+        yield _Piece(path, error, True, beside)
+    except Exception as error:  # a file of strangers may raise whatever a reader stumbles over
+        text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        yield _Piece(path, DataError(f"{path}: cannot be used ({text})"), True, beside)
 
 
 def _collect(pieces: Iterator[_Piece]) -> list[_Piece]:

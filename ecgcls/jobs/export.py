@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
 import os
 import shutil
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -18,13 +19,16 @@ import torch
 from safetensors.torch import save
 
 from ecgcls import __version__
-from ecgcls.bundles.directory import GRAPH, SUMS, BundleDirectory, open_bundle
+from ecgcls.bundles.directory import GRAPH, LICENSE, READER, SUMS, BundleDirectory, open_bundle
 from ecgcls.bundles.metadata import FORMAT, FORMAT_VERSION, NAME, BundleInfo
 from ecgcls.data.seen import GROUPS
 from ecgcls.errors import ConfigError
 from ecgcls.files import format_json, remove_leftovers
+from ecgcls.jobs.export_example import write_example
+from ecgcls.jobs.export_facts import describe_for_people
+from ecgcls.jobs.export_parity import measure_parity
 from ecgcls.jobs.load import load_configuration
-from ecgcls.jobs.load_bundle import INPUTS, OUTPUTS
+from ecgcls.jobs.load_bundle import INPUTS, OUTPUTS, load_bundle
 from ecgcls.jobs.load_ensemble import BlendedNet, LoadedEnsemble
 from ecgcls.jobs.loaded import LoadedRun
 from ecgcls.runs.configuration import Configuration
@@ -37,17 +41,22 @@ Format = Literal["onnx", "safetensors", "torchscript"]
 OPSET = 20
 """Of the ONNX graph."""
 
+WriteCard = Callable[[Path, Configuration, Mapping[str, Any]], object]
+"""Writes what a bundle is into its folder, given the run and the content of ``metadata.json``."""
+
 _OF_A_MACHINE = ("command", "process", "machine", "git", "tracking_id", "stages_s", "n_starts")
 """What ``run.json`` says of where a run was trained, which does not travel."""
+_PLACES = ("root", "manifest", "path")
 
 
 def export_bundle(
     one: Configuration,
     folder: Path,
     *,
-    formats: Sequence[Format] = ("onnx", "safetensors"),
+    formats: Sequence[str] = ("onnx", "safetensors"),
     waveforms: bool = False,
     trust: Sequence[str] = (),
+    write_card: WriteCard | None = None,
 ) -> BundleDirectory:
     """Write a bundle into a new folder, or in place of an older bundle.
 
@@ -56,15 +65,19 @@ def export_bundle(
     one
         The run, or the folds whose mean is exported.
     formats
-        How the nets are written; ``onnx`` always is.
+        How the nets are written, of `Format`; ``onnx`` always is.
     waveforms
         Whether hashes and signatures of the records that the nets have learned from, with their ids, are in it, so that
         these records are known again elsewhere.
+    write_card
+        Writes the model card; None: there is none.
 
     Raises
     ------
     ConfigError
         If the run has no net, its members take different input, or the folder holds anything else.
+    DataError
+        If the graph says something else than the nets (`ecgcls.jobs.export_parity`). Nothing is left behind.
     """
     check_formats(formats)
     check_place(folder)
@@ -87,11 +100,22 @@ def export_bundle(
         if waveforms and run.seen is not None:
             for part in GROUPS:
                 run.seen.groups[part].write(place / f"waveforms_{part}.npz")
+        (place / READER.name).write_bytes(READER.read_bytes())
+        (place / "LICENSE").write_bytes(LICENSE.read_bytes())
+        write_example(place, run)
         content = describe_bundle(one, run, graph)
         BundleInfo(json.loads(format_json(content)), str(folder / NAME))
-        (place / NAME).write_bytes(format_json(content))
-        write_sums(place)
+        _write_content(place, content)
+        parity = measure_parity(one, run, load_bundle(place), trust=trust)
+        if write_card is not None:
+            write_card(place, one, content | {"parity": parity})
+        _write_content(place, content | {"parity": parity})
     return open_bundle(folder)
+
+
+def _write_content(place: Path, content: dict[str, Any]) -> None:
+    (place / NAME).write_bytes(format_json(content))
+    write_sums(place)
 
 
 def check_formats(formats: Sequence[str]) -> None:
@@ -129,14 +153,13 @@ def describe_bundle(one: Configuration, run: LoadedRun, graph: Graph) -> dict[st
     """Return the content of ``metadata.json``."""
     info = run.info.to_dict()
     info = {key: value for key, value in info.items() if key not in _OF_A_MACHINE}
-    info["data"] = {key: value for key, value in info["data"].items() if key != "root"}
+    info = _drop_places(info)
     window = run.info.data.get("windows")
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "ecgcls_version": __version__,
-        "name": f"{run.info.experiment}-{run.info.model}",
-        "version": "1.0.0",
+        **describe_for_people(one, run.nets, lead_names=run.lead_names, metadata_names=run.metadata_names),
         "pytorch_version": torch.__version__,
         "numpy_version": np.__version__,
         "onnx_opset": OPSET,
@@ -151,7 +174,6 @@ def describe_bundle(one: Configuration, run: LoadedRun, graph: Graph) -> dict[st
             "may_lack_leads": run.may_lack_leads,
             "shorter": "pad" if run.pads else "refuse",
         },
-        "classes": [{"name": name, "threshold": run.thresholds[name]} for name in run.class_names],
         "nets": {
             "n": run.n_nets,
             "model": run.info.model,
@@ -164,20 +186,16 @@ def describe_bundle(one: Configuration, run: LoadedRun, graph: Graph) -> dict[st
             "threshold_rule": run.info.decisions.get("threshold_rule", {}),
             "calibrators": [each.to_dict() for each in run.calibrators],
         },
-        "training_data": {
-            "is_synthetic": run.info.synthetic,
-            "parts": [
-                {part: _describe_part(each.data["parts"][part]) for part in ("train", "val", "test")}
-                for each in one.infos
-            ],
-        },
         "run": info,
         "task": dict(one.runs[0].read_config()["task"]),
     }
 
 
-def _describe_part(part: dict[str, Any]) -> dict[str, Any]:
-    return {key: part[key] for key in ("n_records", "n_patients", "records_sha256", "signals_sha256") if key in part}
+def _drop_places(node: Any) -> Any:
+    """Return plain data without the keys that say where something lay on the machine that trained."""
+    if isinstance(node, Mapping):
+        return {key: _drop_places(value) for key, value in node.items() if key not in _PLACES}
+    return [_drop_places(value) for value in node] if isinstance(node, list | tuple) else node
 
 
 def _describe_nets(one: Configuration) -> dict[str, Any]:
@@ -233,7 +251,11 @@ def _quiet_exporter() -> Iterator[None]:
 
 
 def _to_torchscript(graph: Graph, run: LoadedRun) -> bytes:
-    raise ConfigError("format=torchscript is not there yet")
+    buffer = io.BytesIO()
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # of what would be a constant: shapes that never change
+        torch.jit.save(torch.jit.trace(graph, _make_example(run), check_trace=False), buffer)
+    return buffer.getvalue()
 
 
 def _save_arrays(path: Path, arrays: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ executed but the graph (`ecgcls.bundles.directory`).
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,12 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgcls.bundles.directory import GRAPH, BundleDirectory, open_bundle
+from ecgcls.bundles.graph_file import check_graph
+from ecgcls.bundles.session import open_session, run_session
 from ecgcls.data.likeness import Likeness, read_likeness
 from ecgcls.data.seen import GROUPS, SeenRecords, read_seen
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.conformal import Conformal
+from ecgcls.files import printable
 from ecgcls.jobs.predictor import BATCH_SIZE, Predictor
 
+_LIMIT_S = 60.0
+"""For a graph's first answer."""
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 INPUTS = ("signal_mv", "metadata")
 OUTPUTS = ("probabilities", "logits", "net_logits")
@@ -107,11 +112,9 @@ class LoadedBundle(Predictor):
             if self.metadata_names:
                 unknown = np.full((len(given[INPUTS[0]]), len(self.metadata_names)), np.nan)
                 given[INPUTS[1]] = np.asarray(unknown if metadata is None else metadata[rows], dtype=np.float32)
-            (own,) = self.session.run([OUTPUTS[2]], given)  # (batch, stretch, net, class)
-            if own.shape != (len(given[INPUTS[0]]), 1, self.n_nets, len(self.class_names)):
-                raise DataError(f"{self.path / GRAPH}: its {OUTPUTS[2]} have the shape {own.shape}")
-            if not np.isfinite(own).all():
-                raise DataError(f"{self.path}: the net's logits are not finite")
+            (own,) = run_session(self.session, given, [OUTPUTS[2]], where=self.path / GRAPH)
+            # (batch, stretch, net, class)
+            _check_answers({OUTPUTS[2]: own}, self.bundle, n_records=len(given[INPUTS[0]]))
             logits[:, rows] = own[:, 0].transpose(1, 0, 2)
         return logits
 
@@ -127,32 +130,60 @@ def _open_session(bundle: BundleDirectory, device: str, n_threads: int | None) -
     if provider not in onnxruntime.get_available_providers():
         there = [name for name, each in _PROVIDERS.items() if each in onnxruntime.get_available_providers()]
         raise ConfigError(f"device={device}: the installed onnxruntime computes on {', '.join(there)}")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = n_threads or int(os.environ.get("OMP_NUM_THREADS", "0") or 0)
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # a busy neighbor would stall them all
-    options.log_severity_level = 3  # errors alone
-    try:
-        session = onnxruntime.InferenceSession(bundle.read(GRAPH), options, providers=[provider])
-    except Exception as error:  # whatever it stumbles over
-        raise DataError(f"{bundle.path / GRAPH}: cannot be used ({' '.join(str(error).split())[:200]})") from error
-    _check_graph(bundle, session)
+    where, content = bundle.path / GRAPH, bundle.read(GRAPH)
+    check_graph(content, where=where)
+    n_threads = n_threads or int(os.environ.get("OMP_NUM_THREADS", "0") or 0)
+    session = open_session(content, where=where, n_threads=n_threads, provider=provider)
+    _check_shapes(bundle, session)
+    _ask_once(bundle, session)
     return session
 
 
-def _check_graph(bundle: BundleDirectory, session: Any) -> None:
+def _ask_once(bundle: BundleDirectory, session: Any) -> None:
+    """Ask the graph about a flat recording: what takes too much memory or time, or answers wrongly, is told at once."""
+    form = bundle.info.content["input"]
+    given = {INPUTS[0]: np.zeros((1, len(form["lead_names"]), form["n_samples"]), np.float32)}
+    if form["metadata"]:
+        given[INPUTS[1]] = np.full((1, len(form["metadata"])), np.nan, np.float32)
+    found = run_session(session, given, OUTPUTS, where=bundle.path / GRAPH, limit_s=_LIMIT_S)
+    _check_answers(dict(zip(OUTPUTS, found, strict=True)), bundle, n_records=1)
+
+
+def _check_answers(answers: Mapping[str, NDArray], bundle: BundleDirectory, *, n_records: int) -> None:
+    """Refuse answers about records of one stretch that have another shape, or are no numbers."""
+    n_nets, n_classes = len(bundle.info.calibrators), len(bundle.info.class_names)
+    for name, found in answers.items():
+        shape = (n_records, 1, n_nets, n_classes) if name == OUTPUTS[2] else (n_records, n_classes)
+        if found.shape != shape:
+            raise DataError(f"{bundle.path / GRAPH}: its {name} have the shape {found.shape}, expected {shape}")
+        if not np.isfinite(found).all():
+            raise DataError(f"{bundle.path / GRAPH}: its {name} are not finite")
+
+
+def _check_shapes(bundle: BundleDirectory, session: Any) -> None:
     """Hold what the graph takes and returns against ``metadata.json``."""
     form, n_classes = bundle.info.content["input"], len(bundle.info.class_names)
-    expected = [(INPUTS[0], 3, 1, len(form["lead_names"]))]
-    if form["metadata"]:
-        expected.append((INPUTS[1], 2, 1, len(form["metadata"])))
-    outputs = [(OUTPUTS[0], 2, 1, n_classes), (OUTPUTS[1], 2, 1, n_classes), (OUTPUTS[2], 4, 3, n_classes)]
-    for found, wanted in ((session.get_inputs(), expected), (session.get_outputs(), outputs)):
-        shapes = {each.name: each.shape for each in found}
-        for name, n_axes, axis, size in wanted:
-            shape = shapes.pop(name, None)
-            if shape is None or len(shape) != n_axes or shape[axis] != size:
-                raise DataError(
-                    f"{bundle.path / GRAPH}: {name} must have {n_axes} axes and {size} in axis {axis}, got {shape}"
-                )
-        if shapes:
-            raise DataError(f"{bundle.path / GRAPH}: {next(iter(shapes))} is not known to this version of ecgcls")
+    n_leads, n_columns, n_nets = len(form["lead_names"]), len(form["metadata"]), len(bundle.info.calibrators)
+    inputs = {INPUTS[0]: ("float", (None, n_leads, None)), INPUTS[1]: ("float", (None, n_columns))}
+    if not form["metadata"]:
+        del inputs[INPUTS[1]]
+    of_record, of_net = (None, n_classes), (None, None, n_nets, n_classes)
+    outputs = {
+        OUTPUTS[0]: ("float", of_record), OUTPUTS[1]: ("double", of_record), OUTPUTS[2]: ("double", of_net),
+    }  # fmt: skip
+    where = bundle.path / GRAPH
+    for found, wanted in ((session.get_inputs(), inputs), (session.get_outputs(), outputs)):
+        if (names := [each.name for each in found]) != [*wanted]:
+            raise DataError(f"{where}: expected {', '.join(wanted)}, got {printable(', '.join(names))[:200]}")
+        for each in found:
+            kind, sizes = wanted[each.name]
+            pairs = [*zip(each.shape, sizes, strict=False)]
+            if len(each.shape) != len(sizes) or any(size not in (None, there) for there, size in pairs):
+                got = printable(str(each.shape))[:200]
+                raise DataError(f"{where}: {each.name} must be {' x '.join(map(_spell, sizes))}, got {got}")
+            if any(size is None and isinstance(there, int) for there, size in pairs) or each.type != f"tensor({kind})":
+                raise DataError(f"{where}: {each.name} must be of any size and {kind}, got {each.shape} of {each.type}")
+
+
+def _spell(size: int | None) -> str:
+    return "any" if size is None else str(size)

@@ -3,7 +3,7 @@
 What it answers is written down as types in `ecgcls.serving.answers`, and once more, for other programs, in its
 ``/openapi.json`` and on its page ``/docs``.
 
-- ``GET /``, ``GET /static/...``: the page, from the folder ``page/`` beside this file.
+- ``GET /``, ``GET /static/...``: the page, from the folder ``static/`` beside this file.
 - ``GET /healthz``: whether it is up (`Health`).
 - ``GET /api/bundle``: what the bundle is, takes and cannot know (`BundleAnswer`).
 - ``POST /api/predict``: one recording (`PredictAnswer`). A form (``multipart/form-data``) with ``file``: one file, or

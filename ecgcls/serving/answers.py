@@ -111,9 +111,7 @@ class DrawnLead(BaseModel):
 
     name: str
     is_derived: bool = Field(description="computed from other limb leads")
-    mv: list[float | None] = Field(
-        description="mV, rounded to 0.001; null: missing, in a lead that the nets ignore"
-    )
+    mv: list[float | None] = Field(description="mV, rounded to 0.001; null: missing, in a lead that the nets ignore")
 
 
 class Drawing(BaseModel):

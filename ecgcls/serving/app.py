@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_PAGE = Path(__file__).parent / "page"
+_PAGE = Path(__file__).parent / "static"
 _FIELDS = {
     "metadata": {"type": "string", "description": 'a JSON object, such as {"age": 63, "sex": 1}'},
     "error_rate": {"type": "number", "description": "above 0 and below 0.5: also yes, no or not certain"},

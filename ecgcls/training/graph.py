@@ -10,8 +10,9 @@ Shapes are never read into Python numbers where they may change, so that a graph
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -70,7 +71,7 @@ class Graph(nn.Module):
 
     def forward(self, signal_mv: Tensor, metadata: Tensor | None = None) -> Answers:
         """Answer for recordings ``(batch, lead, sample)`` in mV, all of one length, from `min_samples` up."""
-        stretches = _take(signal_mv, _place_stretches(signal_mv.shape[-1], self.n_samples))
+        stretches = _take(signal_mv, _place_stretches(signal_mv, self.n_samples))
         n_stretches = stretches.shape[2]
         flat = stretches.transpose(1, 2).flatten(0, 1)  # (batch * stretch, lead, sample)
         beside = None if metadata is None else metadata.repeat_interleave(n_stretches, dim=0)
@@ -100,7 +101,7 @@ class OneNet(nn.Module):
             signal = torch.where(signal[..., :1].isnan(), 0.0, signal)  # the mean, once standardized
         if self.windows is None:
             return apply_net(self.net, signal, metadata)
-        cut = _take(signal, _place_windows(signal.shape[-1], self.windows))
+        cut = _take(signal, _place_windows(signal, self.windows))
         n_windows = cut.shape[2]
         beside = None if metadata is None else metadata.repeat_interleave(n_windows, dim=0)
         logits = apply_net(self.net, cut.transpose(1, 2).flatten(0, 1), beside)
@@ -169,7 +170,7 @@ class Recalibration(nn.Module):
 class _Steps(nn.Module):
     """The interpolated step function of an isotonic calibrator, for logits ``(batch,)`` of one class."""
 
-    def __init__(self, fitted: dict) -> None:
+    def __init__(self, fitted: Mapping[str, Any]) -> None:
         super().__init__()
         self.is_of_prob = "prob" in fitted
         knots = np.asarray(fitted["prob" if self.is_of_prob else "logit"], dtype=np.float64)
@@ -206,16 +207,42 @@ def _take(signal: Tensor, index: Tensor) -> Tensor:
     return signal.index_select(2, index.flatten()).unflatten(2, index.shape)
 
 
-def _place_stretches(length: int, n_samples: int) -> Tensor:
+def _place_stretches(signal: Tensor, n_samples: int) -> Tensor:
     """Return the samples ``(stretch, sample)`` of stretches side by side, of which the last ends with the record."""
+    if torch.jit.is_tracing():  # which takes a length for a constant
+        return _script(_traced_stretches)(signal, n_samples)
+    length = signal.shape[-1]
     size = torch.sym_min(length, n_samples)
     starts = (torch.arange((length + size - 1) // size) * size).clamp(max=length - size)
     return starts[:, None] + torch.arange(size)
 
 
-def _place_windows(length: int, windows: Windows) -> Tensor:
+def _place_windows(signal: Tensor, windows: Windows) -> Tensor:
     """Return the samples ``(window, sample)`` of windows that are spread evenly, as `Windows.find_starts`."""
-    room, step = length - windows.n_samples, max(1, windows.n_samples // 2)
+    step = max(1, windows.n_samples // 2)
+    if torch.jit.is_tracing():
+        return _script(_traced_windows)(signal, windows.n_samples, step)
+    room = signal.shape[-1] - windows.n_samples
     n_steps = (room + step - 1) // step
     starts = (torch.arange(n_steps + 1).double() * room / torch.sym_max(n_steps, 1)).round().long()
     return starts[:, None] + torch.arange(windows.n_samples)
+
+
+@cache
+def _script(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    scripted: Callable[..., Tensor] = torch.jit.script(function)
+    return scripted
+
+
+def _traced_stretches(signal: Tensor, n_samples: int) -> Tensor:
+    length = signal.size(-1)
+    size = min(length, n_samples)
+    starts = (torch.arange((length + size - 1) // size) * size).clamp(max=length - size)
+    return starts[:, None] + torch.arange(size)
+
+
+def _traced_windows(signal: Tensor, n_samples: int, step: int) -> Tensor:
+    room = signal.size(-1) - n_samples
+    n_steps = (room + step - 1) // step
+    starts = (torch.arange(n_steps + 1).double() * room / max(n_steps, 1)).round().long()
+    return starts[:, None] + torch.arange(n_samples)

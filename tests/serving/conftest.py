@@ -59,7 +59,11 @@ def make_csv(height_mv=1.0, *, rate_hz=100, duration_s=10.0, leads=LEADS):
     time_s = np.arange(round(duration_s * rate_hz)) / rate_hz
     signal = np.stack([0.2 * np.sin(2 * np.pi * (1 + number / 7) * time_s) for number, _ in enumerate(leads)], axis=1)
     signal[(time_s >= 4) & (time_s < 6), 1] = height_mv
-    lines = [f"# sampling_rate_hz={rate_hz}", ",".join(leads), *(",".join(f"{each:.4f}" for each in row) for row in signal)]
+    lines = [
+        f"# sampling_rate_hz={rate_hz}",
+        ",".join(leads),
+        *(",".join(f"{each:.4f}" for each in row) for row in signal),
+    ]
     return "\n".join([*lines, ""]).encode()
 
 
