@@ -173,6 +173,8 @@ def test_a_wfdb_record_is_answered_and_drawn_at_its_true_scale(visit, record):
     )
     assert box[0] == pytest.approx(box[1], rel=0.005)
     assert "25 mm/s, 10 mm/mV" in page.locator("#scale").text_content()
+    topics = page.locator("#limits th").all_text_contents()
+    assert {"Classes", "Leads and time", "Ages", "Devices", "Populations"} <= {*topics}
     assert "12 leads from second 0 to 10" in page.locator("#ecg-desc").text_content()
 
 
