@@ -170,22 +170,16 @@ def evaluate(
             how |= {"split": split, "records": records, "output_dir": which["output_dir"]}
             return _score_subsets(one, leads, folder, **how)
         if is_elsewhere:
-            from ecgcls.jobs.external import predict_data_set  # torch: stored predictions are scored without it
+            from ecgcls.jobs.external import predict_data_set
+            from ecgcls.jobs.load import load_tested  # torch: stored predictions are scored without it
 
-            rescored = predict_data_set(
-                one,
-                data=data,
-                split=split,
-                device=device,
-                overrides=overrides,
-                local=local,
-                trust=split_names(trust),
-                error_rate=error_rate,
-            )
+            tested = load_tested(one, device=device, trust=split_names(trust))
+            how = {"overrides": overrides, "local": local, "error_rate": error_rate}
+            rescored = predict_data_set(tested, data=data, split=split, **how)
             if len(own := rescored.own_tests):
-                tested = one.runs[0].read_predictions("test").take(own)
+                own_tests = one.runs[0].read_predictions("test").take(own)
                 command, output_dir = "evaluate data.root", which["output_dir"]
-                log_official_test(one.runs[0], one.info, output_dir=output_dir, command=command, tested=tested)
+                log_official_test(one.runs[0], one.info, output_dir=output_dir, command=command, tested=own_tests)
         else:
             rescored = rescore(one, split=split, overrides=overrides, error_rate=error_rate)
             if split == "test":

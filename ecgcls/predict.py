@@ -32,7 +32,7 @@ def predict(
     if input is None:
         raise ConfigError("input=PATH is missing: a file of an ECG, a folder, a glob, a list of records or a ZIP file")
     from ecgcls.evaluation.conformal import check_error_rate
-    from ecgcls.runs.find import choose_members, name_output
+    from ecgcls.runs.find import choose_members
 
     if error_rate is not None:
         check_error_rate(error_rate)
@@ -52,7 +52,7 @@ def predict(
     from ecgcls.jobs.load import load_configuration
     from ecgcls.jobs.prediction_files import PredictionFiles, format_predictions
     from ecgcls.jobs.trust import split_names
-    from ecgcls.outputs import check_output, claimed
+    from ecgcls.outputs import check_output, claimed, name_output
 
     run = load_configuration(one, device=device, trust=split_names(trust))
     folder = output or one.folder / "predict" / name_output(input)

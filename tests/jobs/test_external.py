@@ -13,6 +13,7 @@ from ecgcls.data.signals import LEADS
 from ecgcls.data.synthetic import write_synthetic
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.jobs.external import predict_data_set
+from ecgcls.jobs.load import load_tested
 from ecgcls.jobs.rescore import rescore, write_rescored
 from ecgcls.runs.configuration import read_single
 from ecgcls.runs.directory import RunDirectory
@@ -48,7 +49,7 @@ def predict(tmp_path_factory):
 
     def predict(one, root, *, split="test", overrides=None, local=None, **data):
         data |= {"root": root, "store_dir": store_dir}
-        return predict_data_set(one, data=data, split=split, device="cpu", overrides=overrides or {}, local=local)
+        return predict_data_set(load_tested(one), data=data, split=split, overrides=overrides or {}, local=local)
 
     return predict
 
@@ -281,6 +282,11 @@ def test_what_is_learned_there_is_learned_on_patients_that_are_not_scored(one, a
         assert shifted.mean() == pytest.approx(part.y_true[:, column].mean(), abs=1e-6)
         moved = scored.y_logit[:, column] - found.uncalibrated.y_logit[:, column]
         np.testing.assert_allclose(moved, fitted["intercept"], atol=1e-9)
+    mix = found.tables["case_mix.csv"].set_index(["what", "of"])["here"]
+    assert mix["records", ""] == len(scored) < len(plain)
+    for column, name in enumerate(plain.class_names):
+        assert mix["prevalence", name] == pytest.approx(scored.y_true[:, column].mean())
+        assert mix["mean probability", name] == pytest.approx(found.uncalibrated.y_prob[:, column].mean())
     other = predict(one, another, overrides={"calibration": how}, local={"share": 0.4, "seed": 4})
     assert set(other.predictions.ecg_id) != set(scored.ecg_id)
 
