@@ -3,16 +3,18 @@
 import hashlib
 import json
 import logging
+import math
 import os
 import re
 import stat
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from filelock import AcquireReturnProxy, FileLock, Timeout
+from numpy.lib.format import read_array_header_1_0, read_array_header_2_0, read_magic
 from numpy.typing import ArrayLike, NDArray
 
 from ecgcls.errors import DataError
@@ -29,6 +31,7 @@ CLASS_NAMES = "ecgcls_class_names"
 INPUT_FORM = "ecgcls_input_form"
 """Key in a checkpoint: ``lead_names``, ``sampling_rate_hz`` and ``n_samples`` of what its net takes."""
 
+_MAX_ARRAYS = 1000  # of an npz file
 _MAX_NAME = 80  # bytes of a part of a file's name; the whole may have 255
 _WHOLE_NUMBER = re.compile(r"-?[1-9]\d{0,17}|0")
 _TEMPORARY = re.compile(r"\..+\.\d+\.tmp")  # what `write_atomically` calls a file that is not finished
@@ -71,6 +74,24 @@ def check_archive(path: Path) -> None:
         n_bytes = sum(entry.file_size for entry in archive.infolist())
     if n_bytes > path.stat().st_size:
         raise DataError(f"it unpacks to {n_bytes / 1e6:,.1f} MB, more than the file has")
+
+
+def check_arrays(file: BinaryIO) -> None:
+    """Refuse an npz file that holds anything but plain arrays, or arrays that say they are larger than they are."""
+    with zipfile.ZipFile(file) as archive:
+        entries = archive.infolist()
+        n_bytes, n_found = sum(entry.file_size for entry in entries), file.seek(0, os.SEEK_END)
+        if n_bytes > n_found or len(entries) > _MAX_ARRAYS:
+            raise DataError(f"{len(entries)} arrays that unpack to {n_bytes:,} bytes, of a file of {n_found:,}")
+        for entry in entries:
+            with archive.open(entry) as member:
+                read = {(1, 0): read_array_header_1_0, (2, 0): read_array_header_2_0}[read_magic(member)]
+                shape, _, dtype = read(member)
+                if dtype.kind not in "biufU" or math.prod(shape) * dtype.itemsize != entry.file_size - member.tell():
+                    raise DataError(
+                        f"{entry.filename} says that it is {shape} of {dtype}, in {entry.file_size:,} bytes"
+                    )
+    file.seek(0)
 
 
 def lock(path: Path, *, busy: str) -> AcquireReturnProxy:

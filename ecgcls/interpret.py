@@ -105,7 +105,7 @@ def _interpret_input(
     from ecgcls.explanation.method import MethodSettings
     from ecgcls.jobs.explain_recording import explain_files
     from ecgcls.jobs.load import load_configuration
-    from ecgcls.runs.find import name_output
+    from ecgcls.outputs import name_output
 
     run = load_configuration(one, device=device, trust=trust)
     _, failures = explain_files(

@@ -4,8 +4,10 @@ A folder of results has a mark, ``.ecgcls-output.json``, that names the command 
 replaces these files, other files in the folder stay; any other folder that is not empty is refused.
 """
 
+import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +21,18 @@ MARK = ".ecgcls-output.json"
 """The name of the mark."""
 
 _MAX_BYTES = 50_000_000
+
+
+def name_output(source: str | Path) -> str:
+    """Name a folder of results after a path that was typed; two paths never share one."""
+    path = Path(source).absolute()
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-.") or "input"
+    return f"{stem[:60]}-{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+
+
+def place_results(bundle: Path, output_dir: Path) -> Path:
+    """Return the folder for what is computed with a bundle: not in it, as its files are listed with their hashes."""
+    return output_dir / "bundles" / name_output(bundle)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from tests.test_commands import COMMANDS
 
 COMPLETE = """
 eval "$(ecgcls completion bash)"
-for line in "ecgcls e" "ecgcls run model=cnn"; do
+for line in "ecgcls ev" "ecgcls run model=cnn"; do
     COMP_LINE="$line"; COMP_POINT=${#line}; COMP_WORDS=($line); COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
     _ecgcls
     printf '%s|' "${COMPREPLY[@]}"

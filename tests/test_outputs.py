@@ -3,7 +3,7 @@ import json
 import pytest
 
 from ecgcls.errors import ConfigError
-from ecgcls.outputs import MARK, check_output, check_output_file, claimed
+from ecgcls.outputs import MARK, check_output, check_output_file, claimed, name_output
 
 
 def write(folder, names, command="interpret"):
@@ -92,3 +92,9 @@ def test_a_report_replaces_only_a_report(tmp_path):
         check_output_file(page, begins_with=b"ecgcls")
     with pytest.raises(ConfigError, match="is a folder, expected the name of a file in it"):
         check_output_file(tmp_path, begins_with=b"ecgcls")
+
+
+def test_results_of_two_inputs_have_two_names():
+    assert name_output("a/ecgs") == name_output("a/./ecgs")
+    assert name_output("a/ecgs") != name_output("b/ecgs")
+    assert name_output("my/**/*_hr.hea").startswith("_hr-")

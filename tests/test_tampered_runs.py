@@ -20,7 +20,7 @@ from ecgcls.evaluation.thresholds import choose_thresholds
 from ecgcls.files import STANDARDIZED_ON, hash_standardizer
 from ecgcls.jobs.compare import read_side
 from ecgcls.jobs.external import predict_data_set
-from ecgcls.jobs.load import load_run
+from ecgcls.jobs.load import load_run, load_tested
 from ecgcls.jobs.rescore import rescore
 from ecgcls.reporting.experiment import collect
 from ecgcls.reporting.facts import describe_data, summarize_configuration
@@ -50,7 +50,7 @@ def evaluate(folder, root):
 
 
 def evaluate_elsewhere(folder, root):
-    predict_data_set(open_configuration(folder), data={"root": root}, split="test", device="cpu", overrides=SETTINGS)
+    predict_data_set(load_tested(open_configuration(folder)), data={"root": root}, split="test", overrides=SETTINGS)
 
 
 def compare(folder, root):

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from ecgcls.errors import ConfigError
+from ecgcls.errors import ConfigError, DataError
 
 MAX_BYTES = 20_000_000_000
 """What the files in an archive may take when unpacked."""
@@ -40,36 +40,50 @@ def unpacked(source: str) -> Iterator[str]:
         return
     with tempfile.TemporaryDirectory(prefix="ecgcls-") as folder:
         try:
-            _unpack(path, Path(folder))
-        except _DAMAGES as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise ConfigError(f"input={source}: the ZIP file cannot be unpacked ({reason})") from error
+            unpack(path, Path(folder))
+        except DataError as error:
+            raise ConfigError(f"input={error}") from error
         yield folder
 
 
-def _unpack(path: Path, folder: Path) -> None:
+def unpack(path: Path, folder: Path, *, max_bytes: int | None = None, max_files: int | None = None) -> None:
+    """Unpack a ZIP file into a folder, without hidden files and those that macOS adds.
+
+    None: at most `MAX_BYTES` and `MAX_FILES`.
+
+    Raises
+    ------
+    DataError
+        If the file is damaged, encrypted or too large, or a name in it leads out of the folder.
+    """
+    try:
+        _unpack(path, folder, MAX_BYTES if max_bytes is None else max_bytes, max_files or MAX_FILES)
+    except _DAMAGES as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"{path}: the ZIP file cannot be unpacked ({reason})") from error
+
+
+def _unpack(path: Path, folder: Path, max_bytes: int, max_files: int) -> None:
     with zipfile.ZipFile(path) as archive:
         members = [member for member in archive.infolist() if not member.is_dir()]
         for member in members:
             parts = PurePosixPath(member.filename).parts
             if member.filename.startswith("/") or ".." in parts or re.search(r"[\0\\:]", member.filename):
-                raise ConfigError(f"input={path}: the name {member.filename!r} in it leads out of its folder; refused")
+                raise DataError(f"{path}: the name {member.filename!r} in it leads out of its folder; refused")
         wanted = [member for member in members if not _is_hidden(member.filename)]
         n_bytes = sum(member.file_size for member in wanted)
-        if len(members) > MAX_FILES or n_bytes > MAX_BYTES:
-            raise ConfigError(
-                f"input={path}: {len(members)} files of {n_bytes / 1e9:.1f} GB unpacked, at most {MAX_FILES} files of "
-                f"{MAX_BYTES / 1e9:g} GB are taken; unpack it yourself"
+        if len(members) > max_files or n_bytes > max_bytes:
+            raise DataError(
+                f"{path}: {len(members)} files of {n_bytes / 1e9:.1f} GB unpacked, at most {max_files} files of "
+                f"{max_bytes / 1e9:g} GB are taken; unpack it yourself"
             )
         if n_bytes > max(_LARGE, MAX_RATIO * path.stat().st_size):
-            raise ConfigError(
-                f"input={path}: {n_bytes / 1e9:.1f} GB unpacked, more than {MAX_RATIO} times its size: no archive of "
+            raise DataError(
+                f"{path}: {n_bytes / 1e9:.1f} GB unpacked, more than {MAX_RATIO} times its size: no archive of "
                 "ECGs; unpack it yourself if it is one"
             )
         if n_bytes > shutil.disk_usage(folder).free:
-            raise ConfigError(
-                f"input={path}: {n_bytes / 1e9:.1f} GB unpacked do not fit on the disk of {folder.parent}"
-            )
+            raise DataError(f"{path}: {n_bytes / 1e9:.1f} GB unpacked do not fit on the disk of {folder.parent}")
         for member in wanted:
             target = folder / member.filename
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -30,6 +30,7 @@ from tqdm import tqdm
 from ecgcls.data.crosswalks import read_snomed
 from ecgcls.data.metadata import find_value, limit_ages, list_comments
 from ecgcls.data.regular_files import walk_visible
+from ecgcls.data.source import Publication
 from ecgcls.data.wfdb_header import read_bytes
 from ecgcls.errors import ConfigError, DataError
 
@@ -79,6 +80,14 @@ class Challenge:
     missing_records: Literal["error", "drop"] = "error"
     site: Literal["database", "folder"] = "database"
     is_synthetic: ClassVar[bool] = False
+    publication: ClassVar[Publication] = Publication(  # any folders: each data set of the Challenge has its own terms
+        title="Records of the PhysioNet/CinC Challenges 2020 and 2021",
+        references=(
+            "E. A. Perez Alday et al.: Classification of 12-lead ECGs: the PhysioNet/Computing in Cardiology Challenge "
+            "2020. Physiological Measurement 41(12) (2020). doi:10.1088/1361-6579/abc960",
+            "The data of the Challenge 2021. doi:10.13026/34va-7q14",
+        ),
+    )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "root", Path(self.root))  # a configuration has it as text

@@ -23,6 +23,7 @@ from typing import ClassVar, Literal
 import pandas as pd
 
 from ecgcls.data.csv_tables import read_csv
+from ecgcls.data.source import Publication
 from ecgcls.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -64,6 +65,19 @@ class PTBXL:
     missing_records: Literal["error", "drop"] = "error"
     is_synthetic: ClassVar[bool] = False
     known_duplicates: ClassVar[Mapping[int, int]] = KNOWN_DUPLICATES
+    publication: ClassVar[Publication] = Publication(
+        title="PTB-XL",
+        license="CC BY 4.0",
+        references=(
+            "P. Wagner, N. Strodthoff, R.-D. Bousseljot, D. Kreiseler, F. I. Lunze, W. Samek, T. Schaeffter: PTB-XL, a "
+            "large publicly available electrocardiography dataset. Scientific Data 7, 154 (2020). "
+            "doi:10.1038/s41597-020-0495-6",
+            "P. Wagner, N. Strodthoff, R.-D. Bousseljot, W. Samek, T. Schaeffter: PTB-XL, a large publicly available "
+            "electrocardiography dataset (version 1.0.3). PhysioNet (2022). doi:10.13026/kfzx-aw45",
+            "A. L. Goldberger et al.: PhysioBank, PhysioToolkit, and PhysioNet. Circulation 101, e215-e220 (2000). "
+            "doi:10.1161/01.CIR.101.23.e215",
+        ),
+    )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "root", Path(self.root))  # a configuration has it as text

@@ -116,7 +116,16 @@ def _scan_folders(root: Path, filenames: pd.Series) -> Iterator[tuple[str, dict[
 
 
 def _list_folder(folder: Path) -> list[Path]:
-    """List the ECGs below a folder, but not the segments of multi-segment records, nor what is hidden."""
+    found, others = list_folder(folder)
+    _tell_passed_over(folder, others)
+    return found
+
+
+def list_folder(folder: Path) -> tuple[list[Path], list[Path]]:
+    """List the ECGs below a folder, but not the segments of multi-segment records; and the files that belong to none.
+
+    What is hidden does not count.
+    """
     files = [f"{where}{os.sep}{name}" for where, names in walk_visible(folder) for name in names]
     named = {name.removesuffix(".hea"): _list_named(name) for name in files if name.endswith(".hea")}
     # Segments have none themselves: a record that names itself, or its own whole, is read, which reports it.
@@ -125,8 +134,8 @@ def _list_folder(folder: Path) -> list[Path]:
     others = [Path(name) for name in files if not name.endswith(".hea") and name not in samples]
     ecgs = {path for path in others if find_ecg(path) == path}
     # Annotations lie beside the record whose name they have.
-    _tell_passed_over(folder, [path for path in others if path not in ecgs and str(path.with_suffix("")) not in named])
-    return sorted([*(Path(record) for record in named if record not in parts), *ecgs])
+    passed_over = [path for path in others if path not in ecgs and str(path.with_suffix("")) not in named]
+    return sorted([*(Path(record) for record in named if record not in parts), *ecgs]), passed_over
 
 
 def _list_named(header: str) -> tuple[list[str], list[str]]:

@@ -119,7 +119,7 @@ def _read_other(path: Path) -> Recording | None:
 
 def _cut(recording: Recording, block_s: float) -> Iterator[Recording]:
     """Yield a recording in consecutive blocks."""
-    n, size = recording.signal_mv.shape[1], max(1, round(block_s * recording.sampling_rate_hz))
+    n, size = recording.signal_mv.shape[1], max(1, round(block_s * check_rate(recording.sampling_rate_hz)))
     for start in range(0, max(n, 1), size):
         yield replace(recording, signal_mv=recording.signal_mv[:, start : start + size])
 

@@ -6,6 +6,7 @@ A source is added in one file, a class with the members of `Source`, and one YAM
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, cast
 
@@ -39,15 +40,31 @@ class ModuleSettings(TypedDict, total=False):
     n_train_seed: int
 
 
+@dataclass(frozen=True)
+class Publication:
+    """Under what name and terms a data set is published, for whoever gets a net that was trained on it."""
+
+    title: str
+    license: str = ""
+    """The terms; empty: not known."""
+    references: tuple[str, ...] = ()
+    """What to cite."""
+
+
+SIMULATED = Publication(title="Simulated ECGs of ecgcls", license="MIT")
+"""What stands for a data set of simulated ECGs, whatever source reads it."""
+
+
 class Source(Protocol):
     """A data set: which records there are, what is known about them, and where their signals are.
 
     A source is made of settings alone: its constructor reads and writes nothing. What it reads raises `DataError` if it
     is missing or malformed. It may have a mapping ``known_duplicates`` from ecg_id to ecg_id: pairs of records that are
     one ECG, the one to leave out and the one to keep (see `ecgcls.data.leakage.find_duplicates`); a mapping
-    ``groupings`` from a column of its records, of text, to a title: further subgroups; and, if it guesses what its
-    tables are, the methods ``settle()``, which returns the settings that make guessing needless, ``describe()``, which
-    tells in lines what was understood, and ``tabulate_columns()`` and ``tabulate_labels()``, which do so in tables.
+    ``groupings`` from a column of its records, of text, to a title: further subgroups; a `Publication` called
+    ``publication``, which the card of a bundle cites; and, if it guesses what its tables are, the methods
+    ``settle()``, which returns the settings that make guessing needless, ``describe()``, which tells in lines what was
+    understood, and ``tabulate_columns()`` and ``tabulate_labels()``, which do so in tables.
     """
 
     @property

@@ -32,7 +32,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize
 from scipy.special import logsumexp
 
 from ecgcls.evaluation import exclusive
@@ -105,6 +104,8 @@ def fit_blend(
     logits
         ``(record, class)`` of each net.
     """
+    from scipy.optimize import minimize  # which averaging does without
+
     every, known = np.asarray(logits, dtype=np.float64), np.asarray(y_true) != UNKNOWN
     n_nets = len(every)
 

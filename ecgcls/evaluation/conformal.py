@@ -36,13 +36,13 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.checks import UNKNOWN
@@ -87,6 +87,40 @@ class Conformal:
             for column, (negative, positive) in enumerate(self.known)
         ]
         return np.stack(columns, axis=-2)
+
+    def to_arrays(self) -> dict[str, NDArray]:
+        """Return everything as plain arrays by name, for `numpy.savez`: scores and weights, and of how many each."""
+        every = [label for labels in self.known for label in labels]
+        return {
+            "n_records": np.array([len(label.scores) for label in every]),
+            "n_patients": np.array([label.n_patients for label in every]),
+            "scores": np.concatenate([label.scores for label in every]),
+            "weights": np.concatenate([label.weights[1:] for label in every]),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray]) -> Conformal:
+        """Build what `to_arrays` gave; arrays that do not fit are a `DataError`."""
+        try:
+            counts = [arrays[name].astype(np.float64) for name in ("n_records", "n_patients")]
+            scores, weights = (arrays[name].astype(np.float64) for name in ("scores", "weights"))
+        except (KeyError, ValueError) as error:
+            raise DataError(f"scores of known records: {error}") from error
+        is_whole = counts[0].ndim == 1 and len(counts[0]) % 2 == 0 and counts[0].shape == counts[1].shape
+        is_whole = is_whole and all(((each >= 0) & (each <= scores.size)).all() for each in counts)
+        n_records, n_patients = (each.astype(np.int64) if is_whole else np.zeros(1, np.int64) for each in counts)
+        if not is_whole or not scores.shape == weights.shape == (n_records.sum(),):
+            raise DataError("scores of known records: the arrays do not fit each other")
+        stops = np.cumsum(n_records)
+        every = [
+            _Known(scores[stop - n : stop], np.concatenate([[0.0], weights[stop - n : stop]]), int(patients))
+            for stop, n, patients in zip(stops, n_records, n_patients, strict=True)
+        ]
+        for label in every:
+            rises = [np.isfinite(each).all() and (np.diff(each) >= 0).all() for each in (label.scores, label.weights)]
+            if not all(rises) or abs(label.weights[-1] - label.n_patients) > 1e-6 * len(label.weights):
+                raise DataError("scores of known records: they are not sorted numbers with the weights of patients")
+        return cls(tuple(zip(every[::2], every[1::2], strict=True)))
 
 
 def learn_conformal(y_true: ArrayLike, y_score: ArrayLike, patient_id: ArrayLike) -> Conformal:
@@ -214,6 +248,6 @@ def _find_limits(hits: NDArray[np.bool_], patients: NDArray, level: float) -> tu
         residuals = np.bincount(patient, weights=hits - share)
         variance = (residuals**2).sum() / len(hits) ** 2
         n_worth = min(float(len(hits)), share * (1 - share) / variance) if variance > 0 else n_worth
-    z2 = norm.ppf((1 + level) / 2) ** 2
+    z2 = ndtri((1 + level) / 2) ** 2
     center, half = share + z2 / (2 * n_worth), np.sqrt(z2 * (share * (1 - share) + z2 / (4 * n_worth)) / n_worth)
     return float((center - half) / (1 + z2 / n_worth)), float((center + half) / (1 + z2 / n_worth))

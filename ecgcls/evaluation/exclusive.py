@@ -25,7 +25,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 from scipy.special import logsumexp, softmax
 
 from ecgcls.evaluation.predictions import Predictions
@@ -81,6 +80,8 @@ def fit(y_true: NDArray, logits: Array, *, has_offset: NDArray[np.bool_]) -> tup
         by_offset = (excess.mean(axis=0) + 2 * penalty * offsets)[has_offset]
         gradient = [slope * (excess * log_prob).sum(axis=1).mean(), *(by_offset - by_offset.sum() / max(n_offsets, 1))]
         return float(value), np.array(gradient)
+
+    from scipy.optimize import minimize  # which applying does without
 
     found = minimize(loss, np.zeros(1 + n_offsets), jac=True, method="L-BFGS-B").x
     return float(np.exp(found[0])), spread(found[1:])

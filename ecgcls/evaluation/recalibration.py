@@ -40,11 +40,7 @@ from typing import Any, get_args, get_type_hints
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import brentq, minimize_scalar
 from scipy.special import expit
-from sklearn.isotonic import IsotonicRegression
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GroupKFold
 
 from ecgcls.errors import DataError
 from ecgcls.evaluation import exclusive
@@ -233,6 +229,8 @@ def _fit(truth: NDArray[np.int8], logits: Array, prob: Array | None, method: str
     if method == "unweighted" or min(n_pos, n_neg) == 0 or np.ptp(logits) == 0:
         return unweighted
     if method == "temperature":
+        from scipy.optimize import minimize_scalar  # what only applies a calibrator does without all of this
+
         scale = max(1.0, np.abs(logits).max() / _LARGEST)
         found = minimize_scalar(
             lambda log_slope: cross_entropy_of_logits(truth, logits / scale * np.exp(log_slope)).mean(), bounds=(-4, 4)
@@ -246,6 +244,8 @@ def _fit(truth: NDArray[np.int8], logits: Array, prob: Array | None, method: str
         labels = np.repeat([1, 0], len(logits))
         slope, intercept = _regress_logistic(twice, labels, np.concatenate([targets, 1 - targets]))
         return {"method": "platt", "slope": slope, "intercept": intercept} if slope > 0 else unweighted
+    from sklearn.isotonic import IsotonicRegression  # scikit-learn takes a second to import
+
     steps = IsotonicRegression(out_of_bounds="clip").fit(logits if prob is None else prob, truth)
     least = 1 / (len(truth) + 2)  # never 0 or 1: no number of records proves that
     calibrated = np.clip(steps.y_thresholds_, least, 1 - least)
@@ -261,6 +261,8 @@ def find_intercept(logits: Array, prevalence: float) -> float:
     >>> round(find_intercept(np.array([-1.0, -1.0]), 0.5), 6)
     1.0
     """
+    from scipy.optimize import brentq
+
     target = float(to_logits(np.array([prevalence]))[0])
     ends = target - float(logits.max()), target - float(logits.min())
     return ends[0] if ends[0] == ends[1] else float(brentq(lambda b: expit(logits + b).mean() - prevalence, *ends))
@@ -268,6 +270,8 @@ def find_intercept(logits: Array, prevalence: float) -> float:
 
 def _regress_logistic(logits: Array, truth: NDArray, weights: Array | None = None) -> tuple[float, float]:
     """Return slope and intercept of an unpenalized logistic regression; the logits may be of any size."""
+    from sklearn.linear_model import LogisticRegression
+
     center, spread = logits.mean(), logits.std() or 1.0
     model = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-10, max_iter=1000)
     model.fit((logits[:, None] - center) / spread, truth, sample_weight=weights)
@@ -295,6 +299,8 @@ def _recalibrate_logits(fitted: Mapping[str, Any], logits: Array) -> Array:
 
 def _cross_validate(records: _Records, patients: NDArray, n_folds: int) -> dict[str, float]:
     """Return each method's log loss on patients that it was not fitted on."""
+    from sklearn.model_selection import GroupKFold
+
     methods = [
         name for name in get_args(get_type_hints(CalibrationRule)["method"]) if name not in ("best", "intercept")
     ]

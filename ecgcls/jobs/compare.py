@@ -21,9 +21,10 @@ from ecgcls.figures.style import save_figure
 from ecgcls.files import encode_csv, printable, write_atomically, write_json
 from ecgcls.identity import identify
 from ecgcls.jobs.results import nest
+from ecgcls.outputs import name_output
 from ecgcls.runs.configuration import Configuration, read_single
 from ecgcls.runs.directory import RunDirectory
-from ecgcls.runs.find import LAST, find_last, list_configurations, name_output, open_run
+from ecgcls.runs.find import LAST, find_last, list_configurations, open_run
 from ecgcls.runs.predictions_csv import read_predictions
 
 log = logging.getLogger(__name__)

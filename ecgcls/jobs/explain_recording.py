@@ -22,7 +22,7 @@ from ecgcls.files import name_file, name_files
 from ecgcls.jobs.explain_files import format_rows, recorded, write_map, write_table
 from ecgcls.jobs.loaded import LoadedRun
 from ecgcls.jobs.prediction import Prediction
-from ecgcls.runs.find import name_output
+from ecgcls.outputs import name_output
 from ecgcls.training.standardizer import Standardizer
 
 log = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""The nets of a run on another data set."""
+"""The nets of a run, or of a bundle, on another data set; without torch."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -27,15 +27,12 @@ from ecgcls.evaluation.settings import LocalCalibration
 from ecgcls.files import type_ids
 from ecgcls.jobs.external_notes import find_data_set
 from ecgcls.jobs.known_records import check_own_tests, choose_unseen, find_known
-from ecgcls.jobs.load import load_configuration
-from ecgcls.jobs.load_ensemble import check_one_input
-from ecgcls.jobs.loaded import LoadedRun
 from ecgcls.jobs.local_update import read_rule, update
 from ecgcls.jobs.other_data import build_source, label_records
 from ecgcls.jobs.parts import build_part
+from ecgcls.jobs.predictor import Predictor
 from ecgcls.jobs.rescore import Rescored, refuse_learning, simplify
-from ecgcls.jobs.trust import take_trusted
-from ecgcls.runs.configuration import Configuration
+from ecgcls.jobs.tested import Tested
 
 log = logging.getLogger(__name__)
 
@@ -43,17 +40,15 @@ _BATCH_SIZE = 1024  # records that are in memory at once
 
 
 def predict_data_set(
-    one: Configuration,
+    tested: Tested,
     *,
     data: Mapping[str, Any],
     split: str,
-    device: str,
     overrides: Mapping[str, Any],
     local: Mapping[str, Any] | None = None,
-    trust: Sequence[str] = (),
     error_rate: float | None = None,
 ) -> Rescored:
-    """Predict another data set with the net of a run, or the mean of all folds' nets.
+    """Predict another data set with the net of a run, the mean of all folds' nets, or a bundle.
 
     Every labeled record is predicted but those that a net was trained or validated on, or that are of the same
     strat_folds and had no label: they are known by their waveforms (`ecgcls.data.seen`). Of the run's own data set
@@ -73,14 +68,13 @@ def predict_data_set(
     if split == "val":
         refuse_learning(overrides, "with split=val on another data set")
     rule = read_rule(overrides, local or {})
-    net, config = load_configuration(one, device=device, trust=trust), one.runs[0].read_config()
-    check_one_input(net)
+    net, info = tested.net, tested.net.info
     source = build_source(data, int(net.sampling_rate_hz))
     every = source.read_records()
     root = find_data_set(data) or source.root
     database, statements = leave_out_missing(source, every), source.read_statements()
-    task = build_part("task", take_trusted(config, "task", trust=trust))
-    absent = tuple(one.info.data["absent_classes"])
+    task = build_part("task", tested.task)
+    absent = tuple(info.data["absent_classes"])
     found = label_records(task, net.class_names, absent, database["scp_codes"], statements)
     is_labeled, y_true = found.is_labeled, found.labels.y_true[:, : len(net.class_names)]
     if not is_labeled.any():
@@ -106,8 +100,8 @@ def predict_data_set(
     usable = database.index[is_labeled & ~database.index.isin(list(left_out.ecg_ids))]
     if usable.empty:
         raise DataError(f"{root}: no record to score: none that can be used has a label in the run's task")
-    seen = find_known(net, one, store, store.find_rows(usable))
-    scored = choose_unseen(seen, usable, one=one, split=split, known_records=data["known_records"], root=root)
+    seen = find_known(tested, store, store.find_rows(usable))
+    scored = choose_unseen(seen, usable, tested=tested, split=split, known_records=data["known_records"], root=root)
     is_scored = database.index.isin(scored)
     records = database[is_scored]
     rows = store.find_rows(records.index)
@@ -126,18 +120,17 @@ def predict_data_set(
         y_logit=logits,
         class_names=net.class_names,
     )
-    check_own_tests(predictions, seen, one)
+    check_own_tests(predictions, seen, tested)
     if n_own := int((seen["ecg_id"].isin(predictions.ecg_id) & (seen["part"] == "test")).sum()):
         log.warning("%d of the %d scored records are the run's own test records: not external", n_own, len(predictions))
-    which = f"fold {one.info.fold}" if one.is_single_run else f"mean of {one.folds}"
     simulated = source.is_synthetic or is_simulated(source.root)
-    trained = " (trained on simulated ECGs)" if one.info.synthetic and not simulated else ""
+    trained = " (trained on simulated ECGs)" if info.synthetic and not simulated else ""
     groups = name_groups(records, list_groupings(source))
     rescored = Rescored(
         predictions.take_classes(found.class_names),
-        f"{one.info.model}, {which}{trained}, on {root.resolve().name}{' (simulated ECGs)' if simulated else ''}",
+        f"{tested.title}{trained}, on {root.resolve().name}{' (simulated ECGs)' if simulated else ''}",
         {
-            "runs": [str(one.folder)],
+            "bundle" if tested.own is None else "runs": [str(net.path)],
             "split": split,
             "data_root": str(root if root.name else root.resolve()),  # "." names nothing
             "data": str(data.get("_target_", "")).rpartition(".")[2] or "PTBXL",
@@ -148,7 +141,7 @@ def predict_data_set(
             "n_known_left_out": int((~seen["ecg_id"].isin(scored)).sum()),
             "n_own_test_records": n_own,
             "is_simulated": simulated,
-            "trained_on_simulated_ecgs": one.info.synthetic,
+            "trained_on_simulated_ecgs": info.synthetic,
             "n_without_label": int((~is_labeled).sum()),
             "n_missing_files": len(every) - len(database),
             "n_bad_records": len(left_out.bad),
@@ -157,7 +150,7 @@ def predict_data_set(
             "repairs": dict(count_kinds(store.repairs["what"][store.repairs["ecg_id"].isin(records.index)])),
             "signals_sha256": store.manifest["content_sha256"],
         },
-        one.evaluation.replace_with(overrides),
+        info.evaluation.replace_with(overrides),
         simplify([net.thresholds[name] for name in found.class_names]),
         groups=groups,
         known=seen,
@@ -166,14 +159,14 @@ def predict_data_set(
     )
     rescored = replace(rescored, tables={"crosswalk.csv": found.tabulate(records["scp_codes"])})
     rescored = rescored if rule is None else _update(rescored, rule, overrides, net)
-    if split == "test":  # of the records that are scored, as the net itself says
-        mix = compare_case_mix(one.tested, rescored.uncalibrated or rescored.predictions, one.groups, groups)
+    if split == "test" and (own := tested.own) is not None:  # of the records that are scored, as the net itself says
+        mix = compare_case_mix(own.tested, rescored.uncalibrated or rescored.predictions, own.groups, groups)
         rescored = replace(rescored, tables=dict(rescored.tables) | {"case_mix.csv": mix})
     return rescored
 
 
 def _apply_nets(
-    net: LoadedRun, store: SignalStore, rows: NDArray[np.int64], metadata: NDArray[np.float64]
+    net: Predictor, store: SignalStore, rows: NDArray[np.int64], metadata: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Return the nets' own logits, ``(net, record, class)``."""
     batches = np.array_split(np.arange(len(rows)), -(-len(rows) // _BATCH_SIZE))
@@ -181,7 +174,7 @@ def _apply_nets(
     return np.concatenate([net.apply_nets(store.read_mv(rows[batch]), metadata[batch]) for batch in shown], axis=1)
 
 
-def _update(rescored: Rescored, rule: LocalCalibration, overrides: Mapping[str, Any], net: LoadedRun) -> Rescored:
+def _update(rescored: Rescored, rule: LocalCalibration, overrides: Mapping[str, Any], net: Predictor) -> Rescored:
     """Recalibrate on a part of the records, and keep the others."""
     found = update(
         rescored.predictions,

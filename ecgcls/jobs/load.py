@@ -13,10 +13,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from ecgcls.data.seen import merge
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.files import CLASS_NAMES, INPUT_FORM, STANDARDIZED_ON, check_archive
 from ecgcls.jobs.loaded import LoadedRun
 from ecgcls.jobs.parts import build_net, split_metadata
+from ecgcls.jobs.tested import Tested
 from ecgcls.jobs.trust import check_names, take_trusted
 from ecgcls.runs.configuration import Configuration
 from ecgcls.runs.directory import RunDirectory
@@ -96,6 +98,24 @@ def load_configuration(one: Configuration, *, device: str = "cpu", trust: Sequen
     )
 
 
+def load_tested(one: Configuration, *, device: str = "cpu", trust: Sequence[str] = ()) -> Tested:
+    """Load the nets of a run, or of all folds, to test them on another data set.
+
+    An ensemble whose members take different input is a `ConfigError`: all records of a data set are of one form.
+    """
+    from ecgcls.jobs.load_ensemble import check_one_input
+
+    net = load_configuration(one, device=device, trust=trust)
+    check_one_input(net)
+    standardizer_mv = None
+    is_refitted = one.info.kind == "net" and one.info.init.get("standardizer", "refit") == "refit"
+    if one.is_single_run and is_refitted:
+        mean, sd = (values.cpu().numpy().ravel() for values in next(net.nets[0].children()).state_dict().values())
+        standardizer_mv = mean, sd
+    seen = merge([run.read_seen() for run in net.learned or one.runs])
+    return Tested(net, take_trusted(one.runs[0].read_config(), "task", trust=trust), seen, one, standardizer_mv)
+
+
 def move(net: StandardizedNet, device: str) -> StandardizedNet:
     """Move a net to a device; one that is not there is a `ConfigError`."""
     try:
@@ -135,7 +155,7 @@ def load_net(run: RunDirectory, *, trust: Sequence[str] = ()) -> StandardizedNet
         stored = torch.load(path, weights_only=True, map_location="cpu")
         weights = take_own(stored["state_dict"])
         if not trust:
-            _check_shapes(make_net, weights)
+            check_shapes(make_net, weights)
     try:
         net = make_net()
     except ConfigError as error:
@@ -170,7 +190,7 @@ def _explained(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _check_shapes(make_net: Callable[[], nn.Module], weights: Mapping[str, Any]) -> None:
+def check_shapes(make_net: Callable[[], nn.Module], weights: Mapping[str, Any]) -> None:
     """Refuse a net of other weights before it takes any memory: a configuration can ask for a net of any size."""
     try:
         with torch.device("meta"):

@@ -26,8 +26,9 @@ from ecgcls.evaluation.blending import Blend
 from ecgcls.evaluation.logits import mean_of_probabilities
 from ecgcls.evaluation.recalibration import Calibrator
 from ecgcls.jobs.load import load_configuration
-from ecgcls.jobs.loaded import LoadedRun, Unusable
+from ecgcls.jobs.loaded import LoadedRun
 from ecgcls.jobs.prediction import Prediction
+from ecgcls.jobs.predictor import Unusable
 from ecgcls.jobs.scored import Scored, average_p_values, describe_known, describe_unusable
 from ecgcls.runs.configuration import Configuration, read_single
 from ecgcls.runs.directory import RunDirectory
@@ -42,19 +43,19 @@ class BlendedNet(StandardizedNet):
     def __init__(self, members: Sequence[LoadedRun], blend: Blend) -> None:
         nn.Sequential.__init__(self, *(member.nets[0] for member in members))
         self.windows = None  # each member has its own
-        self._nets = [member.nets[0] for member in members]
-        self._class_names, self._blend = members[0].class_names, blend
-        self._calibrators = [member.calibrators[0] for member in members]
+        self.members, self.blend = [member.nets[0] for member in members], blend
+        self._class_names = members[0].class_names
+        self.calibrators = [member.calibrators[0] for member in members]
         self._may_lack = members[0].may_lack_leads
 
     def forward(self, signal_mv: Tensor, metadata: Tensor | None = None) -> Tensor:
         """Turn ``(batch, lead, sample)`` in mV, and metadata ``(batch, column)``, into logits of double precision."""
         logits = []
-        for net, calibrator in zip(self._nets, self._calibrators, strict=True):
+        for net, calibrator in zip(self.members, self.calibrators, strict=True):
             whole = net.fill_absent(signal_mv) if self._may_lack else signal_mv
             own = apply_net(net, whole, metadata).double().cpu().numpy()
             logits.append(calibrator.apply_logits(own, self._class_names))
-        return torch.from_numpy(self._blend.apply(logits))
+        return torch.from_numpy(self.blend.apply(logits))
 
     def fill_absent(self, signal_mv: Tensor) -> Tensor:
         """Return leads as they are: each member fills in its own mean."""
@@ -144,7 +145,11 @@ class LoadedEnsemble(LoadedRun):
             own = values[[self.metadata_names.index(name) for name in part.metadata_names]]
             scored = part.score_windows(prepared.windows_mv, np.tile(own, (len(prepared.windows_mv), 1)))
             seen.append((prepared, scored, own))
-        return self.summarize_parts(seen, error_rate=error_rate, unusable=unusable)
+        return self.conclude(seen, error_rate=error_rate, unusable=unusable)
+
+    def list_parts(self) -> Sequence[LoadedRun]:
+        """Return the parts."""
+        return self.parts
 
     def apply_nets(
         self, windows_mv: NDArray[np.float32], metadata: NDArray[np.float64] | None = None
@@ -152,7 +157,7 @@ class LoadedEnsemble(LoadedRun):
         """Refuse windows of one form, of which only a part of the members knows anything."""
         raise _several_inputs(self)
 
-    def summarize_parts(
+    def conclude(
         self,
         seen: Sequence[tuple[Prepared, Scored, NDArray[np.float64]]],
         *,

@@ -20,8 +20,8 @@ import numpy as np
 import pandas as pd
 
 from ecgcls.files import defuse, printable
-from ecgcls.jobs.loaded import LoadedRun
 from ecgcls.jobs.prediction import Prediction
+from ecgcls.jobs.predictor import Predictor
 
 MAX_SHOWN = 40
 """Rows of a table on the screen."""
@@ -45,7 +45,7 @@ class PredictionFiles:
         How often something was changed or doubtful, by its text without numbers; and an example of each.
     """
 
-    def __init__(self, folder: Path, *, run: LoadedRun, source: str, error_rate: float | None = None) -> None:
+    def __init__(self, folder: Path, *, run: Predictor, source: str, error_rate: float | None = None) -> None:
         self.folder, self._run, self._source, self.error_rate = folder, run, source, error_rate
         self._open: dict[str, TextIO] = {}
         self.n_predicted = self.n_failed = 0
@@ -121,7 +121,7 @@ class PredictionFiles:
             "experiment": run.info.experiment,
             "model": run.info.model,
             "variant": run.info.variant,
-            "n_nets": len(run.nets) * len(run.info.ensemble.get("members", [0])),
+            "n_nets": run.n_nets * len(run.info.ensemble.get("members", [0])),
             "folds": run.folds or None,
             "trained_on_simulated_ecgs": run.info.synthetic,
             "input": self._source,
@@ -146,7 +146,7 @@ class PredictionFiles:
         lines_path.unlink()
 
 
-def format_predictions(files: PredictionFiles, run: LoadedRun) -> str:
+def format_predictions(files: PredictionFiles, run: Predictor) -> str:
     """Return predictions as a table with a mark at each class that is predicted, and the repairs by frequency."""
     rows = [
         {"record": printable(record)} | {name: _format_cell(one, name) for name in run.class_names}
@@ -175,22 +175,22 @@ def _format_cell(one: Prediction, name: str) -> str:
     return f"{one.y_prob[name]:.3f}{'*' if one.y_pred[name] else ' '}{mark}"
 
 
-def _explain_sets(run: LoadedRun, error_rate: float) -> str:
+def _explain_sets(run: Predictor, error_rate: float) -> str:
     text = (
         f"yes, no: at an error rate of {error_rate:g} among the positive, and among the negative ECGs of new patients; "
         "?: not certain; -: neither"
     )
-    if len(run.nets) > 1:
+    if run.n_nets > 1:
         text += f". Of several nets the p-values are averaged: what holds for any nets is a rate of {2 * error_rate:g}"
     if unstated := run.list_unstated(error_rate):
         text += f". Too few validation patients to state it: {', '.join(map(printable, unstated))}"
     return text
 
 
-def describe_limits(run: LoadedRun) -> list[str]:
+def describe_limits(run: Predictor) -> list[str]:
     """Return what cannot be said of a run's predictions, in words."""
     texts = []
-    if len(run.nets) > 1:
+    if run.n_nets > 1:
         texts.append(
             "The mean of calibrated nets is not calibrated itself, but too close to the middle, its thresholds are the "
             "means of theirs, and neither was tested: every record of the runs' data took part in one of the nets. "

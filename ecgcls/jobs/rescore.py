@@ -20,9 +20,9 @@ from ecgcls.evaluation.settings import EvaluationSettings
 from ecgcls.files import encode_csv, name_file, restore, write_atomically
 from ecgcls.jobs.certainty import Certainty, form_own_sets, write_certainty
 from ecgcls.jobs.results import write_confusion_matrices, write_results
+from ecgcls.outputs import name_output
 from ecgcls.runs.configuration import PARTS, Configuration
 from ecgcls.runs.directory import RunDirectory
-from ecgcls.runs.find import name_output
 from ecgcls.runs.info import RunInfo
 from ecgcls.runs.predictions_csv import read_arrays, read_predictions, write_csv
 

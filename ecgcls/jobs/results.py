@@ -17,7 +17,7 @@ from ecgcls.evaluation.checks import UNKNOWN, check_threshold
 from ecgcls.evaluation.exclusive import are_exclusive, count_confusions, summarize_confusions
 from ecgcls.evaluation.intervals import bootstrap
 from ecgcls.evaluation.label_noise import score_readings
-from ecgcls.evaluation.metrics import OVERALL, Scores, score_predictions
+from ecgcls.evaluation.metrics import OVERALL, Scores, overall_metrics, score_predictions
 from ecgcls.evaluation.predictions import SPLITS, Predictions
 from ecgcls.evaluation.settings import Bootstrap, EvaluationSettings
 from ecgcls.evaluation.subgroups import describe_worst, score_subgroups
@@ -147,6 +147,23 @@ def read_intervals(folder: Path) -> pd.DataFrame | None:
         return None
     table = pd.read_csv(path, keep_default_na=False, na_values=[""], converters={"class": restore})
     return table.set_index(["class", "metric"])
+
+
+def bound_headline(predictions: Predictions, settings: Bootstrap) -> pd.DataFrame | None:
+    """Return the table of `ecgcls.evaluation.intervals.bootstrap`, quickly; None where all records are of one patient.
+
+    Patients are drawn only if a metric of short tables needs it, as none does with the score method and most classes:
+    other metrics then have no interval.
+    """
+    if len(set(predictions.patient_id.tolist())) < 2:
+        return None
+    shown, always = (
+        {metric.key for metric in overall_metrics(names, headline=True)} for names in (predictions.class_names, ())
+    )
+    more = {name: getattr(predictions, name) for name in ("y_pred", "y_logit", "fold")}
+    arrays = predictions.y_true, predictions.y_prob, predictions.patient_id
+    is_resampled = settings.method != "score" or not shown <= always
+    return bootstrap(*arrays, predictions.class_names, **more, settings=settings, is_resampled=is_resampled)
 
 
 def nest(table: pd.DataFrame) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The fully convolutional net of the PTB-XL benchmark, Wang's for time series."""
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -52,4 +53,5 @@ class FirstConvolution(nn.Conv2d):
 
     def forward(self, image: Tensor) -> Tensor:
         """Turn ``(batch, lead, 1, sample)`` into ``(batch, 128, 1, sample)``."""
-        return functional.conv2d(image, functional.pad(self.weight, (1, 0)), padding=(0, 4))
+        weight = torch.cat([torch.zeros_like(self.weight[..., :1]), self.weight], dim=-1)  # ONNX's exporter loses a pad
+        return functional.conv2d(image, weight, padding=(0, 4))

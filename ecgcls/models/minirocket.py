@@ -137,10 +137,12 @@ class Proportions(nn.Module):
 
     def forward(self, signal: Tensor) -> Tensor:
         """Turn ``(batch, lead, sample)`` into proportions ``(batch, feature)``."""
+        if torch.compiler.is_exporting() or torch.jit.is_tracing():  # a graph of any number of records
+            return self._count(signal)
         return torch.cat([self._count(block) for block in signal.split(_BLOCK)])
 
     def _count(self, signal: Tensor) -> Tensor:
-        found, is_above = [], signal.new_empty((len(signal), _N_KERNELS, signal.shape[-1]), dtype=torch.float32)
+        found, is_above = [], signal.new_empty((signal.shape[0], _N_KERNELS, signal.shape[-1]), dtype=torch.float32)
         for number, biases in enumerate(self._split_biases()):
             values, n_counted = self._convolve(signal, number)  # (batch, kernel, sample)
             # Into numbers: torch compares several times as fast as into booleans, and adds them up at once.
@@ -177,10 +179,12 @@ class Proportions(nn.Module):
         weight = make_kernels().to(signal)[:, None, :] * self.leads[number, :, :, None]  # (kernel, lead, 9)
         with torch.autocast(signal.device.type, enabled=False):
             values = functional.conv1d(signal.float(), weight.float(), padding=margin, dilation=dilation, groups=groups)
-        is_inside = torch.arange(_N_KERNELS) % 2 != number % 2
-        values[:, is_inside, :margin] = -torch.inf
-        values[:, is_inside, n_samples - margin :] = -torch.inf
-        return values, torch.where(is_inside, n_samples - 2 * margin, n_samples).to(signal.device)
+        first = 1 - number % 2  # of the kernels that must lie inside the signal, which are every other one
+        n_counted = torch.full((_N_KERNELS,), n_samples, device=signal.device)
+        n_counted[first::2] = n_samples - 2 * margin
+        values[:, first::2, :margin] = -torch.inf
+        values[:, first::2, n_samples - margin :] = -torch.inf
+        return values, n_counted
 
 
 def make_kernels() -> Tensor:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+_BLOCK = 8  # samples
 _LONGEST_PRODUCT = 512  # samples; beyond, a matrix of all pairs of samples takes more time and memory than the FFT
 
 
@@ -62,6 +63,7 @@ class S4D(nn.Module):
             raise ValueError(f"S4D's width and depth must be at least 1, got {width} and {depth}")
         if state < 2 or state % 2:
             raise ValueError(f"S4D's state must be even and at least 2, got {state}")
+        self.n_samples = n_samples
         self.encoder = nn.Linear(n_leads, width)
         self.layers = nn.Sequential(*[_Layer(width, state=state, dropout=dropout) for _ in range(depth)])
         self.features = nn.Identity()  # for Grad-CAM: (batch, channel, sample)
@@ -72,6 +74,11 @@ class S4D(nn.Module):
         hidden = self.layers(self.encoder(signal.permute(2, 0, 1)))  # (sample, batch, channel)
         logits: Tensor = self.head(self.features(hidden.permute(1, 2, 0)).mean(dim=-1))
         return logits
+
+    def prepare_export(self) -> None:
+        """Compute all kernels for `n_samples` now: ONNX has neither complex exponentials nor an exact, fast FFT."""
+        for layer in self.layers:
+            layer.systems.fixed_kernel = layer.systems.make_kernel(self.n_samples).detach()
 
 
 class _Layer(nn.Module):
@@ -106,10 +113,11 @@ class StateSpace(nn.Module):
     of it, drawn log-uniformly from 0.001 to 0.1 for each channel.
     """
 
-    steps: Tensor
+    fixed_kernel: Tensor | None
 
     def __init__(self, width: int, *, state: int) -> None:
         super().__init__()
+        self.register_buffer("fixed_kernel", None, persistent=False)
         n_pairs = state // 2
         lowest, highest = math.log(1e-3), math.log(1e-1)
         self.log_dt = nn.Parameter(torch.rand(width) * (highest - lowest) + lowest)
@@ -120,6 +128,8 @@ class StateSpace(nn.Module):
 
     def forward(self, signal: Tensor) -> Tensor:
         """Turn ``(channel, sample, batch)`` into the same; the kernel, and an FFT, are computed in float32."""
+        if self.fixed_kernel is not None:
+            return convolve_by_blocks(self.fixed_kernel, signal)
         with torch.autocast(signal.device.type, enabled=False):
             kernel = self.make_kernel(signal.shape[1])
             if signal.shape[1] > _LONGEST_PRODUCT:
@@ -147,6 +157,27 @@ def convolve_by_fft(kernel: Tensor, signal: Tensor) -> Tensor:
     n = 2 * n_samples  # what wraps around lies outside of the samples that are kept
     spectrum = torch.fft.rfft(signal, n=n, dim=1) * torch.fft.rfft(kernel, n=n, dim=1)[..., None]
     return torch.fft.irfft(spectrum, n=n, dim=1)[:, n_samples - 1 : 2 * n_samples - 1]
+
+
+def convolve_by_blocks(kernel: Tensor, signal: Tensor) -> Tensor:
+    """Do the same with plain convolutions over blocks of samples, which any runtime has.
+
+    Eight samples in a row are eight channels, so that a weight is a matrix of pairs of samples for each distance of two
+    blocks. That takes 16 n_samples weights a channel, where a matrix of all pairs takes n_samples².
+    """
+    n_channels, n_samples, n_batch = signal.shape
+    n_blocks = -(-n_samples // _BLOCK)
+    lag = torch.arange(_BLOCK)[:, None, None] - torch.arange(_BLOCK)[:, None]  # (to, from, 1) in a block
+    lag = lag + _BLOCK * torch.arange(n_blocks - 1, -n_blocks, -1)  # (to, from, block)
+    place = torch.where(lag.abs() < n_samples, lag + n_samples - 1, 2 * n_samples - 1)
+    with_zero = torch.cat([kernel, torch.zeros_like(kernel[:, :1])], dim=1)
+    weight = with_zero[:, place].reshape(n_channels * _BLOCK, _BLOCK, 2 * n_blocks - 1)
+    padded = functional.pad(signal.permute(2, 0, 1), (0, n_blocks * _BLOCK - n_samples))
+    blocks = padded.reshape(n_batch, n_channels, n_blocks, _BLOCK).transpose(2, 3)
+    blocks = blocks.reshape(n_batch, n_channels * _BLOCK, n_blocks)
+    response = functional.conv1d(blocks, weight, padding=n_blocks - 1, groups=n_channels)
+    response = response.reshape(n_batch, n_channels, _BLOCK, n_blocks).transpose(2, 3)
+    return response.reshape(n_batch, n_channels, -1)[..., :n_samples].permute(1, 2, 0)
 
 
 class ConvolveByProduct(torch.autograd.Function):

@@ -4,6 +4,7 @@ import shlex
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,9 +32,26 @@ def write_cards(
     `intervals` are by metric of the leaderboard, `worst` names the worst subgroup, `limits` are sentences, `readings`
     the scores under stricter readings of the labels.
     """
-    info, environment = one.info, facts.open_templates()
+    environment = facts.open_templates()
+    content = collect_content(one, intervals=intervals, worst=worst, limits=limits, readings=readings)
+    paths = [folder / "model_card.md", folder / "tripod_ai.md"]
+    for path in paths:
+        write_atomically(path, environment.get_template(f"{path.name}.jinja").render(content).encode())
+    return paths
+
+
+def collect_content(
+    one: Configuration,
+    *,
+    intervals: Mapping[str, tuple[float, float, bool] | None],
+    worst: str,
+    limits: Sequence[str],
+    readings: str = "",
+) -> dict[str, Any]:
+    """Return what the templates of the cards say, as for `write_cards`."""
+    info = one.info
     checked = [each.leakage for each in one.infos if each.leakage]
-    content = {
+    return {
         "one": one,
         "info": info,
         "data": info.data,
@@ -58,10 +76,6 @@ def write_cards(
         "pooled": lambda *names: _cite_pooled(one, names),
         "cite": lambda *names: _cite_folds(one, names),
     }
-    paths = [folder / "model_card.md", folder / "tripod_ai.md"]
-    for path in paths:
-        write_atomically(path, environment.get_template(f"{path.name}.jinja").render(content).encode())
-    return paths
 
 
 def _cite_pooled(one: Configuration, names: Sequence[str]) -> str:

@@ -80,16 +80,21 @@ def describe_calibrators(one: Configuration) -> str:
     return "; ".join(f"{_CALIBRATED[kind]} ({count} of {len(kinds)})" for kind, count in counts.items())
 
 
+def describe_rule(info: RunInfo) -> str:
+    """Say by which rule thresholds were chosen, as what they have: ``with the highest F1``."""
+    rule = info.decisions["threshold_rule"]
+    return _RULES[rule["rule"]].format(**rule)
+
+
 def _describe_fold(info: RunInfo) -> str:
     decisions = info.decisions
     kinds = _calibrated_by(info)
     names = {kind: [name for name, own in kinds.items() if own == kind] for kind in _CALIBRATED}
     calibrated = "; ".join(f"{_CALIBRATED[kind]} ({', '.join(own)})" for kind, own in names.items() if own)
-    rule = decisions["threshold_rule"]
     tuned = {name: at for name, at in info.thresholds.items() if name not in decisions["not_tuned"]}
     parts = []
     if tuned:
-        parts.append(f"thresholds {_RULES[rule['rule']].format(**rule)}: {_list_values(tuned)}")
+        parts.append(f"thresholds {describe_rule(info)}: {_list_values(tuned)}")
     if untuned := {name: at for name, at in info.thresholds.items() if name not in tuned}:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in decisions["not_tuned"].items())
         own = "the model's own probability is 0.5"

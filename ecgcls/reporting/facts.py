@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import numpy as np
 import pandas as pd
 
 from ecgcls.evaluation.calibration import measure_calibration
-from ecgcls.evaluation.intervals import bootstrap
 from ecgcls.evaluation.label_noise import score_readings
 from ecgcls.evaluation.metrics import OVERALL, class_metrics, overall_metrics
+from ecgcls.jobs.results import bound_headline
 from ecgcls.reporting.decided import is_untuned, list_weights
 from ecgcls.reporting.experiment import Experiment
 from ecgcls.reporting.markup import clean, escape_markdown, quote_code
@@ -72,13 +71,10 @@ def find_intervals(
     None where there is only one patient. Then, of the macro means over classes of which some have too few patients: how
     many have enough, and value, low and high over these alone.
     """
-    tested, keys = one.tested, list_leaderboard(one.tested.class_names)
-    if len(np.unique(tested.patient_id)) < 2:
+    keys = list_leaderboard(one.tested.class_names)
+    table = bound_headline(one.tested, one.evaluation.intervals)
+    if table is None:
         return dict.fromkeys(keys), {}
-    settings, records = one.evaluation.intervals, (tested.y_true, tested.y_prob, tested.patient_id)
-    more = {name: getattr(tested, name) for name in ("y_pred", "y_logit", "fold")}
-    is_resampled = settings.method != "score" or not keys.keys() <= list_leaderboard().keys()
-    table = bootstrap(*records, tested.class_names, **more, settings=settings, is_resampled=is_resampled)
     rows: Any = table.loc[[(OVERALL, key) for key in keys]].droplevel("class").to_dict("index")
     supported = {
         key: (int(row["n_supported"]), *(row[f"supported_{name}"] for name in ("value", "low", "high")))

@@ -1,7 +1,6 @@
 """Finding runs: from what a command line names to the runs themselves."""
 
 import contextlib
-import hashlib
 import logging
 import re
 from collections.abc import Mapping
@@ -283,13 +282,6 @@ def list_beside(path: Path) -> str:
 def list_configurations(folder: Path) -> list[Configuration]:
     """Read every configuration below a folder, in the order of their folders."""
     return [read_configuration(place) for place in _list_folds(folder)]
-
-
-def name_output(source: str | Path) -> str:
-    """Name a folder of results after a path that was typed; two paths never share one."""
-    path = Path(source).absolute()
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-.") or "input"
-    return f"{stem[:60]}-{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
 
 
 def _list_folds(folder: Path) -> dict[Path, list[int]]:

@@ -17,6 +17,8 @@ import yaml
 from ecgcls.errors import DataError
 from ecgcls.files import check_regular
 
+CURE = "retrain with overwrite=true"
+"""What is to be done about a damaged file of a run."""
 _MAX_DEPTH = 30  # of nodes in nodes; a configuration has about five
 _MAX_VALUES = 100_000  # of YAML, whose aliases repeat what they name
 
@@ -37,7 +39,12 @@ class Node(dict[str, Any]):
 
 def read_json(path: Path, *, max_bytes: int) -> Node:
     """Read a mapping from a JSON file without NaN."""
-    return _read(path, max_bytes, lambda text: json.loads(text, parse_constant=_read_finite, parse_float=_read_finite))
+    return _read(path, max_bytes, _load_json)
+
+
+def parse_json(content: bytes, *, where: str, max_values: int = sys.maxsize) -> Node:
+    """Read a mapping from the content of a JSON file, as `read_json`."""
+    return _parse(content, where, _load_json, max_values)
 
 
 def read_yaml(path: Path, *, max_bytes: int) -> Node:
@@ -71,7 +78,7 @@ def check_types(node: Mapping[str, Any], hints: Mapping[str, Any], *, where: str
 
 def damaged(where: object, why: object) -> DataError:
     """Return the error of a file of a run that cannot be used."""
-    return DataError(f"{where}: damaged ({' '.join(str(why).split())[:200]}); retrain with overwrite=true")
+    return DataError(f"{where}: damaged ({' '.join(str(why).split())[:200]}); {CURE}")
 
 
 class _PlainLoader(yaml.SafeLoader):
@@ -86,28 +93,39 @@ class _PlainLoader(yaml.SafeLoader):
 def _read(path: Path, max_bytes: int, parse: Callable[[str], Any], *, max_values: int = sys.maxsize) -> Node:
     try:
         check_regular(path, max_bytes=max_bytes)
-        content = parse(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict):
-            raise DataError(f"expected a mapping, got {type(content).__name__}")
-        return _wrap(content, str(path), iter(range(max_values)))
+        return _parse(path.read_bytes(), str(path), parse, max_values)
     except FileNotFoundError as error:
-        raise DataError(f"{path}: this file of the run is missing; retrain with overwrite=true") from error
+        raise DataError(f"{path}: this file of the run is missing; {CURE}") from error
+
+
+def _parse(content: bytes, where: str, parse: Callable[[str], Any], max_values: int) -> Node:
+    try:
+        mapping = parse(content.decode("utf-8"))
+        if not isinstance(mapping, dict):
+            raise DataError(f"expected a mapping, got {type(mapping).__name__}")
+        return _wrap(mapping, where, iter(range(max_values)), max_values)
     except (yaml.YAMLError, ValueError, RecursionError, MemoryError) as error:
-        if str(path) in str(error):
+        if where in str(error):
             raise
-        raise damaged(path, error) from error
+        raise damaged(where, error) from error
 
 
-def _wrap(value: Any, where: str, counted: Iterator[int], *, depth: int = 0) -> Any:
+def _load_json(text: str) -> Any:
+    return json.loads(text, parse_constant=_read_finite, parse_float=_read_finite)
+
+
+def _wrap(value: Any, where: str, counted: Iterator[int], most: int, *, depth: int = 0) -> Any:
     """Make every mapping a `Node`; refuse what is not plain, nested too deeply, or too much."""
     if depth > _MAX_DEPTH or next(counted, None) is None:
-        raise DataError(f"expected at most {_MAX_DEPTH} levels and {_MAX_VALUES:,} values")
+        raise DataError(f"expected at most {_MAX_DEPTH} levels and {most:,} values")
     if isinstance(value, dict):
         if unnamed := [key for key in value if not isinstance(key, str | int)]:
             raise DataError(f"a key must be text, got {unnamed[0]!r}")
-        return Node({str(key): _wrap(each, where, counted, depth=depth + 1) for key, each in value.items()}, where)
+        return Node(
+            {str(key): _wrap(each, where, counted, most, depth=depth + 1) for key, each in value.items()}, where
+        )
     if isinstance(value, list):
-        return [_wrap(each, where, counted, depth=depth + 1) for each in value]
+        return [_wrap(each, where, counted, most, depth=depth + 1) for each in value]
     if isinstance(value, int) and abs(value) >= 2**63:
         raise DataError(f"a whole number of {len(str(value))} digits")
     if isinstance(value, float) and math.isnan(value):

@@ -15,7 +15,7 @@ from ecgcls.evaluation.conformal import SETS
 from ecgcls.jobs.apply import predict_files
 from ecgcls.jobs.certainty import Certainty, form_own_sets, write_certainty
 from ecgcls.jobs.external import predict_data_set
-from ecgcls.jobs.load import load_run
+from ecgcls.jobs.load import load_run, load_tested
 from ecgcls.jobs.prediction_files import PredictionFiles, format_predictions
 from ecgcls.jobs.rescore import rescore
 from ecgcls.jobs.scored import score_quality
@@ -58,7 +58,7 @@ def test_another_data_set_is_judged_by_the_validation_records_of_the_run(configu
     """Here it is the run's own, so that the sets are those of its stored predictions."""
     one = open_configuration(configuration / "fold_0")
     data = {"root": synthetic_root, "store_dir": tmp_path}
-    found = predict_data_set(one, data=data, split="test", device="cpu", overrides={}, error_rate=ERROR_RATE)
+    found = predict_data_set(load_tested(one), data=data, split="test", overrides={}, error_rate=ERROR_RATE)
     own = form_own_sets(one, ERROR_RATE)
     np.testing.assert_array_equal(found.certainty.take(own.ecg_id).sets, own.sets)
 
@@ -151,7 +151,7 @@ def test_noise_is_noted_or_refused(run, ecg_mv, noise_mv):
 
 def test_what_is_unlike_the_training_data_is_named(run, ecg_mv, monkeypatch):
     assert run.likenesses == ()  # a dozen patients do not tell 1 % from others
-    for module in ("scored", "loaded"):
+    for module in ("scored", "predictor"):
         monkeypatch.setattr(f"ecgcls.jobs.{module}.UNLIKE_RATE", 0.2)
     telling = replace(run)
     assert len(telling.likenesses) == 1

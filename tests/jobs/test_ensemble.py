@@ -14,7 +14,7 @@ from ecgcls.jobs import ensemble, load_ensemble
 from ecgcls.jobs.apply import predict_files
 from ecgcls.jobs.ensemble import EnsembleSettings, make_ensemble
 from ecgcls.jobs.external import predict_data_set
-from ecgcls.jobs.load import load_run
+from ecgcls.jobs.load import load_run, load_tested
 from ecgcls.jobs.prediction_files import describe_limits
 from ecgcls.runs import directory
 from ecgcls.runs.directory import RunDirectory
@@ -120,7 +120,7 @@ def test_members_may_take_other_leads_and_windows(folders, synthetic_root, filen
     assert run.metadata_names == () and describe_limits(run) == describe_limits(load_run(folders[0]))
     data = {"root": synthetic_root, "store_dir": None}
     with pytest.raises(ConfigError, match=r"take different input \(12 leads at 100 Hz for 10 s, 3 leads at 100 Hz"):
-        predict_data_set(mixed, data=data, split="test", device="cpu", overrides={})
+        predict_data_set(load_tested(mixed), data=data, split="test", overrides={})
 
 
 @pytest.mark.slow

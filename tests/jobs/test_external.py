@@ -13,6 +13,7 @@ from ecgcls.data.signals import LEADS
 from ecgcls.data.synthetic import write_synthetic
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.jobs.external import predict_data_set
+from ecgcls.jobs.load import load_tested
 from ecgcls.jobs.rescore import rescore, write_rescored
 from ecgcls.runs.configuration import read_single
 from ecgcls.runs.directory import RunDirectory
@@ -48,7 +49,7 @@ def predict(tmp_path_factory):
 
     def predict(one, root, *, split="test", overrides=None, local=None, **data):
         data |= {"root": root, "store_dir": store_dir}
-        return predict_data_set(one, data=data, split=split, device="cpu", overrides=overrides or {}, local=local)
+        return predict_data_set(load_tested(one), data=data, split=split, overrides=overrides or {}, local=local)
 
     return predict
 

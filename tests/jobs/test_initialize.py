@@ -14,7 +14,7 @@ from ecgcls.errors import ConfigError, DataError
 from ecgcls.identity import identify
 from ecgcls.jobs.build import build_job
 from ecgcls.jobs.known_records import find_known
-from ecgcls.jobs.load import load_run
+from ecgcls.jobs.load import load_run, load_tested
 from ecgcls.runs.configuration import read_single
 from ecgcls.runs.directory import RunDirectory
 from ecgcls.runs.init_settings import settle_init
@@ -100,7 +100,7 @@ def test_evaluation_elsewhere_knows_the_records_of_the_first_run(probe, first, s
     seen = probe.read_seen()
     store = build(first.path, synthetic_root, tmp_path / "x").data.store
     trained = first.read_seen().groups["train"].ecg_ids
-    known = find_known(load_run(probe.path), read_single(probe), store, store.find_rows(trained))
+    known = find_known(load_tested(read_single(probe)), store, store.find_rows(trained))
     assert len(known) == len(trained)
     assert {*known["part"]} <= {"train", "init"}
     of_others = SeenRecords({part: each for part, each in seen.groups.items() if part == "test"}, seen.init)

@@ -16,7 +16,7 @@ from ecgcls.errors import ConfigError
 from ecgcls.jobs.apply import predict_files
 from ecgcls.jobs.explain import ExplainSettings, explain_run
 from ecgcls.jobs.external import predict_data_set
-from ecgcls.jobs.load import load_run
+from ecgcls.jobs.load import load_run, load_tested
 from ecgcls.jobs.unfinished import score_unfinished
 from ecgcls.runs.directory import RunDirectory
 from ecgcls.runs.find import open_configuration
@@ -114,7 +114,7 @@ def test_a_devices_file_says_age_and_sex(run, root, tested, tmp_path):
 def test_another_data_set_is_predicted_with_its_table(run, root, tested, tmp_path, caplog):
     def predict(folder):
         one, data = open_configuration(run.path), {"root": folder, "store_dir": tmp_path}
-        return predict_data_set(one, data=data, split="test", device="cpu", overrides={})
+        return predict_data_set(load_tested(one), data=data, split="test", overrides={})
 
     own = predict(root)
     assert own.source["n_unknown_metadata"] == {"age": tested["age"].isna().sum(), "sex": 0}

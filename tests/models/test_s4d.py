@@ -129,3 +129,14 @@ def test_s4d_has_the_documented_number_of_parameters(settings, count):
 def test_impossible_settings_are_refused(settings, match):
     with pytest.raises(ValueError, match=match):
         S4D(12, 250, 5, **settings)
+
+
+@pytest.mark.parametrize("n_samples", [1, 7, 61, 600])
+def test_prepared_for_export_it_answers_the_same(n_samples):
+    torch.manual_seed(0)
+    net = S4D(3, n_samples, 2, width=4, depth=2).eval()
+    signal = torch.randn(2, 3, n_samples)
+    expected, names = net(signal), [*net.state_dict()]
+    net.prepare_export()
+    torch.testing.assert_close(net(signal), expected, rtol=1e-5, atol=1e-6)
+    assert [*net.state_dict()] == names

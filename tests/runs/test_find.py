@@ -5,7 +5,7 @@ import yaml
 
 from ecgcls.errors import ConfigError
 from ecgcls.runs.directory import RunDirectory
-from ecgcls.runs.find import choose_configuration, choose_members, list_configurations, name_output, open_run
+from ecgcls.runs.find import choose_configuration, choose_members, list_configurations, open_run
 from ecgcls.runs.info import RunInfo
 from ecgcls.runs.origin import find_origin
 from ecgcls.runs.place import place_run
@@ -188,9 +188,3 @@ def test_every_configuration_of_an_experiment_is_listed(outputs):
     ]
     assert [len(one.runs) for one in found] == [1, 2, 0]
     assert found[2].unfinished == {0: "running"}
-
-
-def test_results_of_two_inputs_have_two_names():
-    assert name_output("a/ecgs") == name_output("a/./ecgs")
-    assert name_output("a/ecgs") != name_output("b/ecgs")
-    assert name_output("my/**/*_hr.hea").startswith("_hr-")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ecgcls.data.ptbxl import DATABASE_CSV, PTBXL, STATEMENTS_CSV
-from ecgcls.data.source import SYNTHETIC_NOTE
+from ecgcls.data.source import SIMULATED, SYNTHETIC_NOTE, Publication
 from ecgcls.data.synthetic.leads import LEADS
 from ecgcls.data.synthetic.plan import plan_records
 from ecgcls.data.synthetic.signal import simulate_ecg
@@ -56,6 +56,7 @@ class Synthetic(PTBXL):
     n_records: int = 1000
     synthetic_seed: int = 0
     is_synthetic: ClassVar[bool] = True
+    publication: ClassVar[Publication] = SIMULATED
 
     def prepare(self) -> None:
         """Write the data set, or what is missing of it, as `write_synthetic`."""

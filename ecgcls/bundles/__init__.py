@@ -1,0 +1,1 @@
+"""Bundles: a finished run as one folder that is read without torch, by anybody."""

@@ -1,0 +1,129 @@
+"""What a bundle is, takes and cannot know, in words and numbers for those who try it."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ecgcls.data.formats import FORMATS
+from ecgcls.serving.answers import BundleAnswer, ClassOfBundle, InputOfBundle, LimitsOfServer, Parity, UnknownOfBundle
+from ecgcls.serving.drawing import MAX_DRAWN_HZ, MAX_DRAWN_S
+from ecgcls.serving.limits import Limits
+from ecgcls.serving.predicting import NOTICE
+
+if TYPE_CHECKING:
+    from ecgcls.jobs.predictor import Predictor
+
+
+def describe_bundle(
+    predictor: "Predictor", facts: Mapping[str, Any], limits: Limits, why_not_certain: str
+) -> BundleAnswer:
+    """Describe what answers; `facts` is the content of ``metadata.json``, of which any key may be missing."""
+    info, nets, data = predictor.info, _node(facts, "nets"), _node(facts, "training_data")
+    duration_s = predictor.n_samples / predictor.sampling_rate_hz
+    parity = _node(facts, "parity")
+    return BundleAnswer(
+        name=str(facts.get("name") or predictor.path.name),
+        version=str(facts.get("version", "")),
+        description=str(facts.get("description", "")),
+        model=str(nets.get("model", info.model)),
+        n_nets=predictor.n_nets,
+        folds=predictor.folds,
+        classes=_describe_classes(predictor, facts, why_not_certain),
+        threshold_rule=_name_rule(facts, info.decisions),
+        input=InputOfBundle(
+            lead_names=list(predictor.lead_names),
+            sampling_rate_hz=predictor.sampling_rate_hz,
+            n_samples=predictor.n_samples,
+            duration_s=duration_s,
+            metadata=list(predictor.metadata_names),
+            may_lack_leads=predictor.may_lack_leads,
+            shorter="pad" if predictor.pads else "refuse",
+        ),
+        can_be_certain=not why_not_certain,
+        why_not_certain=why_not_certain,
+        unknown=list_unknown(predictor, str(data.get("name") or "")),
+        training_data=str(data.get("name", "")),
+        is_synthetic=info.synthetic or bool(data.get("is_synthetic")),
+        license=_name_license(facts),
+        intended_use=str(facts.get("intended_use", "")),
+        parity=Parity(**{key: parity[key] for key in Parity.model_fields if key in parity}) if parity else None,
+        formats=["WFDB", *FORMATS],
+        limits=LimitsOfServer(
+            max_upload_mb=limits.max_upload_mb,
+            max_files=limits.max_files,
+            max_duration_s=limits.max_duration_s,
+            max_drawn_s=MAX_DRAWN_S,
+            max_drawn_hz=MAX_DRAWN_HZ,
+            max_waiting=limits.max_waiting,
+        ),
+        notice=NOTICE,
+    )
+
+
+def list_unknown(predictor: "Predictor", data_name: str = "") -> list[UnknownOfBundle]:
+    """Say by topic what the nets cannot know."""
+    names, leads = predictor.class_names, predictor.lead_names
+    listed = ", ".join(names) if len(names) <= 12 else f"{', '.join(names[:12])} and {len(names) - 12} more"
+    duration_s = predictor.n_samples / predictor.sampling_rate_hz
+    beside = " and ".join(predictor.metadata_names)
+    told = {
+        "Classes": f"Only {len(names)} {'class is' if len(names) == 1 else 'classes are'} known: {listed}. Any other "
+        "finding goes unseen, and an ECG without these is not therefore normal.",
+        "Leads and time": f"The nets see {len(leads)} lead{'s' * (len(leads) > 1)} ({', '.join(leads)}) at "
+        f"{predictor.sampling_rate_hz:g} Hz, {duration_s:g} s at a time: what is faster than "
+        f"{predictor.sampling_rate_hz / 2:g} Hz, as the spikes of a pacemaker, and what happens between recordings is "
+        "lost on them.",
+        "The patient": f"They are told {beside} and nothing else: no symptoms, drugs, earlier ECGs or blood values."
+        if beside
+        else "They are told nothing: no age, sex, symptoms, drugs, earlier ECGs or blood values.",
+        "Ages": "A bundle does not record how old the training patients were. At ages that were rare among them, "
+        "answers may be wrong without a sign of it.",
+        "Devices": "Nor does it record the devices. Other filters, electrodes or placements than those of the training "
+        "data may change the answers.",
+        "Populations": f"Probabilities are calibrated for patients like those of {data_name or 'the training data'}. "
+        "Where findings are rarer or more frequent, they may be too high or too low.",
+        "Labels": "What the training data's readers took for a finding is what the nets learned, errors included.",
+    }
+    if predictor.info.synthetic:
+        told = {"Patients": "The nets were trained on made-up ECGs: nothing they say is about patients.", **told}
+    if why := predictor.why_no_likeness:
+        told["Unlike ECGs"] = f"Whether an ECG is unlike the training data is not checked: {why}."
+    return [UnknownOfBundle(topic=topic, says=says) for topic, says in told.items()]
+
+
+def _describe_classes(predictor: "Predictor", facts: Mapping[str, Any], why_not_certain: str) -> list[ClassOfBundle]:
+    told = facts.get("classes")
+    own = {each.get("name"): each for each in told if isinstance(each, Mapping)} if isinstance(told, list) else {}
+    known = None if why_not_certain else predictor.n_known.tolist()
+    return [
+        ClassOfBundle(
+            name=name,
+            description=str(own.get(name, {}).get("description") or ""),
+            threshold=predictor.thresholds[name],
+            scp_codes=[str(code) for code in own.get(name, {}).get("scp_codes") or []],
+            snomed_ct=[
+                {str(key): str(value) for key, value in each.items()}
+                for each in own.get(name, {}).get("snomed_ct") or []
+            ],
+            n_patients=None if known is None else known[number],
+        )
+        for number, name in enumerate(predictor.class_names)
+    ]
+
+
+def _name_rule(facts: Mapping[str, Any], decisions: Mapping[str, Any]) -> str:
+    """Name the rule of the thresholds, with its settings."""
+    rule = _node(facts, "decisions").get("threshold_rule") or decisions.get("threshold_rule") or ""
+    if not isinstance(rule, Mapping):
+        return str(rule)
+    others = [f"{key} {value}" for key, value in rule.items() if key != "rule" and value is not None]
+    return f"{rule.get('rule', '')}{' (' * bool(others)}{', '.join(others)}{')' * bool(others)}"
+
+
+def _name_license(facts: Mapping[str, Any]) -> str:
+    own, data = str(facts.get("license") or ""), str(_node(facts, "training_data").get("license") or "")
+    return f"{own}; training data: {data}" if own and data else own or data
+
+
+def _node(facts: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = facts.get(key)
+    return found if isinstance(found, Mapping) else {}
