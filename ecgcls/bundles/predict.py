@@ -260,8 +260,8 @@ def find_factors(own: Sequence[str], given: str | None) -> tuple[np.ndarray, lis
 def read_table(path: Path, rate_hz: float | None, unit: str | None) -> Recording:
     """Read a table of samples, separated by commas, semicolons, tabs or bars, with a header that names the leads."""
     data = path.read_bytes()
-    is_utf_16, is_other = data[:2] in (b"\xff\xfe", b"\xfe\xff"), b"\0" in data or data.lstrip()[:1] == b"<"
-    if is_other and not is_utf_16:
+    is_utf_16 = data[:2] in (b"\xff\xfe", b"\xfe\xff")
+    if path.suffix in (".hea", ".dat") or (not is_utf_16 and b"\0" in data) or data.lstrip()[:1] == b"<":
         raise DataError("neither a table nor a .npy file; --help shows what to do with other formats")
     try:
         text = data.decode("utf-16" if is_utf_16 else "utf-8-sig")
