@@ -1,8 +1,8 @@
 """Classify ECGs with the net in this folder; needs only numpy and onnxruntime (scipy for another sampling rate).
 
-    python predict.py ecg.csv                            a table: leads as columns, by name, and a column time_s
-    python predict.py ecg.csv --rate 500 --unit uV       what a file does not say itself
-    python predict.py a.npy b.npy --rate 100 --json      arrays (lead, sample), the leads in metadata.json's order
+    python predict.py ecg.csv                          a table: a column for each lead (II, V1_mV, V2 (uV)) and time_s
+    python predict.py ecg.csv --rate 500 --unit uV     what a file does not say itself
+    python predict.py a.npy b.npy --rate 100 --json    arrays (lead, sample), the leads in metadata.json's order
 
 In Python any other format, such as WFDB by the package wfdb:
 
@@ -12,7 +12,9 @@ In Python any other format, such as WFDB by the package wfdb:
     load().predict(record.p_signal.T, sampling_rate_hz=record.fs, lead_names=record.sig_name)
 
 Leads are found by name, missing limb leads derived, other sampling rates resampled, long recordings cut into stretches
-whose probabilities are averaged: each is told as a note. What would take a guess is refused in one line.
+whose probabilities are averaged: each is told as a note. What would take a guess is refused in one line. The package
+ecgcls reads more formats, and also tells what is doubtful in an ECG: python -m ecgcls.predict bundle=FOLDER input=FILE
+
 Exit code: 0, all files were predicted; 2, some could not be used; 1, the call or the bundle itself is wrong.
 """
 
@@ -36,7 +38,7 @@ MIN_RATE_HZ, MAX_RATE_HZ = 50.0, 10_000.0  # beyond these it is no ECG
 MAX_AMPLITUDE_MV, MIN_RANGE_MV = 32.767, 0.02  # beyond these it is no ECG in mV
 MIN_RECORDED_S = 1.0  # of a recording that is padded
 OLDEST = 90.0  # years: the training data do not tell older ages apart
-BATCH_SIZE = 64  # stretches at a time: a day's recording takes little memory
+BATCH_SIZE = 64  # stretches at a time: the net takes no more memory for a longer recording
 
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 LEAD = re.compile(r"(?:mdc[ _])?(?:e[ck]g[ _-]*)?(?:lead[ _-]*)?(?:d?(i{1,3})|(av[rlf])|[vc]([1-6]))", re.IGNORECASE)
@@ -106,7 +108,7 @@ class Bundle:
         Returns `probabilities`, `thresholds` and `decisions` by class, and `notes` of what was changed or is not known.
         DataError if the ECG cannot be used, ConfigError if the net does not take such `metadata`.
         """
-        columns = self.take_metadata(metadata)
+        columns = self.take_metadata(metadata or {})
         stretches_mv, notes = prepare(signal_mv, float(sampling_rate_hz), list(lead_names), self.info["input"])
         found = []
         for start in range(0, len(stretches_mv), BATCH_SIZE):
