@@ -146,7 +146,7 @@ def prepare(signal: Any, rate_hz: float, names: list[str], wanted: Mapping[str, 
     """Return stretches ``(stretch, lead, sample)`` as metadata.json's `input` wants them, and notes."""
     to_hz, n_samples = float(wanted["sampling_rate_hz"]), int(wanted["n_samples"])
     if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
-        hint = "; are the times ms (then call the column time_ms)?" if rate_hz <= 10 else ""
+        hint = "; are the times ms (then call the column time_ms)?" if 0 < rate_hz <= 10 else ""
         raise DataError(f"the sampling rate must be {MIN_RATE_HZ:g} to {MAX_RATE_HZ:g} Hz, got {rate_hz:g}{hint}")
     signal, notes = order_leads(signal, names, wanted["lead_names"], may_lack=wanted["may_lack_leads"])
     found_s, needed_s = signal.shape[1] / rate_hz, n_samples / to_hz
@@ -239,12 +239,11 @@ def read_array(path: Path, rate_hz: float | None, unit: str | None, lead_names: 
 
 def choose_rate(own_hz: float | None, given_hz: float | None) -> float:
     """Return the sampling rate that a file states, or else the given one; they must not contradict each other."""
-    rate_hz = given_hz if own_hz is None else own_hz
-    if rate_hz is None:
+    if own_hz is None and given_hz is None:
         raise DataError("no sampling rate: add --rate 500, a column time_s, or a first line # sampling_rate_hz=500")
-    if given_hz is not None and abs(rate_hz - given_hz) > 0.01 * rate_hz:
-        raise DataError(f"the file states {rate_hz:g} Hz, --rate {given_hz:g} Hz")
-    return rate_hz
+    if own_hz and given_hz and abs(own_hz - given_hz) > 0.01 * own_hz:
+        raise DataError(f"the file states {own_hz:g} Hz, --rate {given_hz:g} Hz")
+    return own_hz or given_hz or 0.0
 
 
 def find_factors(own: Sequence[str], given: str | None) -> tuple[np.ndarray, list[str]]:

@@ -235,6 +235,7 @@ BAD = {
     "gap": ("time_s,I\n0,1\n1,2\n4,3\n5,4\n6,5\n7,6\n", "not evenly spaced"),
     "times fall": ("time_s,I\n1,1\n0,1\n", "the times must rise"),
     "two rates": (format_table(GOOD, "# fs=250"), "the file states 250 Hz, --rate 100 Hz"),
+    "negative": (format_table(GOOD), "the sampling rate must be 50 to 10000 Hz, got -5"),
     "two units": (format_table(GOOD, names=[f"{name}_mV" for name in LEADS]), "the file states mv, --unit uV"),
     "kPa": (format_table(GOOD, names=[*LEADS[:-1], "V6 (ms)"]), "the unit of a lead must be mV.*got ms"),
     "short": (format_table(GOOD[:, :150], RATE), "too short: 1.5 s, the net needs 2 s"),
@@ -248,7 +249,12 @@ def test_a_file_that_cannot_be_used_is_one_line(plain, tmp_path, monkeypatch, ca
     file = "ecg.hea" if case == "WFDB" else "ecg.csv"
     if text is not None:
         Path(file).write_text(text)
-    options = {"two rates": ["--rate", "100"], "two units": ["--unit", "uV", "--rate", "100"], "kPa": ["--rate", "100"]}
+    options = {
+        "negative": ["--rate", "-5"],
+        "two rates": ["--rate", "100"],
+        "two units": ["--unit", "uV", "--rate", "100"],
+        "kPa": ["--rate", "100"],
+    }
     assert plain.main([file, *options.get(case, [])]) == 2
     found = capsys.readouterr()
     assert found.err.count("\n") == 1
