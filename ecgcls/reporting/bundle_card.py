@@ -40,7 +40,7 @@ _FILES = {
     "certainty.npz": "validation scores, from which yes, no or not certain is said at a stated error rate",
     "likeness.npz": "what training records look like, for telling an ECG that is unlike them",
     "waveforms.npz": "by what training records are known again",
-    "predict.py": "predicts a table of samples or a WFDB record with numpy and onnxruntime alone",
+    "predict.py": "predicts tables of samples and arrays with numpy and onnxruntime alone; `--help` says how",
     "example.csv": "a simulated ECG",
     "example_expected.json": "what is to be predicted of it",
     "LICENSE": "of code and weights",
