@@ -67,7 +67,7 @@ def read_repaired(
     DataError
         If the record cannot be read, is damaged or too short, or lacks a lead that cannot be derived.
     """
-    if plain := _read_plain(path, sampling_rate_hz, n_samples, lead_names):
+    if plain := read_plain(path, sampling_rate_hz, n_samples, lead_names):
         return plain
     recording = next(iter_recording(path, lead_names=lead_names))  # ten minutes at most
     rate_hz = check_rate(recording.sampling_rate_hz)
@@ -101,7 +101,7 @@ class _OtherLeads(Exception):
     """The signals of a record are not the standard leads in order."""
 
 
-def _read_plain(path: Path, sampling_rate_hz: int, n_samples: int, lead_names: Sequence[str]) -> Reading | None:
+def read_plain(path: Path, sampling_rate_hz: int, n_samples: int, lead_names: Sequence[str]) -> Reading | None:
     """Read a record that has PTB-XL's form; None if it has another, which its size tells in most cases."""
     try:
         if os.stat(f"{path}.dat").st_size != 2 * len(LEADS) * n_samples:  # noqa: PTH116 (a text: twice as fast)

@@ -13,6 +13,7 @@ References
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -127,7 +128,15 @@ def iter_leads(path: Path, choose: Choose, *, block_s: float = 600.0) -> Iterato
     DataError
         As `read_leads`; for a checksum, in place of the last block.
     """
-    record = open_record(path, load_header(str(path)), choose)
+    header = load_header(str(path))
+    if header.n_samples <= block_s * header.sampling_rate_hz:
+        plain = None
+        with suppress(DataError):  # of several that hold, the one that is told is found below
+            plain = _read_plain(path, header, choose)
+        if plain is not None:
+            yield plain
+            return
+    record = open_record(path, header, choose)
     n_block = max(1, round(min(block_s * record.sampling_rate_hz, record.n_samples)))
     held: list[NDArray[np.int16]] = []
     n_held = 0

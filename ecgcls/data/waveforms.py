@@ -56,6 +56,9 @@ _KNEE = 1.5  # in root mean squares: a larger value is compressed
 _N_SIGNS = 32  # of each lead
 _SCALE = 20.0  # of a signature's numbers, which are about standard normal, in int8
 _CHUNK = 500  # records
+_N_SIGNED = 32  # at a time, which fit a processor's cache
+_SCREENED = tuple(INDEPENDENT.index(name) for name in ("V1", "V5"))  # little alike: few pairs are alike in both
+_N_SCREENED = 64  # records whose products with 20,000 known ones fit a processor's cache
 _MAX_BYTES = 2**30
 _ARRAYS = {"form": (1, "<i8"), "ecg_ids": (1, ""), "sha256": (2, "|u1"), "signature": (3, "|i1")}
 _VERSION = 1
@@ -89,6 +92,18 @@ class Waveforms:
         return normalize_signatures(self.signature)
 
     @cached_property
+    def screen(self) -> NDArray[np.float32] | None:
+        """Two leads of each record, ``(record, lead * 32)``; None if a record has neither.
+
+        A record is similar to none whose own two leads have a product below 1 with these, and above -1: a similarity is
+        a mean over the common leads, none of which has more than 1, so where it is large enough each part of it is.
+        """
+        n_leads, leads = np.arange(1, len(MIN_SIMILARITY)), list(_SCREENED)
+        n_there = self.unit_signatures.is_there[:, leads].sum(axis=1, keepdims=True)
+        least = n_there - (n_leads * (1 - MIN_SIMILARITY[1:])).max() - 1e-4  # rounding
+        return None if (n_there == 0).any() else (self.unit_signatures.take_leads(leads) / least).astype(np.float32)
+
+    @cached_property
     def ids(self) -> dict[bytes, int | str]:
         """By hash the first ecg_id that has it."""
         return {
@@ -111,9 +126,13 @@ class UnitSignatures(NamedTuple):
     is_there: NDArray[np.float32]
     """``(record, lead)``: 0 where a lead is flat, 1 elsewhere."""
 
-    def take(self, rows: slice) -> "UnitSignatures":
+    def take(self, rows: slice | NDArray[np.intp]) -> "UnitSignatures":
         """Return those of some records."""
         return UnitSignatures(self.vectors[rows], self.is_there[rows])
+
+    def take_leads(self, leads: list[int]) -> NDArray[np.float32]:
+        """Return the vectors of some leads."""
+        return self.vectors[:, [lead * _N_SIGNS + number for lead in leads for number in range(_N_SIGNS)]]
 
 
 @dataclass(frozen=True)
@@ -138,13 +157,13 @@ def sign_waveforms(store: SignalStore, rows: NDArray[np.int64]) -> Waveforms:
     rate_hz = int(store.manifest["sampling_rate_hz"])
 
     def sign(start: int) -> tuple[list[bytes], NDArray[np.int8]]:
-        signals_uv = store.signals_uv[rows[start : start + _CHUNK]]
+        signals_uv = store.signals_uv[rows[start : start + _N_SIGNED]]
         hashes = [hashlib.sha256(signal.astype("<i2", copy=False).tobytes()).digest()[:16] for signal in signals_uv]
         own = place_leads(signals_uv, store.lead_names)
         return hashes, sign_leads(level_leads(own, sampling_rate_hz=rate_hz, lead_names=INDEPENDENT))
 
     with ThreadPoolExecutor(min(os.cpu_count() or 1, 4)) as pool:  # NumPy and hashlib let other threads run
-        parts = list(pool.map(sign, range(0, len(rows), _CHUNK)))
+        parts = list(pool.map(sign, range(0, len(rows), _N_SIGNED)))
     sha256 = np.frombuffer(b"".join(each for hashes, _ in parts for each in hashes), np.uint8).reshape(-1, 16)
     empty = np.zeros((0, len(INDEPENDENT), _N_SIGNS), np.int8)
     signature = np.concatenate([empty, *(part for _, part in parts)])
@@ -166,19 +185,44 @@ def find_known(new: Waveforms, known: Waveforms) -> list[Known]:
         raise ValueError("the records must be as long as those that are known")
     if not len(known):
         return []
-    found, asking, knowing = [], new.unit_signatures, known.unit_signatures
-    for start in range(0, len(new), _CHUNK):
-        some = asking.take(slice(start, start + _CHUNK))
+    ids = [known.ids.get(bytes(each)) for each in new.sha256]
+    others = np.flatnonzero([ecg_id is None for ecg_id in ids])
+    nearest = _find_nearest(new, others[_find_possible(new, others, known)], known)
+    found = []
+    for number, (ecg_id, same) in enumerate(zip(new.ecg_ids.tolist(), ids, strict=True)):
+        if same is not None:
+            found.append(Known(ecg_id, same, 1.0, is_exact=True))
+        elif number in nearest:
+            found.append(Known(ecg_id, *nearest[number], is_exact=False))
+    return found
+
+
+def _find_possible(new: Waveforms, rows: NDArray[np.intp], known: Waveforms) -> NDArray[np.bool_]:
+    """Return which of some new records may be similar to a known one, by two leads, a quarter of the products."""
+    asking, leads = new.unit_signatures.take(rows), list(_SCREENED)
+    is_possible = ~asking.is_there[:, leads].all(axis=1)
+    if known.screen is None:
+        return np.ones_like(is_possible)
+    vectors = asking.take_leads(leads)
+    for start in range(0, len(rows), _N_SCREENED):
+        some = slice(start, start + _N_SCREENED)
+        products = vectors[some] @ known.screen.T
+        is_possible[some] |= (products.max(axis=1) >= 1) | (products.min(axis=1) <= -1)
+    return is_possible
+
+
+def _find_nearest(new: Waveforms, rows: NDArray[np.intp], known: Waveforms) -> dict[int, tuple[int | str, float]]:
+    """Return of those of some new records that are similar to a known one its ecg_id, and the similarity."""
+    found: dict[int, tuple[int | str, float]] = {}
+    knowing = known.unit_signatures
+    for start in range(0, len(rows), _CHUNK):
+        chunk = rows[start : start + _CHUNK]
+        some = new.unit_signatures.take(chunk)
         similarity = compare_signatures(some, knowing)
         similarity[similarity < MIN_SIMILARITY[count_common(some, knowing)]] = 0
-        nearest = similarity.argmax(axis=1)
-        for number, column in enumerate(nearest.tolist()):
-            ecg_id = new.ecg_ids[start + number].item()
-            value = float(similarity[number, column])
-            if (same := known.ids.get(bytes(new.sha256[start + number]))) is not None:
-                found.append(Known(ecg_id, same, 1.0, is_exact=True))
-            elif value:
-                found.append(Known(ecg_id, known.ecg_ids[column].item(), min(value, 1.0), is_exact=False))
+        for number, row, column in zip(chunk.tolist(), similarity, similarity.argmax(axis=1).tolist(), strict=True):
+            if value := float(row[column]):
+                found[number] = known.ecg_ids[column].item(), min(value, 1.0)
     return found
 
 
@@ -245,17 +289,23 @@ def level_leads(
     n_samples, n_ends = leads.shape[-1], max(1, round(sampling_rate_hz / 5))
     first = leads[..., :n_ends].mean(axis=-1, keepdims=True)
     last = leads[..., -n_ends:].mean(axis=-1, keepdims=True)
-    leads -= first + (last - first) * np.linspace(0, 1, n_samples, dtype=np.float32)  # else the ends meet in a step
+    slope = (last - first) * np.linspace(0, 1, n_samples, dtype=np.float32)
+    leads -= np.add(slope, first, out=slope)  # else the ends meet in a step
     frequency = np.fft.rfftfreq(n_samples, 1 / sampling_rate_hz)
     gain = np.interp(frequency, _BAND_HZ, [0, 1, 1, 0]).astype(np.float32)
     n_kept = max(2, round(n_samples * RATE_HZ / sampling_rate_hz))
     spectrum = rfft(leads, axis=-1)[..., : n_kept // 2 + 1] * gain[: n_kept // 2 + 1]
-    leads = irfft(spectrum, n_kept, axis=-1) * np.float32(n_kept / n_samples)
-    size = np.sqrt((leads**2).mean(axis=-1, keepdims=True))
+    leads = irfft(spectrum, n_kept, axis=-1)
+    leads *= np.float32(n_kept / n_samples)
+    room = np.square(leads)  # for what is needed once
+    size = np.sqrt(room.mean(axis=-1, keepdims=True))
     leads /= size.clip(min=_FLAT_UV)
     if is_compressed:
-        leads /= 1 + np.abs(leads) / np.float32(_KNEE)
-    leads /= np.sqrt((leads**2).sum(axis=-1, keepdims=True)).clip(min=1e-6)
+        np.abs(leads, out=room)
+        room /= np.float32(_KNEE)
+        room += 1
+        leads /= room
+    leads /= np.sqrt(np.square(leads, out=room).sum(axis=-1, keepdims=True)).clip(min=1e-6)
     return np.where(size < _FLAT_UV, np.float32(0), leads)
 
 

@@ -5,7 +5,15 @@ import pickle
 import numpy as np
 import pytest
 
-from ecgcls.data.waveforms import find_known, read_waveforms, sign_waveforms
+from ecgcls.data.waveforms import (
+    MIN_SIMILARITY,
+    Waveforms,
+    compare_signatures,
+    count_common,
+    find_known,
+    read_waveforms,
+    sign_waveforms,
+)
 from ecgcls.errors import DataError
 from tests.data.modules import make
 from tests.data.stores import alter
@@ -122,3 +130,22 @@ def test_a_foreign_file_is_one_line(tmp_path, write):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(DataError, match="no such file"):
         read_waveforms(tmp_path / "waveforms.npz")
+
+
+@pytest.mark.parametrize("flat", [[], [2], [2, 6], [0, 1, 3]])
+def test_what_two_leads_spare_is_not_similar(flat):
+    """Against the similarity of every pair, whether the known records or the new ones lack leads."""
+    rng = np.random.default_rng(0)
+    signature = rng.normal(0, 20, (60, 8, 32))
+    noisy = signature + rng.normal(0, 1, signature.shape) * np.linspace(0, 16, 60)[:, None, None]
+    for lacking in (signature, noisy):
+        lacking[::3, flat] = 0
+        one, other = (
+            Waveforms(np.arange(60), sha256, each.round().clip(-127, 127).astype(np.int8), 100, 1000)
+            for each, sha256 in ((noisy, np.zeros((60, 16), np.uint8)), (signature, np.ones((60, 16), np.uint8)))
+        )
+        every = compare_signatures(one.unit_signatures, other.unit_signatures)
+        every[every < MIN_SIMILARITY[count_common(one.unit_signatures, other.unit_signatures)]] = 0
+        expected = [(row, int(every[row].argmax())) for row in np.flatnonzero(every.max(axis=1))]
+        assert [(each.ecg_id, each.known_id) for each in find_known(one, other)] == expected
+        assert 10 < len(expected) < 60
