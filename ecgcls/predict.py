@@ -19,7 +19,7 @@ def predict(
     *,
     bundle: Path | None,
     input: Text | None,
-    repairs: Literal["note", "refuse"],
+    repairs: Literal["note", "refuse_doubtful", "refuse"],
     unusable: Literal["note", "refuse"],
     error_rate: float | None,
     output: Path | None,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -81,6 +82,7 @@ def make_app(
     app.add_exception_handler(Refused, _refuse)
     app.add_exception_handler(HTTPException, _refuse_http)
     app.add_exception_handler(Gone, _forget)
+    app.add_exception_handler(ClientDisconnect, _forget)
     app.add_exception_handler(Exception, _fail)
     interface.add_page(app, interface.find_files())
     described = describe_bundle(predictor, service.facts, limits, service.why_not_certain)

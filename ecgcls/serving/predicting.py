@@ -34,6 +34,8 @@ CAVEAT = (
     "It shows what the nets' answer depends on, not what is wrong with the heart. A flat stretch is itself unlike any "
     "ECG, and what is there in each beat can be covered in one without effect."
 )
+MAX_ATTRIBUTED = 5
+"""Classes for which it may be asked at once what they depend on: each takes hundreds of the nets' answers."""
 _LEADS_S = 5.0  # how long the leads one by one may take
 
 
@@ -64,6 +66,8 @@ class Wishes:
         take_values(self.metadata, predictor.metadata_names)
         if self.error_rate is not None:
             check_error_rate(self.error_rate)
+        if len(self.attribution) > MAX_ATTRIBUTED:
+            raise ConfigError(f"attribution: at most {MAX_ATTRIBUTED} classes at once, got {len(self.attribution)}")
         for name in self.attribution:
             if name not in predictor.class_names:
                 raise ConfigError(

@@ -30,7 +30,8 @@ class Turns:
 
     async def run_for(self, request: Request, function: Callable[[], _Result]) -> _Result:
         """Do as `run` for a request that has been received; `Gone` if its sender leaves before."""
-        job = asyncio.ensure_future(self.run(function))
+        work = self._worker.submit(function)
+        job = asyncio.wrap_future(work)
         left = asyncio.ensure_future(request.receive())  # nothing more can come but its end
         try:
             await asyncio.wait({job, left}, return_when=asyncio.FIRST_COMPLETED)
@@ -38,6 +39,7 @@ class Turns:
                 raise Gone
             return job.result()
         finally:
+            work.cancel()
             job.cancel()
             left.cancel()
 
