@@ -71,6 +71,13 @@ class LimitsOfServer(BaseModel):
     max_waiting: int
 
 
+class UnknownOfBundle(BaseModel):
+    """Something that the nets cannot know."""
+
+    topic: str = Field(description="such as Classes or Ages")
+    says: str
+
+
 class BundleAnswer(BaseModel):
     """What the bundle is."""
 
@@ -85,7 +92,7 @@ class BundleAnswer(BaseModel):
     input: InputOfBundle
     can_be_certain: bool = Field(description="whether it can say yes, no or not certain at an error rate")
     why_not_certain: str = ""
-    unknown: list[str] = Field(description="what the nets cannot know, one sentence each")
+    unknown: list[UnknownOfBundle] = Field(description="what the nets cannot know")
     training_data: str = ""
     is_synthetic: bool = Field(description="trained on made-up ECGs: good for trying out alone")
     license: str = ""

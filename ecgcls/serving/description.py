@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ecgcls.data.formats import FORMATS
-from ecgcls.serving.answers import BundleAnswer, ClassOfBundle, InputOfBundle, LimitsOfServer, Parity
+from ecgcls.serving.answers import BundleAnswer, ClassOfBundle, InputOfBundle, LimitsOfServer, Parity, UnknownOfBundle
 from ecgcls.serving.drawing import MAX_DRAWN_HZ, MAX_DRAWN_S
 from ecgcls.serving.limits import Limits
 from ecgcls.serving.predicting import NOTICE
@@ -40,7 +40,7 @@ def describe_bundle(
         ),
         can_be_certain=not why_not_certain,
         why_not_certain=why_not_certain,
-        unknown=list_unknown(predictor),
+        unknown=list_unknown(predictor, str(data.get("name") or "")),
         training_data=str(data.get("name", "")),
         is_synthetic=info.synthetic or bool(data.get("is_synthetic")),
         license=_name_license(facts),
@@ -59,31 +59,35 @@ def describe_bundle(
     )
 
 
-def list_unknown(predictor: "Predictor") -> list[str]:
-    """Say in one sentence each what the nets cannot know."""
+def list_unknown(predictor: "Predictor", data_name: str = "") -> list[UnknownOfBundle]:
+    """Say by topic what the nets cannot know."""
     names, leads = predictor.class_names, predictor.lead_names
     listed = ", ".join(names) if len(names) <= 12 else f"{', '.join(names[:12])} and {len(names) - 12} more"
     duration_s = predictor.n_samples / predictor.sampling_rate_hz
     beside = " and ".join(predictor.metadata_names)
-    told = [
-        f"Only {len(names)} {'class is' if len(names) == 1 else 'classes are'} known: {listed}. Any other finding goes "
-        "unseen, and an ECG without these is not therefore normal.",
-        f"The nets see {len(leads)} lead{'s' * (len(leads) > 1)} ({', '.join(leads)}) at "
+    told = {
+        "Classes": f"Only {len(names)} {'class is' if len(names) == 1 else 'classes are'} known: {listed}. Any other "
+        "finding goes unseen, and an ECG without these is not therefore normal.",
+        "Leads and time": f"The nets see {len(leads)} lead{'s' * (len(leads) > 1)} ({', '.join(leads)}) at "
         f"{predictor.sampling_rate_hz:g} Hz, {duration_s:g} s at a time: what is faster than "
         f"{predictor.sampling_rate_hz / 2:g} Hz, as the spikes of a pacemaker, and what happens between recordings is "
         "lost on them.",
-        f"Of the patient they are told {beside} and nothing else: no symptoms, drugs, earlier ECGs or blood values."
+        "The patient": f"They are told {beside} and nothing else: no symptoms, drugs, earlier ECGs or blood values."
         if beside
-        else "Of the patient they are told nothing: no age, sex, symptoms, drugs, earlier ECGs or blood values.",
-        "Probabilities are calibrated for patients like those of the training data. Where findings are rarer or more "
-        "frequent, or devices differ, they may be wrong.",
-        "What human readers of the training data took for a finding is what the nets learned, errors included.",
-    ]
+        else "They are told nothing: no age, sex, symptoms, drugs, earlier ECGs or blood values.",
+        "Ages": "A bundle does not record how old the training patients were. At ages that were rare among them, "
+        "answers may be wrong without a sign of it.",
+        "Devices": "Nor does it record the devices. Other filters, electrodes or placements than those of the training "
+        "data may change the answers.",
+        "Populations": f"Probabilities are calibrated for patients like those of {data_name or 'the training data'}. "
+        "Where findings are rarer or more frequent, they may be too high or too low.",
+        "Labels": "What the training data's readers took for a finding is what the nets learned, errors included.",
+    }
     if predictor.info.synthetic:
-        told.insert(0, "The nets were trained on made-up ECGs: nothing they say is about patients.")
+        told = {"Patients": "The nets were trained on made-up ECGs: nothing they say is about patients.", **told}
     if why := predictor.why_no_likeness:
-        told.append(f"Whether an ECG is unlike the training data is not checked: {why}.")
-    return told
+        told["Unlike ECGs"] = f"Whether an ECG is unlike the training data is not checked: {why}."
+    return [UnknownOfBundle(topic=topic, says=says) for topic, says in told.items()]
 
 
 def _describe_classes(predictor: "Predictor", facts: Mapping[str, Any], why_not_certain: str) -> list[ClassOfBundle]:

@@ -37,9 +37,7 @@ export function showBundle(bundle) {
 }
 
 function showLimits(bundle) {
-  const rows = bundle.unknown.map((one) => (one.topic
-    ? make("tr", {}, make("th", { scope: "row" }, one.topic), make("td", {}, one.says))
-    : make("tr", {}, make("td", { colspan: 2 }, one))));
+  const rows = bundle.unknown.map(({ topic, says }) => make("tr", {}, make("th", { scope: "row" }, topic), make("td", {}, says)));
   find("limits").tBodies[0].replaceChildren(...rows);
 }
 

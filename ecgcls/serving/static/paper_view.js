@@ -39,10 +39,10 @@ export function showEcg(name, answer) {
   draw();
 }
 
-/** Show another part of the same recording, as the server has drawn it. */
+/** Show another part of the same recording, as the server has drawn it, unless the reader has moved on. */
 export function showPart(answer, start_s) {
+  if (readTime() !== start_s) return;
   shown.answer = answer;
-  controls.time.value = start_s;
   draw();
 }
 

@@ -2,7 +2,7 @@
 
 import { capitalize, count, find, formatNumber, formatPercent, make } from "./dom.js";
 
-const N_SHOWN = 12; // of more classes the rest is shown when asked for
+const N_SHOWN = 12; // of more classes those that are neither predicted nor yes are shown when asked for
 const N_MOST = 3; // classes of a window
 const SETS = { yes: "Yes", no: "No", "not certain": "Not certain", neither: "Neither" };
 
@@ -52,13 +52,14 @@ export function rank(classes) {
 function showClasses(answer, bundle) {
   const descriptions = new Map(bundle.classes.map((one) => [one.name, one.description]));
   const has_sets = answer.error_rate !== null;
-  const rows = rank(answer.classes).map((one) => makeRow(one, descriptions.get(one.name), has_sets));
-  rows.slice(N_SHOWN).forEach((row) => { row.hidden = true; });
+  const classes = rank(answer.classes);
+  const rows = classes.map((one) => makeRow(one, descriptions.get(one.name), has_sets));
+  rows.forEach((row, k) => { row.hidden = k >= N_SHOWN && !classes[k].is_predicted && classes[k].certainty !== "yes"; });
   const titles = ["Class", "Probability", "Decision", ...(has_sets ? [`At ${formatPercent(answer.error_rate)} error`] : [])];
   const head = make("tr", {}, titles.map((title) => make("th", { scope: "col" }, title)));
   const table = find("classes");
   table.replaceChildren(make("caption", {}, explainTable(answer)), make("thead", {}, head), make("tbody", {}, rows));
-  offerRest(rows);
+  offerRest(rows, classes);
 }
 
 function explainTable(answer) {
@@ -69,11 +70,13 @@ function explainTable(answer) {
     "Not certain: both answers are possible. Neither: unlike the known records of either kind.";
 }
 
-function offerRest(rows) {
+function offerRest(rows, classes) {
   const place = find("more-classes");
-  place.hidden = rows.length <= N_SHOWN;
+  place.hidden = !rows.some((row) => row.hidden);
   if (place.hidden) return;
-  const button = make("button", { type: "button", "aria-controls": "classes" }, `Show all ${rows.length} classes`);
+  const n_open = rows.filter((row, k) => row.hidden && classes[k].certainty === "not certain").length;
+  const open = n_open ? `; of the others ${n_open} ${n_open === 1 ? "is" : "are"} not certain` : "";
+  const button = make("button", { type: "button", "aria-controls": "classes" }, `Show all ${rows.length} classes${open}`);
   button.addEventListener("click", () => {
     rows.forEach((row) => { row.hidden = false; });
     place.hidden = true;
