@@ -35,14 +35,16 @@ def test_a_bundle_is_described(open_client):
 
 def test_what_nets_cannot_know_is_said(open_client):
     def read(stand):
-        return open_client(stand).get("/api/bundle").json()
+        found = open_client(stand).get("/api/bundle").json()
+        return found["is_synthetic"], {each["topic"]: each["says"] for each in found["unknown"]}
 
-    plain, stand = read(make_stand()), make_stand(metadata_names=("age", "sex"))
-    assert "HIGH, LOW" in plain["unknown"][0] and "faster than 50 Hz" in plain["unknown"][1]
-    assert "told nothing" in plain["unknown"][2] and not plain["is_synthetic"]
-    made_up = read(replace(stand, info=replace(stand.info, synthetic=True)))
-    assert made_up["is_synthetic"] and "made-up ECGs" in made_up["unknown"][0]
-    assert "told age and sex and nothing else" in made_up["unknown"][3]
+    is_synthetic, plain = read(make_stand())
+    assert "HIGH, LOW" in plain["Classes"] and "faster than 50 Hz" in plain["Leads and time"]
+    assert "told nothing" in plain["The patient"] and "Patients" not in plain and not is_synthetic
+    stand = make_stand(metadata_names=("age", "sex"))
+    is_synthetic, made_up = read(replace(stand, info=replace(stand.info, synthetic=True)))
+    assert is_synthetic and "made-up ECGs" in made_up["Patients"]
+    assert "told age and sex and nothing else" in made_up["The patient"]
 
 
 def test_the_interface_describes_itself_without_the_internet(open_client, tmp_path, monkeypatch):
