@@ -1,9 +1,10 @@
-"""Score a finished run again, or anybody's predictions: ``python -m ecgcls.evaluate --help``."""
+"""Score a run again, a bundle on other data, or anybody's predictions: ``python -m ecgcls.evaluate --help``."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Unpack
 
+from ecgcls.command.arguments import refuse_unused
 from ecgcls.command.start import run_command
 from ecgcls.config import DataPlace, RunsChoice, Text
 from ecgcls.errors import ConfigError
@@ -26,6 +27,7 @@ class ExternalData(DataPlace):
 
 def evaluate(
     *,
+    bundle: Path | None,
     split: Literal["test", "val"],
     unfinished: bool,
     data: ExternalData,
@@ -68,12 +70,20 @@ def evaluate(
     if unfinished and (given or is_elsewhere):
         raise ConfigError(f"unfinished=true scores a run on its own data: leave out {(given or [elsewhere])[0]}")
     if leads is not None:
-        _refuse_unused(
+        refuse_unused(
             {name: path for name, path in files.items() if path is not None}
             | {elsewhere: is_elsewhere or None, "unfinished": unfinished or None, "error_rate": error_rate}
             | {"prevalence": prevalence},
             "with leads=, which scores the nets of a finished run on its own data",
         )
+    if bundle is not None:
+        of_runs = {name: value for name, value in which.items() if name != "output_dir"}
+        refuse_unused(
+            of_runs | files | {"unfinished": unfinished or None, "leads": leads, "split": split.replace("test", "")},
+            "with bundle=, whose nets are scored on another data set",
+        )
+        if not is_elsewhere:
+            raise ConfigError("bundle= has no stored predictions: data.root=PATH is missing, on which to score it")
     if given and is_elsewhere:
         raise ConfigError(f"{given[0]} and {elsewhere}: expected one of them, what to score")
     of_arrays = {"class_names": class_names, "patient_id": patient_id, "values": values.replace("probabilities", "")}
@@ -86,22 +96,22 @@ def evaluate(
     }
     if given:
         of_runs = {name: value for name, value in which.items() if name != "output_dir"}
-        _refuse_unused(of_runs | of_data | {"error_rate": error_rate}, f"with {given[0]}=, which needs no run")
+        refuse_unused(of_runs | of_data | {"error_rate": error_rate}, f"with {given[0]}=, which needs no run")
         if predictions is not None:
             unused = {**files, **of_arrays, "predictions": None}
-            _refuse_unused(unused, "with predictions=, a table that has it all")
+            refuse_unused(unused, "with predictions=, a table that has it all")
         elif split != "test":
             raise ConfigError(f"split={split} has no effect on arrays, which have no split: all their rows are test")
     else:
-        _refuse_unused(of_arrays, "without y_true= and y_prob=")
+        refuse_unused(of_arrays, "without y_true= and y_prob=")
         if not is_elsewhere:
             if unfinished or leads is not None:  # the nets predict again
                 del of_data["device"], of_data["data.store_dir"]
             if unfinished:
-                _refuse_unused({"error_rate": error_rate}, "with unfinished=true, whose validation is not over")
-            _refuse_unused(of_data, "without data.root=: the run's stored predictions are scored")
+                refuse_unused({"error_rate": error_rate}, "with unfinished=true, whose validation is not over")
+            refuse_unused(of_data, "without data.root=: the run's stored predictions are scored")
     if not is_elsewhere:
-        _refuse_unused({f"calibration.{name}": value for name, value in local.items()}, "without another data set")
+        refuse_unused({f"calibration.{name}": value for name, value in local.items()}, "without another data set")
 
     from ecgcls.files import name_file
     from ecgcls.jobs.external_notes import find_data_set, format_notes
@@ -140,6 +150,20 @@ def evaluate(
             output_dir=which["output_dir"],
             store_dir=data["store_dir"],
             trust=split_names(trust),
+        )
+    elif bundle is not None:
+        from ecgcls.jobs.external import predict_data_set
+        from ecgcls.jobs.tested import load_tested_bundle
+        from ecgcls.outputs import place_results
+
+        named = name_folder(
+            split, overrides, root=find_data_set(data), records=records, error_rate=error_rate, local=local
+        )
+        folder = output or place_results(bundle, which["output_dir"]) / "evaluate" / named
+        check_output(folder, "evaluate")
+        nets = load_tested_bundle(bundle, device=device, trust=split_names(trust))
+        rescored = predict_data_set(
+            nets, data=data, split=split, overrides=overrides, local=local, error_rate=error_rate
         )
     else:
         members, is_ensemble = choose_members(**which)
@@ -198,13 +222,6 @@ def evaluate(
     if is_elsewhere:
         print(format_notes(rescored))
     print(folder)
-
-
-def _refuse_unused(settings: Mapping[str, object], where: str) -> None:
-    """Refuse a setting that was given and that nothing would read."""
-    for name, value in settings.items():
-        if value not in (None, ""):
-            raise ConfigError(f"{name} has no effect {where}; leave it out")
 
 
 def _changes(*settings: Mapping[str, object]) -> bool:

@@ -5,12 +5,25 @@ from typing import Unpack
 
 from ecgcls.command.start import run_command
 from ecgcls.config import RunsChoice, Text
+from ecgcls.errors import ConfigError
 
 
 def export(
-    *, format: Text, waveforms: bool, output: Path | None, trust: Text | None, **which: Unpack[RunsChoice]
+    *,
+    check: Path | None,
+    format: Text,
+    waveforms: bool,
+    output: Path | None,
+    trust: Text | None,
+    **which: Unpack[RunsChoice],
 ) -> None:
-    """Write the bundle that the settings name, and print what it is."""
+    """Write the bundle that the settings name and print what it is, or check one that is there."""
+    if check is not None:
+        chosen = {"output": output, **which} | {"output_dir": None}
+        if also := [key for key, value in chosen.items() if value is not None]:
+            raise ConfigError(f"check={check} checks a bundle that is there, and writes none: leave out {also[0]}")
+        _check(check)
+        return
     from ecgcls.jobs.export import check_formats, check_place, export_bundle
     from ecgcls.jobs.trust import split_names
     from ecgcls.runs.find import choose_members
@@ -37,6 +50,17 @@ def export(
     )
     n_bytes = sum((bundle.path / name).stat().st_size for name in bundle.sums)
     print(f"{bundle.path} ({len(bundle.sums) + 1} files, {n_bytes / 1e6:.1f} MB)")
+
+
+def _check(path: Path) -> None:
+    """Check a bundle, and print what was found."""
+    from ecgcls.jobs.check_bundle import check_bundle
+
+    checks = check_bundle(path)
+    widths = [max(len(each[column]) for each in checks) for column in (0, 1)]
+    for each in checks:
+        print(f"{each.what:{widths[0]}}  {each.on:{widths[1]}}  {each.found}")
+    print(f"{path}: whole, and it says what it should")
 
 
 if __name__ == "__main__":

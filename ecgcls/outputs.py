@@ -30,6 +30,11 @@ def name_output(source: str | Path) -> str:
     return f"{stem[:60]}-{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
 
 
+def place_results(bundle: Path, output_dir: Path) -> Path:
+    """Return the folder for what is computed with a bundle: not in it, as its files are listed with their hashes."""
+    return output_dir / "bundles" / name_output(bundle)
+
+
 @dataclass(frozen=True)
 class Claim:
     """A folder that a command writes into, and the files in it that are somebody else's."""

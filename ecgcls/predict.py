@@ -1,20 +1,25 @@
-"""Apply a finished run to ECGs: ``python -m ecgcls.predict --help``."""
+"""Apply a finished run, or a bundle, to ECGs: ``python -m ecgcls.predict --help``."""
 
 import sys
 from pathlib import Path
-from typing import Literal, Unpack
+from typing import TYPE_CHECKING, Literal, Unpack
 
+from ecgcls.command.arguments import refuse_unused
 from ecgcls.command.start import run_command
 from ecgcls.config import RunsChoice, Text
 from ecgcls.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from ecgcls.jobs.predictor import Predictor
 
 _FAILED = 2  # exit code if some records could not be used
 
 
 def predict(
     *,
+    bundle: Path | None,
     input: Text | None,
-    repairs: Literal["note", "refuse"],
+    repairs: Literal["note", "refuse_doubtful", "refuse"],
     unusable: Literal["note", "refuse"],
     error_rate: float | None,
     output: Path | None,
@@ -32,30 +37,30 @@ def predict(
     if input is None:
         raise ConfigError("input=PATH is missing: a file of an ECG, a folder, a glob, a list of records or a ZIP file")
     from ecgcls.evaluation.conformal import check_error_rate
-    from ecgcls.runs.find import choose_members
+    from ecgcls.outputs import check_output, claimed, name_output, place_results
 
     if error_rate is not None:
         check_error_rate(error_rate)
+    run: Predictor
+    if bundle is None:
+        run = _load_run(which, device=device, trust=trust)
+        place = run.path
+    else:
+        from ecgcls.jobs.load_bundle import load_bundle
 
-    members, is_ensemble = choose_members(**which)
-    one = members[0]
-    if is_ensemble:
-        from ecgcls.jobs.ensemble import make_ensemble, read_settings
-
-        one = make_ensemble(members, read_settings(which), output_dir=which["output_dir"])
+        of_runs = {name: value for name, value in which.items() if name != "output_dir"}
+        refuse_unused(of_runs | {"trust": trust}, "with bundle=, which holds its nets and of which no code is run")
+        run = load_bundle(bundle, device=device)
+        place = place_results(bundle, which["output_dir"])
     from tqdm import tqdm
 
     from ecgcls.data.archives import unpacked
     from ecgcls.data.record_files import find_recordings
     from ecgcls.files import printable
     from ecgcls.jobs.apply import predict_files
-    from ecgcls.jobs.load import load_configuration
     from ecgcls.jobs.prediction_files import PredictionFiles, format_predictions
-    from ecgcls.jobs.trust import split_names
-    from ecgcls.outputs import check_output, claimed, name_output
 
-    run = load_configuration(one, device=device, trust=split_names(trust))
-    folder = output or one.folder / "predict" / name_output(input)
+    folder = output or place / "predict" / name_output(input)
     check_output(folder, "predict")
     with unpacked(input) as source:
 
@@ -83,6 +88,22 @@ def predict(
     print(folder)
     if files.n_failed:
         raise SystemExit(_FAILED)
+
+
+def _load_run(which: RunsChoice, *, device: str, trust: str | None) -> "Predictor":
+    """Load what the settings name of runs: one, the mean of folds, or an ensemble."""
+    from ecgcls.jobs.trust import split_names
+    from ecgcls.runs.find import choose_members
+
+    members, is_ensemble = choose_members(**which)
+    one = members[0]
+    if is_ensemble:
+        from ecgcls.jobs.ensemble import make_ensemble, read_settings
+
+        one = make_ensemble(members, read_settings(which), output_dir=which["output_dir"])
+    from ecgcls.jobs.load import load_configuration
+
+    return load_configuration(one, device=device, trust=split_names(trust))
 
 
 if __name__ == "__main__":

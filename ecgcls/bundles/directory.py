@@ -38,8 +38,10 @@ _MAX_BYTES = {"": 100_000_000, ".json": 10_000_000, ".txt": 200_000} | dict.from
     (".onnx", ".safetensors", ".pt"), 2_000_000_000
 )
 """Of a file, by its ending."""
-_MAX_VALUES = 1_000_000
+_MAX_VALUES = 300_000
 """In ``metadata.json``; the most are those of isotonic calibrators."""
+_MAX_ARRAYS_BYTES = 500_000_000
+"""Of all npz files; a run's waveforms are 0.3 kB a record."""
 _FLAGS = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_BINARY", "O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK"))
 
 
@@ -104,6 +106,9 @@ def open_bundle(path: Path) -> BundleDirectory:
     if not (path / NAME).exists():
         raise ConfigError(f"bundle: {path} has no {NAME}, so it is no bundle; python -m ecgcls.export writes one")
     sums = _read_sums(path)
+    sizes = [(path / name).lstat().st_size for name in sums if name.endswith(".npz") and (path / name).exists()]
+    if sum(sizes) > _MAX_ARRAYS_BYTES:
+        raise DataError(f"{path}: {sum(sizes):,} bytes of npz files, expected at most {_MAX_ARRAYS_BYTES:,}; {_CURE}")
     with _explained():
         content = parse_json(_read(path, NAME, sums), where=str(path / NAME), max_values=_MAX_VALUES)
         return BundleDirectory(path, sums, BundleInfo(content, str(path / NAME)))
@@ -148,7 +153,7 @@ def _read_sums(path: Path) -> dict[str, str]:
 def _read(path: Path, name: str, sums: Mapping[str, str]) -> bytes:
     """Read a file once: what is verified is what is used."""
     with _open_listed(path, name, sums) as file:
-        content = file.read(_limit(name))
+        content = file.read(os.fstat(file.fileno()).st_size)  # what is added meanwhile does not count
     _compare(path / name, hashlib.sha256(content).hexdigest(), sums[name])
     return content
 
@@ -164,15 +169,18 @@ def _open_regular(path: Path) -> BinaryIO:
     try:
         if path.is_symlink():
             raise DataError(f"{path}: a link, expected a file; cp -RL copies a folder with what its links lead to")
-        file = os.fdopen(os.open(path, _FLAGS), "rb")
+        number = os.open(path, _FLAGS)
     except FileNotFoundError:
         raise DataError(f"{path}: this file of the bundle is missing; {_CURE}") from None
-    status = os.fstat(file.fileno())
-    if not stat.S_ISREG(status.st_mode) or status.st_size > _limit(path.name):
-        file.close()
-        is_other = "a folder, a pipe or a device" if not stat.S_ISREG(status.st_mode) else f"{status.st_size:,} bytes"
-        raise DataError(f"{path}: expected a file of at most {_limit(path.name):,} bytes, got {is_other}")
-    return file
+    except OSError as error:
+        raise DataError(f"{path}: cannot be opened ({error.strerror}); {_CURE}") from error
+    status = os.fstat(number)
+    is_file = stat.S_ISREG(status.st_mode)
+    if not is_file or status.st_size > _limit(path.name):
+        os.close(number)
+        got = f"{status.st_size:,} bytes" if is_file else "a folder, a pipe or a device"
+        raise DataError(f"{path}: expected a file of at most {_limit(path.name):,} bytes, got {got}")
+    return os.fdopen(number, "rb")
 
 
 def _limit(name: str) -> int:

@@ -26,8 +26,8 @@ FORMAT = "ecgcls bundle"
 FORMAT_VERSION = 1
 NAME = "metadata.json"
 
-_MAX_NAMES, _MAX_NAME = 10_000, 200  # of classes, leads or columns; characters of a name
-_MAX_NETS = 1000
+_MAX_NAMES, _MAX_NAME = 1000, 200  # of classes, leads or columns; characters of a name
+_MAX_NETS = 100
 _MAX_DURATION_S = 3600
 _UNREADABLE = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u202a-\\u202e\\u2066-\\u2069\\ud800-\\udfff]")
 """Control characters but for tab and newline, those that turn the direction of text, and halves of a character."""
@@ -78,7 +78,7 @@ class BundleInfo:
             raise DataError(f"{where}: {absent[0]!r} is missing")
         self._check_text(content)
         self._check_input(content["input"])
-        for one in content["classes"]:
+        for one in content["classes"][: _MAX_NAMES + 1]:
             check_types(one, {"name": str, "threshold": float | int}, where=f"{where}: classes")
             if not 0 <= Node(one, where)["threshold"] <= 1:
                 raise DataError(f"{where}: the threshold of {one['name']} must be in 0..1, got {one['threshold']}")
@@ -130,7 +130,8 @@ class BundleInfo:
             raise DataError(f"{self.where}: {len(self.calibrators)} decisions.calibrators of {n_nets} nets")
         try:
             for calibrator in self.calibrators:
-                found = calibrator.apply_logits(np.array([[-50.0], [0.0], [50.0]]).repeat(len(names), axis=1), names)
+                with np.errstate(all="ignore"):
+                    found = calibrator.apply_logits(np.array([[-50.0], [0.0], [50.0]]).repeat(len(names), 1), names)
                 if not np.isfinite(found).all() or (np.diff(found, axis=0) < -1e-6).any():
                     raise DataError("it gives other than rising, finite logits")
         except (AttributeError, LookupError, TypeError, ValueError) as error:

@@ -6,6 +6,7 @@
 
 In Python any other format, such as WFDB by the package wfdb:
 
+    import wfdb
     from predict import load
     record = wfdb.rdrecord("00001_lr")
     load().predict(record.p_signal.T, sampling_rate_hz=record.fs, lead_names=record.sig_name)
@@ -105,7 +106,7 @@ class Bundle:
         Returns `probabilities`, `thresholds` and `decisions` by class, and `notes` of what was changed or is not known.
         DataError if the ECG cannot be used, ConfigError if the net does not take such `metadata`.
         """
-        columns = self._take_metadata(metadata)
+        columns = self.take_metadata(metadata)
         stretches_mv, notes = prepare(signal_mv, float(sampling_rate_hz), list(lead_names), self.info["input"])
         found = []
         for start in range(0, len(stretches_mv), BATCH_SIZE):
@@ -124,7 +125,7 @@ class Bundle:
             "notes": notes + [f"{name} is not known: taken as the training set's median" for name in unknown],
         }
 
-    def _take_metadata(self, given: Mapping[str, Any]) -> np.ndarray:
+    def take_metadata(self, given: Mapping[str, Any]) -> np.ndarray:
         """Return what the net takes beside the signal, ``(1, column)``, nan where it is not known."""
         values = dict.fromkeys(self.metadata_names, math.nan)
         for name, value in given.items():
@@ -165,7 +166,7 @@ def prepare(signal: Any, rate_hz: float, names: list[str], wanted: Mapping[str, 
 def order_leads(signal: Any, given: list[str], wanted: list[str], *, may_lack: bool) -> tuple[np.ndarray, list[str]]:
     """Return the wanted leads in order, checked, and notes; a missing one that the net may lack is nan."""
     signal = np.ma.filled(np.ma.asarray(signal, np.float64), np.nan)
-    if signal.ndim != 2 or len(signal) != len(given):
+    if signal.ndim != 2 or len(signal) != len(given) or not signal.size:
         raise DataError(f"expected an array (lead, sample) of {len(given)} leads, got {signal.shape}")
     names = [standardize(name) for name in given]
     rows = dict(zip(names, signal))
@@ -197,8 +198,6 @@ def standardize(name: str) -> str | None:
 
 def check_values(signal_mv: np.ndarray, names: Sequence[str]) -> None:
     """Refuse what cannot be an ECG in mV."""
-    if not signal_mv.shape[1]:
-        raise DataError("no sample")
     lost = (~np.isfinite(signal_mv)).sum(axis=1)
     if lost.any():
         raise DataError("missing samples in " + ", ".join(f"{name} ({n})" for name, n in zip(names, lost) if n))
@@ -215,7 +214,9 @@ def resample(signal: np.ndarray, from_hz: float, to_hz: float) -> np.ndarray:
     try:
         from scipy.signal import resample_poly
     except ImportError:
-        raise DataError(f"it has {from_hz:g} Hz, the net takes {to_hz:g} Hz: resampling needs scipy") from None
+        raise DataError(
+            f"it has {from_hz:g} Hz, the net takes {to_hz:g} Hz: to resample it, pip install scipy"
+        ) from None
     ratio = (Fraction(str(to_hz)) / Fraction(str(from_hz))).limit_denominator(2000)
     offset = signal[:, :1]  # the filter's ripple grows with a signal's distance from 0
     return resample_poly(signal - offset, ratio.numerator, ratio.denominator, axis=1, padtype="edge") + offset
@@ -317,9 +318,8 @@ def measure_rate(times_s: np.ndarray) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Predict files, print what is found, and return the exit code."""
-    title, _, details = (__doc__ or "").partition("\n\n")
     form = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(prog="predict.py", description=title, epilog=details, formatter_class=form)
+    parser = argparse.ArgumentParser(prog="predict.py", description=__doc__, formatter_class=form)
     parser.error = lambda message: sys.exit(f"{message}; see --help")  # type: ignore[method-assign]
     parser.add_argument("files", nargs="+", help="tables (.csv, .tsv, .txt) or arrays (.npy)")
     parser.add_argument("--rate", type=float, metavar="HZ", help="sampling rate of files that do not state it")
@@ -330,6 +330,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     n_failed = 0
     try:
         bundle, metadata = load(), dict(pair.partition("=")[::2] for pair in asked.metadata)
+        bundle.take_metadata(metadata)  # what is wrong in it is wrong for all files
         for file in asked.files:
             try:
                 stated = Path(file), asked.rate, asked.unit

@@ -87,3 +87,10 @@ def _read(argument: str, texts: Iterable[str], *, sweeps: bool) -> str:
 
 def _is_quoted(value: str) -> bool:
     return len(value) > 1 and value[0] in ("'", '"') and value[-1] == value[0]
+
+
+def refuse_unused(settings: Mapping[str, object], where: str) -> None:
+    """Refuse a setting that was given and that nothing would read."""
+    for name, value in settings.items():
+        if value not in (None, ""):
+            raise ConfigError(f"{name} has no effect {where}; leave it out")

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from ecgcls.data.folds import PARTS, Folds
 from ecgcls.data.tasks import UNKNOWN, Labels, Task
+from ecgcls.data.training_size import TrainingSize
 from ecgcls.files import hash_labels
 
 RULES = {"any listed statement": 0.0, "likelihood >= 50": 50.0, "likelihood = 100": 100.0}
@@ -28,7 +29,7 @@ class Audit:
     """Positive records of each class in each strat_fold, all records, those that are positive of a class at all, and by
     class with unknown labels the records of which nobody has said it."""
     by_part: pd.DataFrame
-    """The same by fold and train, val, test."""
+    """The same by fold and train, val, test; train of as many records as were asked for."""
     likelihoods: pd.DataFrame
     """How often each likelihood (in percent) occurs in the data, by kind of statement."""
     rules: pd.DataFrame
@@ -48,8 +49,17 @@ class Audit:
         return len(self.likelihoods.columns) > 1
 
 
-def audit_labels(database: pd.DataFrame, statements: pd.DataFrame, *, task: Task, folds: Folds) -> Audit:
+def audit_labels(
+    database: pd.DataFrame,
+    statements: pd.DataFrame,
+    *,
+    task: Task,
+    folds: Folds,
+    training_size: TrainingSize | None = None,
+) -> Audit:
     """Audit the labels of a data set, from the tables of its source; `database` has a ``strat_fold``.
+
+    With `training_size` the training parts have the records that it chooses, as those of a run.
 
     Raises
     ------
@@ -64,6 +74,11 @@ def audit_labels(database: pd.DataFrame, statements: pd.DataFrame, *, task: Task
     counts = pd.DataFrame(labels.y_true == 1, columns=list(labels.class_names), index=database.index).astype(int)
     counts = counts.assign(records=1, **{WITH_A_CLASS: has_label.astype(int)}, **_count_unknown(labels))
     part_of = {fold: folds.assign(database, fold=fold) for fold in range(len(folds.list_held_out(database)))}
+    if training_size is not None:
+        for fold, parts in part_of.items():
+            train = is_kept & (parts == "train").to_numpy()
+            chosen = training_size.choose(database["patient_id"][train], labels.y_true[train], fold=fold)
+            part_of[fold] = parts.where(parts != "train").fillna(pd.Series("train", database.index[train][chosen]))
     by_part = {(fold, part): counts[parts == part].sum() for fold, parts in part_of.items() for part in PARTS}
     return Audit(
         statements=_tabulate_statements(listed, statements, task),

@@ -26,26 +26,29 @@ def find_pulse(
     The samples without it, and what is to be told; None if there is no pulse. A pulse within the last (first) second
     takes all of that second with it, of which the rest is a filter that settles.
     """
-    leads = signal_mv[[number for number, name in enumerate(lead_names) if name not in _COMPUTED]]
-    if len(leads) < _MIN_LEADS:
+    rows = [number for number, name in enumerate(lead_names) if name not in _COMPUTED]
+    if len(rows) < _MIN_LEADS:
         return None
     n = signal_mv.shape[1]
     second = round(_LAST_S * sampling_rate_hz)
-    if n_end := _measure_pulse(leads[:, ::-1], sampling_rate_hz):
+    if n_end := _measure_pulse(signal_mv[:, ::-1], rows, sampling_rate_hz):
         n_end = max(n_end, min(second, n))
         return slice(0, n - n_end), _tell("last", n_end / sampling_rate_hz)
-    if n_start := _measure_pulse(leads, sampling_rate_hz):
+    if n_start := _measure_pulse(signal_mv, rows, sampling_rate_hz):
         n_start = max(n_start, min(second, n))
         return slice(n_start, n), _tell("first", n_start / sampling_rate_hz)
     return None
 
 
-def _measure_pulse(signal_mv: NDArray[np.floating], sampling_rate_hz: float) -> int:
-    """Return how many samples from the beginning are alike in all leads, if they are a pulse; else 0."""
-    spread = np.ptp(signal_mv[:, : round(10 * sampling_rate_hz)], axis=0)
+def _measure_pulse(signal_mv: NDArray[np.floating], rows: list[int], sampling_rate_hz: float) -> int:
+    """Return how many samples from the beginning are alike in all of these leads, if they are a pulse; else 0."""
+    if (np.ptp(signal_mv[:, : int(_MIN_PULSE_S * sampling_rate_hz)][rows], axis=0) > _TOLERANCE_MV / 2).any():
+        return 0  # as in nearly every ECG, of which no more is looked at
+    leads = signal_mv[:, : round(10 * sampling_rate_hz)][rows]
+    spread = np.ptp(leads, axis=0)
     differs = np.flatnonzero(~(spread <= _TOLERANCE_MV / 2))
     n_alike = int(differs[0]) if len(differs) else len(spread)
-    values = signal_mv[0, :n_alike]
+    values = leads[0, :n_alike]
     is_high = np.abs(values - _PULSE_MV) <= _TOLERANCE_MV
     is_low = np.abs(values) <= _TOLERANCE_MV
     n_high = int(is_high.sum())

@@ -19,6 +19,7 @@ from ecgcls.data.xml_documents import declare_encoding
 from ecgcls.errors import DataError
 
 _HEAD_BYTES = 65_536  # read to find out what a file is
+_ROOT_BYTES = 4096  # of these, in which the root element of XML stands
 _MUSE, _SIERRA, _AECG = "GE MUSE XML", "Philips Sierra XML", "HL7 aECG"
 _SCP, _DICOM, _EDF, _ISHNE, _CSV = "SCP-ECG", "DICOM", "EDF", "ISHNE", "CSV"
 _ROOTS = {"restingecg": _MUSE, "restingecgdata": _SIERRA, "annotatedecg": _AECG}
@@ -152,7 +153,9 @@ def _identify_xml(head: bytes) -> Content:
     parser.StartElementHandler = start
     parser.EntityDeclHandler = declare
     try:
-        parser.Parse(declare_encoding(head), False)
+        document = declare_encoding(head)
+        parser.Parse(document[:_ROOT_BYTES], False)  # which is nearly always enough
+        parser.Parse(document[_ROOT_BYTES:], False)
     except _Stop:
         if not found:
             return Content(None, "XML that declares entities, which may be harmful, and which no device writes")

@@ -164,4 +164,6 @@ def _read(path: Path, file: IO[bytes]) -> Likeness:
     every = [*means.values(), *whitening.values(), distances, weights]
     if distances.ndim != 1 or weights.shape != distances.shape or not all(np.isfinite(each).all() for each in every):
         raise ValueError("the distances and their weights do not fit")
+    if (np.diff(distances) < 0).any() or (weights <= 0).any():
+        raise ValueError("the distances are not sorted, or a weight is not above 0")
     return Likeness(means, whitening, distances, weights)

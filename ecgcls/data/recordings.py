@@ -14,6 +14,7 @@ Anything else is an error: a missing lead that the net needs, missing samples, a
 A recording may come in consecutive blocks, so that one of a day needs no more memory than one of some minutes.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -34,8 +35,13 @@ MIN_RECORDED_S = 1.0
 """Of a record that is padded: below it there may be no beat."""
 _MIN_BLOCK_S = 5.0  # the end of a recording says too little by itself
 
-Repairs = Literal["note", "refuse"]
-"""What happens to a recording whose scale or content is doubtful."""
+Repairs = Literal["note", "refuse_doubtful", "refuse"]
+"""What happens to a recording that is repaired or doubtful.
+
+``refuse_doubtful`` refuses one of doubtful scale or content, ``refuse`` also one whose samples are not those that were
+recorded."""
+AS_RECORDED = re.compile(r"leads put in order$|left out |cut (into|to the first|off the (first|last)) |without ")
+"""Repairs that leave the samples that are used as they were recorded: these are always just noted."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,8 +175,8 @@ def prepare(
     ------
     DataError
         If a lead is missing and cannot be derived, or is given twice; if a sample is missing or not plausible in mV;
-        if all leads are flat; if the sampling rate is invalid; if the recording is too short; with ``repairs=refuse``
-        also if its scale or content is doubtful.
+        if all leads are flat; if the sampling rate is invalid; if the recording is too short; and if it is doubtful or
+        repaired, where `repairs` refuses that.
     """
     parts = list(
         prepare_blocks(
@@ -229,6 +235,8 @@ def prepare_blocks(
         told.append(f"padded from {found_s:g} to {duration_s:g} s with the mean of each lead")
     if n_windows > 1:
         told.append(f"cut into {n_windows} windows of {duration_s:g} s, whose probabilities are averaged")
+    if repairs == "refuse" and (changed := [note for note in told if not AS_RECORDED.match(note)]):
+        raise DataError(f"refused, as repairs=refuse asks: {changed[0]}")
     yield Prepared(np.empty((0, len(lead_names), n_samples), np.float32), (), tuple(told), doubts, lost)
 
 
@@ -304,9 +312,9 @@ class _Checked:
         self._n_blocks += 1
 
     def _refuse(self) -> None:
-        if self._repairs == "refuse" and self._doubts:
+        if self._repairs != "note" and self._doubts:
             note = next(iter(self._doubts.values()))[0]
-            raise DataError(f"refused, as repairs=refuse asks: {note}")
+            raise DataError(f"refused, as repairs={self._repairs} asks: {note}")
 
     def conclude(self) -> tuple[list[str], tuple[str, ...], tuple[str, ...]]:
         """Refuse what has no ECG at all; return what is to be told, what of it is doubt, and what of that is loss."""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+_MAX_STEP = 60  # for which the matrices are small
 _REACH = 10  # the half length of the filter of scipy's resample_poly, in samples of the lower rate
 
 
@@ -58,11 +59,45 @@ def _find_steps(from_hz: float, to_hz: float) -> tuple[int, int, int]:
 
 
 def _resample(signal: NDArray[np.float64], up: int, down: int) -> NDArray[np.float64]:
-    from scipy.signal import resample_poly  # takes half a second, and ECGs at the net's own rate do not need it
+    """Return what scipy's resample_poly does with a signal that is constant beyond its ends, to rounding.
 
+    `down` samples become `up` in the same way everywhere. So a block of them is a product with a matrix, in a fraction
+    of scipy's time; a block of outputs follows from two neighboring blocks of inputs.
+    """
     if up == down:
         return signal
-    return resample_poly(signal, up, down, axis=1, window=_design_filter(max(up, down)), padtype="edge")
+    if max(up, down) > _MAX_STEP:
+        from scipy.signal import resample_poly  # takes half a second, and few ECGs need it
+
+        return resample_poly(signal, up, down, axis=1, window=_design_filter(max(up, down)), padtype="edge")
+    first, second, n_before = _design_matrices(up, down)
+    n_block, n_out = first.shape[0], -(-signal.shape[1] * up // down)
+    n_blocks = -(-n_out // first.shape[1])
+    blocks = np.empty((len(signal), n_blocks + 1, n_block))
+    padded = blocks.reshape(len(signal), -1)
+    n_there = min(signal.shape[1], padded.shape[1] - n_before)
+    padded[:, :n_before] = signal[:, :1]
+    padded[:, n_before : n_before + n_there] = signal[:, :n_there]
+    padded[:, n_before + n_there :] = signal[:, -1:]
+    out = blocks[:, :-1] @ first
+    out += blocks[:, 1:] @ second
+    return out.reshape(len(signal), -1)[:, :n_out]
+
+
+@lru_cache
+def _design_matrices(up: int, down: int) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
+    """Return what two blocks of inputs, one after the other, give of a block of outputs, each ``(input, output)``.
+
+    The third is how many inputs the first block begins before the first output.
+    """
+    half = _REACH * max(up, down)
+    n_before = half // up
+    n_periods = -(-(2 * n_before + 2) // down)  # of `down` inputs in a block: as many as the filter reaches
+    of_input = np.arange(2 * n_periods * down)[:, None] - n_before
+    tap = np.arange(n_periods * up) * down + half - of_input * up
+    weights = np.where((tap >= 0) & (tap <= 2 * half), up * _design_filter(max(up, down))[tap.clip(0, 2 * half)], 0.0)
+    first, second = np.split(weights, 2)
+    return first, second, n_before
 
 
 @lru_cache

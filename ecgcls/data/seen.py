@@ -35,6 +35,7 @@ COLUMNS = ("ecg_id", "part", "known_ecg_id", "similarity", "is_exact")
 INIT_FILES = ("init.npz", "init_1.npz", "init_2.npz", "init_3.npz")
 """Of the records of `INIT`, one file for each duration."""
 _N_SHOWN = 3
+_N_SCALED = 8  # windows at a time, which fit a processor's cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,8 +218,12 @@ def _find(pairs: Sequence[tuple[str, Waveforms, Waveforms]], ecg_ids: NDArray) -
 def _sign_windows(windows_mv: NDArray[np.float32], sampling_rate_hz: int, lead_names: Sequence[str]) -> Waveforms:
     """Sign windows as records of their numbers: in microvolt they are as they were in a store."""
     n_windows = len(windows_mv)
-    scaled = np.nan_to_num(windows_mv * np.float32(1e3), copy=False, nan=0.0)
-    signals_uv = np.rint(scaled, out=scaled).clip(-32768, 32767, out=scaled).astype(np.int16)
+    signals_uv = np.empty(windows_mv.shape, np.int16)
+    for start in range(0, n_windows, _N_SCALED):
+        scaled = windows_mv[start : start + _N_SCALED] * np.float32(1e3)
+        if np.isnan(scaled.min()):
+            scaled[np.isnan(scaled)] = 0
+        signals_uv[start : start + _N_SCALED] = np.rint(scaled, out=scaled).clip(-32768, 32767, out=scaled)
     manifest = {"sampling_rate_hz": sampling_rate_hz, "lead_names": list(lead_names)}
     numbers, none = np.arange(n_windows), pd.DataFrame({"ecg_id": []})
     store = SignalStore(signals_uv, numbers, numbers, numbers, manifest, none, none, Path())

@@ -12,16 +12,13 @@ from typing import Any, Literal
 import pandas as pd
 
 from ecgcls.data.leakage import find_duplicates
+from ecgcls.data.recordings import AS_RECORDED, Repairs
 from ecgcls.data.store import SignalStore
 from ecgcls.errors import DataError
 
 log = logging.getLogger(__name__)
 
-Repairs = Literal["note", "refuse_doubtful", "refuse"]
-"""What happens to a record that was repaired or is doubtful."""
-
 _N_SHOWN = 3  # records in an error
-_AS_RECORDED = r"leads put in order$|left out |cut to the first |cut off the (first|last) "
 
 
 @dataclass(frozen=True)
@@ -87,7 +84,7 @@ def _choose_refused(noted: pd.DataFrame, repairs: Repairs) -> pd.DataFrame:
         return noted.iloc[:0]
     if repairs == "refuse_doubtful":
         return noted[noted["is_doubtful"]]
-    return noted[noted["is_doubtful"] | ~noted["what"].astype(str).str.match(_AS_RECORDED)]
+    return noted[noted["is_doubtful"] | ~noted["what"].astype(str).str.match(AS_RECORDED)]
 
 
 def _refuse_or_tell(

@@ -56,6 +56,7 @@ _KNEE = 1.5  # in root mean squares: a larger value is compressed
 _N_SIGNS = 32  # of each lead
 _SCALE = 20.0  # of a signature's numbers, which are about standard normal, in int8
 _CHUNK = 500  # records
+_N_SIGNED = 32  # at a time, which fit a processor's cache
 _SCREENED = tuple(INDEPENDENT.index(name) for name in ("V1", "V5"))  # little alike: few pairs are alike in both
 _N_SCREENED = 64  # records whose products with 20,000 known ones fit a processor's cache
 _MAX_BYTES = 2**30
@@ -156,13 +157,13 @@ def sign_waveforms(store: SignalStore, rows: NDArray[np.int64]) -> Waveforms:
     rate_hz = int(store.manifest["sampling_rate_hz"])
 
     def sign(start: int) -> tuple[list[bytes], NDArray[np.int8]]:
-        signals_uv = store.signals_uv[rows[start : start + _CHUNK]]
+        signals_uv = store.signals_uv[rows[start : start + _N_SIGNED]]
         hashes = [hashlib.sha256(signal.astype("<i2", copy=False).tobytes()).digest()[:16] for signal in signals_uv]
         own = place_leads(signals_uv, store.lead_names)
         return hashes, sign_leads(level_leads(own, sampling_rate_hz=rate_hz, lead_names=INDEPENDENT))
 
     with ThreadPoolExecutor(min(os.cpu_count() or 1, 4)) as pool:  # NumPy and hashlib let other threads run
-        parts = list(pool.map(sign, range(0, len(rows), _CHUNK)))
+        parts = list(pool.map(sign, range(0, len(rows), _N_SIGNED)))
     sha256 = np.frombuffer(b"".join(each for hashes, _ in parts for each in hashes), np.uint8).reshape(-1, 16)
     empty = np.zeros((0, len(INDEPENDENT), _N_SIGNS), np.int8)
     signature = np.concatenate([empty, *(part for _, part in parts)])
@@ -288,17 +289,23 @@ def level_leads(
     n_samples, n_ends = leads.shape[-1], max(1, round(sampling_rate_hz / 5))
     first = leads[..., :n_ends].mean(axis=-1, keepdims=True)
     last = leads[..., -n_ends:].mean(axis=-1, keepdims=True)
-    leads -= first + (last - first) * np.linspace(0, 1, n_samples, dtype=np.float32)  # else the ends meet in a step
+    slope = (last - first) * np.linspace(0, 1, n_samples, dtype=np.float32)
+    leads -= np.add(slope, first, out=slope)  # else the ends meet in a step
     frequency = np.fft.rfftfreq(n_samples, 1 / sampling_rate_hz)
     gain = np.interp(frequency, _BAND_HZ, [0, 1, 1, 0]).astype(np.float32)
     n_kept = max(2, round(n_samples * RATE_HZ / sampling_rate_hz))
     spectrum = rfft(leads, axis=-1)[..., : n_kept // 2 + 1] * gain[: n_kept // 2 + 1]
-    leads = irfft(spectrum, n_kept, axis=-1) * np.float32(n_kept / n_samples)
-    size = np.sqrt((leads**2).mean(axis=-1, keepdims=True))
+    leads = irfft(spectrum, n_kept, axis=-1)
+    leads *= np.float32(n_kept / n_samples)
+    room = np.square(leads)  # for what is needed once
+    size = np.sqrt(room.mean(axis=-1, keepdims=True))
     leads /= size.clip(min=_FLAT_UV)
     if is_compressed:
-        leads /= 1 + np.abs(leads) / np.float32(_KNEE)
-    leads /= np.sqrt((leads**2).sum(axis=-1, keepdims=True)).clip(min=1e-6)
+        np.abs(leads, out=room)
+        room /= np.float32(_KNEE)
+        room += 1
+        leads /= room
+    leads /= np.sqrt(np.square(leads, out=room).sum(axis=-1, keepdims=True)).clip(min=1e-6)
     return np.where(size < _FLAT_UV, np.float32(0), leads)
 
 

@@ -102,20 +102,24 @@ class Conformal:
     def from_arrays(cls, arrays: Mapping[str, NDArray]) -> Conformal:
         """Build what `to_arrays` gave; arrays that do not fit are a `DataError`."""
         try:
-            n_records, n_patients = (arrays[name].astype(np.int64) for name in ("n_records", "n_patients"))
+            counts = [arrays[name].astype(np.float64) for name in ("n_records", "n_patients")]
             scores, weights = (arrays[name].astype(np.float64) for name in ("scores", "weights"))
         except (KeyError, ValueError) as error:
             raise DataError(f"scores of known records: {error}") from error
-        is_whole = n_records.ndim == 1 and len(n_records) % 2 == 0 and n_records.shape == n_patients.shape
-        if not is_whole or (n_records < 0).any() or not scores.shape == weights.shape == (n_records.sum(),):
+        is_whole = counts[0].ndim == 1 and len(counts[0]) % 2 == 0 and counts[0].shape == counts[1].shape
+        is_whole = is_whole and all(((each >= 0) & (each <= scores.size)).all() for each in counts)
+        n_records, n_patients = (each.astype(np.int64) if is_whole else np.zeros(1, np.int64) for each in counts)
+        if not is_whole or not scores.shape == weights.shape == (n_records.sum(),):
             raise DataError("scores of known records: the arrays do not fit each other")
         stops = np.cumsum(n_records)
         every = [
             _Known(scores[stop - n : stop], np.concatenate([[0.0], weights[stop - n : stop]]), int(patients))
             for stop, n, patients in zip(stops, n_records, n_patients, strict=True)
         ]
-        if not all(np.isfinite(label.scores).all() and (np.diff(label.scores) >= 0).all() for label in every):
-            raise DataError("scores of known records: they are not sorted numbers")
+        for label in every:
+            rises = [np.isfinite(each).all() and (np.diff(each) >= 0).all() for each in (label.scores, label.weights)]
+            if not all(rises) or abs(label.weights[-1] - label.n_patients) > 1e-6 * len(label.weights):
+                raise DataError("scores of known records: they are not sorted numbers with the weights of patients")
         return cls(tuple(zip(every[::2], every[1::2], strict=True)))
 
 

@@ -15,7 +15,7 @@ from ecgcls.data.recordings import Prepared, Repairs, iter_recording, prepare_bl
 from ecgcls.errors import DataError
 from ecgcls.jobs.prediction import Prediction
 from ecgcls.jobs.predictor import BATCH_SIZE, Predictor, Unusable
-from ecgcls.jobs.scored import Scored
+from ecgcls.jobs.scored import Inspected, Scored
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +27,30 @@ class _Piece:
     is_last: bool
     metadata: NDArray[np.float64]
     """``(column,)``, of the record."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Batch:
+    """Pieces of records, their windows and metadata together, and what is known of these without the nets."""
+
+    pieces: list[_Piece]
+    windows_mv: NDArray[np.float32]
+    metadata: NDArray[np.float64]
+    """``(window, column)``."""
+    inspected: Inspected
+
+    @classmethod
+    def join(cls, run: Predictor, pieces: list[_Piece]) -> "_Batch":
+        """Put the windows of some pieces together, and inspect them."""
+        contents = [
+            (piece.content.windows_mv, piece.metadata) for piece in pieces if isinstance(piece.content, Prepared)
+        ]
+        if not contents:
+            n_leads, n_columns = len(run.lead_names), len(run.metadata_names)
+            contents = [(np.empty((0, n_leads, run.n_samples), np.float32), np.empty(n_columns))]
+        windows_mv = np.concatenate([windows for windows, _ in contents])
+        metadata = np.concatenate([np.tile(own, (len(windows), 1)) for windows, own in contents])
+        return cls(pieces, windows_mv, metadata, run.inspect_windows(windows_mv))
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +78,7 @@ def predict_files(
     error_rate: float | None = None,
     unusable: Unusable = "note",
 ) -> Iterator[tuple[Path, Prediction | DataError]]:
-    """Predict WFDB records (without extensions) and other files, batch by batch; one is read while the nets compute.
+    """Predict WFDB records (without extensions) and other files, batch by batch; the next one is read meanwhile.
 
     A record that cannot be used comes with the reason instead of a prediction, whatever is wrong with it. Age and sex,
     where the nets take them, are read from the comments of its header, or from the device's file. The memory that this
@@ -75,10 +99,10 @@ def _score_files(run: Predictor, paths: Iterable[Path], repairs: Repairs, with_s
     pieces = _read_pieces(run, paths, repairs)
     record = _Record()
     with ThreadPoolExecutor(max_workers=1) as reader:
-        coming = reader.submit(_collect, pieces)
+        coming = reader.submit(_collect, run, pieces)
         while batch := coming.result():
-            coming = reader.submit(_collect, pieces)
-            for piece, scored in zip(batch, _predict_batch(run, batch, with_sets), strict=True):
+            coming = reader.submit(_collect, run, pieces)
+            for piece, scored in zip(batch.pieces, _predict_batch(run, batch, with_sets), strict=True):
                 if isinstance(scored, DataError):
                     record.error = record.error or scored
                 elif isinstance(piece.content, Prepared):
@@ -133,8 +157,8 @@ def _read_other(run: Predictor, path: Path, repairs: Repairs) -> Iterator[_Piece
         yield _Piece(path, DataError(f"{path}: cannot be used ({text})"), True, beside)
 
 
-def _collect(pieces: Iterator[_Piece]) -> list[_Piece]:
-    """Take pieces until their windows fill a batch; an empty list at the end."""
+def _collect(run: Predictor, pieces: Iterator[_Piece]) -> _Batch | None:
+    """Take pieces until their windows fill a batch; None at the end."""
     batch: list[_Piece] = []
     n_windows = 0
     for piece in pieces:
@@ -142,28 +166,23 @@ def _collect(pieces: Iterator[_Piece]) -> list[_Piece]:
         n_windows += len(piece.content.windows_mv) if isinstance(piece.content, Prepared) else 1
         if n_windows >= BATCH_SIZE:
             break
-    return batch
+    return _Batch.join(run, batch) if batch else None
 
 
-def _predict_batch(run: Predictor, batch: list[_Piece], with_sets: bool) -> list[Scored | DataError]:
+def _predict_batch(run: Predictor, batch: _Batch, with_sets: bool) -> list[Scored | DataError]:
     """Return what is known of the windows of each piece, or why nothing is."""
-    contents = [piece.content for piece in batch]
-    windows_mv = [content.windows_mv for content in contents if isinstance(content, Prepared)]
-    beside = [
-        np.tile(piece.metadata, (len(piece.content.windows_mv), 1))
-        for piece in batch
-        if isinstance(piece.content, Prepared)
-    ]
+    contents = [piece.content for piece in batch.pieces]
     try:
         own: Iterator[Scored] = iter(())
-        if windows_mv:
-            scored = run.score_windows(np.concatenate(windows_mv), np.concatenate(beside), with_sets=with_sets)
-            own = iter(scored.cut([len(windows) for windows in windows_mv]))
+        if lengths := [len(content.windows_mv) for content in contents if isinstance(content, Prepared)]:
+            scored = run.score_windows(batch.windows_mv, batch.metadata, with_sets=with_sets, inspected=batch.inspected)
+            own = iter(scored.cut(lengths))
         return [next(own) if isinstance(content, Prepared) else content for content in contents]
     except DataError as error:
-        if len(batch) == 1:
+        if len(contents) == 1:
             return [error]
-        return [_predict_batch(run, [piece], with_sets)[0] for piece in batch]  # which record is it?
+        alone = [_Batch.join(run, [piece]) for piece in batch.pieces]  # which record is it?
+        return [_predict_batch(run, one, with_sets)[0] for one in alone]
 
 
 def _join(record: _Record, last: _Piece) -> _Seen:

@@ -24,6 +24,7 @@ from ecgcls.bundles.metadata import FORMAT, FORMAT_VERSION, NAME, BundleInfo
 from ecgcls.data.seen import GROUPS
 from ecgcls.errors import ConfigError
 from ecgcls.files import format_json, remove_leftovers
+from ecgcls.jobs.bundle_weights import NETS, WEIGHTS, describe_nets
 from ecgcls.jobs.export_example import write_example
 from ecgcls.jobs.export_facts import describe_for_people
 from ecgcls.jobs.export_parity import measure_parity
@@ -89,8 +90,8 @@ def export_bundle(
         (place / GRAPH).write_bytes(_to_onnx(graph, run))
         if "safetensors" in formats:
             weights = {key: each.contiguous() for key, each in graph.state_dict().items()}
-            (place / "model.safetensors").write_bytes(save(weights))
-            (place / "config.json").write_bytes(format_json(_describe_nets(one)))
+            (place / WEIGHTS).write_bytes(save(weights))
+            (place / NETS).write_bytes(format_json(describe_nets(one)))
         if "torchscript" in formats:
             (place / "model.pt").write_bytes(_to_torchscript(graph, run))
         for number, conformal in enumerate(run.conformals):
@@ -196,12 +197,6 @@ def _drop_places(node: Any) -> Any:
     if isinstance(node, Mapping):
         return {key: _drop_places(value) for key, value in node.items() if key not in _PLACES}
     return [_drop_places(value) for value in node] if isinstance(node, list | tuple) else node
-
-
-def _describe_nets(one: Configuration) -> dict[str, Any]:
-    """Return which classes build the nets, and from which settings."""
-    runs = [run.read_config() for run in one.runs]
-    return {"nets": [config["model"] for config in runs], "inputs": "Graph of ecgcls.training.graph"}
 
 
 def _make_example(run: LoadedRun) -> tuple[torch.Tensor, ...]:

@@ -11,9 +11,9 @@ from ecgcls.data.sample_tables import read_table
 from ecgcls.data.synthetic.signal import simulate_ecg
 from ecgcls.data.synthetic.spec import DURATION_S, EcgSpec
 from ecgcls.files import write_atomically, write_json
+from ecgcls.jobs.check_bundle import EXAMPLE, EXPECTED
 from ecgcls.jobs.loaded import LoadedRun
 
-EXAMPLE, EXPECTED = "example.csv", "example_expected.json"
 _SEVERITY = {"SR": 0.5, "IMI": 0.9, "LVH": 0.6}  # by SCP statement
 _RATES_HZ = (100, 500)  # of the simulation
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.special import expit
 from tqdm import tqdm
@@ -23,7 +24,7 @@ from ecgcls.data.sample_tables import read_table
 from ecgcls.data.signals import to_millivolt
 from ecgcls.data.source import split_settings
 from ecgcls.errors import ConfigError, DataError
-from ecgcls.jobs.export_example import EXAMPLE
+from ecgcls.jobs.check_bundle import BOUND, EXAMPLE
 from ecgcls.jobs.load_bundle import LoadedBundle
 from ecgcls.jobs.loaded import LoadedRun
 from ecgcls.jobs.parts import build_part
@@ -32,8 +33,6 @@ from ecgcls.runs.configuration import Configuration
 
 log = logging.getLogger(__name__)
 
-BOUND = 1e-4
-"""Of a probability's difference between onnxruntime and torch."""
 MAX_RECORDS = 500
 """Of a run's test records, over all folds."""
 _MAX_HALF = 0.05  # of a probability's difference to predictions.csv, where the run computed in half precision
@@ -58,8 +57,9 @@ def measure_parity(
     -------
     dict
         ``records``, in words, and ``n_records``; ``largest_difference`` of a probability between torch and
-        onnxruntime, and ``bound``; ``from_predictions``, the largest one to ``predictions.csv``, None where only the
-        example was at hand, and ``precision``, in which the run computed that; ``runtime``.
+        onnxruntime, and ``bound``; ``from_predictions``, the largest one of the bundle to ``predictions.csv``,
+        ``precision``, in which the run computed these, and ``torch_from_predictions``, that of torch in this precision,
+        each None where only the example was at hand; ``runtime``.
 
     Raises
     ------
@@ -69,7 +69,8 @@ def measure_parity(
     import onnxruntime
 
     found: dict[str, Any] = {"records": "simulated ECG (the example)", "n_records": 1}
-    largest, from_predictions = _compare_example(run, bundle), None
+    precision = str(one.runs[0].read_config().get("trainer", {}).get("precision", "32-true"))
+    largest, from_predictions, of_torch = _compare_example(run, bundle), None, None
     try:
         parts = _open_parts(one, run, trust)
         signals = [[_read(path, run) for path in part.paths] for part in parts]
@@ -78,43 +79,48 @@ def measure_parity(
     else:
         n_records = sum(map(len, signals))
         found = {"records": "test records of the run", "n_records": n_records}
-        from_predictions = 0.0
+        from_predictions = of_torch = 0.0
         with tqdm(total=n_records, desc="Comparing with torch", unit=" records", disable=None) as progress:
             for number, (part, mv) in enumerate(zip(parts, signals, strict=True)):
                 for start in range(0, len(mv), _BATCH_SIZE):
                     rows = slice(start, start + _BATCH_SIZE)
-                    differences = _compare(run, bundle, number, np.stack(mv[rows]), part, rows)
-                    largest = max(largest, differences[0])
-                    from_predictions = max(from_predictions, differences[1])
+                    found_here = _compare(run, bundle, number, np.stack(mv[rows]), part, rows, precision)
+                    largest, from_predictions, of_torch = map(max, (largest, from_predictions, of_torch), found_here)
                     progress.update(len(mv[rows]))
     if not largest <= BOUND:  # also nan
         raise DataError(
             f"{one.folder}: nothing was exported: in onnxruntime a probability is {largest:.2g} away from that in "
             f"torch (allowed: {BOUND:g}); try another version of torch or onnxruntime"
         )
-    precision = str(one.runs[0].read_config().get("trainer", {}).get("precision", "unknown"))
-    _judge(one, from_predictions, precision)
+    _judge(one, from_predictions, of_torch, precision)
     return {
         **found,
         "largest_difference": largest,
         "bound": BOUND,
         "from_predictions": from_predictions,
         "precision": precision,
+        "torch_from_predictions": of_torch,
         "runtime": f"onnxruntime {onnxruntime.__version__}",
     }
 
 
-def _judge(one: Configuration, from_predictions: float | None, precision: str) -> None:
+def _judge(one: Configuration, from_predictions: float | None, of_torch: float | None, precision: str) -> None:
     """Refuse what is far from the run's predictions, and tell what half precision explains."""
-    if from_predictions is None or from_predictions <= BOUND:
+    if from_predictions is None or of_torch is None or from_predictions <= BOUND:
         return
     far = f"{one.folder}: a probability is {from_predictions:.2g} away from that in predictions.csv"
-    if not from_predictions <= _MAX_HALF:
+    if not from_predictions <= _MAX_HALF or "16" not in precision:
         raise DataError(
             f"{far}, so nothing was exported: the net, the signals or the predictions were changed; retrain with "
             "overwrite=true"
         )
-    log.warning("%s; the run computed with precision %s, a bundle in single precision", far, precision)
+    log.warning(
+        "%s, which the run computed with precision %s, and a bundle in single precision (torch in the run's precision: "
+        "%.2g away)",
+        far,
+        precision,
+        of_torch,
+    )
 
 
 def _open_parts(one: Configuration, run: LoadedRun, trust: Sequence[str]) -> list[_Part]:
@@ -150,18 +156,29 @@ def _compare(
     signal_mv: NDArray[np.float32],
     part: _Part,
     rows: slice,
-) -> tuple[float, float]:
-    """Return the largest differences of a probability: to torch, of the mean and of each net; to the predictions."""
+    precision: str,
+) -> tuple[float, float, float]:
+    """Return the largest differences of a probability: to torch, of the mean and of each net; to the predictions.
+
+    The last is that of torch, in the precision of the run where the CPU has it, to the predictions.
+    """
     metadata = part.metadata[rows]
     given = {"signal_mv": signal_mv} | ({"metadata": metadata.astype(np.float32)} if run.metadata_names else {})
     (mean,) = bundle.session.run(["probabilities"], given)
     own, in_torch = bundle.apply_nets(signal_mv, metadata), run.apply_nets(signal_mv, metadata)
-    by_net = [each.apply_logits(logits, run.class_names) for each, logits in zip(run.calibrators, own, strict=True)]
-    torch_by_net = [
-        each.apply_logits(logits, run.class_names) for each, logits in zip(run.calibrators, in_torch, strict=True)
-    ]
-    largest = [np.abs(mean - expit(run.average(in_torch))).max(), np.abs(expit(by_net) - expit(torch_by_net)).max()]
-    return float(max(largest)), float(np.abs(expit(by_net[fold]) - part.y_prob[rows]).max())
+
+    def calibrate(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+        pairs = zip(run.calibrators, logits, strict=True)
+        return expit(np.stack([each.apply_logits(of_net, run.class_names) for each, of_net in pairs]))
+
+    y_prob = part.y_prob[rows]
+    largest = [np.abs(mean - expit(run.average(in_torch))).max(), np.abs(calibrate(own) - calibrate(in_torch)).max()]
+    far = float(np.abs(calibrate(own)[fold] - y_prob).max())
+    if far <= BOUND or precision != "bf16-mixed":
+        return float(max(largest)), far, far
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        as_trained = run.apply_nets(signal_mv, metadata)
+    return float(max(largest)), far, float(np.abs(calibrate(as_trained)[fold] - y_prob).max())
 
 
 def _compare_example(run: LoadedRun, bundle: LoadedBundle) -> float:

@@ -23,6 +23,10 @@ def format_notes(rescored: Rescored) -> str:
         lines.append(f"Near to, but not the same as what is said there: {', '.join(names)} (crosswalk.csv).")
     if "case_mix.csv" in rescored.tables:
         lines.append(f"Case mix:\n{format_case_mix(rescored.tables['case_mix.csv'])}\n")
+    elif "bundle" in source:
+        lines.append(
+            "The case mix cannot be compared: a bundle does not hold the records that its nets were tested on."
+        )
     if update := source.get("local_update"):
         lines.append(
             f"Learned on {update['n_records']} records of {update['n_patients']} patients there, which are not scored"

@@ -12,6 +12,7 @@ from ecgcls.data.audit import Audit, audit_labels, format_lost_kinds
 from ecgcls.data.folds import complete_strat_folds
 from ecgcls.data.source import Source, split_settings
 from ecgcls.data.survey import survey_files
+from ecgcls.data.training_size import TrainingSize
 from ecgcls.evaluation.precision import expect_precision
 from ecgcls.evaluation.settings import Anticipated
 from ecgcls.figures.panels import draw_likelihoods
@@ -28,13 +29,15 @@ class Inspection:
     """The audit of a task's labels, and how wide the intervals of a model tested on them will be.
 
     `precision` is indexed by fold (its number, or 'all' together) and class; see `expect_precision` for its columns.
-    Of a source that guesses, `understood` are tables of its columns and labels, and `files` lines about its files.
+    `n_train` is what ``data.n_train`` asked for. Of a source that guesses, `understood` are tables of its columns and
+    labels, and `files` lines about its files.
     """
 
     audit: Audit
     precision: pd.DataFrame
     anticipated: Anticipated
     root: str = ""
+    n_train: int | None = None
     understood: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     files: Sequence[str] = ()
 
@@ -43,11 +46,14 @@ def inspect_labels(
     *, data: Mapping[str, Any], task: Mapping[str, Any], folds: Mapping[str, Any], anticipated: Anticipated
 ) -> Inspection:
     """Audit the labels of a data set; the parameters are the choices of these groups."""
-    source: Source = build_part("data", split_settings(data)[0])
+    own, shared = split_settings(data)
+    source: Source = build_part("data", own)
+    n_train = shared.get("n_train")
+    size = None if n_train is None else TrainingSize(n_train, shared.get("n_train_seed", 0))
     rule, table = build_part("task", task), build_part("folds", folds)
     source.prepare()
     records, statements = complete_strat_folds(source.read_records()), source.read_statements()
-    audit = audit_labels(records, statements, task=rule, folds=table)
+    audit = audit_labels(records, statements, task=rule, folds=table, training_size=size)
     labels = rule.label(records["scp_codes"], statements)
     n_folds = len(table.list_held_out(records))
     is_tested = [(table.assign(records, fold=fold) == "test").to_numpy() for fold in range(n_folds)]
@@ -59,7 +65,7 @@ def inspect_labels(
         fold: expect_precision(labels.y_true[rows], patient_id[rows], labels.class_names, anticipated)
         for fold, rows in parts.items()
     }
-    found = Inspection(audit, pd.concat(precision, names=["fold"]), anticipated, str(source.root))
+    found = Inspection(audit, pd.concat(precision, names=["fold"]), anticipated, str(source.root), n_train)
     return _add_understood(found, source, records)
 
 
@@ -97,6 +103,7 @@ def format_audit(found: Inspection) -> str:
         *((titles[name], table) for name, table in found.understood.items()),
         (f"{what} and their classes", _shorten_statements(audit)),
         (f"Positive records by {fold}", audit.by_fold.rename_axis(fold)),
+        *_list_training(found),
         *[
             ("Likelihoods in percent, by kind of statement", audit.likelihoods),
             ("What other rules would change", audit.rules),
@@ -114,6 +121,14 @@ def format_audit(found: Inspection) -> str:
         lines.append(f"The widths are rough for classes with fewer than {_FEW} positive patients.")
     lines += ["", *format_lost_kinds(audit), _count_kept(audit), f"Fingerprint of the labels: {audit.labels_sha256}"]
     return "\n".join(lines)
+
+
+def _list_training(found: Inspection) -> list[tuple[str, pd.DataFrame]]:
+    """Return the training part of each fold, if only some of its records are wanted."""
+    if found.n_train is None:
+        return []
+    train: Any = found.audit.by_part.xs("train", level="part")
+    return [(f"Positive records to train on by fold, data.n_train={found.n_train}", train)]
 
 
 def _count_kept(audit: Audit) -> str:

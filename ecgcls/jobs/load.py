@@ -155,7 +155,7 @@ def load_net(run: RunDirectory, *, trust: Sequence[str] = ()) -> StandardizedNet
         stored = torch.load(path, weights_only=True, map_location="cpu")
         weights = take_own(stored["state_dict"])
         if not trust:
-            _check_shapes(make_net, weights)
+            check_shapes(make_net, weights)
     try:
         net = make_net()
     except ConfigError as error:
@@ -190,7 +190,7 @@ def _explained(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _check_shapes(make_net: Callable[[], nn.Module], weights: Mapping[str, Any]) -> None:
+def check_shapes(make_net: Callable[[], nn.Module], weights: Mapping[str, Any]) -> None:
     """Refuse a net of other weights before it takes any memory: a configuration can ask for a net of any size."""
     try:
         with torch.device("meta"):

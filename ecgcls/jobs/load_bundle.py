@@ -20,6 +20,7 @@ from ecgcls.bundles.directory import GRAPH, BundleDirectory, open_bundle
 from ecgcls.bundles.graph_file import check_graph
 from ecgcls.bundles.session import open_session, run_session
 from ecgcls.data.likeness import Likeness, read_likeness
+from ecgcls.data.quality import describe_windows
 from ecgcls.data.seen import GROUPS, SeenRecords, read_seen
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.conformal import Conformal
@@ -88,12 +89,28 @@ class LoadedBundle(Predictor):
     session: Any
 
     def _learn_conformals(self) -> Sequence[Conformal]:
-        names = [f"certainty_{number}.npz" for number in range(self.n_nets)]
-        return [Conformal.from_arrays(self.bundle.read_arrays(name)) for name in names]
+        found = []
+        for number in range(self.n_nets):
+            name = f"certainty_{number}.npz"
+            try:
+                found.append(Conformal.from_arrays(self.bundle.read_arrays(name)))
+                if len(found[-1].known) != len(self.class_names):
+                    raise DataError(f"{len(found[-1].known)} classes of {len(self.class_names)}")
+            except DataError as error:
+                raise DataError(str(error) if name in str(error) else f"{self.path / name}: {error}") from error
+        return found
 
     def _read_likenesses(self) -> Sequence[Likeness | None]:
-        names = [name for name in self.bundle.sums if name.startswith("likeness_")]
-        return [read_likeness(self.bundle.check(name)) for name in sorted(names)]
+        paths = [self.bundle.check(name) for name in sorted(self.bundle.sums) if name.startswith("likeness_")]
+        found = [read_likeness(path) for path in paths]
+        flat = np.zeros((1, len(self.lead_names), self.n_samples), np.float32)
+        sizes = {
+            key: each.shape[1:] for key, each in describe_windows(flat, self.sampling_rate_hz, self.lead_names).items()
+        }
+        for path, likeness in zip(paths, found, strict=True):
+            if odd := [key for key, mean in likeness.means.items() if mean.shape != sizes[key]]:
+                raise DataError(f"{path}: it is not of the bundle's leads, sampling rate and length ({odd[0]})")
+        return found
 
     @cached_property
     def seen(self) -> SeenRecords | None:
@@ -181,7 +198,8 @@ def _check_shapes(bundle: BundleDirectory, session: Any) -> None:
             if len(each.shape) != len(sizes) or any(size not in (None, there) for there, size in pairs):
                 got = printable(str(each.shape))[:200]
                 raise DataError(f"{where}: {each.name} must be {' x '.join(map(_spell, sizes))}, got {got}")
-            if any(size is None and isinstance(there, int) for there, size in pairs) or each.type != f"tensor({kind})":
+            is_fixed = wanted is inputs and any(size is None and isinstance(there, int) for there, size in pairs)
+            if is_fixed or each.type != f"tensor({kind})":
                 raise DataError(f"{where}: {each.name} must be of any size and {kind}, got {each.shape} of {each.type}")
 
 

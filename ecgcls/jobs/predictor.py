@@ -29,6 +29,7 @@ from ecgcls.evaluation.recalibration import Calibrator
 from ecgcls.jobs.prediction import Prediction
 from ecgcls.jobs.scored import (
     UNLIKE_RATE,
+    Inspected,
     Scored,
     average_p_values,
     describe_known,
@@ -230,18 +231,25 @@ class Predictor(ABC):
         return self.summarize(prepared, scored, metadata, error_rate=error_rate, unusable=unusable)
 
     def score_windows(
-        self, windows_mv: NDArray[np.float32], metadata: NDArray[np.float64] | None, *, with_sets: bool = False
+        self,
+        windows_mv: NDArray[np.float32],
+        metadata: NDArray[np.float64] | None,
+        *,
+        with_sets: bool = False,
+        inspected: Inspected | None = None,
     ) -> Scored:
-        """Return all that is told of windows ``(window, lead, sample)`` in mV; `with_sets` gives them p-values."""
+        """Return all that is told of windows ``(window, lead, sample)`` in mV; `with_sets` gives them p-values.
+
+        What `inspect_windows` has told of them already may be given.
+        """
         raw = self.apply_nets(windows_mv, metadata)
         p_values = average_p_values(self.conformals, raw) if with_sets else np.empty((len(windows_mv), 0, 2))
+        return Scored(self.average(raw), p_values, *(inspected or self.inspect_windows(windows_mv)))
+
+    def inspect_windows(self, windows_mv: NDArray[np.float32]) -> Inspected:
+        """Return what is told of windows ``(window, lead, sample)`` in mV without the nets."""
         quality = score_quality(windows_mv, self.sampling_rate_hz, self.likenesses, self.lead_names)
-        return Scored(
-            self.average(raw),
-            p_values,
-            *quality,
-            recognize(windows_mv, self.sampling_rate_hz, self.seen, self.lead_names),
-        )
+        return Inspected(*quality, recognize(windows_mv, self.sampling_rate_hz, self.seen, self.lead_names))
 
     def predict_windows(
         self, windows_mv: NDArray[np.float32], metadata: NDArray[np.float64] | None = None

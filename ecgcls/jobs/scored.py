@@ -19,6 +19,15 @@ UNLIKE_RATE = 0.01
 _N_SHOWN = 3  # ECGs of one recording that the nets have learned from
 
 
+class Inspected(NamedTuple):
+    """What is known of windows without the nets, ``(window, ...)`` in each array; see `Scored`."""
+
+    noise: NDArray[np.bool_]
+    p_likeness: NDArray[np.float64]
+    oddity: NDArray[np.str_]
+    known: NDArray[np.str_]
+
+
 class Scored(NamedTuple):
     """Windows, ``(window, ...)`` in each array."""
 
@@ -38,7 +47,7 @@ class Scored(NamedTuple):
     @classmethod
     def join(cls, parts: Sequence[Scored]) -> Scored:
         """Put windows one after another."""
-        return cls(*map(np.concatenate, zip(*parts, strict=True)))
+        return parts[0] if len(parts) == 1 else cls(*map(np.concatenate, zip(*parts, strict=True)))
 
     def cut(self, lengths: Sequence[int]) -> list[Scored]:
         """Undo `join`, given the number of windows of each part."""

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ecgcls.data.seen import SeenRecords
+from ecgcls.errors import ConfigError
+from ecgcls.jobs.load_bundle import load_bundle
 from ecgcls.jobs.predictor import Predictor
-from ecgcls.runs.configuration import Configuration
+from ecgcls.jobs.trust import take_trusted
+
+if TYPE_CHECKING:
+    from ecgcls.runs.configuration import Configuration
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,3 +55,13 @@ class Tested:
         """The nets, in words."""
         info = self.net.info
         return f"{info.model}, {f'fold {info.fold}' if self.is_single_run else f'mean of {self.net.folds}'}"
+
+
+def load_tested_bundle(path: Path, *, device: str = "cpu", trust: Sequence[str] = ()) -> Tested:
+    """Load a bundle to test it on another data set; its task, which may be anybody's, is built only if it is known."""
+    net = load_bundle(path, device=device)
+    try:
+        task = take_trusted(net.bundle.info.content, "task", trust=trust)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    return Tested(net, task, net.seen)

@@ -13,8 +13,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from torch import nn
-
 from ecgcls.config import CONF_DIR, check_group
 from ecgcls.errors import ConfigError
 from ecgcls.runs.saved import read_yaml, to_plain
@@ -106,6 +104,8 @@ def _list_own(group: str) -> frozenset[str]:
 
 def _check_net(key: str, target: str) -> None:
     """Refuse what is in the nets' packages but no net: a function, or what one of their modules has imported."""
+    from torch import nn  # which a task or a data set does without
+
     module, _, name = target.rpartition(".")
     try:
         found = getattr(importlib.import_module(module), name)

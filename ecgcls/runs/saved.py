@@ -103,7 +103,7 @@ def _parse(content: bytes, where: str, parse: Callable[[str], Any], max_values: 
         mapping = parse(content.decode("utf-8"))
         if not isinstance(mapping, dict):
             raise DataError(f"expected a mapping, got {type(mapping).__name__}")
-        return _wrap(mapping, where, iter(range(max_values)))
+        return _wrap(mapping, where, iter(range(max_values)), max_values)
     except (yaml.YAMLError, ValueError, RecursionError, MemoryError) as error:
         if where in str(error):
             raise
@@ -114,16 +114,18 @@ def _load_json(text: str) -> Any:
     return json.loads(text, parse_constant=_read_finite, parse_float=_read_finite)
 
 
-def _wrap(value: Any, where: str, counted: Iterator[int], *, depth: int = 0) -> Any:
+def _wrap(value: Any, where: str, counted: Iterator[int], most: int, *, depth: int = 0) -> Any:
     """Make every mapping a `Node`; refuse what is not plain, nested too deeply, or too much."""
     if depth > _MAX_DEPTH or next(counted, None) is None:
-        raise DataError(f"too deep (more than {_MAX_DEPTH} levels), or too many values")
+        raise DataError(f"expected at most {_MAX_DEPTH} levels and {most:,} values")
     if isinstance(value, dict):
         if unnamed := [key for key in value if not isinstance(key, str | int)]:
             raise DataError(f"a key must be text, got {unnamed[0]!r}")
-        return Node({str(key): _wrap(each, where, counted, depth=depth + 1) for key, each in value.items()}, where)
+        return Node(
+            {str(key): _wrap(each, where, counted, most, depth=depth + 1) for key, each in value.items()}, where
+        )
     if isinstance(value, list):
-        return [_wrap(each, where, counted, depth=depth + 1) for each in value]
+        return [_wrap(each, where, counted, most, depth=depth + 1) for each in value]
     if isinstance(value, int) and abs(value) >= 2**63:
         raise DataError(f"a whole number of {len(str(value))} digits")
     if isinstance(value, float) and math.isnan(value):

@@ -29,7 +29,7 @@ def make_metadata():
         },
         "classes": [{"name": "MI", "threshold": 0.5}, {"name": "CD", "threshold": 0.25}],
         "nets": {"n": 1, "model": "mean", "experiment": "e", "variant": "", "folds": "", "n_parameters": 0},
-        "decisions": {"threshold_rule": {}, "calibrators": [{"method": "none", "by_class": {"MI": linear, "CD": linear}}]},
+        "decisions": {"calibrators": [{"method": "none", "by_class": {"MI": dict(linear), "CD": dict(linear)}}]},
         "training_data": {"is_synthetic": True, "parts": []},
         "run": {"status": "finished", "data": {"class_names": ["MI", "CD"], **form}},
         "task": {"_target_": "ecgcls.data.tasks.Task"},

@@ -83,8 +83,8 @@ def test_what_is_doubtful_is_told_once_and_refused_where_asked(ecg, doubt, check
     recording = Recording(signal_mv, 100.0, LEADS)
     prepared = prepare(recording, **WANTED)
     assert prepared.repairs == prepared.doubts == tuple(found.values())
-    with pytest.raises(DataError, match="refused, as repairs=refuse asks: "):
-        prepare(recording, **WANTED, repairs="refuse")
+    with pytest.raises(DataError, match="refused, as repairs=refuse_doubtful asks: "):
+        prepare(recording, **WANTED, repairs="refuse_doubtful")
 
 
 @pytest.mark.parametrize(

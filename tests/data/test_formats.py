@@ -130,8 +130,8 @@ def test_of_several_rhythms_the_first_is_read_told_and_doubted(signal_mv, path, 
     np.testing.assert_allclose(found.signal_mv, signal_mv, atol=1e-6)
     assert len(found.guesses) == 1
     assert "several recordings: the first is read" in found.guesses[0]
-    with pytest.raises(DataError, match="refused, as repairs=refuse asks: the file has several recordings"):
-        prepare(found, **WANTED, repairs="refuse")
+    with pytest.raises(DataError, match="refused, as repairs=refuse_doubtful asks: the file has several recordings"):
+        prepare(found, **WANTED, repairs="refuse_doubtful")
 
 
 def test_of_dicom_groups_the_longest_is_the_ecg(signal_mv, path):

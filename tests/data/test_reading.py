@@ -35,8 +35,8 @@ def test_a_gain_that_the_header_does_not_say_is_a_doubt(tmp_path, signal_uv, wri
     assert np.array_equal(reading.signal_uv, 5 * (signal_uv // 10))
     recording, wanted = read_recording(path), {"lead_names": LEADS, **WANTED}
     assert guess in prepare(recording, **wanted).doubts
-    with pytest.raises(DataError, match="refused, as repairs=refuse asks: gain 0 in the header"):
-        prepare(recording, **wanted, repairs="refuse")
+    with pytest.raises(DataError, match="refused, as repairs=refuse_doubtful asks: gain 0 in the header"):
+        prepare(recording, **wanted, repairs="refuse_doubtful")
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,28 @@ def test_resampling_keeps_a_sine(rate_hz):
     assert prepared.repairs[-1] == f"resampled from {rate_hz:g} to 100 Hz"
 
 
+@pytest.mark.parametrize(
+    ("changed", "refused_for"),
+    [
+        (lambda ecg: recording(ecg), None),
+        (lambda ecg: recording(ecg[::-1], LEADS[::-1]), None),  # put in order: the samples are those recorded
+        (lambda ecg: recording(np.tile(ecg, 2)), None),  # cut into two windows
+        (lambda ecg: recording(ecg, rate_hz=101.0), "resampled from 101 to 100 Hz"),
+        (lambda ecg: recording(ecg[[0, 1, *range(6, 12)]], LEADS[:2] + LEADS[6:]), "derived III, aVR, aVL, aVF"),
+        (lambda ecg: recording(ecg[:, :500]), "padded from 5 to 10 s"),
+    ],
+)
+def test_what_is_not_as_it_was_recorded_is_refused_where_asked(changed, refused_for):
+    ecg = np.cumsum(np.random.default_rng(0).normal(0, 0.05, (12, 1010)), axis=1)[:, :1000]
+    ecg[2:6] = ecg[1] - ecg[0], -(ecg[0] + ecg[1]) / 2, ecg[0] - ecg[1] / 2, ecg[1] - ecg[0] / 2
+    prepare(changed(ecg), **WANTED, pads=True, repairs="refuse_doubtful")
+    if refused_for is None:
+        prepare(changed(ecg), **WANTED, pads=True, repairs="refuse")
+        return
+    with pytest.raises(DataError, match=f"refused, as repairs=refuse asks: {refused_for}"):
+        prepare(changed(ecg), **WANTED, pads=True, repairs="refuse")
+
+
 def test_resampling_filters_out_what_would_alias():
     times_s = np.arange(5000) / 500
     tone = np.tile(np.sin(2 * np.pi * 80 * times_s), (12, 1))  # would appear at 20 Hz

@@ -151,7 +151,7 @@ def test_noise_is_noted_or_refused(run, ecg_mv, noise_mv):
 
 def test_what_is_unlike_the_training_data_is_named(run, ecg_mv, monkeypatch):
     assert run.likenesses == ()  # a dozen patients do not tell 1 % from others
-    for module in ("scored", "loaded"):
+    for module in ("scored", "predictor"):
         monkeypatch.setattr(f"ecgcls.jobs.{module}.UNLIKE_RATE", 0.2)
     telling = replace(run)
     assert len(telling.likenesses) == 1

@@ -143,8 +143,8 @@ def test_what_cannot_be_a_recording_is_one_line(run, signals_mv, changed, messag
 
 def test_doubts_are_noted_or_refused(run, signals_mv):
     assert "wrong gain" in run.predict(10 * signals_mv[0], **FORM).repairs[0]
-    with pytest.raises(DataError, match="refused, as repairs=refuse asks: too large"):
-        run.predict(10 * signals_mv[0], **FORM, repairs="refuse")
+    with pytest.raises(DataError, match="refused, as repairs=refuse_doubtful asks: too large"):
+        run.predict(10 * signals_mv[0], **FORM, repairs="refuse_doubtful")
 
 
 def test_the_rebuilt_net_is_the_trained_one(configuration):
