@@ -338,6 +338,10 @@ def test_errors_stand_where_they_belong(visit, record, tables):
     page.unroute("**/api/predict")
     send(page, *record)
     assert not error.is_visible()
+    page.route("**/api/batch", lambda route: route.fulfill(body=route.fetch().body().split(b"\n")[0] + b"\n"))
+    page.set_input_files("#files", tables)
+    expect(page.locator("#batch-error")).to_have_text("The answer of the server ended too early.")
+    assert page.locator("#progress-text").text_content() == "Stopped after 1 of 4 records."
     page.context.unroute_all()
 
 
@@ -398,6 +402,7 @@ def test_only_what_the_nets_take_is_asked_of_the_patient(visit, tables):
 def test_it_prints_light_and_with_its_warning(visit, record, tmp_path):
     page = visit(color_scheme="dark")
     send(page, *record)
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
     page.emulate_media(media="print")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert page.locator(".warning").is_visible() and page.locator("#paper svg.ecg-paper").is_visible()
