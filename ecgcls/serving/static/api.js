@@ -24,12 +24,26 @@ export async function* predictBatch(records, error_rate, signal) {
   const response = await ask("api/batch", { method: "POST", body: form, signal });
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
+  let n_left = 1; // until a line says how many there are
   for (;;) {
     const { value, done } = await reader.read().catch((error) => translate(error, "The connection to the server was lost."));
     const lines = (rest + (value ?? "")).split("\n");
     rest = done ? "" : lines.pop();
-    for (const line of lines) if (line.trim()) yield JSON.parse(line);
+    for (const text of lines.filter((one) => one.trim())) {
+      const line = parse(text);
+      n_left = line.n_records - line.number;
+      yield line;
+    }
+    if (done && n_left) throw new Refused("The answer of the server ended too early.");
     if (done) return;
+  }
+}
+
+function parse(line) {
+  try {
+    return JSON.parse(line);
+  } catch {
+    throw new Refused("The answer of the server broke off.");
   }
 }
 
