@@ -193,9 +193,7 @@ class Challenge:
             log.info("Not known: the age of %d records, the sex of %d", lacks["age"], lacks["sex"])
         n_narrow = sum(bool(find_unasked(_find_database(each.filename))) for each in self._headers)
         if self.unasked == "unknown":
-            log.info(
-                "Readers of %d records were asked for some diagnoses alone: the others are unknown there", n_narrow
-            )
+            log.info("Readers of %d records were asked for some diagnoses alone: all others are unknown", n_narrow)
         if n_unknown:
             first = next(ecg_id for ecg_id, each in zip(table.index, self._headers, strict=True) if each.codes is None)
             text = "%d records have no diagnosis in #Dx, such as %s: all their labels are unknown"
