@@ -101,7 +101,7 @@ def expect(run, signal_mv, metadata):
 
 def hold_against_torch(run, *, batches=(1, 3), torchscript=True):
     """Compare the run's graph, in both forms, with the run itself."""
-    graph = make_graph(run)
+    graph = make_graph(run)  # of copies: the run's own nets compute as ever
     content = _to_onnx(graph, run)
     check_graph(content, where="model.onnx")
     session = open_session(content, where="model.onnx")
