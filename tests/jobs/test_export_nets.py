@@ -140,6 +140,7 @@ def list_nets():
     return nodes | {"spectrogram": read_choice("cnn2d", image="spectrogram")}
 
 
+@pytest.mark.slow
 def test_a_small_net_says_the_same_as_a_graph():
     windows = Windows(16, "probabilities")
     nets = make_nets([read_choice("cnn1d", width=2)], n_leads=3, n_samples=40, windows=[windows])
