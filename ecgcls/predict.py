@@ -59,7 +59,9 @@ def predict(
     from ecgcls.files import printable
     from ecgcls.jobs.apply import predict_files
     from ecgcls.jobs.prediction_files import PredictionFiles, format_predictions
+    from ecgcls.training.memory import keep_freed_memory
 
+    keep_freed_memory()
     folder = output or place / "predict" / name_output(input)
     check_output(folder, "predict")
     with unpacked(input) as source:
