@@ -38,7 +38,7 @@ from ecgcls.runs.predictions_csv import read_predictions
 from ecgcls.training.memory import keep_freed_memory
 
 _RESULTS = Path(__file__).parent / "bundle.json"
-_SIZES = {1: 100, 256: 5}
+_SIZES = {1: 100, 256: 2}
 """How often a turn asks for so many records."""
 _THREADS = (1, 2)
 _COLD_STARTS = 5
@@ -199,10 +199,12 @@ def main() -> None:
     arguments = parser.parse_args()
     keep_freed_memory()
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    found = [measure(run, arguments.ptbxl, arguments.folder, arguments.rounds) for run in arguments.runs]
+    found = []
+    for run in arguments.runs:
+        found.append(measure(run, arguments.ptbxl, arguments.folder, arguments.rounds))
+        machine = {"machine": platform.machine(), "cores": os.cpu_count(), "load": os.getloadavg()[0]}
+        arguments.results.write_text(json.dumps({"machine": machine, "found": found}, indent=2) + "\n")
     print(tabulate(found))
-    machine = {"machine": platform.machine(), "cores": os.cpu_count(), "load": os.getloadavg()[0]}
-    arguments.results.write_text(json.dumps({"machine": machine, "found": found}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -283,7 +283,7 @@ def read_table(path: Path, rate_hz: float | None, unit: str | None) -> Recording
     own_hz = next((float(match[1]) for line in lines if (match := RATE.fullmatch(line))), None)
     for number in times:
         match = TIME.fullmatch(names[number].casefold())
-        own_hz = measure_rate(values[-1] * SECOND[units[number] or (match and match[1]) or "s"])
+        own_hz = measure_rate(values[-1] * SECOND.get(units[number] or (match and match[1]) or "s", math.nan))
     factors, notes = find_factors([units[number] for number in leads], unit)
     signal_mv = (values[: len(leads)] * factors[:, None]).astype(np.float32)
     others = [name for number, name in enumerate(names) if name and number not in leads + times]

@@ -140,7 +140,7 @@ class Predictor(ABC):
     def seen(self) -> SeenRecords | None:
         """The waveforms of the nets' data sets; None if they have not been kept."""
 
-    @property
+    @cached_property
     def n_known(self) -> NDArray[np.int64]:
         """``(class, 2)``: validation patients with a negative and with a positive record, the fewest of all nets."""
         return np.min([conformal.n_patients for conformal in self.conformals], axis=0)

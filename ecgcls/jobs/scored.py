@@ -132,6 +132,9 @@ def describe_unusable(scored: Scored, lost: Sequence[str]) -> tuple[tuple[str, .
     What is `lost` comes from the recording (`ecgcls.data.recordings.Prepared`), the rest from its windows.
     Single windows of a long recording that are unlike the training data are not told: of many, some always are.
     """
+    is_unlike = scored.p_likeness <= UNLIKE_RATE
+    if not lost and not scored.noise.any() and not is_unlike.any():
+        return (), False
     n_windows = len(scored.noise)
     texts = [f"not all of the ECG is there: {text}" for text in lost]
     is_most = bool(lost) or bool(2 * scored.noise.any(axis=1).sum() > n_windows)
@@ -139,7 +142,6 @@ def describe_unusable(scored: Scored, lost: Sequence[str]) -> tuple[tuple[str, .
         if n_found := int(is_it.sum()):
             where = "" if n_found == n_windows == 1 else f" in {n_found} of {n_windows} windows"
             texts.append(f"no usable ECG{where}: {text}")
-    is_unlike = scored.p_likeness <= UNLIKE_RATE
     if 2 * is_unlike.sum() > n_windows:
         groups, counts = np.unique(scored.oddity[is_unlike], return_counts=True)
         texts.append(

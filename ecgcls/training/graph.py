@@ -71,7 +71,7 @@ class Graph(nn.Module):
 
     def forward(self, signal_mv: Tensor, metadata: Tensor | None = None) -> Answers:
         """Answer for recordings ``(batch, lead, sample)`` in mV, all of one length, from `min_samples` up."""
-        stretches = _take(signal_mv, _place_stretches(signal_mv, self.n_samples))
+        stretches = _take(signal_mv, _place_stretches(signal_mv, self.n_samples, least=self.min_samples))
         n_stretches = stretches.shape[2]
         flat = stretches.transpose(1, 2).flatten(0, 1)  # (batch * stretch, lead, sample)
         beside = None if metadata is None else metadata.repeat_interleave(n_stretches, dim=0)
@@ -89,6 +89,9 @@ class OneNet(nn.Module):
         super().__init__()
         self.standardizer, self.net = net
         self.windows, self.may_lack_leads = net.windows, may_lack_leads
+        for module in self.net.modules():
+            if hasattr(module, "prepare_export"):  # what it computes is the same, in a way that a graph can hold
+                module.prepare_export()
 
     def find_min_samples(self, n_samples: int) -> int:
         """Return the samples of the shortest record that the net takes, trained on `n_samples`."""
@@ -207,12 +210,15 @@ def _take(signal: Tensor, index: Tensor) -> Tensor:
     return signal.index_select(2, index.flatten()).unflatten(2, index.shape)
 
 
-def _place_stretches(signal: Tensor, n_samples: int) -> Tensor:
-    """Return the samples ``(stretch, sample)`` of stretches side by side, of which the last ends with the record."""
+def _place_stretches(signal: Tensor, n_samples: int, *, least: int) -> Tensor:
+    """Return the samples ``(stretch, sample)`` of stretches side by side, of which the last ends with the record.
+
+    Nets that take no fewer than `n_samples` see stretches of one fixed length.
+    """
     if torch.jit.is_tracing():  # which takes a length for a constant
         return _script(_traced_stretches)(signal, n_samples)
     length = signal.shape[-1]
-    size = torch.sym_min(length, n_samples)
+    size = n_samples if least == n_samples else torch.sym_min(length, n_samples)
     starts = (torch.arange((length + size - 1) // size) * size).clamp(max=length - size)
     return starts[:, None] + torch.arange(size)
 

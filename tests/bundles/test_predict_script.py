@@ -234,6 +234,7 @@ BAD = {
     "ms as s": ("time,I,II\n0,1,2\n2,3,4\n4,5,6\n", "got 0.5; are the times ms"),
     "gap": ("time_s,I\n0,1\n1,2\n4,3\n5,4\n6,5\n7,6\n", "not evenly spaced"),
     "times fall": ("time_s,I\n1,1\n0,1\n", "the times must rise"),
+    "volts of time": ("time_mV,I\n0,1\n1,1\n", "the times must rise"),
     "two rates": (format_table(GOOD, "# fs=250"), "the file states 250 Hz, --rate 100 Hz"),
     "negative": (format_table(GOOD), "the sampling rate must be 50 to 10000 Hz, got -5"),
     "two units": (format_table(GOOD, names=[f"{name}_mV" for name in LEADS]), "the file states mv, --unit uV"),

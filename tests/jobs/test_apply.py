@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from ecgcls.data import recordings
+from ecgcls.data import plain_records, recordings
 from ecgcls.data.recordings import iter_recording
 from ecgcls.data.signals import LEADS, Record, read_record
 from ecgcls.errors import DataError
@@ -86,19 +86,20 @@ def test_no_odd_record_ends_a_batch(run, filenames, tmp_path, monkeypatch, write
     header.write_text(header.read_text().replace("fast 12 100 ", "fast 12 1000000000 "))
     write_record(tmp_path / "inf", samples)
     write_record(tmp_path / "broken", samples)
-    net, read = run.nets[0], recordings.iter_leads
+    net, read, read_plain = run.nets[0], recordings.iter_leads, plain_records.read_plain
 
     def forward(signal):
         logits = net(signal)
         is_inf = abs(signal - torch.from_numpy(samples.T / 1000)).amax((1, 2)) < 1e-3
         return torch.where(is_inf[:, None], torch.inf, logits)
 
-    def iter_leads(path, *arguments, **options):
+    def stumble(read, path, *arguments, **options):
         if path.name == "broken":
             raise IndexError("list index out of range")
         return read(path, *arguments, **options)
 
-    monkeypatch.setattr(recordings, "iter_leads", iter_leads)
+    monkeypatch.setattr(recordings, "iter_leads", partial(stumble, read))
+    monkeypatch.setattr(plain_records, "read_plain", partial(stumble, read_plain))
     odd = nn.Sequential(*net)
     odd.forward = forward
     paths = [good, *(tmp_path / name for name in ("holter", "fast", "inf", "broken")), good]
@@ -138,7 +139,7 @@ def test_memory_does_not_grow_with_the_length_of_a_record(run, filenames, monkey
 
         monkeypatch.setattr(recordings, "iter_leads", iter_leads)
         tracemalloc.start()
-        ((_, found),) = predict_files(run, [filenames.iloc[0]])
+        ((_, found),) = predict_files(run, [filenames.iloc[0].with_name("long")])
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert len(found.starts_s) == 10 * n_blocks

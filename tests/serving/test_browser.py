@@ -342,6 +342,11 @@ def test_errors_stand_where_they_belong(visit, record, tables):
     page.set_input_files("#files", tables)
     expect(page.locator("#batch-error")).to_have_text("The answer of the server ended too early.")
     assert page.locator("#progress-text").text_content() == "Stopped after 1 of 4 records."
+    page.unroute("**/api/batch")
+    busy = {"status": 503, "headers": {"Retry-After": "0.1"}, "json": {"error": "busy"}}
+    page.route("**/api/batch", lambda route: route.fulfill(**busy), times=2)  # and is asked once more
+    page.set_input_files("#files", tables)
+    expect(page.locator("#progress-text")).to_have_text("Done: 4 records, 1 could not be used.")
     page.context.unroute_all()
 
 
