@@ -89,9 +89,6 @@ class OneNet(nn.Module):
         super().__init__()
         self.standardizer, self.net = net
         self.windows, self.may_lack_leads = net.windows, may_lack_leads
-        for module in self.net.modules():
-            if hasattr(module, "prepare_export"):  # what it computes is the same, in a way that a graph can hold
-                module.prepare_export()
 
     def find_min_samples(self, n_samples: int) -> int:
         """Return the samples of the shortest record that the net takes, trained on `n_samples`."""

@@ -1,22 +1,17 @@
 """The script in a bundle, held against sums worked out by hand and against what ecgcls itself does with an ECG."""
 
 import ast
-import importlib
 import json
 import re
-import subprocess
 import sys
-import venv
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import numpy as np
 import onnx
-import pandas as pd
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-import ecgcls
 from ecgcls.bundles.directory import GRAPH, READER
 from ecgcls.data import signal_checks
 from ecgcls.data.lead_sets import INDEPENDENT, LEADS
@@ -24,11 +19,8 @@ from ecgcls.data.limb_leads import derive_limb_leads
 from ecgcls.data.metadata import take_values
 from ecgcls.data.recordings import MIN_RECORDED_S, Recording, prepare
 from ecgcls.data.sample_tables import read_table
-from ecgcls.data.signals import read_record
 from ecgcls.errors import DataError
-from ecgcls.jobs.export import export_bundle, write_sums
-from ecgcls.runs.configuration import read_single
-from ecgcls.runs.directory import RunDirectory
+from ecgcls.jobs.export import write_sums
 
 N_SAMPLES = 200  # 2 s at 100 Hz
 
@@ -300,49 +292,3 @@ def test_a_bundle_that_was_changed_or_a_wrong_call_ends_with_code_1(make, monkey
     with pytest.raises(SystemExit, match="not a whole bundle"):
         script.main(["a.csv"])
     assert capsys.readouterr().out == ""
-
-
-@pytest.mark.slow
-def test_a_bare_environment_gives_the_run_s_own_probabilities(configuration, synthetic_root, tmp_path):
-    """An environment of numpy and onnxruntime alone, then with scipy: the folds' mean, and a run's predictions.csv."""
-    run = read_single(RunDirectory(configuration / "fold_0"))
-    export_bundle(run, tmp_path / "bundle")
-    stored = pd.read_csv(run.runs[0].path / "predictions.csv").query("split == 'test'").set_index("ecg_id")
-    files = pd.read_csv(synthetic_root / "ptbxl_database.csv").set_index("ecg_id")["filename_lr"]
-    for ecg_id in stored.index:
-        signal_mv = read_record(synthetic_root / files[ecg_id]).signal_uv / 1000
-        (tmp_path / f"{ecg_id}.csv").write_text(format_table(signal_mv, RATE))
-    bare = make_environment(tmp_path / "bare", "numpy", "onnxruntime")
-    predicted = predict_apart(bare, tmp_path, *[f"{ecg_id}.csv" for ecg_id in stored.index])
-    for one, (_, row) in zip(predicted, stored.iterrows(), strict=True):
-        expected = {name: row[f"y_prob_{name}"] for name in one["probabilities"]}
-        assert one["probabilities"] == pytest.approx(expected, abs=1e-5)
-        assert one["decisions"] == {name: bool(row[f"y_pred_{name}"]) for name in expected}
-
-    (tmp_path / "fast.csv").write_text(format_table(signal_mv.repeat(5, axis=1), "# fs=500"))
-    (refused,) = predict_apart(bare, tmp_path, "fast.csv")
-    assert "to resample it, pip install scipy" in refused["error"]
-    larger = make_environment(tmp_path / "larger", "numpy", "onnxruntime", "scipy")
-    (found,) = predict_apart(larger, tmp_path, "fast.csv")
-    recording = read_table(tmp_path / "fast.csv")
-    bundle = ecgcls.load_bundle(tmp_path / "bundle")
-    expected = bundle.predict(recording.signal_mv, sampling_rate_hz=500, lead_names=LEADS)
-    assert found["probabilities"] == pytest.approx(expected.y_prob, abs=1e-5)
-
-
-def make_environment(place, *packages):
-    """Make an environment that has these packages of the present one, and no others; return its Python."""
-    venv.create(place, symlinks=True)
-    (site,) = place.glob("lib/python*/site-packages")
-    for name in packages:
-        package = Path(importlib.import_module(name).__file__).parent
-        for each in (package, package.with_name(f"{name}.libs")):
-            if each.exists():
-                (site / each.name).symlink_to(each)
-    return place / "bin" / "python"
-
-
-def predict_apart(python, folder, *files):
-    command = [python, folder / "bundle" / READER.name, *files, "--json"]
-    done = subprocess.run(command, cwd=folder, env={}, capture_output=True, text=True, timeout=120)
-    return [json.loads(line) for line in done.stdout.splitlines()]

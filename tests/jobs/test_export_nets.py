@@ -101,7 +101,7 @@ def expect(run, signal_mv, metadata):
 
 def hold_against_torch(run, *, batches=(1, 3), torchscript=True):
     """Compare the run's graph, in both forms, with the run itself."""
-    graph = make_graph(run)
+    graph = make_graph(run)  # of copies: the run's own nets compute as ever
     content = _to_onnx(graph, run)
     check_graph(content, where="model.onnx")
     session = open_session(content, where="model.onnx")
@@ -140,6 +140,7 @@ def list_nets():
     return nodes | {"spectrogram": read_choice("cnn2d", image="spectrogram")}
 
 
+@pytest.mark.slow
 def test_a_small_net_says_the_same_as_a_graph():
     windows = Windows(16, "probabilities")
     nets = make_nets([read_choice("cnn1d", width=2)], n_leads=3, n_samples=40, windows=[windows])
