@@ -3,11 +3,12 @@
 import logging
 import math
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from ecgcls.command.processes import is_child, is_reporter
-from ecgcls.command.start import is_sweep, list_shadowed, name_job, read_run_dir, run_command
+from ecgcls.command.start import is_first_job, is_sweep, list_shadowed, name_job, read_run_dir, run_command
 from ecgcls.config import RunConfig, check_arguments, check_run
 from ecgcls.runs.init_settings import settle_init
 from ecgcls.runs.place import place_run
@@ -31,7 +32,7 @@ def run(**config: Unpack[RunConfig]) -> tuple[Path, float]:
         The best validation PR-AUC, which a search maximizes.
     """
     from ecgcls.jobs.build import build_job
-    from ecgcls.jobs.logs import hold_log, quiet_lightning
+    from ecgcls.jobs.logs import hold_log, name_lines, quiet_lightning, title_job
     from ecgcls.jobs.train import train
     from ecgcls.runs.directory import RunDirectory
     from ecgcls.runs.searched import doubt_settings
@@ -41,7 +42,8 @@ def run(**config: Unpack[RunConfig]) -> tuple[Path, float]:
     directory = RunDirectory(read_run_dir() or place_run(config, model=model, variant=variant))
     quiet_lightning()
     shows_bar = sys.stderr.isatty() and not is_sweep() and not is_child()
-    with hold_log() as early:
+    title = title_job(model, variant, config["fold"])
+    with hold_log() as early, name_lines(title, is_first=is_first_job()) if is_sweep() else nullcontext():
         for choice in list_shadowed():
             log.warning("%s", choice)
         if not is_trial() and (doubt := doubt_settings(config["output_dir"] / config["experiment"], config)):

@@ -1,6 +1,7 @@
 """A bundle in place of a run: what `predict` and `evaluate` say of it, without torch, and what they refuse."""
 
 import json
+import os
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from ecgcls.jobs.external_notes import format_notes
 from ecgcls.jobs.tested import load_tested_bundle
 from ecgcls.predict import predict
 from tests.bundles.hand_made import N_SAMPLES, make_metadata, write_bundle
-from tests.commands import ecgcls, find_imported, succeed
+from tests.commands import REPOSITORY, ecgcls, find_imported, succeed
 
 TASK = {"_target_": "ecgcls.data.tasks.Task", "statements": "diagnostic", "classes": "diagnostic_class"}
 ABSENT = ("torch", "pytorch_lightning", "lightning_fabric", "torchmetrics", "captum")
@@ -44,7 +45,7 @@ def block(folder):
     """Write packages that fail to be imported; return the environment in which they come first."""
     for name in ABSENT:
         (folder / f"{name}.py").write_text(f"raise RuntimeError('{name} was imported')\n")
-    return {"PYTHONPATH": str(folder)}
+    return {"PYTHONPATH": f"{folder}{os.pathsep}{REPOSITORY}"}
 
 
 def test_predict_with_a_bundle_needs_no_torch_and_imports_little(bundle, root, tmp_path):

@@ -35,12 +35,14 @@ UNKNOWN = {  # a misspelt key of each command, and what it is near to
     "report": ("experment", "experiment"),
     "run": ("trainer.max_epoch", "trainer.max_epochs"),
     "runs": ("experimnt", "experiment"),
+    "serve": ("max_upload", "max_upload_mb"),
 }
 WRONG_TYPE = {  # a setting, its wrong value, and what it must be
     "compare": ("n_resamples=many", "a whole number or null, got 'many'"),
     "download": ("sampling_rate_hz=250", "100 or 500 or both, got 250"),
     "evaluate": ("intervals.level=high", "a number or null, got 'high'"),
     "export": ("waveforms=perhaps", "true or false, got 'perhaps'"),
+    "serve": ("port=web", "a whole number, got 'web'"),
     "interpret": ("fold=all", "a whole number or null, got 'all'"),
     "labels": ("data.batch_size=few", "a whole number, got 'few'"),
     "predict": ("fold=first", "a whole number or all or null, got 'first'"),
@@ -254,7 +256,7 @@ def test_settings_without_effect_are_refused_by_the_other_commands(composed):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_path_arrives_as_it_was_typed(composed, command):
-    keys = [key for key, _ in flatten(composed[command]) if re.search(r"(^|[._])(root|dir|output|run)$", key)]
+    keys = [key for key, _ in flatten(composed[command]) if re.search(r"(^|[._])(root|dir|output|run|bundle)$", key)]
     assert keys
     for text in ("C:\\ecg", "データ", "a,b", "x=1"):
         typed = read_arguments([f"{key}={text}" for key in keys], list_texts(read_function(command)))

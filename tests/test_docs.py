@@ -1,6 +1,7 @@
 """The documentation: its commands and its Python code work, what it names exists, and the site builds."""
 
 import importlib
+import json
 import os
 import re
 import shlex
@@ -36,7 +37,8 @@ from tests.mirrors import write_mirror, write_zip
 
 DOCS = REPOSITORY / "docs"
 ARCHITECTURE, EXTENDING, OWN_DATA = DOCS / "architecture.md", DOCS / "extending.md", DOCS / "own-data.md"
-_ELSEWHERE = (EXTENDING, OWN_DATA, DOCS / "clusters.md")  # tested below, and in tests/cluster/
+SHIPPING = DOCS / "shipping.md"
+_ELSEWHERE = (EXTENDING, OWN_DATA, SHIPPING, DOCS / "clusters.md")  # tested below, and in tests/cluster/
 COMMANDS = [
     command
     for command in read_commands(*(page for page in PAGES if page not in _ELSEWHERE))
@@ -267,7 +269,7 @@ def places(configuration, synthetic_root):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "page",
-    [page for page in PAGES if page != EXTENDING and read_blocks(page, "python")],
+    [page for page in PAGES if page not in (EXTENDING, SHIPPING) and read_blocks(page, "python")],
     ids=lambda page: page.stem,
 )
 def test_the_python_code_of_the_pages_works(page, places, tmp_path, monkeypatch, capsys):
@@ -284,6 +286,46 @@ def test_the_weights_without_this_package_predict_what_load_run_predicts(places,
     prediction = run.predict(defined["signal_mv"][0].numpy(), sampling_rate_hz=100, lead_names=run.lead_names)
     assert {name: float(y_prob) for name, y_prob, _ in shown} == pytest.approx(prediction.y_prob, abs=1e-5)
     assert {name: y_pred == "True" for name, _, y_pred in shown} == prediction.y_pred
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
+def test_a_run_becomes_a_service_as_the_page_says(configuration, synthetic_root, tmp_path, monkeypatch, capsys):
+    shutil.copytree(configuration, tmp_path / "outputs/default/cnn1d" / configuration.name)
+    for folder in (tmp_path / "ecgs", tmp_path):
+        folder.mkdir(exist_ok=True)
+        copy_records(synthetic_root, folder)
+    for suffix in (".hea", ".dat"):
+        text = (tmp_path / f"00001_lr{suffix}").read_bytes().replace(b"00001_lr", b"ecg")
+        (tmp_path / f"ecg{suffix}").write_bytes(text)
+    shutil.make_archive(str(tmp_path / "ecgs"), "zip", tmp_path / "ecgs")
+    lines = [line.partition("  #")[0].strip() for block in read_blocks(SHIPPING, "bash") for line in block.splitlines()]
+    *before, serve = [line for line in lines if line.startswith("python -m ecgcls.")]
+    assert name_command(serve) == "serve"
+    assert {name_command(line) for line in before} == {"export", "predict", "evaluate"}
+    for line in before:
+        typed = [each.replace("/data/ptbxl", str(synthetic_root)) for each in shlex.split(line)[3:]]
+        store = [f"data.store_dir={tmp_path / 'store'}"] if name_command(line) == "evaluate" else []
+        succeed(tmp_path, *typed, *store, command=name_command(line))
+    command = [sys.executable, "-m", "ecgcls.serve", *shlex.split(serve)[3:], "port=0"]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, env=environment) as server:
+        try:
+            port = re.search(r":(\d+) \(", server.stdout.readline())[1]
+            asked = [line.replace("8765", port) for line in lines if line.startswith("curl ")]
+            answers = [subprocess.run(shlex.split(each), cwd=tmp_path, capture_output=True) for each in asked]
+        finally:
+            server.terminate()
+    assert [answer.returncode for answer in answers] == [0] * 4
+    health, example, record, *batch = [json.loads(line) for answer in answers for line in answer.stdout.splitlines()]
+    assert health["status"] == "ok" and len(batch) == 2 and all(line["answer"] for line in batch)
+    expected = json.loads((tmp_path / "bundle" / "example_expected.json").read_text())["probabilities"]
+    of_server = {one["name"]: one["probability"] for one in example["classes"]}
+    assert of_server == pytest.approx(expected, abs=1e-4)
+    assert record["error_rate"] == 0.1
+    monkeypatch.chdir(tmp_path)
+    assert run_blocks(SHIPPING, tmp_path, {})["prediction"].y_prob == pytest.approx(expected, abs=1e-4)
+    assert capsys.readouterr().out
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,8 @@
 """Classify ECGs with the net in this folder; needs only numpy and onnxruntime (scipy for another sampling rate).
 
-    python predict.py ecg.csv                            a table: leads as columns, by name, and a column time_s
-    python predict.py ecg.csv --rate 500 --unit uV       what a file does not say itself
-    python predict.py a.npy b.npy --rate 100 --json      arrays (lead, sample), the leads in metadata.json's order
+    python predict.py ecg.csv                          a table: a column for each lead (II, V1_mV, V2 (uV)) and time_s
+    python predict.py ecg.csv --rate 500 --unit uV     what a file does not say itself
+    python predict.py a.npy b.npy --rate 100 --json    arrays (lead, sample), the leads in metadata.json's order
 
 In Python any other format, such as WFDB by the package wfdb:
 
@@ -12,7 +12,9 @@ In Python any other format, such as WFDB by the package wfdb:
     load().predict(record.p_signal.T, sampling_rate_hz=record.fs, lead_names=record.sig_name)
 
 Leads are found by name, missing limb leads derived, other sampling rates resampled, long recordings cut into stretches
-whose probabilities are averaged: each is told as a note. What would take a guess is refused in one line.
+whose probabilities are averaged: each is told as a note. What would take a guess is refused in one line. The package
+ecgcls reads more formats, and also tells what is doubtful in an ECG: python -m ecgcls.predict bundle=FOLDER input=FILE
+
 Exit code: 0, all files were predicted; 2, some could not be used; 1, the call or the bundle itself is wrong.
 """
 
@@ -36,7 +38,7 @@ MIN_RATE_HZ, MAX_RATE_HZ = 50.0, 10_000.0  # beyond these it is no ECG
 MAX_AMPLITUDE_MV, MIN_RANGE_MV = 32.767, 0.02  # beyond these it is no ECG in mV
 MIN_RECORDED_S = 1.0  # of a recording that is padded
 OLDEST = 90.0  # years: the training data do not tell older ages apart
-BATCH_SIZE = 64  # stretches at a time: a day's recording takes little memory
+BATCH_SIZE = 64  # stretches at a time: the net takes no more memory for a longer recording
 
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 LEAD = re.compile(r"(?:mdc[ _])?(?:e[ck]g[ _-]*)?(?:lead[ _-]*)?(?:d?(i{1,3})|(av[rlf])|[vc]([1-6]))", re.IGNORECASE)
@@ -106,7 +108,7 @@ class Bundle:
         Returns `probabilities`, `thresholds` and `decisions` by class, and `notes` of what was changed or is not known.
         DataError if the ECG cannot be used, ConfigError if the net does not take such `metadata`.
         """
-        columns = self.take_metadata(metadata)
+        columns = self.take_metadata(metadata or {})
         stretches_mv, notes = prepare(signal_mv, float(sampling_rate_hz), list(lead_names), self.info["input"])
         found = []
         for start in range(0, len(stretches_mv), BATCH_SIZE):
@@ -144,7 +146,7 @@ def prepare(signal: Any, rate_hz: float, names: list[str], wanted: Mapping[str, 
     """Return stretches ``(stretch, lead, sample)`` as metadata.json's `input` wants them, and notes."""
     to_hz, n_samples = float(wanted["sampling_rate_hz"]), int(wanted["n_samples"])
     if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
-        hint = "; are the times ms (then call the column time_ms)?" if rate_hz <= 10 else ""
+        hint = "; are the times ms (then call the column time_ms)?" if 0 < rate_hz <= 10 else ""
         raise DataError(f"the sampling rate must be {MIN_RATE_HZ:g} to {MAX_RATE_HZ:g} Hz, got {rate_hz:g}{hint}")
     signal, notes = order_leads(signal, names, wanted["lead_names"], may_lack=wanted["may_lack_leads"])
     found_s, needed_s = signal.shape[1] / rate_hz, n_samples / to_hz
@@ -237,12 +239,11 @@ def read_array(path: Path, rate_hz: float | None, unit: str | None, lead_names: 
 
 def choose_rate(own_hz: float | None, given_hz: float | None) -> float:
     """Return the sampling rate that a file states, or else the given one; they must not contradict each other."""
-    rate_hz = given_hz if own_hz is None else own_hz
-    if rate_hz is None:
+    if own_hz is None and given_hz is None:
         raise DataError("no sampling rate: add --rate 500, a column time_s, or a first line # sampling_rate_hz=500")
-    if given_hz is not None and abs(rate_hz - given_hz) > 0.01 * rate_hz:
-        raise DataError(f"the file states {rate_hz:g} Hz, --rate {given_hz:g} Hz")
-    return rate_hz
+    if own_hz and given_hz and abs(own_hz - given_hz) > 0.01 * own_hz:
+        raise DataError(f"the file states {own_hz:g} Hz, --rate {given_hz:g} Hz")
+    return own_hz or given_hz or 0.0
 
 
 def find_factors(own: Sequence[str], given: str | None) -> tuple[np.ndarray, list[str]]:
@@ -260,8 +261,8 @@ def find_factors(own: Sequence[str], given: str | None) -> tuple[np.ndarray, lis
 def read_table(path: Path, rate_hz: float | None, unit: str | None) -> Recording:
     """Read a table of samples, separated by commas, semicolons, tabs or bars, with a header that names the leads."""
     data = path.read_bytes()
-    is_utf_16, is_other = data[:2] in (b"\xff\xfe", b"\xfe\xff"), b"\0" in data or data.lstrip()[:1] == b"<"
-    if is_other and not is_utf_16:
+    is_utf_16 = data[:2] in (b"\xff\xfe", b"\xfe\xff")
+    if path.suffix in (".hea", ".dat") or (not is_utf_16 and b"\0" in data) or data.lstrip()[:1] == b"<":
         raise DataError("neither a table nor a .npy file; --help shows what to do with other formats")
     try:
         text = data.decode("utf-16" if is_utf_16 else "utf-8-sig")
@@ -282,7 +283,7 @@ def read_table(path: Path, rate_hz: float | None, unit: str | None) -> Recording
     own_hz = next((float(match[1]) for line in lines if (match := RATE.fullmatch(line))), None)
     for number in times:
         match = TIME.fullmatch(names[number].casefold())
-        own_hz = measure_rate(values[-1] * SECOND[units[number] or (match and match[1]) or "s"])
+        own_hz = measure_rate(values[-1] * SECOND.get(units[number] or (match and match[1]) or "s", math.nan))
     factors, notes = find_factors([units[number] for number in leads], unit)
     signal_mv = (values[: len(leads)] * factors[:, None]).astype(np.float32)
     others = [name for number, name in enumerate(names) if name and number not in leads + times]

@@ -177,6 +177,12 @@ def is_sweep() -> bool:
     return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
 
 
+def is_first_job() -> bool:
+    """Whether no job of the sweep before this one writes on the same screen."""
+    config = HydraConfig.get()
+    return not is_sweep() or config.job.num == 0 or config.launcher._target_.endswith(("SlurmLauncher", "RayLauncher"))
+
+
 def read_run_dir() -> Path | None:
     """Return the folder that ``hydra.run.dir=`` gives a single run; None where it was not typed."""
     hydra_config = HydraConfig.get()

@@ -27,7 +27,7 @@ from typing import ClassVar, Literal, NamedTuple
 import pandas as pd
 from tqdm import tqdm
 
-from ecgcls.data.crosswalks import read_snomed
+from ecgcls.data.crosswalks import find_unasked, read_snomed
 from ecgcls.data.metadata import find_value, limit_ages, list_comments
 from ecgcls.data.regular_files import walk_visible
 from ecgcls.data.source import Publication
@@ -73,12 +73,16 @@ class Challenge:
         What the column ``site`` is: ``database``, that of the record's name as the Challenge gave it (``A0001`` CPSC,
         ``Q`` CPSC-Extra, ``I`` INCART, ``S`` PTB, ``HR`` PTB-XL, ``E`` Georgia, ``JS`` Chapman-Shaoxing up to JS10646
         and then Ningbo), or, of any other name, its first folder; or ``folder``, always the first folder.
+    unasked
+        What a record is of a diagnosis that its readers were not asked for: ``negative``, as in the Challenge, or
+        ``unknown`` (of CPSC, see `ecgcls.data.crosswalks.find_unasked`).
     """
 
     root: Path
     sampling_rate_hz: int = 100
     missing_records: Literal["error", "drop"] = "error"
     site: Literal["database", "folder"] = "database"
+    unasked: Literal["negative", "unknown"] = "negative"
     is_synthetic: ClassVar[bool] = False
     publication: ClassVar[Publication] = Publication(  # any folders: each data set of the Challenge has its own terms
         title="Records of the PhysioNet/CinC Challenges 2020 and 2021",
@@ -101,11 +105,12 @@ class Challenge:
         """Read one row per header: ``patient_id``, ``scp_codes``, ``filename``, ``age``, ``sex``, ``site``.
 
         The keys of ``scp_codes`` are SNOMED CT codes, all at 100; those of a record without a diagnosis, or with
-        ``#Dx: Unknown``, are all codes, at nan: nobody has said which it has.
+        ``#Dx: Unknown``, are all codes, at nan: nobody has said which it has. So are, where asked, the codes that its
+        readers were not asked for.
         """
         headers, ids = self._headers, pd.Index(self._ids, name="ecg_id")
         unknown = dict.fromkeys(self.read_statements().index, float("nan"))
-        codes = [unknown if each.codes is None else dict.fromkeys(each.codes, 100.0) for each in headers]
+        codes = [unknown if each.codes is None else self._list_codes(each.filename, each.codes) for each in headers]
         values = limit_ages(pd.DataFrame({"age": [each.age for each in headers]}).to_numpy(), ["age"])[:, 0]
         table = pd.DataFrame(
             {
@@ -170,11 +175,14 @@ class Challenge:
         known = set(read_snomed().index)
         return Counter(code for each in self._headers for code in each.codes or () if code not in known)
 
+    def _list_codes(self, filename: str, codes: Sequence[str]) -> dict[str, float]:
+        """Return the codes of a record at 100, and those that are unknown of it at nan."""
+        unasked = find_unasked(_find_database(filename)) if self.unasked == "unknown" else ()
+        return dict.fromkeys(sorted(unasked), float("nan")) | dict.fromkeys(codes, 100.0)
+
     def _find_site(self, filename: str) -> str:
-        folder, _, name = filename.rpartition("/")
-        if self.site == "database" and (found := _NAME.fullmatch(name)):
-            return "Chapman-Shaoxing" if found[2] == "JS" and name <= _LAST_OF_CHAPMAN else _SITES[found[1] or found[2]]
-        return folder.partition("/")[0] or "unknown"
+        database = _find_database(filename) if self.site == "database" else ""
+        return database or filename.rpartition("/")[0].partition("/")[0] or "unknown"
 
     def _tell(self, table: pd.DataFrame, *, n_unknown: int) -> None:
         """Log what was found, and what is not known."""
@@ -183,6 +191,9 @@ class Challenge:
         lacks = {name: int(table[name].isna().sum()) for name in ("age", "sex")}
         if any(lacks.values()):
             log.info("Not known: the age of %d records, the sex of %d", lacks["age"], lacks["sex"])
+        n_narrow = sum(bool(find_unasked(_find_database(each.filename))) for each in self._headers)
+        if self.unasked == "unknown":
+            log.info("Readers of %d records were asked for some diagnoses alone: all others are unknown", n_narrow)
         if n_unknown:
             first = next(ecg_id for ecg_id, each in zip(table.index, self._headers, strict=True) if each.codes is None)
             text = "%d records have no diagnosis in #Dx, such as %s: all their labels are unknown"
@@ -191,6 +202,14 @@ class Challenge:
             shown = [f"{code} ({count} records)" for code, count in self._unlisted.most_common(_SHOWN)]
             more = f", and {len(self._unlisted) - _SHOWN} more" if len(self._unlisted) > _SHOWN else ""
             log.warning("Codes that the table of SNOMED CT does not know, of no class: %s%s", ", ".join(shown), more)
+
+
+def _find_database(filename: str) -> str:
+    """Return which database of the Challenge has records of this name; empty: none."""
+    name = filename.rpartition("/")[2]
+    if not (found := _NAME.fullmatch(name)):
+        return ""
+    return "Chapman-Shaoxing" if found[2] == "JS" and name <= _LAST_OF_CHAPMAN else _SITES[found[1] or found[2]]
 
 
 def _list_headers(root: Path) -> Iterator[str]:

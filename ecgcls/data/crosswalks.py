@@ -54,6 +54,23 @@ def read_scp() -> pd.DataFrame:
     return _read("scp_snomed.csv", index="scp")
 
 
+@cache
+def find_unasked(site: str) -> frozenset[str]:
+    """Return the SNOMED CT codes that the readers of a site of the Challenge were not asked for; empty if nobody says.
+
+    CPSC 2018 was read for nine diagnoses alone. A code that the Challenge scores as one with one of these counts as
+    asked for. Of the other sites no list is published, and a code that is rare or absent may have been asked for.
+    """
+    table, codes = _read_plain("asked_snomed.csv"), read_snomed()
+    asked = {*table.loc[table["site"] == site, "snomed_code"]}
+    classes = {*codes["challenge_class"].reindex(sorted(asked)).dropna()}
+    return (
+        frozenset(codes.index[~codes.index.isin(asked) & ~codes["challenge_class"].isin(classes)])
+        if asked
+        else frozenset()
+    )
+
+
 def find_entries(name: str) -> tuple[str, ...]:
     """Return the SNOMED CT code and the SCP statement that a name of somebody's own means, or one of both.
 
@@ -108,9 +125,13 @@ def _normalize(name: object) -> str:
     return " ".join(re.split(r"[\W_]+", str(name).casefold())).strip()
 
 
-def _read(name: str, *, index: str) -> pd.DataFrame:
+def _read_plain(name: str) -> pd.DataFrame:
     with files("ecgcls.data").joinpath("crosswalks", name).open(encoding="utf-8") as file:
-        table = pd.read_csv(file, dtype=str, keep_default_na=False).set_index(index)
+        return pd.read_csv(file, dtype=str, keep_default_na=False)
+
+
+def _read(name: str, *, index: str) -> pd.DataFrame:
+    table = _read_plain(name).set_index(index)
     table[_KINDS] = table[_KINDS] == "1"
     for column in table.columns.intersection(_MAY_BE_MISSING):
         table[column] = table[column].mask(table[column] == "")

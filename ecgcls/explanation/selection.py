@@ -27,6 +27,20 @@ class Example:
     true_classes: tuple[str, ...]
 
 
+def describe_example(
+    *, ecg_id: int | str, class_name: str, y_prob: float, outcome: str, true_classes: Sequence[str]
+) -> str:
+    """Return the title of an explained ECG.
+
+    Examples
+    --------
+    >>> describe_example(ecg_id=9, class_name="MI", y_prob=0.912, outcome="FP", true_classes=["CD", "HYP"])
+    'ECG 9: MI, predicted probability 0.91 (false positive); actual: CD, HYP'
+    """
+    actual = ", ".join(true_classes) or "none"
+    return f"ECG {ecg_id}: {class_name}, predicted probability {y_prob:.2f} ({OUTCOMES[outcome]}); actual: {actual}"
+
+
 def choose_examples(
     predictions: Predictions, *, thresholds: Mapping[str, float], class_names: Sequence[str]
 ) -> tuple[list[Example], list[str]]:

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from ecgcls.identity import identify
 from ecgcls.jobs.augment import build_augmenter
 from ecgcls.jobs.distill import Teacher, read_teacher
 from ecgcls.jobs.initialize import Start, read_start
+from ecgcls.jobs.logs import BY_ALL, title_job
 from ecgcls.jobs.parts import build_net, build_part, settle_data, split_metadata
 from ecgcls.jobs.track import check_installed
 from ecgcls.jobs.trainer import build_trainer, list_monitors
@@ -88,7 +90,7 @@ def build_job(
     shows neither.
     """
     check_run(config)
-    config = settle_init(settle_data(config, tell=log.info))
+    config = settle_init(settle_data(config, tell=partial(log.info, extra=BY_ALL)))
     run.check_own()
     run.check_writable()
     identity = identify(config)
@@ -100,8 +102,7 @@ def build_job(
     evaluation.thresholds.refuse_unused()
     trackers = {name: build_part(f"logger.{name}", node) for name, node in config["logger"].items()}
     check_installed(trackers)
-    title = ", ".join(part for part in (model, variant, f"fold {config['fold']}") if part)
-    trainer = build_trainer(config, run.path, title=title, shows_bar=shows_bar)
+    trainer = build_trainer(config, run.path, title=title_job(model, variant, config["fold"]), shows_bar=shows_bar)
     starts_processes = must_start_processes(n_devices=trainer.num_devices, n_nodes=trainer.num_nodes)
     start = time.perf_counter()
     beginning, teacher = read_start(config), read_teacher(config)

@@ -13,6 +13,7 @@ import numpy as np
 from ecgcls.bundles.directory import SUMS, BundleDirectory, open_bundle
 from ecgcls.data.sample_tables import read_table
 from ecgcls.errors import DataError
+from ecgcls.files import printable
 from ecgcls.jobs.load_bundle import LoadedBundle, load_bundle
 
 BOUND = 1e-4
@@ -53,7 +54,9 @@ def check_bundle(path: Path) -> list[Check]:
         ),
     ]
     if foreign := sorted(each.name for each in path.iterdir() if each.name not in {*bundle.sums, SUMS}):
-        checks.append(Check("other files", ", ".join(foreign[:5]) + ", ..." * (len(foreign) > 5), "not of the bundle"))
+        checks.append(
+            Check("other files", printable(", ".join(foreign[:5])) + ", ..." * (len(foreign) > 5), "not of the bundle")
+        )
     return [*checks, *_check_example(bundle)]
 
 

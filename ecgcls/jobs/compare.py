@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ecgcls.errors import ConfigError, DataError
-from ecgcls.evaluation.comparison import HOLDS_NONE, compare
+from ecgcls.evaluation.comparison import HOLDS_NONE, VERDICTS, compare
 from ecgcls.evaluation.differences import SUPPORTED
 from ecgcls.evaluation.folds import compare_folds
 from ecgcls.evaluation.metrics import OVERALL, class_metrics, overall_metrics
@@ -258,7 +258,27 @@ def _format_runs(comparison: Comparison, labels: Mapping[str, str]) -> list[str]
     table = over_runs.loc[[key for key in over_runs.index if key in labels], columns]
     table = table.rename(index=labels).rename_axis(None)
     formatters = {"p": _format_p} if "p" in columns else None
-    return [text, table.to_string(float_format="{:.3f}".format, formatters=formatters)]
+    return [text, table.to_string(float_format="{:.3f}".format, formatters=formatters), *_weigh(comparison, labels)]
+
+
+def _weigh(comparison: Comparison, labels: Mapping[str, str]) -> list[str]:
+    """Say which of verdict and t-test counts for what, where they do not agree."""
+    verdicts = comparison.by_class.xs(OVERALL, level="class")["verdict"]
+    alone: dict[str, list[str]] = {"verdict": [], "t-test": []}
+    for key, p in comparison.over_runs["p"].dropna().items():
+        is_told = verdicts.get(key, VERDICTS[2]) != VERDICTS[2]
+        if key in labels and is_told != (p < 1 - comparison.settings.level):
+            alone["verdict" if is_told else "t-test"].append(labels[str(key)])
+    if not any(alone.values()):
+        return []
+    found = "; ".join(
+        f"the {which} alone finds a difference in {', '.join(names)}" for which, names in alone.items() if names
+    )
+    return [
+        f"Verdict and t-test do not agree: {found}.",
+        "The verdict is about these nets and other patients. Whether nets trained on other records would differ, the",
+        "t-test asks: for a claim about models, and not about these nets alone, both must find it.",
+    ]
 
 
 def _format_p(p: float) -> str:

@@ -35,7 +35,7 @@ from ecgcls.explanation.attribution import METHODS, attribute, choose_methods
 from ecgcls.explanation.beats import find_r_peaks
 from ecgcls.explanation.method import MethodSettings, Query
 from ecgcls.explanation.scorecard import N_RANDOMIZED, N_SHUFFLES, score_method
-from ecgcls.explanation.selection import OUTCOMES, Example, choose_examples, draw_sample, list_examples
+from ecgcls.explanation.selection import Example, choose_examples, describe_example, draw_sample, list_examples
 from ecgcls.explanation.summary import ClassSummary, summarize_maps
 from ecgcls.files import name_files
 from ecgcls.jobs.explain_files import (
@@ -270,8 +270,13 @@ def _write_example(
         METHODS[method],
         values,
         signal_mv,
-        title=f"ECG {example.ecg_id}: {example.class_name}, predicted probability {example.y_prob:.2f} "
-        f"({OUTCOMES[example.outcome]}); actual: {', '.join(example.true_classes) or 'none'}",
+        title=describe_example(
+            ecg_id=example.ecg_id,
+            class_name=example.class_name,
+            y_prob=example.y_prob,
+            outcome=example.outcome,
+            true_classes=example.true_classes,
+        ),
         subtitle=f"{explained.title}; {label}",
         sampling_rate_hz=run.sampling_rate_hz,
         lead_names=run.lead_names,

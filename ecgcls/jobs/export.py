@@ -11,6 +11,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -140,7 +141,11 @@ def check_place(folder: Path) -> None:
 def make_graph(run: LoadedRun) -> Graph:
     """Return the nets of a run as one module, ready to be exported."""
     nets = [_take_net(net, run) for net in run.nets]
-    return Graph(nets, run.calibrators, run.class_names, n_samples=run.n_samples).eval().requires_grad_(False)
+    graph = deepcopy(Graph(nets, run.calibrators, run.class_names, n_samples=run.n_samples))  # the run stays as it is
+    for module in graph.modules():
+        if hasattr(module, "prepare_export"):  # computes the same afterwards, in a way that a graph can hold
+            module.prepare_export()
+    return graph.eval().requires_grad_(False)
 
 
 def _take_net(net: StandardizedNet, run: LoadedRun) -> OneNet | BlendedNets:

@@ -30,6 +30,7 @@ from ecgcls.jobs.loaded import LoadedRun
 from ecgcls.jobs.parts import build_part
 from ecgcls.jobs.trust import take_trusted
 from ecgcls.runs.configuration import Configuration
+from ecgcls.runs.members import open_members
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ def measure_parity(
     import onnxruntime
 
     found: dict[str, Any] = {"records": "simulated ECG (the example)", "n_records": 1}
-    precision = str(one.runs[0].read_config().get("trainer", {}).get("precision", "32-true"))
+    precision = _read_precision(one)
     largest, from_predictions, of_torch = _compare_example(run, bundle), None, None
     try:
         parts = _open_parts(one, run, trust)
@@ -121,6 +122,12 @@ def _judge(one: Configuration, from_predictions: float | None, of_torch: float |
         precision,
         of_torch,
     )
+
+
+def _read_precision(one: Configuration) -> str:
+    """Return in which precision a run, or the members of an ensemble, computed; several are told one after another."""
+    runs = [each for run in one.runs for each in (open_members(run) if one.info.ensemble else [run])]
+    return " and ".join(sorted({str(run.read_config().get("trainer", {}).get("precision", "32-true")) for run in runs}))
 
 
 def _open_parts(one: Configuration, run: LoadedRun, trust: Sequence[str]) -> list[_Part]:

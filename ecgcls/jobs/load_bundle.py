@@ -27,6 +27,8 @@ from ecgcls.evaluation.conformal import Conformal
 from ecgcls.files import printable
 from ecgcls.jobs.predictor import BATCH_SIZE, Predictor
 
+_SAMPLES_AT_ONCE = 128_000
+"""Of each lead, over all windows of a batch: what the widest nets have room for (`ecgcls.bundles.session`)."""
 _LIMIT_S = 60.0
 """For a graph's first answer."""
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -123,8 +125,9 @@ class LoadedBundle(Predictor):
     ) -> NDArray[np.float64]:
         """Return the nets' own logits of windows, before recalibration: ``(net, window, class)``, all finite."""
         logits = np.empty((self.n_nets, len(windows_mv), len(self.class_names)))
-        for start in range(0, len(windows_mv), BATCH_SIZE):
-            rows = slice(start, start + BATCH_SIZE)
+        size = max(1, min(BATCH_SIZE, _SAMPLES_AT_ONCE // self.n_samples))
+        for start in range(0, len(windows_mv), size):
+            rows = slice(start, start + size)
             given = {INPUTS[0]: np.ascontiguousarray(windows_mv[rows], dtype=np.float32)}
             if self.metadata_names:
                 unknown = np.full((len(given[INPUTS[0]]), len(self.metadata_names)), np.nan)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from ecgcls.command.screen import escape
 
+BY_ALL = {"is_by_all": True}
+"""``extra`` of a message that is the same in all jobs of a sweep."""
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _NOISE = (
     ".*does not have many workers.*",  # batches come from mapped memory, in this process
@@ -21,6 +23,11 @@ _NOISE = (
     ".*sync_dist=True.*",  # what is logged is the mean over the processes already
     ".*`srun` command is available.*",  # on a cluster's login node, or in a job of one process
 )
+
+
+def title_job(model: str, variant: str, fold: int) -> str:
+    """Return the title of a job's lines on the screen."""
+    return ", ".join(part for part in (model, variant, f"fold {fold}") if part)
 
 
 @contextmanager
@@ -47,6 +54,41 @@ def write_log(early: MemoryHandler, path: Path) -> Iterator[None]:
     finally:
         early.setTarget(None)
         file.close()
+
+
+@contextmanager
+def name_lines(title: str, *, is_first: bool) -> Iterator[None]:
+    """Begin each line on the screen with the title of the job of a sweep that says it, for the duration of a block.
+
+    What all jobs say alike (records with `BY_ALL`) only the first one says. A run's own log has every line as it is.
+    """
+    handlers = [each for each in logging.root.handlers if isinstance(each, logging.StreamHandler)]
+    before = [(each, each.formatter) for each in handlers]
+
+    def is_shown(record: logging.LogRecord) -> bool:
+        return is_first or not hasattr(record, "is_by_all")
+
+    for handler in handlers:
+        handler.addFilter(is_shown)
+        handler.setFormatter(_Titled(title))
+    try:
+        yield
+    finally:
+        for handler, formatter in before:
+            handler.removeFilter(is_shown)
+            handler.setFormatter(formatter)
+
+
+class _Titled(logging.Formatter):
+    """Begins a line with a title, unless it does already."""
+
+    def __init__(self, title: str) -> None:
+        super().__init__()
+        self._title = title
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return text if text.startswith(self._title) else f"{self._title}: {text}"
 
 
 @contextmanager

@@ -73,7 +73,8 @@ class Translated:
         missing = pd.DataFrame({"class": self.left_out, "statement": "", "relation": "none"})
         n_records = table["statement"].map(counts).fillna(0).astype(int)
         table = pd.concat([table.assign(n_records=n_records), missing.assign(n_records=0)], ignore_index=True)
-        taken = {f"{key}_taken_as": table[key].map(self.translation.taken_as).fillna("") for key in table.columns[:2]}
+        taken_as = self.translation.taken_as
+        taken = {f"{key}_taken_as": [taken_as.get(name, "") for name in table[key]] for key in table.columns[:2]}
         return table.assign(**taken)
 
 

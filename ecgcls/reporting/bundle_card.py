@@ -9,6 +9,7 @@ References
 .. [2] M. Mitchell et al., "Model cards for model reporting", FAT* 2019, doi:10.1145/3287560.3287596.
 """
 
+import fnmatch
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -37,10 +38,10 @@ _FILES = {
     "config.json": "which nets the weights belong to",
     "model.pt": "the graph as TorchScript",
     "metadata.json": "everything in this card, for programs",
-    "certainty.npz": "validation scores, from which yes, no or not certain is said at a stated error rate",
-    "likeness.npz": "what training records look like, for telling an ECG that is unlike them",
-    "waveforms.npz": "by what training records are known again",
-    "predict.py": "predicts a table of samples or a WFDB record with numpy and onnxruntime alone",
+    "certainty_*.npz": "validation scores, from which yes, no or not certain is said at a stated error rate",
+    "likeness_*.npz": "what training records look like, for telling an ECG that is unlike them",
+    "waveforms_*.npz": "by what training records are known again, with their ids",
+    "predict.py": "predicts tables of samples and arrays with numpy and onnxruntime alone; `--help` says how",
     "example.csv": "a simulated ECG",
     "example_expected.json": "what is to be predicted of it",
     "LICENSE": "of code and weights",
@@ -93,7 +94,7 @@ def format_bundle_card(one: Configuration, metadata: Mapping[str, Any], *, file_
     content |= {
         "bundle": metadata,
         "head": yaml.safe_dump(describe_card(metadata), sort_keys=False, allow_unicode=True, width=100),
-        "files": {name: what for name, what in _FILES.items() if name in present},
+        "files": {name: what for name, what in _FILES.items() if fnmatch.filter(present, name)},
         "labels": {key: METRICS[key].label for key in (*results["overall"], *content["by_class"])},
         "calibrated": describe_calibrators(shown),
         "rule": describe_rule(shown.info),

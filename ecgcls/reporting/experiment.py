@@ -46,6 +46,12 @@ class Experiment:
         return max(self.configurations, key=lambda one: len(one.tested))
 
     @property
+    def alike(self) -> list[int]:
+        """The numbers of the configurations with the classes of the widest: scores of other classes do not compare."""
+        names = {*self.widest.class_names}
+        return [number for number, one in enumerate(self.configurations) if {*one.class_names} == names]
+
+    @property
     def trained(self) -> tuple[str, str]:
         """When the first run began and the last one ended, as ISO 8601 in UTC."""
         infos = [info for one in self.configurations for info in one.infos]

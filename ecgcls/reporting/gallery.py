@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 
 from ecgcls.errors import DataError
+from ecgcls.explanation.selection import OUTCOMES, describe_example
 from ecgcls.figures.ecg_paper import draw_ecg
 from ecgcls.figures.style import to_svg
 from ecgcls.runs.configuration import Configuration
 
 _COLUMNS = ("ecg_id", "class", "outcome", "method", "y_true", "y_prob", "attribution")
-_OUTCOMES = {"TP": "true positive", "FP": "false positive", "FN": "false negative", "TN": "true negative", "": ""}
 _CHECKS = {
     "randomization": "changes when the weights are shuffled",
     "deletion": "deleting the highest-ranked samples lowers the probability more than deleting random ones",
@@ -59,11 +59,11 @@ def collect_galleries(configurations: Sequence[Configuration], *, max_bytes: int
             for method, rows in table.groupby("method", sort=False):
                 gallery = Gallery(one.name, info.fold, info.simulated, str(method), *judged.get(str(method), ()))
                 galleries.append(gallery)
-                waiting += [(gallery, folder, row) for row in rows.to_dict("records")]
-    waiting.sort(key=lambda item: list(_OUTCOMES).index(item[2]["outcome"]))
-    for number, (gallery, folder, row) in enumerate(waiting):
+                waiting += [(gallery, folder, row, one.class_names) for row in rows.to_dict("records")]
+    waiting.sort(key=lambda item: list(OUTCOMES).index(item[2]["outcome"]))
+    for number, (gallery, folder, row, class_names) in enumerate(waiting):
         with _reading(folder / row["attribution"]):
-            picture = _draw(folder, row, gallery, f"ecg{number}")
+            picture = _draw(folder, row, gallery, class_names, prefix=f"ecg{number}")
         max_bytes -= sum(len(text.encode()) for text in picture)
         if max_bytes < 0:
             for other, *_ in waiting[number:]:
@@ -73,13 +73,17 @@ def collect_galleries(configurations: Sequence[Configuration], *, max_bytes: int
     return galleries
 
 
-def _draw(folder: Path, row: Mapping[Any, Any], gallery: Gallery, prefix: str) -> tuple[str, str]:
+def _draw(
+    folder: Path, row: Mapping[Any, Any], gallery: Gallery, class_names: Sequence[str], *, prefix: str
+) -> tuple[str, str]:
     with np.load(folder / row["attribution"]) as arrays:
         unit = str(arrays["unit"])
-        outcome = f" ({_OUTCOMES[row['outcome']]})" if row["outcome"] else ""
-        caption = (
-            f"ecg_id {row['ecg_id']}, {row['class']}: probability {row['y_prob']:.2f}{outcome}; "
-            f"true: {row['y_true'] or 'none'}"
+        caption = describe_example(
+            ecg_id=row["ecg_id"],
+            class_name=row["class"],
+            y_prob=row["y_prob"],
+            outcome=row["outcome"],
+            true_classes=names if set(names := row["y_true"].split()) <= {*class_names} else [row["y_true"]],
         )
         figure = draw_ecg(
             arrays["signal_mv"],
@@ -99,8 +103,8 @@ def _read_table(path: Path) -> pd.DataFrame:
         table = pd.read_csv(path, keep_default_na=False)
         if missing := [name for name in _COLUMNS if name not in table]:
             raise ValueError(f"no column {missing[0]}")
-        if unknown := set(table["outcome"]) - set(_OUTCOMES):
-            raise ValueError(f"outcome {min(unknown)!r}, expected one of {', '.join(filter(None, _OUTCOMES))}")
+        if unknown := set(table["outcome"]) - set(OUTCOMES):
+            raise ValueError(f"outcome {min(unknown)!r}, expected one of {', '.join(filter(None, OUTCOMES))}")
     return table
 
 

@@ -93,17 +93,22 @@ def make_app(
             raise HTTPException(404, "there is no page here: see /docs for the interface for programs")
         return FileResponse(_PAGE / "index.html")
 
-    @app.get("/healthz")
+    @app.get("/healthz", summary="Whether the server is up")
     async def healthz() -> Health:
         """Say that the server is up."""
         return Health(waiting=admission.n_waiting)
 
-    @app.get("/api/bundle")
+    @app.get("/api/bundle", summary="What the bundle is, takes and cannot know")
     async def bundle() -> BundleAnswer:
         """Say what the bundle is, takes and cannot know."""
         return described
 
-    @app.post("/api/predict", responses={200: {"model": PredictAnswer}, **_REFUSALS}, openapi_extra=_form(*_FIELDS))
+    @app.post(
+        "/api/predict",
+        summary="Predict one recording",
+        responses={200: {"model": PredictAnswer}, **_REFUSALS},
+        openapi_extra=_form(*_FIELDS),
+    )
     async def predict(request: Request) -> Response:
         """Predict one recording: one file, the files of a WFDB record, or a ZIP file of them."""
         with admission.enter() as place:
@@ -112,7 +117,12 @@ def make_app(
             body = await turns.run_for(request, partial(service.predict, upload.files, wishes))
         return Response(body, media_type="application/json")
 
-    @app.post("/api/batch", responses={200: {"model": BatchLine}, **_REFUSALS}, openapi_extra=_form("error_rate"))
+    @app.post(
+        "/api/batch",
+        summary="Predict many recordings",
+        responses={200: {"model": BatchLine}, **_REFUSALS},
+        openapi_extra=_form("error_rate"),
+    )
     async def batch(request: Request) -> Response:
         """Predict many recordings: a line of JSON (NDJSON) for each, as soon as it is done."""
         with ExitStack() as stack:

@@ -71,7 +71,7 @@ class Graph(nn.Module):
 
     def forward(self, signal_mv: Tensor, metadata: Tensor | None = None) -> Answers:
         """Answer for recordings ``(batch, lead, sample)`` in mV, all of one length, from `min_samples` up."""
-        stretches = _take(signal_mv, _place_stretches(signal_mv, self.n_samples))
+        stretches = _take(signal_mv, _place_stretches(signal_mv, self.n_samples, least=self.min_samples))
         n_stretches = stretches.shape[2]
         flat = stretches.transpose(1, 2).flatten(0, 1)  # (batch * stretch, lead, sample)
         beside = None if metadata is None else metadata.repeat_interleave(n_stretches, dim=0)
@@ -207,12 +207,15 @@ def _take(signal: Tensor, index: Tensor) -> Tensor:
     return signal.index_select(2, index.flatten()).unflatten(2, index.shape)
 
 
-def _place_stretches(signal: Tensor, n_samples: int) -> Tensor:
-    """Return the samples ``(stretch, sample)`` of stretches side by side, of which the last ends with the record."""
+def _place_stretches(signal: Tensor, n_samples: int, *, least: int) -> Tensor:
+    """Return the samples ``(stretch, sample)`` of stretches side by side, of which the last ends with the record.
+
+    Nets that take no fewer than `n_samples` see stretches of one fixed length.
+    """
     if torch.jit.is_tracing():  # which takes a length for a constant
         return _script(_traced_stretches)(signal, n_samples)
     length = signal.shape[-1]
-    size = torch.sym_min(length, n_samples)
+    size = n_samples if least == n_samples else torch.sym_min(length, n_samples)
     starts = (torch.arange((length + size - 1) // size) * size).clamp(max=length - size)
     return starts[:, None] + torch.arange(size)
 

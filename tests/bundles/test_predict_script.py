@@ -1,22 +1,17 @@
 """The script in a bundle, held against sums worked out by hand and against what ecgcls itself does with an ECG."""
 
 import ast
-import importlib
 import json
 import re
-import subprocess
 import sys
-import venv
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import numpy as np
 import onnx
-import pandas as pd
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-import ecgcls
 from ecgcls.bundles.directory import GRAPH, READER
 from ecgcls.data import signal_checks
 from ecgcls.data.lead_sets import INDEPENDENT, LEADS
@@ -24,11 +19,8 @@ from ecgcls.data.limb_leads import derive_limb_leads
 from ecgcls.data.metadata import take_values
 from ecgcls.data.recordings import MIN_RECORDED_S, Recording, prepare
 from ecgcls.data.sample_tables import read_table
-from ecgcls.data.signals import read_record
 from ecgcls.errors import DataError
-from ecgcls.jobs.export import export_bundle, write_sums
-from ecgcls.runs.configuration import read_single
-from ecgcls.runs.directory import RunDirectory
+from ecgcls.jobs.export import write_sums
 
 N_SAMPLES = 200  # 2 s at 100 Hz
 
@@ -52,23 +44,30 @@ def write_graph(path: Path, n_leads: int, n_metadata: int) -> None:
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
 
 
-@pytest.fixture
-def make(tmp_path):
+@pytest.fixture(scope="module")
+def make(tmp_path_factory):
     """Write a bundle around such a graph and import its script; `changed` is what its input has differently."""
 
     def write(**changed):
+        folder = tmp_path_factory.mktemp("bundle")
         form = {"lead_names": list(LEADS), "sampling_rate_hz": 100, "unit": "mV", "n_samples": N_SAMPLES}
         form |= {"metadata": [], "may_lack_leads": False, "shorter": "refuse"} | changed
         names = ["up", "left", *form["metadata"]]
         content = {"format": "ecgcls bundle", "format_version": 1, "name": "means", "version": "1.0.0", "input": form}
         content["classes"] = [{"name": name, "threshold": 0.6} for name in names]
-        (tmp_path / "metadata.json").write_text(json.dumps(content))
-        write_graph(tmp_path / GRAPH, len(form["lead_names"]), len(form["metadata"]))
-        (tmp_path / READER.name).write_bytes(READER.read_bytes())
-        write_sums(tmp_path)
-        return import_script(tmp_path)
+        (folder / "metadata.json").write_text(json.dumps(content))
+        write_graph(folder / GRAPH, len(form["lead_names"]), len(form["metadata"]))
+        (folder / READER.name).write_bytes(READER.read_bytes())
+        write_sums(folder)
+        return import_script(folder)
 
     return write
+
+
+@pytest.fixture(scope="module")
+def plain(make):
+    """The script of a bundle that no test changes."""
+    return make()
 
 
 def import_script(folder: Path):
@@ -92,8 +91,8 @@ def logistic(value):
     return 1 / (1 + np.exp(-value))
 
 
-def test_probabilities_are_those_of_leads_found_by_name(make):
-    bundle = make().load()
+def test_probabilities_are_those_of_leads_found_by_name(plain):
+    bundle = plain.load()
     order = np.random.default_rng(0).permutation(12)
     names = [f"Lead {LEADS[number].lower()}" for number in order]
     found = bundle.predict(simulate()[order], sampling_rate_hz=100, lead_names=names)
@@ -106,9 +105,9 @@ def test_probabilities_are_those_of_leads_found_by_name(make):
     assert found["notes"] == ["derived from other limb leads: III, aVR, aVL, aVF"]
 
 
-def test_probabilities_of_stretches_are_averaged_and_the_last_ends_with_the_recording(make):
+def test_probabilities_of_stretches_are_averaged_and_the_last_ends_with_the_recording(plain):
     long = np.concatenate([simulate(offset_mv=3), simulate(offset_mv=-1)], axis=1)[:, : 3 * N_SAMPLES // 2]
-    found = make().load().predict(long, sampling_rate_hz=100, lead_names=LEADS)
+    found = plain.load().predict(long, sampling_rate_hz=100, lead_names=LEADS)
     expected = (logistic(3) + logistic(long[1, N_SAMPLES // 2 :].mean())) / 2
     assert found["probabilities"]["up"] == pytest.approx(expected, abs=1e-6)
     assert found["notes"] == ["cut into 2 stretches of 2 s, whose probabilities are averaged"]
@@ -210,6 +209,7 @@ RATE = "# sampling_rate_hz=100"
 BAD = {
     "no file": (None, "No such file"),
     "empty": ("", "expected a header that names leads"),
+    "WFDB": ("00001_lr 12 100 1000\n", "neither a table nor a .npy file; --help shows"),
     "xml": ("<?xml version='1.0'?><ecg/>", "neither a table nor a .npy file"),
     "no header": ("1,2\n3,4\n", "expected a header that names leads.*got '1,2'"),
     "no rate": (format_table(GOOD), "no sampling rate: add --rate 500, a column time_s, or"),
@@ -226,7 +226,9 @@ BAD = {
     "ms as s": ("time,I,II\n0,1,2\n2,3,4\n4,5,6\n", "got 0.5; are the times ms"),
     "gap": ("time_s,I\n0,1\n1,2\n4,3\n5,4\n6,5\n7,6\n", "not evenly spaced"),
     "times fall": ("time_s,I\n1,1\n0,1\n", "the times must rise"),
+    "volts of time": ("time_mV,I\n0,1\n1,1\n", "the times must rise"),
     "two rates": (format_table(GOOD, "# fs=250"), "the file states 250 Hz, --rate 100 Hz"),
+    "negative": (format_table(GOOD), "the sampling rate must be 50 to 10000 Hz, got -5"),
     "two units": (format_table(GOOD, names=[f"{name}_mV" for name in LEADS]), "the file states mv, --unit uV"),
     "kPa": (format_table(GOOD, names=[*LEADS[:-1], "V6 (ms)"]), "the unit of a lead must be mV.*got ms"),
     "short": (format_table(GOOD[:, :150], RATE), "too short: 1.5 s, the net needs 2 s"),
@@ -234,30 +236,34 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_a_file_that_cannot_be_used_is_one_line(make, tmp_path, monkeypatch, capsys, case):
+def test_a_file_that_cannot_be_used_is_one_line(plain, tmp_path, monkeypatch, capsys, case):
     text, message = BAD[case]
-    script = make()
     monkeypatch.chdir(tmp_path)
+    file = "ecg.hea" if case == "WFDB" else "ecg.csv"
     if text is not None:
-        Path("ecg.csv").write_text(text)
-    options = {"two rates": ["--rate", "100"], "two units": ["--unit", "uV", "--rate", "100"], "kPa": ["--rate", "100"]}
-    assert script.main(["ecg.csv", *options.get(case, [])]) == 2
+        Path(file).write_text(text)
+    options = {
+        "negative": ["--rate", "-5"],
+        "two rates": ["--rate", "100"],
+        "two units": ["--unit", "uV", "--rate", "100"],
+        "kPa": ["--rate", "100"],
+    }
+    assert plain.main([file, *options.get(case, [])]) == 2
     found = capsys.readouterr()
     assert found.err.count("\n") == 1
-    assert found.err.startswith("not used: ecg.csv: ")
+    assert found.err.startswith(f"not used: {file}: ")
     assert re.search(message, found.err), found.err
     assert "research software, not a medical device" in found.out
 
 
-def test_arrays_have_the_leads_in_order(make, tmp_path, monkeypatch, capsys):
-    script = make()
+def test_arrays_have_the_leads_in_order(plain, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     np.save("uv.npy", np.rint(1000 * GOOD).astype(np.int16))
     np.save("turned.npy", GOOD.T)
     np.save("objects.npy", np.array([{}]))
     Path("text.npy").write_text("I,II\n")
     names = ["uv.npy", "turned.npy", "objects.npy", "text.npy"]
-    assert script.main([*names, "--rate", "100", "--unit", "uV", "--json"]) == 2
+    assert plain.main([*names, "--rate", "100", "--unit", "uV", "--json"]) == 2
     good, *bad = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert good["probabilities"]["up"] == pytest.approx(logistic(0.5), abs=1e-3)
     assert (good["file"], good["disclaimer"]) == ("uv.npy", "research software, not a medical device")
@@ -266,8 +272,9 @@ def test_arrays_have_the_leads_in_order(make, tmp_path, monkeypatch, capsys):
     assert all("not a .npy file of numbers" in one["error"] for one in bad[1:])
 
 
-def test_a_bundle_that_was_changed_or_a_wrong_call_ends_with_code_1(make, tmp_path, monkeypatch, capsys):
+def test_a_bundle_that_was_changed_or_a_wrong_call_ends_with_code_1(make, monkeypatch, capsys):
     script = make()
+    folder = Path(script.__file__).parent
     calls = {"files": [], "--rate": ["a.csv", "--rate", "fast"], "metadata": ["a.csv", "--metadata", "age=6"]}
     for word, arguments in calls.items():
         with pytest.raises(SystemExit, match=word):  # which Python prints, with code 1
@@ -275,59 +282,13 @@ def test_a_bundle_that_was_changed_or_a_wrong_call_ends_with_code_1(make, tmp_pa
     with monkeypatch.context() as without, pytest.raises(SystemExit, match="pip install onnxruntime"):
         without.setitem(sys.modules, "onnxruntime", None)
         script.main(["a.csv"])
-    (tmp_path / GRAPH).write_bytes((tmp_path / GRAPH).read_bytes() + b"\0")
+    (folder / GRAPH).write_bytes((folder / GRAPH).read_bytes() + b"\0")
     with pytest.raises(SystemExit, match=r"model.onnx: not the file that SHA256SUMS.txt lists"):
         script.main(["a.csv"])
-    write_sums(tmp_path)
+    write_sums(folder)
     with pytest.raises(SystemExit, match=r"not a bundle that this version can use \(.+\)$"):
         script.main(["a.csv"])
-    (tmp_path / "metadata.json").unlink()
+    (folder / "metadata.json").unlink()
     with pytest.raises(SystemExit, match="not a whole bundle"):
         script.main(["a.csv"])
     assert capsys.readouterr().out == ""
-
-
-@pytest.mark.slow
-def test_a_bare_environment_gives_the_run_s_own_probabilities(configuration, synthetic_root, tmp_path):
-    """An environment of numpy and onnxruntime alone, then with scipy: the folds' mean, and a run's predictions.csv."""
-    run = read_single(RunDirectory(configuration / "fold_0"))
-    export_bundle(run, tmp_path / "bundle")
-    stored = pd.read_csv(run.runs[0].path / "predictions.csv").query("split == 'test'").set_index("ecg_id")
-    files = pd.read_csv(synthetic_root / "ptbxl_database.csv").set_index("ecg_id")["filename_lr"]
-    for ecg_id in stored.index:
-        signal_mv = read_record(synthetic_root / files[ecg_id]).signal_uv / 1000
-        (tmp_path / f"{ecg_id}.csv").write_text(format_table(signal_mv, RATE))
-    bare = make_environment(tmp_path / "bare", "numpy", "onnxruntime")
-    predicted = predict_apart(bare, tmp_path, *[f"{ecg_id}.csv" for ecg_id in stored.index])
-    for one, (_, row) in zip(predicted, stored.iterrows(), strict=True):
-        expected = {name: row[f"y_prob_{name}"] for name in one["probabilities"]}
-        assert one["probabilities"] == pytest.approx(expected, abs=1e-5)
-        assert one["decisions"] == {name: bool(row[f"y_pred_{name}"]) for name in expected}
-
-    (tmp_path / "fast.csv").write_text(format_table(signal_mv.repeat(5, axis=1), "# fs=500"))
-    (refused,) = predict_apart(bare, tmp_path, "fast.csv")
-    assert "to resample it, pip install scipy" in refused["error"]
-    larger = make_environment(tmp_path / "larger", "numpy", "onnxruntime", "scipy")
-    (found,) = predict_apart(larger, tmp_path, "fast.csv")
-    recording = read_table(tmp_path / "fast.csv")
-    bundle = ecgcls.load_bundle(tmp_path / "bundle")
-    expected = bundle.predict(recording.signal_mv, sampling_rate_hz=500, lead_names=LEADS)
-    assert found["probabilities"] == pytest.approx(expected.y_prob, abs=1e-5)
-
-
-def make_environment(place, *packages):
-    """Make an environment that has these packages of the present one, and no others; return its Python."""
-    venv.create(place, symlinks=True)
-    (site,) = place.glob("lib/python*/site-packages")
-    for name in packages:
-        package = Path(importlib.import_module(name).__file__).parent
-        for each in (package, package.with_name(f"{name}.libs")):
-            if each.exists():
-                (site / each.name).symlink_to(each)
-    return place / "bin" / "python"
-
-
-def predict_apart(python, folder, *files):
-    command = [python, folder / "bundle" / READER.name, *files, "--json"]
-    done = subprocess.run(command, cwd=folder, env={}, capture_output=True, text=True, timeout=120)
-    return [json.loads(line) for line in done.stdout.splitlines()]

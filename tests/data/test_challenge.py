@@ -56,6 +56,22 @@ def test_a_record_whose_diagnoses_nobody_has_said_has_no_known_label(tmp_path, c
     assert labels.y_true[1].sum() == 1 and (labels.y_true[1] >= 0).all()
 
 
+def test_what_readers_were_not_asked_for_is_unknown_where_wanted(tmp_path):
+    """CPSC asked for RBBB, which the Challenge scores as one with CRBBB, and not for LAD; Georgia has no such list."""
+    for name in ("A0001", "E00001"):
+        write_record(tmp_path, name, f"#Dx: {RBBB}")
+    found = {}
+    for unasked in ("negative", "unknown"):
+        source = Challenge(root=tmp_path, unasked=unasked)
+        labels = read_task("challenge2021").label(source.read_records()["scp_codes"], source.read_statements())
+        found[unasked] = pd.DataFrame(labels.y_true, index=["CPSC", "Georgia"], columns=labels.class_names)
+    assert (found["negative"].loc["CPSC"] == found["negative"].loc["Georgia"]).all()
+    assert found["unknown"].loc["Georgia"].equals(found["negative"].loc["Georgia"])
+    asked = {"AF": 0, "IAVB": 0, "CLBBB": 0, "CRBBB": 1, "NSR": 0, "PAC": 0}  # ST changes and ectopics are not scored
+    expected = {name: asked.get(name, UNKNOWN) for name in found["unknown"]}
+    assert found["unknown"].loc["CPSC"].to_dict() == expected
+
+
 @pytest.mark.parametrize(
     ("age", "sex", "expected"),
     [

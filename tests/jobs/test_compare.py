@@ -77,6 +77,20 @@ def test_records_may_have_names_and_labels_may_be_unknown(folder, tmp_path):
     assert (found.by_class["difference"].dropna() == 0).all()
 
 
+def test_a_verdict_that_the_t_test_does_not_share_is_told(folder):
+    found = compare(folder, "cnn1d", "cnn2d")
+    by_class, runs = found.by_class.assign(verdict="cannot be told"), found.over_runs.assign(p=0.9)
+    for verdict, p, said in (
+        ("a better", 0.3, "the verdict alone finds a difference in ROC-AUC."),
+        ("cannot be told", 0.01, "the t-test alone finds a difference in ROC-AUC."),
+        ("a better", 0.01, ""),
+        ("cannot be told", 0.3, ""),
+    ):
+        by_class.loc[("overall", "roc_auc"), "verdict"], runs.loc["roc_auc", "p"] = verdict, p
+        text = format_comparison(type(found)(found.a, found.b, found.settings, None, by_class, runs))
+        assert ("do not agree" in text) == bool(said) and said in text
+
+
 def test_seeds_of_one_fold_are_said_to_be_no_test(folder):
     found = compare(folder, "cnn1d", "cnn2d")
     seeds = found.over_runs.assign(n_runs=1, seed_sd=0.01, p=np.nan, sd=np.nan)

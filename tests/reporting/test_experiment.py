@@ -55,11 +55,14 @@ def test_what_cannot_be_compared_is_reported(found, tmp_path, write_configuratio
     folder = tmp_path / "same"
     write_configuration(folder, "cnn1d")
     write_configuration(folder, "cnn2d", skill=0.3)
-    assert collect(folder).differences == []
+    assert collect(folder).differences == [] and collect(folder).alike == [0, 1]
     for path in (*folder.glob("cnn2d/fold_*/predictions*.csv"), *folder.glob("cnn2d/fold_*/run.json")):
         path.write_text(path.read_text().replace("_NORM", "_AFIB").replace('"NORM"', '"AFIB"'))
         RunDirectory(path.parent).seal()
-    assert collect(folder).differences[0] == "cnn2d has other classes: AFIB, LAFB/LPFB, <b>&\"HYP'."
+    found = collect(folder)
+    assert found.differences[0] == "cnn2d has other classes: AFIB, LAFB/LPFB, <b>&\"HYP'."
+    (alike,) = found.alike  # the tile of the highest PR-AUC is of one task
+    assert found.configurations[alike] is found.widest
 
 
 def test_other_labels_of_the_same_records_are_reported(tmp_path, write_configuration):
@@ -74,7 +77,7 @@ def test_other_labels_of_the_same_records_are_reported(tmp_path, write_configura
             each, index=False
         )
         RunDirectory(each.parent).seal()
-    assert collect(folder).differences == []
+    assert collect(folder).differences == [] and collect(folder).alike == [0, 1]
     table = pd.read_csv(path)
     table.loc[0, "y_true_NORM"] = 1 - table.loc[0, "y_true_NORM"]
     table.to_csv(path, index=False)

@@ -154,6 +154,7 @@ def test_explained_ecgs_are_shown_with_the_evidence_against_them(explained, tmp_
         "true positive",
         "false negative",
     ]
+    assert gallery.pictures[0][0].partition(": ")[2] == "NORM, predicted probability 0.25 (true positive); actual: NORM"
     page = write_report(explained, output=tmp_path / "page.html").read_text()
     markup = page.partition("</footer>")[0]
     assert markup.count("12-lead ECG with attribution by saliency") == 2

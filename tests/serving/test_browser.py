@@ -292,6 +292,30 @@ def test_a_batch_fills_a_table_and_can_be_canceled(visit, browser):
     assert [row["y_pred_HIGH"] for row in found] == [str(int(logit >= 0)) for logit in logits.round(6)]
 
 
+def test_files_are_dropped_and_folders_chosen(visit, record, tables):
+    page = visit()
+    contents = [[path.name, path.read_bytes().decode("latin-1")] for path in record]
+    page.evaluate(
+        """(contents) => {
+        const dataTransfer = new DataTransfer();
+        for (const [name, text] of contents) {
+            dataTransfer.items.add(new File([Uint8Array.from(text, (one) => one.charCodeAt(0))], name));
+        }
+        document.body.dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true }));
+    }""",
+        contents,
+    )
+    expect(page.locator("#result-heading")).to_have_text("step")
+    folder = record[0].parent
+    page.set_input_files("#folder", folder)
+    expect(page.locator("#status")).to_have_text("Done: 5 records, 1 could not be used.")
+    names = page.locator("#batch-table tbody button")
+    inside = [f"{folder.name}/{name}" for name in ("step", "tables/a.csv", "tables/b.csv", "tables/c.csv")]
+    assert sorted(names.all_text_contents()) == inside
+    names.get_by_text(f"{folder.name}/step").click()
+    expect(page.locator("#result-heading")).to_have_text(f"{folder.name}/step")
+
+
 def test_errors_stand_where_they_belong(visit, record, tables):
     page = visit()
     error = page.locator("#send-error")
@@ -314,6 +338,15 @@ def test_errors_stand_where_they_belong(visit, record, tables):
     page.unroute("**/api/predict")
     send(page, *record)
     assert not error.is_visible()
+    page.route("**/api/batch", lambda route: route.fulfill(body=route.fetch().body().split(b"\n")[0] + b"\n"))
+    page.set_input_files("#files", tables)
+    expect(page.locator("#batch-error")).to_have_text("The answer of the server ended too early.")
+    assert page.locator("#progress-text").text_content() == "Stopped after 1 of 4 records."
+    page.unroute("**/api/batch")
+    busy = {"status": 503, "headers": {"Retry-After": "0.1"}, "json": {"error": "busy"}}
+    page.route("**/api/batch", lambda route: route.fulfill(**busy), times=2)  # and is asked once more
+    page.set_input_files("#files", tables)
+    expect(page.locator("#progress-text")).to_have_text("Done: 4 records, 1 could not be used.")
     page.context.unroute_all()
 
 
@@ -374,6 +407,7 @@ def test_only_what_the_nets_take_is_asked_of_the_patient(visit, tables):
 def test_it_prints_light_and_with_its_warning(visit, record, tmp_path):
     page = visit(color_scheme="dark")
     send(page, *record)
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
     page.emulate_media(media="print")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert page.locator(".warning").is_visible() and page.locator("#paper svg.ecg-paper").is_visible()

@@ -28,8 +28,8 @@ export function showBundle(bundle) {
   const api = make("li", {}, make("a", { href: "docs" }, "API documentation"));
   find("facts").replaceChildren(...facts.map((fact) => make("li", {}, fact)), api);
   find("formats").textContent = `Formats: ${bundle.formats.join(", ")}; up to ${bundle.limits.max_upload_mb} MB at once.`;
-  find("terms").textContent = bundle.license ? `License of the model: ${bundle.license}.` : "";
-  find("made-with").textContent = [bundle.training_data && `Trained on ${bundle.training_data}.`, bundle.intended_use].filter(Boolean).join(" ");
+  const use = bundle.description.includes(bundle.intended_use) ? "" : bundle.intended_use;
+  find("made-with").textContent = [bundle.training_data && `Trained on ${bundle.training_data}.`, use].filter(Boolean).join(" ");
   find("synthetic").hidden = !bundle.is_synthetic;
   showLimits(bundle);
   showPatient(input.metadata);

@@ -1,6 +1,6 @@
 // What counts for a class: an answer's band as parts of leads to be drawn, its legend, and its strongest parts in words.
 
-import { make } from "./dom.js";
+import { capitalize, make } from "./dom.js";
 
 const N_STRONGEST = 3;
 
@@ -28,7 +28,7 @@ export function makeLegend({ leads, top, is_empty, by_lead, band }) {
     .sort((a, b) => Math.abs(b.value) - Math.abs(a.value)).slice(0, N_STRONGEST).filter(({ value }) => value !== 0)
     .map(({ lead, from_s, to_s, value }) => `${lead ? `${lead}, ` : ""}${round(from_s)} to ${round(to_s)} s (${value > 0 ? "+" : "\u2212"}${round(Math.abs(value))})`);
   const what = by_lead ? "each lead alone" : "all leads together";
-  const texts = [`Unit: ${band.unit}, ${what}. Strongest: ${strongest.join("; ")}.`, band.note, band.caveat].filter(Boolean);
+  const texts = [`Unit: ${band.unit}, ${what}. Strongest: ${strongest.join("; ")}.`, band.note && `${capitalize(band.note)}.`, band.caveat].filter(Boolean);
   return [scale, ...texts.map((text) => make("p", {}, text))];
 }
 

@@ -25,8 +25,8 @@ export function fitsStandard(ecg) {
 /** Draw seconds of an ECG, with an attribution behind the traces where there is one.
  *
  * layout is "standard" (3 x 4 leads and a rhythm strip) or "rows" (a lead per row); start_s is a time of the recording.
- * The attribution is {leads: [{name, parts: [{from_s, to_s, value}]}], top}. Return {paper, names, notes, stop_s}: the
- * paper, the names of rows as a strip of its own that can stay in sight, and what is to be told in words.
+ * The attribution is {leads: [{name, parts: [{from_s, to_s, value}]}], top}. Return {paper, names, notes, from_s, stop_s,
+ * width, height}: the paper, the names of rows as a strip of its own that can stay in sight, and what is to be told.
  */
 export function drawPaper(ecg, { layout, start_s, title, attribution = null }) {
   const rate = ecg.sampling_rate_hz;
@@ -50,7 +50,7 @@ export function drawPaper(ecg, { layout, start_s, title, attribution = null }) {
   names.style.width = `calc(${NAMES} * var(--mm))`;
   const cut = rows.flatMap((row) => row.pieces).filter((piece) => piece.is_cut).map((piece) => piece.name);
   const notes = cut.length ? [`Cut off at ${MOST / MM_PER_MV} mV from the baseline: ${[...new Set(cut)].join(", ")}.`] : [];
-  return { paper, names, notes, from_s, stop_s, width };
+  return { paper, names, notes, from_s, stop_s, width, height };
 }
 
 function baseOf(rows, number) {

@@ -7,9 +7,11 @@ import { capitalize, find } from "./dom.js";
 const PX_PER_MM = 96 / 25.4;
 const NARROW_PX = 640; // below it 3 x 4 leads are too small to be read
 const SMALL = 2.2; // px per mm: below it the fine grid would blur
+const SHEET = { width: 270, height: 145 }; // mm: what a sheet of print.css has room for, beside the texts
 const paper = find("paper");
 const controls = { layout: find("layout"), zoom: find("zoom"), time: find("time") };
-let shown = null; // {name, answer, band, width}
+let shown = null; // {name, answer, band, width, height}
+let is_printing = false;
 let needPart = () => {};
 
 /** Call `need(start_s)` when a part is to be shown that has not been drawn. */
@@ -20,7 +22,9 @@ export function startPaper(need) {
   controls.time.addEventListener("input", () => (isDrawn(readTime()) ? draw() : tellTime(readTime(), readTime() + SHOWN_S)));
   controls.time.addEventListener("change", () => isDrawn(readTime()) || needPart(readTime()));
   new ResizeObserver(scale).observe(paper);
-  for (const event of ["beforeprint", "afterprint"]) window.addEventListener(event, scale);
+  for (const event of ["beforeprint", "afterprint"]) {
+    window.addEventListener(event, () => { is_printing = event === "beforeprint"; scale(); });
+  }
 }
 
 /** Show a recording from its start, in the layout that fits the page. */
@@ -34,7 +38,7 @@ export function showEcg(name, answer) {
   controls.time.max = Math.ceil(last);
   controls.time.value = answer.signal.start_s;
   find("time-field").hidden = last < 0.5;
-  shown = { name, answer, band: null, width: 1 };
+  shown = { name, answer, band: null };
   paper.scrollLeft = 0;
   draw();
 }
@@ -80,7 +84,7 @@ function draw() {
   const drawn = drawPaper(signal, {
     layout: controls.layout.value, start_s, title: `ECG ${shown.name}`, attribution: shown.band?.is_empty ? null : shown.band,
   });
-  shown.width = drawn.width;
+  Object.assign(shown, { width: drawn.width, height: drawn.height });
   paper.replaceChildren(drawn.paper, drawn.names);
   tellTime(drawn.from_s, drawn.stop_s);
   find("scale").textContent = describeScale(signal, drawn.notes);
@@ -96,7 +100,7 @@ function tellTime(from_s, stop_s) {
 function describeScale(signal, notes) {
   const is_derived = signal.leads.some((lead) => lead.is_derived);
   return [
-    "25 mm/s, 10 mm/mV; calibration mark 1 mV, 0.2 s. Each lead\u2019s median lies on its baseline.",
+    "25 mm/s, 10 mm/mV (a small square is 0.04 s and 0.1 mV); calibration mark 1 mV, 0.2 s. Each lead\u2019s median lies on its baseline.",
     is_derived ? "* Computed from other limb leads." : "",
     signal.note && (signal.is_whole || signal.is_resampled) ? `${capitalize(signal.note)}.` : "", ...notes,
   ].filter(Boolean).join(" ");
@@ -105,8 +109,10 @@ function describeScale(signal, notes) {
 /** Set how many pixels a mm has. */
 function scale() {
   if (!shown) return;
-  const fit = (paper.clientWidth - 1) / shown.width;
-  const mm = controls.zoom.value === "fit" ? fit : Number(controls.zoom.value) * PX_PER_MM;
+  const { width, height } = shown;
+  const fit = (paper.clientWidth - 1) / width;
+  const asked = controls.zoom.value === "fit" ? fit : Number(controls.zoom.value) * PX_PER_MM;
+  const mm = is_printing ? Math.min(1, SHEET.width / width, SHEET.height / height) * PX_PER_MM : asked;
   paper.style.setProperty("--mm", `${mm}px`);
   paper.classList.toggle("small", mm < SMALL);
 }
