@@ -13,8 +13,8 @@ import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -158,13 +158,13 @@ def _read(path: Path, name: str, sums: Mapping[str, str]) -> bytes:
     return content
 
 
-def _open_listed(path: Path, name: str, sums: Mapping[str, str]) -> BinaryIO:
+def _open_listed(path: Path, name: str, sums: Mapping[str, str]) -> BufferedReader:
     if name not in sums:
         raise DataError(f"{path}: {name} is not listed in {SUMS}; {_CURE}")
     return _open_regular(path / name)
 
 
-def _open_regular(path: Path) -> BinaryIO:
+def _open_regular(path: Path) -> BufferedReader:
     """Open a file that is no link, pipe or device, and of a bounded size, without waiting for it."""
     try:
         if path.is_symlink():

@@ -143,8 +143,9 @@ def make_graph(run: LoadedRun) -> Graph:
     nets = [_take_net(net, run) for net in run.nets]
     graph = deepcopy(Graph(nets, run.calibrators, run.class_names, n_samples=run.n_samples))  # the run stays as it is
     for module in graph.modules():
-        if hasattr(module, "prepare_export"):  # computes the same afterwards, in a way that a graph can hold
-            module.prepare_export()
+        prepare: Any = getattr(module, "prepare_export", None)
+        if prepare is not None:  # it computes the same afterwards, in a way that a graph can hold
+            prepare()
     return graph.eval().requires_grad_(False)
 
 

@@ -147,7 +147,7 @@ def _open_session(bundle: BundleDirectory, device: str, n_threads: int | None) -
             "a bundle needs onnxruntime: pip install 'ecgcls[onnx]', or pip install onnxruntime"
         ) from error
     provider = _PROVIDERS.get(device.partition(":")[0])
-    if provider not in onnxruntime.get_available_providers():
+    if provider is None or provider not in onnxruntime.get_available_providers():
         there = [name for name, each in _PROVIDERS.items() if each in onnxruntime.get_available_providers()]
         raise ConfigError(f"device={device}: the installed onnxruntime computes on {', '.join(there)}")
     where, content = bundle.path / GRAPH, bundle.read(GRAPH)

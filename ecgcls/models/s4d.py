@@ -77,8 +77,9 @@ class S4D(nn.Module):
 
     def prepare_export(self) -> None:
         """Compute all kernels for `n_samples` now: ONNX has neither complex exponentials nor an exact, fast FFT."""
-        for layer in self.layers:
-            layer.systems.fixed_kernel = layer.systems.make_kernel(self.n_samples).detach()
+        for module in self.modules():
+            if isinstance(module, StateSpace):
+                module.fixed_kernel = module.make_kernel(self.n_samples).detach()
 
 
 class _Layer(nn.Module):

@@ -31,7 +31,7 @@ BOUND = 1e-5  # of a probability; a bundle's is 1e-4
 BASELINES = {"prevalence", "age_sex"}
 SMALL = {  # the same layers, fewer of them, so that all nets are exported within seconds
     "lstm_bidir": {"width": 8}, "minirocket": {"n_features": 300, "differences": 0.3}, "s4d": {"width": 8, "depth": 2},
-    "xresnet1d50": {"blocks": [1, 1, 2, 1]}, "xresnet1d101": {"blocks": [1, 2, 1, 1]}, "cnn1d": {"width": 4},
+    "xresnet1d50": {"blocks": [1, 1, 1, 1]}, "cnn1d": {"width": 4},
 }  # fmt: skip
 LINEAR = {"method": "platt", "slope": 0.7, "intercept": -0.3}
 CALIBRATORS = [
@@ -135,7 +135,7 @@ def list_nets():
     nodes = {
         path.stem: read_choice(path.stem, **SMALL.get(path.stem, {}))
         for path in sorted((CONF_DIR / "model").glob("*.yaml"))
-        if path.stem not in BASELINES
+        if path.stem not in {*BASELINES, "xresnet1d101"}  # the class of xresnet1d50, with more blocks
     }
     return nodes | {"spectrogram": read_choice("cnn2d", image="spectrogram")}
 
@@ -150,14 +150,14 @@ def test_a_small_net_says_the_same_as_a_graph():
 @pytest.mark.slow
 def test_every_net_of_whole_records_says_the_same_as_a_graph():
     nodes = list_nets()
-    assert len(nodes) >= 12
+    assert len({node["_target_"] for node in nodes.values()}) == 10
     nets = make_nets(nodes.values(), n_leads=3, n_samples=100)
     hold_against_torch(make_run(nets, n_samples=100), batches=(1, 3, 64))
 
 
 @pytest.mark.slow
-def test_every_net_of_windows_with_metadata_and_absent_leads_says_the_same_as_a_graph():
-    nodes = {name: node for name, node in list_nets().items() if name != "minirocket"}  # which takes whole records
+def test_nets_of_windows_with_metadata_and_absent_leads_say_the_same_as_a_graph():
+    nodes = {name: list_nets()[name] for name in ("cnn1d", "cnn2d", "lstm_bidir", "s4d", "fcn_wang", "spectrogram")}
     windows = [Windows(50, pooling) for pooling in ("logits", "probabilities", "max")]
     nets = make_nets(nodes.values(), n_leads=6, n_samples=170, metadata=["age", "sex"], windows=windows)
     run = make_run(nets, n_samples=170, n_leads=6, metadata=("age", "sex"), may_lack_leads=True, rate_hz=500)
@@ -173,6 +173,6 @@ def test_ensembles_and_exclusive_classes_say_the_same_as_a_graph(is_exclusive):
     own = [EXCLUSIVE, EXCLUSIVE] if is_exclusive else [CALIBRATORS[2], CALIBRATORS[4]]
     members = [make_run([net], n_samples=100, calibrators=[one]) for net, one in zip(nets, own, strict=True)]
     blends = [Blend((0.25, 0.75), "logits", is_exclusive), Blend((0.3, 0.7), "probabilities", is_exclusive)]
-    blended = [BlendedNet(members, blend) for blend in (*blends, Blend((0.0, 1.0), "probabilities", is_exclusive))]
-    calibrators = [EXCLUSIVE] * 3 if is_exclusive else CALIBRATORS[1:4]
+    blended = [BlendedNet(members, blend) for blend in blends]
+    calibrators = [EXCLUSIVE] * 2 if is_exclusive else CALIBRATORS[1:3]
     hold_against_torch(make_run(blended, n_samples=100, calibrators=calibrators))
