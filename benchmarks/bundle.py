@@ -41,10 +41,11 @@ _RESULTS = Path(__file__).parent / "bundle.json"
 _SIZES = {1: 100, 256: 2}
 """How often a turn asks for so many records."""
 _THREADS = (1, 2)
-_COLD_STARTS = 5
 
 
-def measure(run_dir: Path, root: Path, folder: Path, rounds: int) -> dict[str, Any]:
+def measure(
+    run_dir: Path, root: Path, folder: Path, *, rounds: int, starts: int, n_compared: int | None
+) -> dict[str, Any]:
     """Export a run, unless that is done, and measure it."""
     bundle_dir = folder / f"{run_dir.parents[1].name}-{run_dir.parents[2].name}"
     if not bundle_dir.exists():
@@ -59,8 +60,8 @@ def measure(run_dir: Path, root: Path, folder: Path, rounds: int) -> dict[str, A
         for n_records in _SIZES
         for name, found in _time(name_of, windows_mv, n_records, n_threads, rounds).items()
     ]
-    every = _load(run_dir, bundle_dir, 1)
-    answers = {name: one.predict_windows(windows_mv) for name, one in every.items()}
+    every, known = _load(run_dir, bundle_dir, 1), _take(known, slice(n_compared))
+    answers = {name: one.predict_windows(windows_mv[:n_compared]) for name, one in every.items()}
     return {
         "model": run.info.model,
         "speed": rows,
@@ -70,7 +71,7 @@ def measure(run_dir: Path, root: Path, folder: Path, rounds: int) -> dict[str, A
             **{name: (bundle_dir / name).stat().st_size for name in ("model.safetensors", "model.onnx")},
             "int8": len(_quantize(bundle_dir)),
         },
-        "start": _start(run_dir, bundle_dir),
+        "start": _start(run_dir, bundle_dir, starts) if starts else {},
     }
 
 
@@ -84,11 +85,12 @@ def _read(known: Predictions, root: Path, run: Predictor) -> tuple[Predictions, 
         n_samples=run.n_samples,
     )
     kept = np.array([window_mv is not None for window_mv in windows])
-    fields = {
-        name: getattr(known, name)[kept] for name in ("ecg_id", "patient_id", "strat_fold", "split", "y_true", "y_prob")
-    }
-    own = Predictions(**fields, class_names=known.class_names)
-    return own, np.concatenate([window_mv for window_mv in windows if window_mv is not None])
+    return _take(known, kept), np.concatenate([window_mv for window_mv in windows if window_mv is not None])
+
+
+def _take(known: Predictions, rows: slice | NDArray[np.bool_]) -> Predictions:
+    names = ("ecg_id", "patient_id", "strat_fold", "split", "y_true", "y_prob")
+    return Predictions(**{name: getattr(known, name)[rows] for name in names}, class_names=known.class_names)
 
 
 def _load(run_dir: Path, bundle_dir: Path, n_threads: int) -> dict[str, Predictor]:
@@ -144,7 +146,7 @@ def _compare(known: Predictions, logits: NDArray[np.float64], other: NDArray[np.
     return found | {"records": len(known), "largest_difference": float(np.abs(expit(logits) - expit(other)).max())}
 
 
-def _start(run_dir: Path, bundle_dir: Path) -> dict[str, dict[str, float]]:
+def _start(run_dir: Path, bundle_dir: Path, starts: int) -> dict[str, dict[str, float]]:
     """Return seconds from the shell to an answer: by a run, by its bundle, and by the bundle's own reader."""
     load = (
         "import sys, numpy as np, ecgcls; one = ecgcls.{}(sys.argv[1]); one.predict_windows(np.ones((1, 12, {}), 'f4'))"
@@ -155,12 +157,12 @@ def _start(run_dir: Path, bundle_dir: Path) -> dict[str, dict[str, float]]:
         "load_bundle": partial(_call, "-c", load.format("load_bundle", n_samples), str(bundle_dir)),
         "predict.py": partial(_call, str(bundle_dir / "predict.py"), str(bundle_dir / "example.csv")),
     }
-    return {name: _time_process(command) for name, command in commands.items()}
+    return {name: _time_process(command, starts) for name, command in commands.items()}
 
 
-def _time_process(call: Callable[[], None]) -> dict[str, float]:
+def _time_process(call: Callable[[], None], starts: int) -> dict[str, float]:
     wall_s, cpu_s = [], []
-    for _ in range(_COLD_STARTS):
+    for _ in range(starts):
         times, start = os.times(), time.perf_counter()
         call()
         after = os.times()
@@ -195,13 +197,16 @@ def main() -> None:
         "--folder", type=Path, default=Path("/tmp/ecgcls-bundles"), help="for bundles (default: %(default)s)"
     )
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--starts", type=int, default=3, help="starts from the shell (default: %(default)s)")
+    parser.add_argument("--compared", type=int, help="records that PR-AUC is compared on (default: all)")
     parser.add_argument("--results", type=Path, default=_RESULTS)
     arguments = parser.parse_args()
     keep_freed_memory()
     arguments.folder.mkdir(parents=True, exist_ok=True)
+    how = {"rounds": arguments.rounds, "starts": arguments.starts, "n_compared": arguments.compared}
     found = []
     for run in arguments.runs:
-        found.append(measure(run, arguments.ptbxl, arguments.folder, arguments.rounds))
+        found.append(measure(run, arguments.ptbxl, arguments.folder, **how))
         machine = {"machine": platform.machine(), "cores": os.cpu_count(), "load": os.getloadavg()[0]}
         arguments.results.write_text(json.dumps({"machine": machine, "found": found}, indent=2) + "\n")
     print(tabulate(found))

@@ -62,7 +62,7 @@ def describe_classes(
 def _describe_statement(name: str, scp: pd.DataFrame, snomed: pd.DataFrame) -> dict[str, Any]:
     """Describe a class that is a statement, or a SNOMED CT code."""
     if name in scp.index:
-        row = scp.loc[name]
+        row: Any = scp.loc[name]
         codes = {row["snomed_code"]: row["relation"]} if row["snomed_code"] else {}
         return _describe(name, row["description"], [name], codes, snomed)
     if name in snomed.index:

@@ -180,7 +180,9 @@ class ECGDataModule(pl.LightningDataModule):
         store = self._open_store(None if self.duration_s is None else round(self.duration_s * rate_hz))
         if flat := store.find_flat_leads():
             ecg_id, leads = next(iter(flat.items()))
-            log.warning("%d records have a flat lead, the first ecg_id %s (%s)", len(flat), ecg_id, ", ".join(leads))
+            log.warning(
+                "A lead is flat in %d of the records, the first ecg_id %s (%s)", len(flat), ecg_id, ", ".join(leads)
+            )
         return store
 
     def _open_store(self, n_samples: int | None) -> SignalStore:

@@ -72,7 +72,8 @@ def choose_thresholds(
         fewest = min(truth.sum(), (~truth).sum())
         if fewest < rule.min_positives:
             kind = "positive" if truth.sum() == fewest else "negative"
-            not_tuned[name] = f"{fewest} {kind} records, fewer than {rule.min_positives}"
+            records = "record" if fewest == 1 else "records"
+            not_tuned[name] = f"{fewest} {kind} {records}, fewer than {rule.min_positives}"
         elif (chosen := _choose(truth, y_prob[known, column], rule)) is not None:
             thresholds[name] = chosen
         else:

@@ -40,7 +40,8 @@ def draw_training_curves(history: pd.DataFrame, *, best_epoch: int | None, title
     """Draw the losses and the validation metrics over the epochs.
 
     A row of the history has an `epoch` and any of `train/loss`, `val/loss`, `val/pr_auc`, `val/roc_auc`, `val/f1_macro`
-    and `val/f1_micro`; a nan leaves a gap. The epoch of the best checkpoint is marked, if there is one.
+    and `val/f1_micro`; a nan leaves a gap. The epoch of the best checkpoint is marked, if there is one. The table
+    and `best_epoch` count from 0, the figure from 1, as the screen does.
     """
     _check_history(history, best_epoch)
     history = history.sort_values("epoch")
@@ -240,14 +241,14 @@ def _draw_columns(axes: Axes, history: pd.DataFrame, names: dict[str, str], best
     for number, (column, label) in enumerate(names.items()):
         if column in history.columns:
             style = {**style_class(number, len(names)), "linestyle": DASHES[number]}
-            axes.plot(history["epoch"], history[column], marker="o", markersize=3.5, label=label, **style)
+            axes.plot(history["epoch"] + 1, history[column], marker="o", markersize=3.5, label=label, **style)
     if not axes.lines:
         axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center", color="0.4")
     if best_epoch is not None:
         style = {"color": "0.4", "linestyle": ":", "linewidth": 1.2}
-        axes.axvline(best_epoch, label=f"best checkpoint (epoch {best_epoch})", **style)
+        axes.axvline(best_epoch + 1, label=f"best checkpoint (epoch {best_epoch + 1})", **style)
     axes.set_xlabel("Epoch")
-    axes.set_xlim(history["epoch"].min() - 0.5, history["epoch"].max() + 0.5)
+    axes.set_xlim(history["epoch"].min() + 0.5, history["epoch"].max() + 1.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     add_grid(axes)
     if axes.get_legend_handles_labels()[0]:

@@ -62,10 +62,10 @@ def load_graph(bundle: BundleDirectory, *, trust: Sequence[str] = ()) -> Graph:
     ConfigError
         If it names a net that is not trusted, or one that cannot be built.
     """
-    where = bundle.path / NETS
+    why = f"{bundle.path / NETS}: not the nets of {WEIGHTS}"
+    content, stored = bundle.read(WEIGHTS), read_json(bundle.check(NETS), max_bytes=_MAX_BYTES)
     try:
-        weights = load(bundle.read(WEIGHTS))
-        stored = read_json(bundle.check(NETS), max_bytes=_MAX_BYTES)
+        weights = load(content)
         nets = [
             _build(each, bundle, weights, prefix=f"nets.{number}.", trust=trust)
             for number, each in enumerate(stored["nets"])
@@ -73,10 +73,10 @@ def load_graph(bundle: BundleDirectory, *, trust: Sequence[str] = ()) -> Graph:
         info = bundle.info
         graph = Graph(nets, info.calibrators, info.class_names, n_samples=info.content["input"]["n_samples"])
         graph.load_state_dict(weights)
-    except (ConfigError, DataError, OSError, ImportError):
-        raise
+    except ConfigError as error:
+        raise ConfigError(f"{why} ({error})") from error
     except Exception as error:  # whatever a file that is not what it should be runs into
-        raise DataError(f"{where}: not the nets of {WEIGHTS} ({' '.join(str(error).split())[:200]})") from error
+        raise DataError(f"{why} ({' '.join(str(error).split())[:200]})") from error
     return graph.eval().requires_grad_(False)
 
 

@@ -1,6 +1,7 @@
 """The example in a bundle: a simulated ECG as a table of samples, and what the nets say of it."""
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from ecgcls.jobs.check_bundle import EXAMPLE, EXPECTED
 from ecgcls.jobs.loaded import LoadedRun
 
 _SEVERITY = {"SR": 0.5, "IMI": 0.9, "LVH": 0.6}  # by SCP statement
-_RATES_HZ = (100, 500)  # of the simulation
+_RATES_HZ: tuple[Literal[100, 500], ...] = (100, 500)  # of the simulation
 
 
 def write_example(folder: Path, run: LoadedRun) -> list[Path]:

@@ -120,8 +120,8 @@ def measure(one: Configuration) -> dict[str, Any]:
     by_class = [metric.key for metric in class_metrics()]
     table = bound_headline(tested, settings)
     if table is None:
-        rows = {OVERALL: one.scores.overall, **one.scores.by_class.to_dict("index")}
-        found = {(name, key): {"value": value} for name, row in rows.items() for key, value in row.items()}
+        rows: dict[str, Any] = {OVERALL: one.scores.overall, **one.scores.by_class.to_dict("index")}
+        found: Any = {(name, key): {"value": value} for name, row in rows.items() for key, value in row.items()}
     else:
         found = table[[*_COLUMNS]].to_dict("index")
     counts = one.scores.by_class["n_positive"]

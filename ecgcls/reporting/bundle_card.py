@@ -98,6 +98,7 @@ def format_bundle_card(one: Configuration, metadata: Mapping[str, Any], *, file_
         "labels": {key: METRICS[key].label for key in (*results["overall"], *content["by_class"])},
         "calibrated": describe_calibrators(shown),
         "rule": describe_rule(shown.info),
+        "is_untuned": any(info.decisions["not_tuned"] for info in shown.infos),
         "groups": [] if table is None else _list_groups(table),
         "trained_on": _count_training(shown),
         "pooled": lambda *names: "",  # the run's own files are not in the bundle
@@ -151,8 +152,9 @@ def describe_card(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _without_paths(one: Configuration) -> Configuration:
-    """Return a configuration whose runs tell no place on the machine that trained them."""
-    shown = replace(one, name=one.name or one.info.model)
+    """Return what was exported, as a configuration whose runs tell no place on the machine that trained them."""
+    n_folds = 1 if one.is_single_run else one.n_folds  # the bundle has no other
+    shown = replace(one, name=one.name or one.info.model, n_folds=n_folds)
     vars(shown)["infos"] = tuple(map(_hide_paths, one.infos))  # where the cached property keeps them
     return shown
 

@@ -91,18 +91,18 @@ def draw_reliability(
 
 
 def draw_training(configurations: Sequence[Configuration], column: str, label: str) -> go.Figure:
-    """Draw a column of the tables of epochs, such as ``val/pr_auc``: the mean over folds bold, each fold faint."""
+    """Draw a column of the tables of epochs, such as ``val/pr_auc``: the mean over folds bold, each faint; from 1."""
     figure = new_figure("Epoch", label, is_unit=False)
     for number, one in enumerate(configurations):
         drawn = [table[["epoch", column]].dropna() for table in one.histories if column in table]
         for table in drawn if len(drawn) > 1 else []:
             faint: dict[str, Any] = {"opacity": 0.3, "hoverinfo": "skip", "hovertemplate": None}
             thin, y = style(number) | {"width": 1}, table[column].astype("float32")
-            add_trace(figure, table["epoch"], y, one.name, model=number, line=thin, **faint)
+            add_trace(figure, table["epoch"] + 1, y, one.name, model=number, line=thin, **faint)
         if drawn:
             mean = pd.concat(drawn).groupby("epoch")[column].mean().astype("float32")
             line = style(number) | {"width": 2, "shape": "linear"}
-            add_trace(figure, mean.index, mean, one.name, "epoch %{x}: %{y:.3f}", model=number, line=line)
+            add_trace(figure, mean.index + 1, mean, one.name, "epoch %{x}: %{y:.3f}", model=number, line=line)
     return figure
 
 

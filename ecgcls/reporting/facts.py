@@ -124,14 +124,14 @@ def list_readings(
 
 
 def summarize_training(one: Configuration) -> dict[str, Any]:
-    """Return in numbers what the training curves show; a baseline has no epochs."""
+    """Return in numbers what the training curves show, epochs counted from 1; a baseline has none."""
     is_net = one.info.kind == "net"
     scored = [table.dropna(subset=["val/pr_auc"]) for table in one.histories if "val/pr_auc" in table]
     best = [table.iloc[int(table["val/pr_auc"].to_numpy().argmax())] for table in scored if len(table)]
     return {
         "name": one.name,
         "n_epochs": [len(table) for table in one.histories if is_net],
-        "best_epoch": [int(row["epoch"]) for row in best if is_net],
+        "best_epoch": [int(row["epoch"]) + 1 for row in best if is_net],
         "best_pr_auc": [float(row["val/pr_auc"]) for row in best],
     }
 

@@ -7,7 +7,7 @@ second thread would mix what is told of two people's files. The nets use the cor
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 
@@ -34,7 +34,8 @@ class Turns:
         job = asyncio.wrap_future(work)
         left = asyncio.ensure_future(request.receive())  # nothing more can come but its end
         try:
-            await asyncio.wait({job, left}, return_when=asyncio.FIRST_COMPLETED)
+            both: list[asyncio.Future[Any]] = [job, left]
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             if not job.done():
                 raise Gone
             return job.result()

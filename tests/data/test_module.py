@@ -174,7 +174,7 @@ def test_a_flat_lead_is_reported(copied_root, tmp_path, write_record, caplog):
     samples[:, 7] = 12
     write_record(copied_root / "records100/00000/00002_lr", samples)
     data = make(copied_root, tmp_path)
-    assert "1 records have a flat lead, the first ecg_id 2 (V2)" in caplog.text
+    assert "A lead is flat in 1 of the records, the first ecg_id 2 (V2)" in caplog.text
     assert data.describe()["n_records_with_a_flat_lead"] == 1
 
 

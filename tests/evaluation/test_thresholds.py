@@ -93,6 +93,9 @@ def test_a_rare_class_is_not_tuned_but_listed(arrays):
     assert thresholds["HYP"] == thresholds["SR"] == 0.25
     assert not_tuned == {"HYP": "9 positive records, fewer than 10", "SR": "4 negative records, fewer than 10"}
     assert choose_thresholds(y_true, y_prob, ["MI", "HYP", "SR"], ThresholdRule("fixed"))[1] == {}
+    y_true[:8, 1] = False
+    found = choose_thresholds(y_true, y_prob, ["MI", "HYP", "SR"], ThresholdRule())[1]
+    assert found["HYP"] == "1 positive record, fewer than 10"
 
 
 @pytest.mark.parametrize(

@@ -195,9 +195,9 @@ def test_training_curves_draw_the_history_and_mark_the_best_epoch():
         *lines, best = axes.lines
         assert len(lines) == len(columns)
         for line, column in zip(lines, columns, strict=True):
-            np.testing.assert_array_equal(line.get_xdata(), history["epoch"])
+            np.testing.assert_array_equal(line.get_xdata(), history["epoch"] + 1)  # people count from 1
             np.testing.assert_array_equal(line.get_ydata(), history[column])
-        assert best.get_label() == "best checkpoint (epoch 4)" and list(best.get_xdata()) == [4, 4]
+        assert best.get_label() == "best checkpoint (epoch 5)" and list(best.get_xdata()) == [5, 5]
         assert axes.get_xlabel() == "Epoch"
     assert losses.get_ylabel() == "Loss (mean over records and classes)"
     assert [text.get_text() for text in metrics.get_legend().get_texts()][:2] == [
@@ -216,7 +216,7 @@ def test_training_curves_of_one_epoch():
     losses, _ = draw_training_curves(make_history(1), best_epoch=0, title="cnn1d").axes
     assert losses.get_ylim()[0] == 0 and losses.get_ylim()[1] > 1.1
     shown = [tick for tick in losses.get_xticks() if losses.get_xlim()[0] <= tick <= losses.get_xlim()[1]]
-    assert shown == [0]
+    assert shown == [1]
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def test_real_data_are_named_and_their_terms_are_open_where_nobody_knows_them(on
     assert head["datasets"] == ["ptb-xl"] and "simulated-data" not in head["tags"]
     head, body = write(one, training_data=known | {"name": "", "license": ""})
     assert "datasets" not in head
-    assert "**Open:** which data set." in body and "**Open:** under which terms" in body
+    assert "**Open:** which data set this is" in body and "**Open:** under which terms" in body
 
 
 def test_the_text_opens_with_what_it_is_not(card):

@@ -277,3 +277,7 @@ def test_an_experiment_without_a_finished_run_is_refused(tmp_path):
     (tmp_path / "cnn1d" / "fold_0" / "run.json").write_text('{"status": "running"}')
     with pytest.raises(ConfigError, match=r"no finished run to report \(cnn1d/fold_0: running\)"):
         collect(tmp_path)
+
+
+def test_epochs_count_from_1_for_people(found):
+    assert facts.summarize_training(found.configurations[0])["best_epoch"] == [2, 2]  # history.csv has 0 and 1

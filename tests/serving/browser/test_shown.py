@@ -1,117 +1,19 @@
-"""The page in a real browser, before a server whose nets' answer is known (see `conftest.Stand`)."""
+"""What the page shows of a recording: its result, its ECG, by keyboard, on a phone, in the dark and on paper."""
 
-import csv
 import re
-import shutil
-from dataclasses import dataclass
-from threading import Semaphore
 
 import numpy as np
 import pytest
-import wfdb
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from ecgcls.data.lead_sets import LEADS
-from ecgcls.evaluation.recalibration import Calibrator
-from ecgcls.serving.limits import Limits
-from tests.serving.conftest import Stand, make_csv, make_stand
+from tests.serving.browser.sending import send
+from tests.serving.conftest import make_csv, make_stand
 from tests.serving.live import listen
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FLAGS = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-)  # fmt: skip
 WARNING = "Research software, not a medical device."
-EVIL = "<img src=x onerror=alert(1)>"
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium to open the page in"),
-]
-
-
-@dataclass(frozen=True, eq=False)
-class Gated(Stand):
-    """Answers no more often than it is allowed to."""
-
-    gate: Semaphore = None
-
-    def apply_nets(self, windows_mv, metadata=None):
-        assert self.gate.acquire(timeout=20)
-        return super().apply_nets(windows_mv, metadata)
-
-
-def make_gated():
-    stand = make_stand()
-    return Gated(**{name: getattr(stand, name) for name in stand.__dataclass_fields__}, gate=Semaphore(0))
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def address():
-    with listen(make_stand(), limits=Limits(max_upload_mb=1.0)) as address:
-        yield address
-
-
-@pytest.fixture
-def visit(browser, address):
-    """Open the page of a server; it may ask nobody else, and complain of nothing but what the server refuses."""
-    opened = []
-
-    def open_it(where=address, *, width=1280, **options):
-        context = browser.new_context(viewport={"width": width, "height": 800}, **options)
-        page = context.new_page()
-        page.set_default_timeout(15_000)
-        noticed = []
-        page.on("console", lambda message: noticed.append(message.text))
-        page.on("pageerror", lambda error: noticed.append(str(error)))
-        page.on("dialog", lambda dialog: noticed.append(f"dialog: {dialog.message}"))
-        page.on("filechooser", lambda _: None)  # so that none is shown, from the start
-        page.on("request", lambda request: request.url.startswith((where, "blob:")) or noticed.append(request.url))
-        opened.append((context, noticed))
-        page.goto(where)
-        page.wait_for_selector("#facts li")
-        return page
-
-    yield open_it
-    for context, noticed in opened:
-        context.close()
-        assert [text for text in noticed if not text.startswith("Failed to load resource")] == []
-
-
-@pytest.fixture
-def record(tmp_path):
-    """Write 10 s in which lead II alone is 1 mV from 4 to 6 s, as a WFDB record; return its two files."""
-    signal = np.zeros((1000, 12), dtype=np.int16)
-    signal[400:600, 1] = 1000
-    signal[200:210, 6] = 500  # V1 has something, too
-    layout = {"fs": 100, "units": ["mV"] * 12, "fmt": ["16"] * 12, "adc_gain": [1000.0] * 12, "baseline": [0] * 12}
-    wfdb.wrsamp("step", d_signal=signal, sig_name=list(LEADS), write_dir=str(tmp_path), **layout)
-    return [tmp_path / "step.hea", tmp_path / "step.dat"]
-
-
-@pytest.fixture
-def tables(tmp_path):
-    """Write three recordings, and one that is none."""
-    folder = tmp_path / "tables"
-    folder.mkdir()
-    for name, height_mv in (("a", 1.0), ("b", 0.2), ("c", 0.6)):
-        (folder / f"{name}.csv").write_bytes(make_csv(height_mv))
-    (folder / "d.csv").write_text("no ECG\n")
-    return sorted(folder.iterdir())
-
-
-def send(page, *files):
-    page.set_input_files("#files", list(files))
-    expect(page.locator("#paper svg.ecg-paper")).to_be_visible()
+pytestmark = pytest.mark.slow
 
 
 def read_path(page, lead, place):
@@ -258,119 +160,6 @@ def test_it_works_by_keyboard_alone(visit, tables):
     assert order[1:] == ["layout", "zoom", "explain", "paper"]
     press("Shift+Tab", "H")
     expect(page.locator("#legend")).to_contain_text("for HIGH")
-
-
-def test_a_batch_fills_a_table_and_can_be_canceled(visit, browser):
-    predictor = make_gated()
-    files = [
-        {"name": f"{number:02}.csv", "mimeType": "text/csv", "buffer": make_csv(number / 20)} for number in range(30)
-    ]
-    with listen(predictor) as address:
-        page = visit(address)
-        page.set_input_files("#files", files)
-        rows, progress = page.locator("#batch-table tbody tr"), page.locator("#progress")
-        for n_done in (1, 3):
-            predictor.gate.release(1 if n_done == 1 else 2)
-            expect(rows).to_have_count(n_done)
-            expect(page.locator("#progress-text")).to_have_text(f"{n_done} of 30")
-            assert progress.evaluate("bar => [bar.value, bar.max]") == [n_done, 30]
-        page.get_by_role("button", name="Cancel").click()
-        expect(page.locator("#progress-text")).to_have_text("Canceled after 3 of 30 records.")
-        assert page.locator("#cancel").is_disabled()
-        predictor.gate.release(100)
-        page.set_input_files("#files", files)
-        expect(page.locator("#progress-text")).to_have_text("Done: 30 records.")
-        assert rows.count() == 30
-        with page.expect_download() as download:
-            page.get_by_role("button", name="Download as CSV").click()
-        with download.value.path().open(newline="") as file:
-            found = list(csv.DictReader(file))
-    logits = 10 * np.arange(30) / 20 - 5  # by hand
-    expected = 1 / (1 + np.exp(-logits))
-    assert [row["record"] for row in found] == [file["name"] for file in files]
-    np.testing.assert_allclose([float(row["y_prob_HIGH"]) for row in found], expected, atol=1e-4)
-    assert [row["y_pred_HIGH"] for row in found] == [str(int(logit >= 0)) for logit in logits.round(6)]
-
-
-def test_files_are_dropped_and_folders_chosen(visit, record, tables):
-    page = visit()
-    contents = [[path.name, path.read_bytes().decode("latin-1")] for path in record]
-    page.evaluate(
-        """(contents) => {
-        const dataTransfer = new DataTransfer();
-        for (const [name, text] of contents) {
-            dataTransfer.items.add(new File([Uint8Array.from(text, (one) => one.charCodeAt(0))], name));
-        }
-        document.body.dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true }));
-    }""",
-        contents,
-    )
-    expect(page.locator("#result-heading")).to_have_text("step")
-    folder = record[0].parent
-    page.set_input_files("#folder", folder)
-    expect(page.locator("#status")).to_have_text("Done: 5 records, 1 could not be used.")
-    names = page.locator("#batch-table tbody button")
-    inside = [f"{folder.name}/{name}" for name in ("step", "tables/a.csv", "tables/b.csv", "tables/c.csv")]
-    assert sorted(names.all_text_contents()) == inside
-    names.get_by_text(f"{folder.name}/step").click()
-    expect(page.locator("#result-heading")).to_have_text(f"{folder.name}/step")
-
-
-def test_errors_stand_where_they_belong(visit, record, tables):
-    page = visit()
-    error = page.locator("#send-error")
-    send(page, *record)
-    for files, text in (
-        ([record[1]], "step.dat: the signals of a WFDB record, without its header"),
-        ([tables[3]], "d.csv: no ECG in a known format"),
-        ([{"name": "big.xml", "mimeType": "text/xml", "buffer": b"<" * 1_100_000}], "big.xml: 1.1 MB, at most 1 MB"),
-        (
-            [{"name": "s.csv", "mimeType": "text/csv", "buffer": make_csv(duration_s=3)}],
-            "s.csv: too short: 3 s, the net needs 10 s",
-        ),
-    ):
-        page.set_input_files("#files", files)
-        expect(error).to_contain_text(text)
-        assert not page.locator("#result").is_visible()  # what stood there is another's
-    page.route("**/api/predict", lambda route: route.abort())
-    page.set_input_files("#files", record)
-    expect(error).to_contain_text("The server does not answer")
-    page.unroute("**/api/predict")
-    send(page, *record)
-    assert not error.is_visible()
-    page.route("**/api/batch", lambda route: route.fulfill(body=route.fetch().body().split(b"\n")[0] + b"\n"))
-    page.set_input_files("#files", tables)
-    expect(page.locator("#batch-error")).to_have_text("The answer of the server ended too early.")
-    assert page.locator("#progress-text").text_content() == "Stopped after 1 of 4 records."
-    page.unroute("**/api/batch")
-    busy = {"status": 503, "headers": {"Retry-After": "0.1"}, "json": {"error": "busy"}}
-    page.route("**/api/batch", lambda route: route.fulfill(**busy), times=2)  # and is asked once more
-    page.set_input_files("#files", tables)
-    expect(page.locator("#progress-text")).to_have_text("Done: 4 records, 1 could not be used.")
-    page.context.unroute_all()
-
-
-def test_names_run_no_script(visit):
-    own = {name: {"method": "none", "slope": 1.0, "intercept": 0.0} for name in (EVIL, "LOW")}
-    changed = {
-        "class_names": tuple(own),
-        "thresholds": dict.fromkeys(own, 0.5),
-        "calibrators": (Calibrator("none", own),),
-    }
-    evil = {"name": f"{EVIL}.csv", "mimeType": "text/csv", "buffer": make_csv()}
-    formula = {"name": "=1+1.csv", "mimeType": "text/csv", "buffer": make_csv()}
-    with listen(make_stand(**changed), facts={"name": EVIL, "description": EVIL}) as address:
-        page = visit(address)
-        page.set_input_files("#files", [evil, formula])
-        page.locator("#batch-table button", has_text=EVIL).click()
-        page.select_option("#explain", EVIL)
-        expect(page.locator("#legend")).to_contain_text(f"for {EVIL}")
-        assert page.locator("#model").text_content() == EVIL
-        assert page.locator("#result-heading").text_content() == f"{EVIL}.csv"
-        assert page.locator("img").count() == 0
-        with page.expect_download() as download:
-            page.locator("#download").click()
-        assert "\n'=1+1.csv," in download.value.path().read_text()
 
 
 def test_a_long_recording_is_shown_in_parts(visit):
