@@ -120,7 +120,7 @@ def measure(one: Configuration) -> dict[str, Any]:
     by_class = [metric.key for metric in class_metrics()]
     table = bound_headline(tested, settings)
     if table is None:
-        rows: dict[str, Any] = {OVERALL: one.scores.overall, **one.scores.by_class.to_dict("index")}
+        rows: dict[Any, Any] = {OVERALL: one.scores.overall, **one.scores.by_class.to_dict("index")}
         found: Any = {(name, key): {"value": value} for name, row in rows.items() for key, value in row.items()}
     else:
         found = table[[*_COLUMNS]].to_dict("index")
