@@ -140,8 +140,10 @@ def _time(
 
 def _compare(known: Predictions, logits: NDArray[np.float64], other: NDArray[np.float64]) -> dict[str, Any]:
     """Return by how much PR-AUC (macro) differs, with its interval, and the largest difference of a probability."""
-    one, two = (replace(known, y_prob=expit(each), y_pred=None, y_logit=each) for each in (logits, other))
-    row = compare([one], [two]).loc[(OVERALL, "pr_auc")]
+    one, two = (
+        replace(known, y_prob=expit(each), y_pred=(each >= 0).astype(np.int8), y_logit=each) for each in (logits, other)
+    )
+    row: Any = compare([one], [two]).loc[(OVERALL, "pr_auc")]
     found = {name: float(row[name]) for name in ("a", "b", "difference", "low", "high")}
     return found | {"records": len(known), "largest_difference": float(np.abs(expit(logits) - expit(other)).max())}
 

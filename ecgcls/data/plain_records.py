@@ -31,7 +31,7 @@ def read_plain_records(
     """
     found: list[NDArray[np.float32] | None] = [None] * len(paths)
     signals_uv = np.empty((len(paths), len(lead_names), n_samples), np.int16)
-    numbers = []
+    numbers: list[int] = []
     for number, path in enumerate(paths):
         if (signal_uv := _read(path, lead_names, sampling_rate_hz, n_samples)) is not None:
             signals_uv[len(numbers)] = signal_uv

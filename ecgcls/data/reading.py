@@ -101,7 +101,7 @@ class _OtherLeads(Exception):
     """The signals of a record are not the standard leads in order."""
 
 
-def read_plain(path: Path, sampling_rate_hz: int, n_samples: int, lead_names: Sequence[str]) -> Reading | None:
+def read_plain(path: Path, sampling_rate_hz: float, n_samples: int, lead_names: Sequence[str]) -> Reading | None:
     """Read a record that has PTB-XL's form; None if it has another, which its size tells in most cases."""
     try:
         if os.stat(f"{path}.dat").st_size != 2 * len(LEADS) * n_samples:  # noqa: PTH116 (a text: twice as fast)

@@ -200,7 +200,7 @@ def find_known(new: Waveforms, known: Waveforms) -> list[Known]:
 def _find_possible(new: Waveforms, rows: NDArray[np.intp], known: Waveforms) -> NDArray[np.bool_]:
     """Return which of some new records may be similar to a known one, by two leads, a quarter of the products."""
     asking, leads = new.unit_signatures.take(rows), list(_SCREENED)
-    is_possible = ~asking.is_there[:, leads].all(axis=1)
+    is_possible: NDArray[np.bool_] = np.asarray(~asking.is_there[:, leads].all(axis=1))
     if known.screen is None:
         return np.ones_like(is_possible)
     vectors = asking.take_leads(leads)
