@@ -74,7 +74,7 @@ class Graph(nn.Module):
         stretches = _take(signal_mv, _place_stretches(signal_mv, self.n_samples, least=self.min_samples))
         n_stretches = stretches.shape[2]
         flat = stretches.transpose(1, 2).flatten(0, 1)  # (batch * stretch, lead, sample)
-        beside = None if metadata is None else metadata.repeat_interleave(n_stretches, dim=0)
+        beside = None if metadata is None else _repeat(metadata, stretches)
         own = torch.stack([net(flat, beside) for net in self.nets], dim=1).double()  # (batch * stretch, net, class)
         calibrated = torch.stack([each(own[:, number]) for number, each in enumerate(self.calibrators)], dim=1)
         by_stretch = _average(calibrated).unflatten(0, (-1, n_stretches))
@@ -103,7 +103,7 @@ class OneNet(nn.Module):
             return apply_net(self.net, signal, metadata)
         cut = _take(signal, _place_windows(signal, self.windows))
         n_windows = cut.shape[2]
-        beside = None if metadata is None else metadata.repeat_interleave(n_windows, dim=0)
+        beside = None if metadata is None else _repeat(metadata, cut)
         logits = apply_net(self.net, cut.transpose(1, 2).flatten(0, 1), beside)
         return self.windows.pool(logits.unflatten(0, (-1, n_windows)))
 
@@ -205,6 +205,14 @@ def _against_the_rest(scores: Tensor) -> Tensor:
 def _take(signal: Tensor, index: Tensor) -> Tensor:
     """Cut ``(batch, lead, sample)`` at samples ``(part, sample)`` into ``(batch, lead, part, sample)``."""
     return signal.index_select(2, index.flatten()).unflatten(2, index.shape)
+
+
+def _repeat(metadata: Tensor, cut: Tensor) -> Tensor:
+    """Turn ``(batch, column)`` into ``(batch * part, column)`` for parts ``(batch, lead, part, sample)``.
+
+    By a product: what torch's exporter makes of ``repeat_interleave`` onnxruntime refuses for some sizes.
+    """
+    return (metadata[:, None] * torch.ones_like(cut[:, 0, :, :1])).flatten(0, 1)
 
 
 def _place_stretches(signal: Tensor, n_samples: int, *, least: int) -> Tensor:

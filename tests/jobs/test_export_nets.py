@@ -91,7 +91,9 @@ def expect(run, signal_mv, metadata):
     """What the library says: the mean probabilities, and each net's logits ``(batch, stretch, net, class)``."""
     logits, by_net = [], []
     for number, record in enumerate(signal_mv):
-        windows_mv = run.prepare(Recording(record, run.sampling_rate_hz, run.lead_names)).windows_mv
+        there = ~np.isnan(record[:, 0])  # a lead of nan is not there
+        names = tuple(np.array(run.lead_names)[there])
+        windows_mv = run.prepare(Recording(record[there], run.sampling_rate_hz, names)).windows_mv
         beside = None if metadata is None else np.tile(metadata[number].astype(float), (len(windows_mv), 1))
         raw = run.apply_nets(windows_mv, beside)
         by_net.append(raw.transpose(1, 0, 2))
