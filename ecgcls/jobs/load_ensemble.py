@@ -7,20 +7,19 @@ its own windows; what they say of a whole recording is averaged (`LoadedEnsemble
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ecgcls.data.metadata import describe_unknown, take_values
-from ecgcls.data.recordings import Prepared, Recording, Repairs
+from ecgcls.data.metadata import describe_unknown
+from ecgcls.data.recordings import Prepared
 from ecgcls.data.seen import SeenRecords
-from ecgcls.data.signal_checks import as_signal
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.blending import Blend
 from ecgcls.evaluation.logits import mean_of_probabilities
@@ -125,30 +124,8 @@ class LoadedEnsemble(LoadedRun):
         """The waveforms of the first part's data sets, as each part has its own form; None if one has kept none."""
         return None if any(part.seen is None for part in self.parts) else self.parts[0].seen
 
-    def predict(
-        self,
-        signal_mv: ArrayLike,
-        *,
-        sampling_rate_hz: float,
-        lead_names: Sequence[str],
-        metadata: Mapping[str, float | None] | None = None,
-        repairs: Repairs = "note",
-        error_rate: float | None = None,
-        unusable: Unusable = "note",
-    ) -> Prediction:
-        """Predict one recording, as `LoadedRun.predict`; each member is given it in its own form."""
-        values = take_values(metadata, self.metadata_names)
-        recording = Recording(as_signal(signal_mv, lead_names), sampling_rate_hz, tuple(lead_names))
-        seen = []
-        for part in self.parts:
-            prepared = part.prepare(recording, repairs=repairs)
-            own = values[[self.metadata_names.index(name) for name in part.metadata_names]]
-            scored = part.score_windows(prepared.windows_mv, np.tile(own, (len(prepared.windows_mv), 1)))
-            seen.append((prepared, scored, own))
-        return self.conclude(seen, error_rate=error_rate, unusable=unusable)
-
     def list_parts(self) -> Sequence[LoadedRun]:
-        """Return the parts."""
+        """Return the parts, each of which is given a recording in its own form."""
         return self.parts
 
     def apply_nets(

@@ -199,9 +199,15 @@ class Predictor(ABC):
             If the run takes no such metadata, or a value is no number or not in its range.
         """
         values = take_values(metadata, self.metadata_names)
-        signal = as_signal(signal_mv, lead_names)
-        prepared = self.prepare(Recording(signal, sampling_rate_hz, tuple(lead_names)), repairs=repairs)
-        return self.predict_prepared(prepared, values, error_rate=error_rate, unusable=unusable)
+        recording = Recording(as_signal(signal_mv, lead_names), sampling_rate_hz, tuple(lead_names))
+        parts = self.list_parts()
+        with_sets = error_rate is not None and len(parts) == 1
+        seen = []
+        for part in parts:
+            prepared = part.prepare(recording, repairs=repairs)
+            own = values[[self.metadata_names.index(name) for name in part.metadata_names]]
+            seen.append((prepared, part.score_prepared(prepared, own, with_sets=with_sets), own))
+        return self.conclude(seen, error_rate=error_rate, unusable=unusable)
 
     def prepare(self, recording: Recording, *, repairs: Repairs = "note") -> Prepared:
         """Check a recording and bring it into the form that the nets take."""
@@ -216,19 +222,16 @@ class Predictor(ABC):
         )
 
     def predict_prepared(
-        self,
-        prepared: Prepared,
-        metadata: NDArray[np.float64],
-        *,
-        error_rate: float | None = None,
-        unusable: Unusable = "note",
+        self, prepared: Prepared, metadata: NDArray[np.float64], *, error_rate: float | None = None
     ) -> Prediction:
         """Predict a recording in the form that the nets take, and its metadata ``(column,)``, nan where not known."""
+        scored = self.score_prepared(prepared, metadata, with_sets=error_rate is not None)
+        return self.summarize(prepared, scored, metadata, error_rate=error_rate)
+
+    def score_prepared(self, prepared: Prepared, metadata: NDArray[np.float64], *, with_sets: bool) -> Scored:
+        """Return all that is told of a recording in the form that the nets take, with its metadata ``(column,)``."""
         windows_mv = prepared.windows_mv
-        scored = self.score_windows(
-            windows_mv, np.tile(metadata, (len(windows_mv), 1)), with_sets=error_rate is not None
-        )
-        return self.summarize(prepared, scored, metadata, error_rate=error_rate, unusable=unusable)
+        return self.score_windows(windows_mv, np.tile(metadata, (len(windows_mv), 1)), with_sets=with_sets)
 
     def score_windows(
         self,
