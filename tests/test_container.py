@@ -23,8 +23,12 @@ from tests.bundles.hand_made import N_SAMPLES, write_bundle
 from tests.commands import REPOSITORY
 
 REQUIREMENTS = REPOSITORY / "docker" / "requirements.txt"
-# What is imported by its name, as text: the reader of devices' files, and FastAPI's reader of uploads.
-BY_NAME = {"ecgdatakit": "ecgdatakit[dicom]", "python_multipart": "python-multipart"}
+# What is found by its name, as text: the reader of device files, FastAPI's reader of uploads, the files of /docs.
+BY_NAME = {
+    "ecgdatakit": "ecgdatakit[dicom]",
+    "python_multipart": "python-multipart",
+    "fastapi_offline": "fastapi-offline",
+}
 STARTS = (
     "ecgcls.__main__", "ecgcls.command.start", "ecgcls.outputs", "ecgcls.data.archives", "ecgcls.data.record_files",
     "ecgcls.jobs.load_bundle", "ecgcls.jobs.apply", "ecgcls.jobs.prediction_files", "ecgcls.jobs.tested",
