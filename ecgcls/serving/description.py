@@ -42,7 +42,7 @@ def describe_bundle(
         why_not_certain=why_not_certain,
         unknown=list_unknown(predictor, str(data.get("name") or "")),
         training_data=str(data.get("name", "")),
-        is_synthetic=info.synthetic or bool(data.get("is_synthetic")),
+        is_synthetic=info.synthetic,
         license=_name_license(facts),
         intended_use=str(facts.get("intended_use", "")),
         parity=Parity(**{key: parity[key] for key in Parity.model_fields if key in parity}) if parity else None,

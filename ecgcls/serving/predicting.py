@@ -93,7 +93,6 @@ def answer(
     *,
     beside: Mapping[str, float],
     why_not_certain: str = "",
-    is_synthetic: bool = False,
 ) -> PredictAnswer:
     """Say everything that is wanted of a recording.
 
@@ -139,7 +138,7 @@ def answer(
             for start_s, y_prob in zip(prediction.starts_s, prediction.windows.tolist(), strict=True)
         ],
         attribution=attribute(predictor, prepared, prediction, values, wishes.attribution),
-        is_synthetic=is_synthetic,
+        is_synthetic=predictor.info.synthetic,
         notice=NOTICE,
     )
 

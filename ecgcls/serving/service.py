@@ -24,7 +24,6 @@ class Service:
     def __init__(self, predictor: "Predictor", limits: Limits, facts: Mapping[str, Any]) -> None:
         self.predictor, self.limits, self.facts = predictor, limits, facts
         self.why_not_certain = find_certainty(predictor)
-        self.is_synthetic = bool(predictor.info.data.get("is_synthetic"))
 
     def predict(self, files: Mapping[str, bytes], wishes: Wishes) -> bytes:
         """Return a `PredictAnswer` as JSON of the one recording that some files hold; else `Refused`."""
@@ -60,7 +59,6 @@ class Service:
                 wishes,
                 beside=beside,
                 why_not_certain=self.why_not_certain,
-                is_synthetic=self.is_synthetic,
             )
 
         return self._refuse_errors(uploaded.tell, work)

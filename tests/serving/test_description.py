@@ -33,9 +33,12 @@ def test_a_bundle_is_described(open_client):
     assert found["limits"]["max_upload_mb"] == 64 and found["formats"][0] == "WFDB"
 
 
-def test_what_nets_cannot_know_is_said(open_client):
+def test_what_nets_cannot_know_is_said(open_client, table):
     def read(stand):
-        found = open_client(stand).get("/api/bundle").json()
+        client = open_client(stand)
+        found = client.get("/api/bundle").json()
+        answer = client.post("/api/predict", files=[("file", ("a.csv", table))]).json()
+        assert answer["is_synthetic"] == found["is_synthetic"]
         return found["is_synthetic"], {each["topic"]: each["says"] for each in found["unknown"]}
 
     is_synthetic, plain = read(make_stand())
