@@ -29,7 +29,7 @@ def serve(
     except ImportError as error:
         if (error.name or "").partition(".")[0] == "ecgcls":
             raise
-        raise ConfigError(f"serving needs {error.name}: pip install 'ecgcls[onnx,serve]'") from error
+        raise ConfigError(f"serving needs {error.name}: pip install 'ecgcls[serve]'") from error
     from ecgcls import load_bundle
     from ecgcls.serving.limits import Limits
 
