@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Unpack
 
+from ecgcls.command.arguments import refuse_unused
 from ecgcls.command.start import run_command
 from ecgcls.config import RunsChoice, Text
-from ecgcls.errors import ConfigError
 
 
 def export(
@@ -19,9 +19,9 @@ def export(
 ) -> None:
     """Write the bundle that the settings name and print what it is, or check one that is there."""
     if check is not None:
-        chosen = {"output": output, **which} | {"output_dir": None}
-        if also := [key for key, value in chosen.items() if value is not None]:
-            raise ConfigError(f"check={check} checks a bundle that is there, and writes none: leave out {also[0]}")
+        of_runs = {name: value for name, value in which.items() if name != "output_dir"}
+        others = {"waveforms": waveforms or None, "output": output, "trust": trust}
+        refuse_unused(of_runs | others, f"with check={check}, which checks a bundle that is there, and writes none")
         _check(check)
         return
     from ecgcls.jobs.export import check_formats, check_place, export_bundle

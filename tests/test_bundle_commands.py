@@ -13,6 +13,7 @@ from ecgcls.config import CONF_DIR, check_arguments
 from ecgcls.data.synthetic import write_synthetic
 from ecgcls.errors import ConfigError
 from ecgcls.evaluate import evaluate
+from ecgcls.export import export
 from ecgcls.jobs.external import predict_data_set
 from ecgcls.jobs.external_notes import format_notes
 from ecgcls.jobs.tested import load_tested_bundle
@@ -134,6 +135,13 @@ def test_what_has_no_effect_on_a_bundle_is_refused(bundle, command, settings, me
     given = {"input": "a.hea"} if command is predict else {}
     with pytest.raises(ConfigError, match=message):
         call(command, bundle=str(bundle), **given, **settings)
+
+
+@pytest.mark.parametrize("settings", [{"model": "cnn1d"}, {"output": "b"}, {"trust": "mylab"}, {"waveforms": True}])
+def test_what_has_no_effect_on_a_check_is_refused(bundle, settings):
+    (name,) = settings
+    with pytest.raises(ConfigError, match=f"^{name} has no effect with check="):
+        call(export, check=str(bundle), **settings)
 
 
 @pytest.mark.slow
