@@ -26,7 +26,7 @@ from ecgcls.runs.saved import CURE, parse_json
 
 SUMS = "SHA256SUMS.txt"
 """Lists all other files, as sha256sum writes it."""
-GRAPH = "model.onnx"
+GRAPH, WEIGHTS, NETS = "model.onnx", "model.safetensors", "config.json"
 READER = Path(__file__).with_name("predict.py")
 """A script that is copied into each bundle: it predicts with numpy and onnxruntime alone."""
 LICENSE = Path(__file__).with_name("LICENSE.txt")

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from safetensors.torch import load
 
-from ecgcls.bundles.directory import BundleDirectory
+from ecgcls.bundles.directory import NETS, WEIGHTS, BundleDirectory
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.blending import Blend
 from ecgcls.evaluation.recalibration import Calibrator
@@ -28,7 +28,6 @@ from ecgcls.training.graph import BlendedNets, Graph, OneNet
 from ecgcls.training.standardizer import StandardizedNet, Standardizer
 from ecgcls.training.windows import Windows
 
-WEIGHTS, NETS = "model.safetensors", "config.json"
 _MAX_BYTES = 5_000_000
 
 

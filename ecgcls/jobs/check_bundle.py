@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ecgcls.bundles.directory import SUMS, BundleDirectory, open_bundle
+from ecgcls.bundles.directory import NETS, SUMS, WEIGHTS, BundleDirectory, open_bundle
 from ecgcls.data.sample_tables import read_table
 from ecgcls.errors import DataError
 from ecgcls.files import printable
@@ -19,7 +19,6 @@ from ecgcls.jobs.load_bundle import LoadedBundle, load_bundle
 BOUND = 1e-4
 """Of a probability's difference from what is expected."""
 EXAMPLE, EXPECTED = "example.csv", "example_expected.json"
-_WEIGHTS = ("model.safetensors", "config.json")
 
 
 class Check(NamedTuple):
@@ -73,7 +72,7 @@ def _check_example(bundle: BundleDirectory) -> list[Check]:
     )
     runtime = f"onnxruntime {onnxruntime.__version__}"
     checks = [Check("example", runtime, _compare(bundle, found.y_prob, expected, runtime))]
-    if any(name not in bundle for name in _WEIGHTS):
+    if any(name not in bundle for name in (WEIGHTS, NETS)):
         return checks
     if not all(importlib.util.find_spec(name) for name in ("torch", "safetensors")):
         return [*checks, Check("weights", "torch", "not installed, not checked")]

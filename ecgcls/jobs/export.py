@@ -20,12 +20,12 @@ import torch
 from safetensors.torch import save
 
 from ecgcls import __version__
-from ecgcls.bundles.directory import GRAPH, LICENSE, READER, SUMS, BundleDirectory, open_bundle
+from ecgcls.bundles.directory import GRAPH, LICENSE, NETS, READER, SUMS, WEIGHTS, BundleDirectory, open_bundle
 from ecgcls.bundles.metadata import FORMAT, FORMAT_VERSION, NAME, BundleInfo
 from ecgcls.data.seen import GROUPS
 from ecgcls.errors import ConfigError
 from ecgcls.files import format_json, remove_leftovers
-from ecgcls.jobs.bundle_weights import NETS, WEIGHTS, describe_nets
+from ecgcls.jobs.bundle_weights import describe_nets
 from ecgcls.jobs.export_example import write_example
 from ecgcls.jobs.export_facts import describe_for_people
 from ecgcls.jobs.export_parity import measure_parity
