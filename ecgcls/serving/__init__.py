@@ -9,7 +9,7 @@ What it answers is written down as types in `ecgcls.serving.answers`, and once m
 - ``POST /api/predict``: one recording (`PredictAnswer`). A form (``multipart/form-data``) with ``file``: one file, or
   the two or more files of a WFDB record, each as a ``file`` of its own, or a ZIP file of them. Optional fields:
   ``metadata`` (a JSON object such as ``{"age": 63, "sex": 1}``), ``error_rate`` (such as ``0.1``), ``attribution`` (the
-  name of a class, as often as wanted), ``draw`` (``false``: without `signal`), ``draw_from_s`` (where that begins).
+  name of a class, up to five times), ``draw`` (``false``: without `signal`), ``draw_from_s`` (where that begins).
 - ``POST /api/batch``: any number of recordings, as ``file`` or in ZIP files, with ``error_rate``. The answer is
   ``application/x-ndjson``: one `BatchLine` for each recording, as soon as it is done.
 

@@ -71,7 +71,7 @@ def make_app(
         Further names that the server is reached by, and whether it is bound to loopback: see `Guard`.
     """
     limits = limits or Limits()
-    service, turns, admission = Service(predictor, limits, facts or {}), Turns(), Admission(limits)
+    service, turns, admission = Service(predictor, limits), Turns(), Admission(limits)
 
     @asynccontextmanager
     async def live(_: FastAPI) -> AsyncIterator[None]:
@@ -85,12 +85,10 @@ def make_app(
     app.add_exception_handler(ClientDisconnect, _forget)
     app.add_exception_handler(Exception, _fail)
     interface.add_page(app, interface.find_files())
-    described = describe_bundle(predictor, service.facts, limits, service.why_not_certain)
+    described = describe_bundle(predictor, facts or {}, limits, service.why_not_certain)
 
     @app.get("/", include_in_schema=False)
     async def page() -> Response:
-        if not (_PAGE / "index.html").is_file():
-            raise HTTPException(404, "there is no page here: see /docs for the interface for programs")
         return FileResponse(_PAGE / "index.html")
 
     @app.get("/healthz", summary="Whether the server is up")
@@ -132,8 +130,7 @@ def make_app(
             work = stack.enter_context(await turns.run_for(request, partial(service.open_batch, upload.files, wishes)))
             return _BatchResponse(_list_lines(work, turns), stack.pop_all())
 
-    if _PAGE.is_dir():
-        app.mount("/static", StaticFiles(directory=_PAGE))
+    app.mount("/static", StaticFiles(directory=_PAGE))
     return Guard(app, hosts=hosts, is_local=is_local)
 
 

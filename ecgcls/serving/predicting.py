@@ -96,7 +96,7 @@ def answer(
 ) -> PredictAnswer:
     """Say everything that is wanted of a recording.
 
-    `beside` is what its file says of the patient; `why_not_certain` is that of `find_certainty`.
+    `beside` is what its file says of the patient, nan: nothing; `why_not_certain` is that of `find_certainty`.
 
     Raises
     ------
@@ -105,8 +105,7 @@ def answer(
     ConfigError
         If what is wished cannot be done for it.
     """
-    known = {column: beside[column] for column in predictor.metadata_names if column in beside}
-    values = take_values({**known, **wishes.metadata}, predictor.metadata_names)
+    values = take_values({**beside, **wishes.metadata}, predictor.metadata_names)
     prepared = predictor.prepare(recording)
     error_rate = None if why_not_certain else wishes.error_rate
     prediction = predictor.predict_prepared(prepared, values, error_rate=error_rate)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from ecgcls.data.metadata import read_patient
 from ecgcls.errors import ConfigError, DataError
@@ -21,8 +21,8 @@ _Result = TypeVar("_Result")
 class Service:
     """A predictor, and how much is asked of it."""
 
-    def __init__(self, predictor: "Predictor", limits: Limits, facts: Mapping[str, Any]) -> None:
-        self.predictor, self.limits, self.facts = predictor, limits, facts
+    def __init__(self, predictor: "Predictor", limits: Limits) -> None:
+        self.predictor, self.limits = predictor, limits
         self.why_not_certain = find_certainty(predictor)
 
     def predict(self, files: Mapping[str, bytes], wishes: Wishes) -> bytes:
@@ -50,8 +50,7 @@ class Service:
         def work() -> PredictAnswer:
             recording = read(path, self.limits, lead_names=predictor.lead_names)
             columns = predictor.metadata_names
-            values = read_patient(path, recording.patient, columns)
-            beside = {name: value for name, value in zip(columns, values.tolist(), strict=True) if value == value}
+            beside = dict(zip(columns, read_patient(path, recording.patient, columns).tolist(), strict=True))
             return answer(
                 predictor,
                 recording,
