@@ -16,6 +16,7 @@ from ecgcls.evaluate import evaluate
 from ecgcls.export import export
 from ecgcls.jobs.external import predict_data_set
 from ecgcls.jobs.external_notes import format_notes
+from ecgcls.jobs.load_bundle import load_bundle
 from ecgcls.jobs.tested import load_tested_bundle
 from ecgcls.predict import predict
 from tests.bundles.hand_made import N_SAMPLES, make_metadata, write_bundle
@@ -142,6 +143,14 @@ def test_what_has_no_effect_on_a_check_is_refused(bundle, settings):
     (name,) = settings
     with pytest.raises(ConfigError, match=f"^{name} has no effect with check="):
         call(export, check=str(bundle), **settings)
+
+
+@pytest.mark.parametrize(("asked", "said", "n_threads"), [(None, "2,1", 2), (None, "", 0), (None, "x", 0), (3, "2", 3)])
+def test_a_graph_has_the_threads_that_are_asked_for(bundle, monkeypatch, asked, said, n_threads):
+    monkeypatch.setenv("OMP_NUM_THREADS", said)
+    assert load_bundle(bundle, n_threads=asked).session.get_session_options().intra_op_num_threads == n_threads
+    with pytest.raises(ConfigError, match=r"n_threads must be 1 or more, or null: .*, got -1"):
+        load_bundle(bundle, n_threads=-1)
 
 
 @pytest.mark.slow

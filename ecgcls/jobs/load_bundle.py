@@ -51,7 +51,7 @@ def load_bundle(path: str | Path, *, device: str = "cpu", n_threads: int | None 
     Raises
     ------
     ConfigError
-        If there is no bundle, onnxruntime is not installed, or there is no such device.
+        If there is no bundle, onnxruntime is not installed, there is no such device, or `n_threads` is below 1.
     DataError
         If a file of the bundle is missing or damaged, or not the one that it was made with.
     """
@@ -140,6 +140,8 @@ class LoadedBundle(Predictor):
 
 
 def _open_session(bundle: BundleDirectory, device: str, n_threads: int | None) -> Any:
+    if n_threads is not None and n_threads < 1:
+        raise ConfigError(f"n_threads must be 1 or more, or null: as many as there are cores, got {n_threads}")
     try:
         import onnxruntime
     except ImportError as error:
@@ -152,7 +154,9 @@ def _open_session(bundle: BundleDirectory, device: str, n_threads: int | None) -
         raise ConfigError(f"device={device}: the installed onnxruntime computes on {', '.join(there)}")
     where, content = bundle.path / GRAPH, bundle.read(GRAPH)
     check_graph(content, where=where)
-    n_threads = n_threads or int(os.environ.get("OMP_NUM_THREADS", "0") or 0)
+    if n_threads is None:  # of a list, such as 4,2, the first is that of the outermost loops
+        first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+        n_threads = int(first) if first.isdecimal() else 0
     session = open_session(content, where=where, n_threads=n_threads, provider=provider)
     _check_shapes(bundle, session)
     _ask_once(bundle, session)
