@@ -20,9 +20,9 @@ def export(
     """Write the bundle that the settings name and print what it is, or check one that is there."""
     if check is not None:
         of_runs = {name: value for name, value in which.items() if name != "output_dir"}
-        others = {"waveforms": waveforms or None, "output": output, "trust": trust}
+        others = {"waveforms": waveforms or None, "output": output}
         refuse_unused(of_runs | others, f"with check={check}, which checks a bundle that is there, and writes none")
-        _check(check)
+        _check(check, trust)
         return
     from ecgcls.jobs.export import check_formats, check_place, export_bundle
     from ecgcls.jobs.trust import split_names
@@ -52,11 +52,12 @@ def export(
     print(f"{bundle.path} ({len(bundle.sums) + 1} files, {n_bytes / 1e6:.1f} MB)")
 
 
-def _check(path: Path) -> None:
+def _check(path: Path, trust: str | None) -> None:
     """Check a bundle, and print what was found."""
     from ecgcls.jobs.check_bundle import check_bundle
+    from ecgcls.jobs.trust import split_names
 
-    checks = check_bundle(path)
+    checks = check_bundle(path, trust=split_names(trust))
     widths = [max(len(each[column]) for each in checks) for column in (0, 1)]
     for each in checks:
         print(f"{each.what:{widths[0]}}  {each.on:{widths[1]}}  {each.found}")

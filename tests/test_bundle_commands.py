@@ -138,7 +138,7 @@ def test_what_has_no_effect_on_a_bundle_is_refused(bundle, command, settings, me
         call(command, bundle=str(bundle), **given, **settings)
 
 
-@pytest.mark.parametrize("settings", [{"model": "cnn1d"}, {"output": "b"}, {"trust": "mylab"}, {"waveforms": True}])
+@pytest.mark.parametrize("settings", [{"model": "cnn1d"}, {"output": "b"}, {"waveforms": True}])
 def test_what_has_no_effect_on_a_check_is_refused(bundle, settings):
     (name,) = settings
     with pytest.raises(ConfigError, match=f"^{name} has no effect with check="):

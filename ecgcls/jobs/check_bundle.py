@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,15 +29,16 @@ class Check(NamedTuple):
     found: str
 
 
-def check_bundle(path: Path) -> list[Check]:
+def check_bundle(path: Path, *, trust: Sequence[str] = ()) -> list[Check]:
     """Check a bundle, and return what was found.
 
-    The example is predicted by onnxruntime and, where torch is installed and the bundle has its weights, by torch.
+    The example is predicted by onnxruntime and, where torch is installed and the bundle has its weights, by torch;
+    `trust` names packages besides ecgcls whose nets torch may build.
 
     Raises
     ------
     ConfigError
-        If there is no bundle.
+        If there is no bundle, or its net is of a package that is not trusted.
     DataError
         If a file is missing, damaged or not the one that the bundle was made with, the metadata do not fit, or a
         probability of the example is more than `BOUND` away from what is expected.
@@ -56,10 +57,10 @@ def check_bundle(path: Path) -> list[Check]:
         checks.append(
             Check("other files", printable(", ".join(foreign[:5])) + ", ..." * (len(foreign) > 5), "not of the bundle")
         )
-    return [*checks, *_check_example(bundle)]
+    return [*checks, *_check_example(bundle, trust)]
 
 
-def _check_example(bundle: BundleDirectory) -> list[Check]:
+def _check_example(bundle: BundleDirectory, trust: Sequence[str]) -> list[Check]:
     if EXAMPLE not in bundle or EXPECTED not in bundle:
         return [Check("example", EXAMPLE, "the bundle has none")]
     import onnxruntime
@@ -76,16 +77,18 @@ def _check_example(bundle: BundleDirectory) -> list[Check]:
         return checks
     if not all(importlib.util.find_spec(name) for name in ("torch", "safetensors")):
         return [*checks, Check("weights", "torch", "not installed, not checked")]
-    return [*checks, _check_weights(loaded, recording.signal_mv, expected)]
+    return [*checks, _check_weights(loaded, recording.signal_mv, expected, trust)]
 
 
-def _check_weights(loaded: LoadedBundle, signal_mv: np.ndarray, expected: Mapping[str, float]) -> Check:
+def _check_weights(
+    loaded: LoadedBundle, signal_mv: np.ndarray, expected: Mapping[str, float], trust: Sequence[str]
+) -> Check:
     """Predict the example, which is in the form that the nets take, with the bundle's weights in torch."""
     import torch
 
     from ecgcls.jobs.bundle_weights import load_graph
 
-    graph = load_graph(loaded.bundle)
+    graph = load_graph(loaded.bundle, trust=trust)
     beside = torch.full((1, len(loaded.metadata_names)), torch.nan) if loaded.metadata_names else None
     with torch.inference_mode():
         probabilities = graph(torch.from_numpy(signal_mv)[None], beside).probabilities[0].tolist()

@@ -4,11 +4,12 @@ import json
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 from scipy.special import expit
 
 from ecgcls.data.lead_sets import LEADS
 from ecgcls.data.sample_tables import read_table
-from ecgcls.errors import DataError
+from ecgcls.errors import ConfigError, DataError
 from ecgcls.jobs.check_bundle import EXAMPLE, EXPECTED, check_bundle
 from ecgcls.jobs.export_example import format_example
 from tests.bundles.hand_made import N_SAMPLES, seal, write_bundle
@@ -63,3 +64,14 @@ def test_any_changed_file_is_found(bundle):
     (bundle / EXAMPLE).write_text((bundle / EXAMPLE).read_text().replace("1", "2", 1))
     with pytest.raises(DataError, match=r"example\.csv: not the file that the bundle was made with"):
         check_bundle(bundle)
+
+
+def test_a_net_of_another_package_is_built_if_it_is_trusted(bundle):
+    net = {"model": {"_target_": "mylab.nets.Net"}, "window": None}
+    (bundle / "config.json").write_text(json.dumps({"nets": [net]}))
+    save_file({"nets.0.net.weight": np.zeros(1)}, bundle / "model.safetensors")
+    seal(bundle)
+    with pytest.raises(ConfigError, match=r"mylab\.nets\.Net is not built"):
+        check_bundle(bundle)
+    with pytest.raises(ConfigError, match="No module named 'mylab'"):
+        check_bundle(bundle, trust=["mylab"])
