@@ -43,10 +43,20 @@ _SCHEMA: dict[str, Any] = {
     },
     "classes": list[dict[str, Any]],
     "nets": {"n": int, "model": str, "experiment": str, "variant": str, "folds": str},
-    "decisions": {"calibrators": list[dict[str, Any]]},
+    "decisions": {"calibrators": list[dict[str, Any]], "threshold_rule": dict[str, Any]},
     "run": dict[str, Any],
     "task": dict[str, Any],
 }  # fmt: skip
+_CLASS = {
+    "name": str, "threshold": float | int, "description": str, "scp_codes": list[str],
+    "snomed_ct": list[dict[str, str]],
+}  # fmt: skip
+_FOR_PEOPLE = {
+    **dict.fromkeys(("version", "description", "license", "intended_use"), str),
+    "training_data": {"name": str, "license": str},
+    "parity": {"n_records": int, "records": str, "largest_difference": float | int, "bound": float | int},
+}
+"""What may be missing, and is shown where it is there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,13 +83,13 @@ class BundleInfo:
                 f"{where}: format_version {content.get('format_version')!r} is not one that this version of ecgcls "
                 f"reads ({FORMAT_VERSION})"
             )
-        check_types(content, _SCHEMA, where=where)
+        check_types(content, _SCHEMA | _FOR_PEOPLE, where=where)
         if absent := [key for key in _SCHEMA if key not in content]:
             raise DataError(f"{where}: {absent[0]!r} is missing")
         self._check_text(content)
         self._check_input(content["input"])
         for one in content["classes"][: _MAX_NAMES + 1]:
-            check_types(one, {"name": str, "threshold": float | int}, where=f"{where}: classes")
+            check_types(one, _CLASS, where=f"{where}: classes")
             if not 0 <= Node(one, where)["threshold"] <= 1:
                 raise DataError(f"{where}: the threshold of {one['name']} must be in 0..1, got {one['threshold']}")
         self._check_names("classes", self.class_names)

@@ -17,18 +17,17 @@ def describe_bundle(
     predictor: "Predictor", facts: Mapping[str, Any], limits: Limits, why_not_certain: str
 ) -> BundleAnswer:
     """Describe what answers; `facts` is the content of ``metadata.json``, of which any key may be missing."""
-    info, nets, data = predictor.info, _node(facts, "nets"), _node(facts, "training_data")
+    data, parity = facts.get("training_data", {}), facts.get("parity", {})
     duration_s = predictor.n_samples / predictor.sampling_rate_hz
-    parity = _node(facts, "parity")
     return BundleAnswer(
-        name=str(facts.get("name") or predictor.path.name),
-        version=str(facts.get("version", "")),
-        description=str(facts.get("description", "")),
-        model=str(nets.get("model", info.model)),
+        name=facts.get("name") or predictor.path.name,
+        version=facts.get("version", ""),
+        description=facts.get("description", ""),
+        model=predictor.info.model,
         n_nets=predictor.n_nets,
         folds=predictor.folds,
         classes=_describe_classes(predictor, facts, why_not_certain),
-        threshold_rule=_name_rule(facts, info.decisions),
+        threshold_rule=_name_rule(facts.get("decisions", {}).get("threshold_rule", {})),
         input=InputOfBundle(
             lead_names=list(predictor.lead_names),
             sampling_rate_hz=predictor.sampling_rate_hz,
@@ -40,11 +39,11 @@ def describe_bundle(
         ),
         can_be_certain=not why_not_certain,
         why_not_certain=why_not_certain,
-        unknown=list_unknown(predictor, str(data.get("name") or "")),
-        training_data=str(data.get("name", "")),
-        is_synthetic=info.synthetic,
-        license=_name_license(facts),
-        intended_use=str(facts.get("intended_use", "")),
+        unknown=list_unknown(predictor, data.get("name", "")),
+        training_data=data.get("name", ""),
+        is_synthetic=predictor.info.synthetic,
+        license="; training data: ".join(filter(None, [facts.get("license"), data.get("license")])),
+        intended_use=facts.get("intended_use", ""),
         parity=Parity(**{key: parity[key] for key in Parity.model_fields if key in parity}) if parity else None,
         formats=["WFDB", *FORMATS],
         limits=LimitsOfServer(
@@ -91,39 +90,20 @@ def list_unknown(predictor: "Predictor", data_name: str = "") -> list[UnknownOfB
 
 
 def _describe_classes(predictor: "Predictor", facts: Mapping[str, Any], why_not_certain: str) -> list[ClassOfBundle]:
-    told = facts.get("classes")
-    own = {each.get("name"): each for each in told if isinstance(each, Mapping)} if isinstance(told, list) else {}
+    own = {each["name"]: each for each in facts.get("classes", ())}
     known = None if why_not_certain else predictor.n_known.tolist()
     return [
         ClassOfBundle(
             name=name,
-            description=str(own.get(name, {}).get("description") or ""),
             threshold=predictor.thresholds[name],
-            scp_codes=[str(code) for code in own.get(name, {}).get("scp_codes") or []],
-            snomed_ct=[
-                {str(key): str(value) for key, value in each.items()}
-                for each in own.get(name, {}).get("snomed_ct") or []
-            ],
+            **{key: own[name][key] for key in ("description", "scp_codes", "snomed_ct") if key in own.get(name, {})},
             n_patients=None if known is None else known[number],
         )
         for number, name in enumerate(predictor.class_names)
     ]
 
 
-def _name_rule(facts: Mapping[str, Any], decisions: Mapping[str, Any]) -> str:
+def _name_rule(rule: Mapping[str, Any]) -> str:
     """Name the rule of the thresholds, with its settings."""
-    rule = _node(facts, "decisions").get("threshold_rule") or decisions.get("threshold_rule") or ""
-    if not isinstance(rule, Mapping):
-        return str(rule)
     others = [f"{key} {value}" for key, value in rule.items() if key != "rule" and value is not None]
     return f"{rule.get('rule', '')}{' (' * bool(others)}{', '.join(others)}{')' * bool(others)}"
-
-
-def _name_license(facts: Mapping[str, Any]) -> str:
-    own, data = str(facts.get("license") or ""), str(_node(facts, "training_data").get("license") or "")
-    return f"{own}; training data: {data}" if own and data else own or data
-
-
-def _node(facts: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    found = facts.get(key)
-    return found if isinstance(found, Mapping) else {}

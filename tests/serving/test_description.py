@@ -13,7 +13,7 @@ FACTS = {
     "license": "MIT",
     "training_data": {"name": "somebody's ECGs", "license": "CC BY 4.0"},
     "decisions": {"threshold_rule": {"rule": "f1", "fixed": None, "min_positives": 10}},
-    "classes": [{"name": "LOW", "description": "low voltage", "snomed_ct": [{"code": 251146004, "name": "Low QRS"}]}],
+    "classes": [{"name": "LOW", "description": "low voltage", "snomed_ct": [{"code": "251146004", "name": "Low QRS"}]}],
     "parity": {"n_records": 40, "largest_difference": 2e-7, "bound": 1e-4, "runtime": "onnxruntime 1"},
 }
 
