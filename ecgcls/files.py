@@ -1,6 +1,7 @@
 """Files: written whole or not at all, read within bounds, locked, named safely; fingerprints of records and labels."""
 
 import hashlib
+import io
 import json
 import logging
 import math
@@ -50,6 +51,13 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_arrays(path: Path, arrays: Mapping[str, NDArray]) -> None:
+    """Write an npz file as `write_atomically`."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    write_atomically(path, buffer.getvalue())
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -21,7 +21,6 @@ References
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -34,7 +33,7 @@ from numpy.typing import ArrayLike, NDArray
 from ecgcls.data.quality import Features, describe_windows
 from ecgcls.data.store import SignalStore
 from ecgcls.errors import DataError
-from ecgcls.files import check_archive, write_atomically
+from ecgcls.files import check_archive, write_arrays
 
 _QUANTILE = 0.995
 _MAX_TRAINING, _MAX_VALIDATION = 3000, 3000  # records: enough, and about a second
@@ -91,9 +90,7 @@ class Likeness:
         """Write everything as an npz file of plain arrays."""
         arrays = {f"mean_{name}": mean for name, mean in self.means.items()}
         arrays |= {f"whitening_{name}": matrix for name, matrix in self.whitening.items()}
-        buffer = io.BytesIO()
-        np.savez(buffer, distances=self.distances, weights=self.weights, **arrays)  # type: ignore[arg-type]
-        write_atomically(path, buffer.getvalue())
+        write_arrays(path, {"distances": self.distances, "weights": self.weights} | arrays)
 
 
 def learn_likeness(training: Features, validation: Features, validation_patients: ArrayLike) -> Likeness:

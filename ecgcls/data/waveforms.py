@@ -22,7 +22,6 @@ III, aVR, aVL or aVF has no signature, so that a record of this lead alone is kn
 """
 
 import hashlib
-import io
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -41,7 +40,7 @@ from ecgcls.data.lead_sets import INDEPENDENT, LEAD_SETS, LEADS, find_independen
 from ecgcls.data.limb_leads import solve_limb_leads
 from ecgcls.data.store import SignalStore
 from ecgcls.errors import DataError
-from ecgcls.files import check_archive, check_regular, write_atomically
+from ecgcls.files import check_archive, check_regular, write_arrays
 
 MIN_SIMILARITY = np.array([np.inf, 0.985, 0.975, 0.97, 0.965, 0.96, 0.94, 0.94, 0.94])
 """Two signatures with at least this similarity are of one ECG, by the number of leads that are flat in neither."""
@@ -112,10 +111,9 @@ class Waveforms:
 
     def write(self, path: Path) -> None:
         """Write an `.npz` file for `read_waveforms`: about 0.3 kB a record."""
-        buffer = io.BytesIO()
         form = np.array([_VERSION, self.sampling_rate_hz, self.n_samples])
-        np.savez(buffer, form=form, ecg_ids=self.ecg_ids, sha256=self.sha256, signature=self.signature)
-        write_atomically(path, buffer.getvalue())
+        content = {"ecg_ids": self.ecg_ids, "sha256": self.sha256, "signature": self.signature}
+        write_arrays(path, {"form": form} | content)
 
 
 class UnitSignatures(NamedTuple):

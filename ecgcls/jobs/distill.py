@@ -1,7 +1,6 @@
 """The teacher of a distillation: another run's net, what it has learned from, and its answers for training records."""
 
 import hashlib
-import io
 import logging
 import time
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from ecgcls.data.initial import Initial
 from ecgcls.data.module import ECGDataModule
 from ecgcls.data.seen import merge
 from ecgcls.errors import ConfigError, DataError
-from ecgcls.files import write_atomically
+from ecgcls.files import write_arrays
 from ecgcls.jobs.load import load_configuration, load_net, move
 from ecgcls.jobs.load_ensemble import LoadedEnsemble
 from ecgcls.runs.configuration import read_single
@@ -84,9 +83,7 @@ class Teacher:
         logits = _read(path, key, (len(rows), len(data.class_names)))
         if logits is None:
             logits = self._ask(data, rows, device)
-            file = io.BytesIO()
-            np.savez(file, key=np.array(key), logits=logits)
-            write_atomically(path, file.getvalue())
+            write_arrays(path, {"key": np.array(key), "logits": logits})
         y_prob = np.full((len(data.cohort.records), len(data.class_names)), np.nan, np.float32)
         y_prob[rows] = torch.from_numpy(logits).sigmoid().numpy()
         return y_prob

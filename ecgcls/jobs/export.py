@@ -24,7 +24,7 @@ from ecgcls.bundles.directory import GRAPH, LICENSE, NETS, READER, SUMS, WEIGHTS
 from ecgcls.bundles.metadata import FORMAT, FORMAT_VERSION, NAME, BundleInfo
 from ecgcls.data.seen import GROUPS
 from ecgcls.errors import ConfigError
-from ecgcls.files import format_json, remove_leftovers
+from ecgcls.files import format_json, remove_leftovers, write_arrays
 from ecgcls.jobs.bundle_weights import describe_nets
 from ecgcls.jobs.export_example import write_example
 from ecgcls.jobs.export_facts import describe_for_people
@@ -96,7 +96,7 @@ def export_bundle(
         if "torchscript" in formats:
             (place / "model.pt").write_bytes(_to_torchscript(graph, run))
         for number, conformal in enumerate(run.conformals):
-            _save_arrays(place / f"certainty_{number}.npz", conformal.to_arrays())
+            write_arrays(place / f"certainty_{number}.npz", conformal.to_arrays())
         for number, likeness in enumerate(run.likenesses):
             likeness.write(place / f"likeness_{number}.npz")
         if waveforms and run.seen is not None:
@@ -257,11 +257,6 @@ def _to_torchscript(graph: Graph, run: LoadedRun) -> bytes:
         warnings.simplefilter("ignore")  # of what would be a constant: shapes that never change
         torch.jit.save(torch.jit.trace(graph, _make_example(run), check_trace=False), buffer)
     return buffer.getvalue()
-
-
-def _save_arrays(path: Path, arrays: dict[str, Any]) -> None:
-    with path.open("wb") as file:
-        np.savez(file, **arrays)
 
 
 def write_sums(folder: Path) -> None:
