@@ -30,12 +30,11 @@ function describeValue(name, value) {
 }
 
 function listNotes(answer) {
-  const repairs = answer.repairs.filter((text) => !answer.doubts.includes(text));
   const doubts = answer.doubts.filter((text) => !answer.unusable.some((other) => other.includes(text)));
   const groups = [
     ["Doubtful", [...answer.unusable, ...doubts], true],
     ["Known to the nets", answer.known ? [answer.known] : [], true],
-    ["Repaired", repairs, false],
+    ["Repaired", answer.repairs, false],
   ];
   const notes = groups.filter(([, texts]) => texts.length).map(([title, texts, is_doubt]) =>
     make("div", { class: is_doubt ? "note doubt" : "note" }, make("h3", {}, title),
