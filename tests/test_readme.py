@@ -17,7 +17,8 @@ def test_it_fits_on_a_few_screens():
 
 
 def test_it_has_a_line_for_every_command():
-    assert {name_command(command) for command in COMMANDS} == set(MODULES)
+    # bundles have lines of their own, outside the list of commands
+    assert set(re.findall(r"python -m ecgcls\.(\w+)", README.read_text())) == set(MODULES)
 
 
 @pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "benchmarks/README.md"])

@@ -9,6 +9,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from ecgcls.errors import ConfigError, DataError
 from ecgcls.evaluation.intervals import bootstrap
+from ecgcls.jobs import results
 from ecgcls.jobs.cross_validate import cross_validate
 from ecgcls.reporting import facts
 from ecgcls.reporting.cells import score_cells
@@ -134,7 +135,7 @@ def test_the_mean_over_classes_with_enough_patients_stands_beside(found, monkeyp
         more = {"n_supported": [2 if key == "pr_auc" else 3 for _, key in table.index]}
         return table.assign(**more, supported_value=0.5, supported_low=0.4, supported_high=0.6)
 
-    monkeypatch.setattr(facts, "bootstrap", measure)
+    monkeypatch.setattr(results, "bootstrap", measure)
     assert summarize_configuration(found.configurations[1])["supported"] == {"pr_auc": (2, 0.5, 0.4, 0.6)}
 
 
