@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import save
 
 from ecgcls import __version__
-from ecgcls.bundles.directory import GRAPH, LICENSE, NETS, READER, SUMS, WEIGHTS, BundleDirectory, open_bundle
+from ecgcls.bundles.directory import CARD, GRAPH, LICENSE, NETS, READER, SUMS, WEIGHTS, BundleDirectory, open_bundle
 from ecgcls.bundles.metadata import FORMAT, FORMAT_VERSION, NAME, BundleInfo
 from ecgcls.data.seen import GROUPS
 from ecgcls.errors import ConfigError
@@ -131,7 +131,7 @@ def check_place(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"output: {folder} is a file, expected a folder for the bundle; name another")
     if folder.is_dir() and (names := sorted(path.name for path in folder.iterdir())):
-        known = {SUMS, *open_bundle(folder).sums} if NAME in names else set()
+        known = {SUMS, CARD, *open_bundle(folder).sums} if NAME in names else set()
         if foreign := [name for name in names if name not in known]:
             raise ConfigError(
                 f"output: {folder} is not empty ({foreign[0]} is in it), and no bundle; name a new folder"
@@ -260,8 +260,8 @@ def _to_torchscript(graph: Graph, run: LoadedRun) -> bytes:
 
 
 def write_sums(folder: Path) -> None:
-    """Write the list of all files with their hashes."""
-    names = sorted(path.name for path in folder.iterdir() if path.name != SUMS)
+    """Write the list of all files with their hashes, but for the card."""
+    names = sorted(path.name for path in folder.iterdir() if path.name not in (SUMS, CARD))
     lines = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
     (folder / SUMS).write_text("".join(lines), encoding="ascii", newline="")
 
