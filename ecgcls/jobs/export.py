@@ -97,7 +97,8 @@ def export_bundle(
             (place / "model.pt").write_bytes(_to_torchscript(graph, run))
         for number, conformal in enumerate(run.conformals):
             write_arrays(place / f"certainty_{number}.npz", conformal.to_arrays())
-        for number, likeness in enumerate(run.likenesses):
+        kept = [each for each in run.kept_likenesses if each is not None]
+        for number, likeness in enumerate(kept if len(kept) == len(run.kept_likenesses) else ()):
             likeness.write(place / f"likeness_{number}.npz")
         if waveforms and run.seen is not None:
             for part in GROUPS:

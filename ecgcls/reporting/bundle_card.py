@@ -33,7 +33,7 @@ from ecgcls.runs.configuration import Configuration
 from ecgcls.runs.info import RunInfo
 
 _FILES = {
-    "model.onnx": "the net as a graph for ONNX runtimes: millivolts in, calibrated probabilities out",
+    "model.onnx": "the net as a graph for ONNX runtimes: millivolts in, probabilities out",
     "model.safetensors": "the weights, with their standardizers",
     "config.json": "which nets the weights belong to",
     "model.pt": "the graph as TorchScript",

@@ -11,6 +11,8 @@ from ecgcls.errors import DataError
 from ecgcls.jobs import export_parity
 from ecgcls.jobs.check_bundle import check_bundle
 from ecgcls.jobs.export import export_bundle, write_sums
+from ecgcls.jobs.load import load_configuration
+from ecgcls.jobs.load_bundle import load_bundle
 from ecgcls.reporting.bundle_card import write_bundle_card
 from ecgcls.runs.find import open_configuration
 
@@ -40,6 +42,11 @@ def test_the_bundle_of_five_folds_says_what_its_runs_reported(bundle, one):
     training = bundle.info.content["training_data"]
     for info in one.infos:
         assert training["folds"][str(info.fold)]["train"]["records_sha256"] == info.hash_part("train")
+
+
+def test_why_there_is_no_likeness_is_told_as_the_run_tells_it(bundle, one):
+    told = load_bundle(bundle.path).why_no_likeness
+    assert told == load_configuration(one).why_no_likeness and "validation patients, and the run has" in told
 
 
 def test_the_card_and_the_metadata_are_there_and_tell_no_place(bundle, synthetic_root):

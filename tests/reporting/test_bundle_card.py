@@ -1,13 +1,14 @@
 """The card of a bundle, held against the runs that it is of: the head for programs, and the text for readers."""
 
 import re
+from dataclasses import replace
 
 import markdown
 import pytest
 import yaml
 
 from ecgcls.evaluation.settings import Bootstrap, EvaluationSettings, Subgroups
-from ecgcls.jobs.export_facts import describe_formats, measure
+from ecgcls.jobs.export_facts import describe_calibration, describe_formats, measure
 from ecgcls.reporting.bundle_card import describe_card, format_bundle_card
 from ecgcls.runs.configuration import read_configuration
 from tests.reporting.conftest import CLASSES
@@ -39,6 +40,7 @@ def describe(one, **changed):
     parity = {"records": "test records of the run", "n_records": 40, "largest_difference": 3e-7, "bound": 1e-4}
     return {
         "name": "cnn1d-demo",
+        "calibration": describe_calibration(one.infos),
         "license": "MIT",
         "references": ["A. Author: A title."],
         "input": form | {"shorter": "refuse"},
@@ -113,6 +115,26 @@ def test_files_are_listed_that_are_there(card):
     _, body = card
     listed = re.findall(r"^\| `([^`]+)` \|", body.partition("## In this folder")[2], re.MULTILINE)
     assert listed == ["model.onnx", "certainty_*.npz", "README.md", "SHA256SUMS.txt"]
+
+
+def test_what_was_not_recalibrated_is_not_called_calibrated(one, card):
+    def say(*methods, weight=None):
+        infos = []
+        for method in methods:
+            by_class = {name: {"method": method} for name in CLASSES}
+            decisions = one.info.decisions | {"calibrator": {"by_class": by_class}}
+            pos_weight = None if weight is None else [weight] * len(CLASSES)
+            infos.append(replace(one.info, decisions=decisions, pos_weight=pos_weight))
+        return describe_calibration(infos)
+
+    assert say("platt") == "probabilities (recalibrated on the validation records)"
+    assert say("unweighted", weight=2.0) == "probabilities (not recalibrated; only the loss's weight is taken out)"
+    assert say("unweighted", weight=1.0) == say("none", weight=2.0) == "probabilities (not recalibrated)"
+    n = len(CLASSES)
+    assert f"in {n} of {2 * n} cases" in say("isotonic", "none")
+    assert "the mean itself: neither recalibrated nor tested" in say("temperature", "temperature")
+    _, body = card
+    assert describe_calibration(one.infos) in body and "calibrated probabilities" not in body.partition("## Limits")[0]
 
 
 def test_formats_of_input_and_output_are_those_of_monai():
