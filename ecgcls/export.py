@@ -37,7 +37,7 @@ def export(
 
         one = make_ensemble(members, read_settings(which), output_dir=which["output_dir"])
     folder = output or one.folder / "bundle"
-    check_place(folder)
+    check_place(folder, one)
     from ecgcls.reporting.bundle_card import write_bundle_card  # heavy: only once there is a run
 
     bundle = export_bundle(

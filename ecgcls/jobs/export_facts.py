@@ -32,6 +32,8 @@ INTENDED_USE = (
 )
 VERSION = "1.0.0"
 """Of the bundle itself; whoever changes what is in it counts on."""
+_MAX_PART = 30
+"""Characters of a part of a name."""
 _SELF = "ecgcls: deep learning for 12-lead ECGs (version {version}). MIT license."
 _COLUMNS = ("value", "low", "high", "is_supported")
 
@@ -58,7 +60,7 @@ def describe_for_people(
     title = published.title or "an unpublished data set"
     calibration = describe_calibration(one.infos)
     return {
-        "name": f"{info.model}-{info.experiment}" if info.experiment else info.model,
+        "name": name_bundle(info, title if published.title else ""),
         "version": VERSION,
         "changelog": {VERSION: f"trained {(info.finished or '')[:10]}, exported by ecgcls {__version__}"},
         "description": f"{kind}, {of}: {len(one.class_names)} classes of ECGs with {len(lead_names)} leads, from "
@@ -79,6 +81,16 @@ def describe_for_people(
         "training_data": describe_training_data(one, published),
         "results": results,
     }
+
+
+def name_bundle(info: RunInfo, data_name: str) -> str:
+    """Return a short name by which bundles are told apart: model, experiment, data set, and variant or else date."""
+    data_name = "simulated" if info.synthetic else data_name
+    short = [name for name in (data_name, info.variant) if len(name) <= _MAX_PART]  # what is long stands in the card
+    parts = [info.model, info.experiment, *short]
+    if info.variant not in short or not info.variant:
+        parts.append((info.finished or "")[:10])
+    return "-".join(re.sub(r"[^A-Za-z0-9_.=]+", "-", part).strip("-") for part in parts if part)
 
 
 def describe_calibration(infos: Sequence[RunInfo]) -> str:

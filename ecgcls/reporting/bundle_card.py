@@ -40,7 +40,7 @@ _FILES = {
     "metadata.json": "everything in this card, for programs",
     "certainty_*.npz": "validation scores, from which yes, no or not certain is said at a stated error rate",
     "likeness_*.npz": "what training records look like, for telling an ECG that is unlike them",
-    "waveforms_*.npz": "by what training records are known again, with their ids",
+    "waveforms_*.npz": "hashes, signatures and ids of all records of the data set, to recognize them elsewhere",
     "predict.py": "predicts tables of samples and arrays with numpy and onnxruntime alone; `--help` says how",
     "example.csv": "a simulated ECG",
     "example_expected.json": "what is to be predicted of it",
