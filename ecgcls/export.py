@@ -38,7 +38,7 @@ def export(
 
         one = make_ensemble(members, read_settings(which), output_dir=which["output_dir"])
     folder = output or one.folder / "bundle"
-    check_place(folder)
+    check_place(folder, one)
     from ecgcls.reporting.bundle_card import write_bundle_card  # heavy: only once there is a run
 
     bundle = export_bundle(
@@ -49,8 +49,8 @@ def export(
         trust=split_names(trust),
         write_card=write_bundle_card,
     )
-    n_bytes = sum((bundle.path / name).stat().st_size for name in bundle.sums)
-    print(f"{bundle.path} ({len(bundle.sums) + 1} files, {n_bytes / 1e6:.1f} MB)")
+    sizes = [path.stat().st_size for path in bundle.path.iterdir()]
+    print(f"{bundle.path} ({len(sizes)} files, {sum(sizes) / 1e6:.1f} MB)")
 
 
 def _check(path: Path, trust: str | None) -> None:

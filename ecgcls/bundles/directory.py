@@ -24,8 +24,8 @@ from ecgcls.errors import ConfigError, DataError
 from ecgcls.files import check_arrays, printable
 from ecgcls.runs.saved import CURE, parse_json
 
-SUMS = "SHA256SUMS.txt"
-"""Lists all other files, as sha256sum writes it."""
+SUMS, CARD = "SHA256SUMS.txt", "README.md"
+"""The list of all other files, as sha256sum writes it, and the model card, which is not listed: people fill it in."""
 GRAPH, WEIGHTS, NETS = "model.onnx", "model.safetensors", "config.json"
 READER = Path(__file__).with_name("predict.py")
 """A script that is copied into each bundle: it predicts with numpy and onnxruntime alone."""

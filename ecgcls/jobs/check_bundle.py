@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ecgcls.bundles.directory import NETS, SUMS, WEIGHTS, BundleDirectory, open_bundle
+from ecgcls.bundles.directory import CARD, NETS, SUMS, WEIGHTS, BundleDirectory, open_bundle
 from ecgcls.data.sample_tables import read_table
 from ecgcls.errors import DataError
 from ecgcls.files import printable
@@ -52,12 +52,23 @@ def check_bundle(path: Path, *, trust: Sequence[str] = ()) -> list[Check]:
         Check(
             "metadata", f"format {content['format_version']}", f"{content['name']}, {len(content['classes'])} classes"
         ),
+        Check("model card", CARD, _describe_card(bundle)),
     ]
-    if foreign := sorted(each.name for each in path.iterdir() if each.name not in {*bundle.sums, SUMS}):
+    if foreign := sorted(each.name for each in path.iterdir() if each.name not in {*bundle.sums, SUMS, CARD}):
         checks.append(
             Check("other files", printable(", ".join(foreign[:5])) + ", ..." * (len(foreign) > 5), "not of the bundle")
         )
     return [*checks, *_check_example(bundle, trust)]
+
+
+def _describe_card(bundle: BundleDirectory) -> str:
+    if CARD in bundle:
+        return f"as listed in {SUMS}"
+    return (
+        f"there, not checked: it may be edited, so {SUMS} leaves it out"
+        if (bundle.path / CARD).is_file()
+        else "missing"
+    )
 
 
 def _check_example(bundle: BundleDirectory, trust: Sequence[str]) -> list[Check]:

@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import save
 
 from ecgcls import __version__
-from ecgcls.bundles.directory import GRAPH, LICENSE, NETS, READER, SUMS, WEIGHTS, BundleDirectory, open_bundle
+from ecgcls.bundles.directory import CARD, GRAPH, LICENSE, NETS, READER, SUMS, WEIGHTS, BundleDirectory, open_bundle
 from ecgcls.bundles.metadata import FORMAT, FORMAT_VERSION, NAME, BundleInfo
 from ecgcls.data.seen import GROUPS
 from ecgcls.errors import ConfigError
@@ -69,8 +69,8 @@ def export_bundle(
     formats
         How the nets are written, of `Format`; ``onnx`` always is.
     waveforms
-        Whether hashes and signatures of the records that the nets have learned from, with their ids, are in it, so that
-        these records are known again elsewhere.
+        Whether hashes, signatures and ids of all records of the data set, by part (train, val, test, unlabeled), are in
+        it, so that these records are recognized elsewhere.
     write_card
         Writes the model card; None: there is none.
 
@@ -82,7 +82,7 @@ def export_bundle(
         If the graph says something else than the nets (`ecgcls.jobs.export_parity`). Nothing is left behind.
     """
     check_formats(formats)
-    check_place(folder)
+    check_place(folder, one)
     run = load_configuration(one, trust=trust)
     if isinstance(run, LoadedEnsemble):
         raise ConfigError(f"{one.folder}: its members take different input, one graph cannot: export each member")
@@ -97,7 +97,8 @@ def export_bundle(
             (place / "model.pt").write_bytes(_to_torchscript(graph, run))
         for number, conformal in enumerate(run.conformals):
             write_arrays(place / f"certainty_{number}.npz", conformal.to_arrays())
-        for number, likeness in enumerate(run.likenesses):
+        kept = [each for each in run.kept_likenesses if each is not None]
+        for number, likeness in enumerate(kept if len(kept) == len(run.kept_likenesses) else ()):
             likeness.write(place / f"likeness_{number}.npz")
         if waveforms and run.seen is not None:
             for part in GROUPS:
@@ -126,16 +127,33 @@ def check_formats(formats: Sequence[str]) -> None:
         raise ConfigError(f"format must be some of {', '.join(get_args(Format))}, got {unknown[0]!r}")
 
 
-def check_place(folder: Path) -> None:
-    """Refuse a folder that holds anything but a bundle."""
+def check_place(folder: Path, one: Configuration) -> None:
+    """Refuse a folder that holds anything but an older bundle of the same run, or of the same folds."""
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"output: {folder} is a file, expected a folder for the bundle; name another")
     if folder.is_dir() and (names := sorted(path.name for path in folder.iterdir())):
-        known = {SUMS, *open_bundle(folder).sums} if NAME in names else set()
+        older = open_bundle(folder) if NAME in names else None
+        known = {SUMS, CARD, *older.sums} if older else set()
         if foreign := [name for name in names if name not in known]:
             raise ConfigError(
                 f"output: {folder} is not empty ({foreign[0]} is in it), and no bundle; name a new folder"
             )
+        if older and (other := _find_other(older.info, one)):
+            raise ConfigError(f"output: {folder} is a bundle of another run ({other}); name a new folder, or delete it")
+
+
+def _find_other(older: BundleInfo, one: Configuration) -> str:
+    """Say in what the run of an older bundle is another one; empty if it is the same."""
+    found, data = {**older.content["nets"]}, older.content.get("training_data", {})
+    own = {"experiment": one.info.experiment, "model": one.info.model, "variant": one.info.variant}
+    found["fold"] = "mean of folds" if found["folds"] else older.run.fold
+    own["fold"] = one.info.fold if one.is_single_run else "mean of folds"
+    found["signals"], own["signals"] = (
+        str(each.get("signals"))[:12] for each in (data.get("fingerprint", {}), one.info.data["fingerprint"])
+    )
+    return ", ".join(
+        f"{key} {found[key] or 'none'}, here {at or 'none'}" for key, at in own.items() if found[key] != at
+    )
 
 
 def make_graph(run: LoadedRun) -> Graph:
@@ -260,8 +278,8 @@ def _to_torchscript(graph: Graph, run: LoadedRun) -> bytes:
 
 
 def write_sums(folder: Path) -> None:
-    """Write the list of all files with their hashes."""
-    names = sorted(path.name for path in folder.iterdir() if path.name != SUMS)
+    """Write the list of all files with their hashes, but for the card."""
+    names = sorted(path.name for path in folder.iterdir() if path.name not in (SUMS, CARD))
     lines = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
     (folder / SUMS).write_text("".join(lines), encoding="ascii", newline="")
 

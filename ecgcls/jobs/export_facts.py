@@ -24,6 +24,7 @@ from ecgcls.jobs.parts import build_part
 from ecgcls.jobs.results import bound_headline
 from ecgcls.jobs.trust import take_trusted
 from ecgcls.runs.configuration import Configuration
+from ecgcls.runs.info import RunInfo
 
 INTENDED_USE = (
     "Research software, not a medical device. Nothing here is fit for decisions about patients: it has not been "
@@ -31,6 +32,8 @@ INTENDED_USE = (
 )
 VERSION = "1.0.0"
 """Of the bundle itself; whoever changes what is in it counts on."""
+_MAX_PART = 30
+"""Characters of a part of a name."""
 _SELF = "ecgcls: deep learning for 12-lead ECGs (version {version}). MIT license."
 _COLUMNS = ("value", "low", "high", "is_supported")
 
@@ -55,12 +58,14 @@ def describe_for_people(
     kind = "An ensemble" if info.kind == "ensemble" else f"The net {info.model}"
     of = f"fold {info.fold}" if one.is_single_run else f"the mean of {one.folds}"
     title = published.title or "an unpublished data set"
+    calibration = describe_calibration(one.infos)
     return {
-        "name": f"{info.model}-{info.experiment}" if info.experiment else info.model,
+        "name": name_bundle(info, title if published.title else ""),
         "version": VERSION,
         "changelog": {VERSION: f"trained {(info.finished or '')[:10]}, exported by ecgcls {__version__}"},
         "description": f"{kind}, {of}: {len(one.class_names)} classes of ECGs with {len(lead_names)} leads, from "
-        f"{title}. {INTENDED_USE}",
+        f"{title}. It gives {calibration}. {INTENDED_USE}",
+        "calibration": calibration,
         "authors": "not recorded: whoever trained it",
         "copyright": "code: Copyright (c) 2026 the ecgcls developers",
         "license": "MIT",
@@ -76,6 +81,35 @@ def describe_for_people(
         "training_data": describe_training_data(one, published),
         "results": results,
     }
+
+
+def name_bundle(info: RunInfo, data_name: str) -> str:
+    """Return a short name by which bundles are told apart: model, experiment, data set, and variant or else date."""
+    data_name = "simulated" if info.synthetic else data_name
+    short = [name for name in (data_name, info.variant) if len(name) <= _MAX_PART]  # what is long stands in the card
+    parts = [info.model, info.experiment, *short]
+    if info.variant not in short or not info.variant:
+        parts.append((info.finished or "")[:10])
+    return "-".join(re.sub(r"[^A-Za-z0-9_.=]+", "-", part).strip("-") for part in parts if part)
+
+
+def describe_calibration(infos: Sequence[RunInfo]) -> str:
+    """Say what the probabilities of the nets of some runs, or of their mean, are, and how far they are calibrated."""
+    methods = [each.decisions["calibrator"]["by_class"][name]["method"] for each in infos for name in each.class_names]
+    n_fitted = sum(method in ("platt", "temperature", "isotonic") for method in methods)
+    is_weighted = any(weight != 1 for each in infos for weight in each.pos_weight or ())
+    where = "on the validation records" + " of each fold" * (len(infos) > 1)
+    if n_fitted == len(methods):
+        how = f"recalibrated {where}"
+    elif n_fitted:
+        how = f"recalibrated {where} in {n_fitted} of {len(methods)} cases, not in the others"
+    else:
+        only = "; only the loss's weight is taken out" * (is_weighted and "unweighted" in methods)
+        how = f"not recalibrated{only}"
+    if len(infos) == 1:
+        return f"probabilities ({how})"
+    mean = "the mean itself: neither recalibrated nor tested"
+    return f"the mean of {len(infos)} nets' probabilities (each net: {how}; {mean})"
 
 
 def read_publication(config: Mapping[str, Any], *, is_simulated: bool) -> Publication:

@@ -118,21 +118,22 @@ class Predictor(ABC):
     @cached_property
     def likenesses(self) -> tuple[Likeness, ...]:
         """One per net: what its training records look like; empty if a run has kept none, or too few to say so."""
-        return () if self.why_no_likeness else tuple(one for one in self._kept_likenesses if one is not None)
+        return () if self.why_no_likeness else tuple(one for one in self.kept_likenesses if one is not None)
 
     @cached_property
     def why_no_likeness(self) -> str:
         """Why there are no `likenesses`, in words; empty if there are."""
-        kept = [one for one in self._kept_likenesses if one is not None]
-        if not kept or len(kept) < len(self._kept_likenesses):
-            return "a run has no likeness.npz, as baselines and older runs have none"
+        kept = [one for one in self.kept_likenesses if one is not None]
+        if not kept or len(kept) < len(self.kept_likenesses):
+            return "the run has no likeness.npz, as baselines and older runs have none"
         fewest = min(kept, key=lambda one: one.n_patients)
         if fewest.can_state(UNLIKE_RATE):
             return ""
-        return f"that takes {1 / UNLIKE_RATE - 1:.0f} validation patients, and a run has {fewest.n_patients}"
+        return f"that takes {1 / UNLIKE_RATE - 1:.0f} validation patients, and the run has {fewest.n_patients}"
 
     @cached_property
-    def _kept_likenesses(self) -> tuple[Likeness | None, ...]:
+    def kept_likenesses(self) -> tuple[Likeness | None, ...]:
+        """What is kept of `likenesses`, also of too few patients to say so; None for a run that has kept none."""
         return tuple(self._read_likenesses())
 
     @property

@@ -19,6 +19,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from ecgcls.bundles.directory import CARD, SUMS
 from ecgcls.data.groupings import GROUPINGS, order_groups
 from ecgcls.evaluation.label_noise import format_readings
 from ecgcls.evaluation.metrics import METRICS, OVERALL, RANKING
@@ -31,22 +32,21 @@ from ecgcls.reporting.experiment import Experiment
 from ecgcls.runs.configuration import Configuration
 from ecgcls.runs.info import RunInfo
 
-CARD = "README.md"
 _FILES = {
-    "model.onnx": "the net as a graph for ONNX runtimes: millivolts in, calibrated probabilities out",
+    "model.onnx": "the net as a graph for ONNX runtimes: millivolts in, probabilities out",
     "model.safetensors": "the weights, with their standardizers",
     "config.json": "which nets the weights belong to",
     "model.pt": "the graph as TorchScript",
     "metadata.json": "everything in this card, for programs",
     "certainty_*.npz": "validation scores, from which yes, no or not certain is said at a stated error rate",
     "likeness_*.npz": "what training records look like, for telling an ECG that is unlike them",
-    "waveforms_*.npz": "by what training records are known again, with their ids",
+    "waveforms_*.npz": "hashes, signatures and ids of all records of the data set, to recognize them elsewhere",
     "predict.py": "predicts tables of samples and arrays with numpy and onnxruntime alone; `--help` says how",
     "example.csv": "a simulated ECG",
     "example_expected.json": "what is to be predicted of it",
     "LICENSE": "of code and weights",
-    CARD: "this card",
-    "SHA256SUMS.txt": "checksums of all other files, for sha256sum -c",
+    CARD: "this card, which may be edited: the checksums leave it out",
+    SUMS: "checksums of all other files, for `sha256sum -c`",
 }
 _HUB_METRICS = {"pr_auc": "average_precision", "roc_auc": "roc_auc", "f1_macro": "f1"}  # names that the hub knows
 _SHOWN_GROUPINGS = ("sex", "age")
@@ -90,7 +90,7 @@ def format_bundle_card(one: Configuration, metadata: Mapping[str, Any], *, file_
     config = content["config"]
     if "data.manifest" in config:
         config["data.manifest"] = Path(str(config["data.manifest"])).name
-    present = {*file_names, CARD, "SHA256SUMS.txt"}
+    present = {*file_names, CARD, SUMS}
     content |= {
         "bundle": metadata,
         "head": yaml.safe_dump(describe_card(metadata), sort_keys=False, allow_unicode=True, width=100),

@@ -12,7 +12,7 @@ _CALIBRATED = {
     "temperature": "recalibrated by a temperature",
     "isotonic": "recalibrated by isotonic regression",
     "none": "as the model gives them",
-    "unweighted": "with the loss's weight taken out and nothing else, too few records",
+    "unweighted": "with the loss's weight taken out but not recalibrated, too few records",
     "untouched": "as the model gives them, too few records",
 }
 _RULES = {

@@ -150,7 +150,7 @@ def test_noise_is_noted_or_refused(run, ecg_mv, noise_mv):
 
 
 def test_what_is_unlike_the_training_data_is_named(run, ecg_mv, monkeypatch):
-    assert run.likenesses == ()  # a dozen patients do not tell 1 % from others
+    assert run.likenesses == () and len(run.kept_likenesses) == 1  # a dozen patients do not tell 1 % from others
     for module in ("scored", "predictor"):
         monkeypatch.setattr(f"ecgcls.jobs.{module}.UNLIKE_RATE", 0.2)
     telling = replace(run)
@@ -191,9 +191,9 @@ def test_what_cannot_be_said_is_written_and_shown(configuration, filenames, tmp_
     assert "what holds for any nets is a rate of 0.9" in text
     for note in (*content["notes"], "The mean of calibrated nets is not calibrated itself"):
         assert note in text
-    assert re.search(r"not told: that takes 99 validation patients, and a run has \d\d?\b", text)
+    assert re.search(r"not told: that takes 99 validation patients, and the run has \d\d?\b", text)
     kept_none = replace(whole, runs=())
-    assert kept_none.why_no_likeness.startswith("a run has no likeness.npz")
+    assert kept_none.why_no_likeness.startswith("the run has no likeness.npz")
 
 
 @pytest.mark.slow

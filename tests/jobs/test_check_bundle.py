@@ -33,11 +33,13 @@ def expect(folder, probabilities):
 
 def test_a_bundle_that_says_what_it_should_is_whole(bundle):
     (bundle / "notes.txt").write_text("mine")
+    (bundle / "README.md").write_text("the card")
     found = {each.what: (each.on, each.found) for each in check_bundle(bundle)}
     assert found["checksums"][0] == f"{len((bundle / 'SHA256SUMS.txt').read_text().splitlines())} files"
     assert found["example"][0].startswith("onnxruntime ") and "away from what is expected" in found["example"][1]
     assert float(found["example"][1].split()[0]) < 1e-6
     assert found["other files"] == ("notes.txt", "not of the bundle")
+    assert found["model card"][1].startswith("there, not checked")
 
 
 def test_a_probability_further_away_than_the_bound_is_refused(bundle):

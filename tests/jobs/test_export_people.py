@@ -11,6 +11,8 @@ from ecgcls.errors import DataError
 from ecgcls.jobs import export_parity
 from ecgcls.jobs.check_bundle import check_bundle
 from ecgcls.jobs.export import export_bundle, write_sums
+from ecgcls.jobs.load import load_configuration
+from ecgcls.jobs.load_bundle import load_bundle
 from ecgcls.reporting.bundle_card import write_bundle_card
 from ecgcls.runs.find import open_configuration
 
@@ -42,6 +44,11 @@ def test_the_bundle_of_five_folds_says_what_its_runs_reported(bundle, one):
         assert training["folds"][str(info.fold)]["train"]["records_sha256"] == info.hash_part("train")
 
 
+def test_why_there_is_no_likeness_is_told_as_the_run_tells_it(bundle, one):
+    told = load_bundle(bundle.path).why_no_likeness
+    assert told == load_configuration(one).why_no_likeness and "validation patients, and the run has" in told
+
+
 def test_the_card_and_the_metadata_are_there_and_tell_no_place(bundle, synthetic_root):
     text = (bundle.path / "README.md").read_text()
     assert yaml.safe_load(text.split("---\n")[1])["model-index"][0]["name"] == bundle.info.content["name"]
@@ -52,6 +59,8 @@ def test_the_card_and_the_metadata_are_there_and_tell_no_place(bundle, synthetic
 
 
 def test_the_check_holds_the_example_against_onnxruntime_and_torch(bundle):
+    with (bundle.path / "README.md").open("a") as card:  # whoever publishes it fills in what is open
+        card.write("Trained by us.")
     found = {each.what: each for each in check_bundle(bundle.path)}
     assert found["example"].on.startswith("onnxruntime") and found["weights"].on.startswith("torch")
     assert all(float(found[what].found.split()[0]) < 1e-5 for what in ("example", "weights"))
@@ -60,6 +69,7 @@ def test_the_check_holds_the_example_against_onnxruntime_and_torch(bundle):
 def test_weights_of_another_net_are_found(bundle, tmp_path):
     folder = tmp_path / "bundle"
     folder.mkdir()
+    assert "README.md" not in bundle.sums
     for name in bundle.sums:
         (folder / name).write_bytes(bundle.read(name))
     weights = load_file(folder / "model.safetensors")

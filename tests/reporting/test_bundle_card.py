@@ -1,15 +1,19 @@
 """The card of a bundle, held against the runs that it is of: the head for programs, and the text for readers."""
 
 import re
+from dataclasses import replace
 
 import markdown
 import pytest
 import yaml
 
+from ecgcls.errors import ConfigError
 from ecgcls.evaluation.settings import Bootstrap, EvaluationSettings, Subgroups
-from ecgcls.jobs.export_facts import describe_formats, measure
+from ecgcls.jobs.export import check_place
+from ecgcls.jobs.export_facts import describe_calibration, describe_formats, measure, name_bundle
 from ecgcls.reporting.bundle_card import describe_card, format_bundle_card
 from ecgcls.runs.configuration import read_configuration
+from tests.bundles.hand_made import make_metadata, write_bundle
 from tests.reporting.conftest import CLASSES
 from tests.reporting.outline import Outline
 
@@ -39,6 +43,7 @@ def describe(one, **changed):
     parity = {"records": "test records of the run", "n_records": 40, "largest_difference": 3e-7, "bound": 1e-4}
     return {
         "name": "cnn1d-demo",
+        "calibration": describe_calibration(one.infos),
         "license": "MIT",
         "references": ["A. Author: A title."],
         "input": form | {"shorter": "refuse"},
@@ -115,6 +120,26 @@ def test_files_are_listed_that_are_there(card):
     assert listed == ["model.onnx", "certainty_*.npz", "README.md", "SHA256SUMS.txt"]
 
 
+def test_what_was_not_recalibrated_is_not_called_calibrated(one, card):
+    def say(*methods, weight=None):
+        infos = []
+        for method in methods:
+            by_class = {name: {"method": method} for name in CLASSES}
+            decisions = one.info.decisions | {"calibrator": {"by_class": by_class}}
+            pos_weight = None if weight is None else [weight] * len(CLASSES)
+            infos.append(replace(one.info, decisions=decisions, pos_weight=pos_weight))
+        return describe_calibration(infos)
+
+    assert say("platt") == "probabilities (recalibrated on the validation records)"
+    assert say("unweighted", weight=2.0) == "probabilities (not recalibrated; only the loss's weight is taken out)"
+    assert say("unweighted", weight=1.0) == say("none", weight=2.0) == "probabilities (not recalibrated)"
+    n = len(CLASSES)
+    assert f"in {n} of {2 * n} cases" in say("isotonic", "none")
+    assert "the mean itself: neither recalibrated nor tested" in say("temperature", "temperature")
+    _, body = card
+    assert describe_calibration(one.infos) in body and "calibrated probabilities" not in body.partition("## Limits")[0]
+
+
 def test_formats_of_input_and_output_are_those_of_monai():
     formats = describe_formats(["I", "V1"], ["age"], [{"name": "MI", "description": "infarction"}])
     signal, beside = formats["inputs"]["signal_mv"], formats["inputs"]["metadata"]
@@ -123,3 +148,25 @@ def test_formats_of_input_and_output_are_those_of_monai():
     assert formats["outputs"]["probabilities"]["channel_def"] == {"0": "MI: infarction"}
     required = {"type", "format", "num_channels", "spatial_shape", "dtype", "value_range", "is_patch_data"}
     assert all(required <= each.keys() for group in formats.values() for each in group.values())
+
+
+def test_the_names_of_bundles_tell_them_apart_and_stay_short(one):
+    info = replace(one.info, variant="", synthetic=False, finished="2026-11-26T10:00:00+00:00")
+    assert name_bundle(info, "PTB-XL") == "cnn1d-demo-PTB-XL-2026-11-26"
+    assert name_bundle(replace(info, variant="seed=1"), "PTB-XL") == "cnn1d-demo-PTB-XL-seed=1"
+    assert name_bundle(replace(info, synthetic=True, variant="v" * 100), "x" * 100) == "cnn1d-demo-simulated-2026-11-26"
+    assert name_bundle(replace(info, finished=None), "") == "cnn1d-demo"
+
+
+def test_a_bundle_of_another_run_is_not_replaced(one, tmp_path):
+    metadata = make_metadata()
+    metadata["nets"] |= {"experiment": "demo", "model": "cnn1d", "variant": one.info.variant, "folds": "1/3 folds"}
+    metadata["training_data"]["fingerprint"] = dict(one.info.data["fingerprint"])
+    check_place(write_bundle(tmp_path / "same", metadata=metadata), one)
+    metadata["nets"]["model"] = "inception1d"
+    with pytest.raises(ConfigError, match=r"a bundle of another run \(model inception1d, here cnn1d\); name a new"):
+        check_place(write_bundle(tmp_path / "other", metadata=metadata), one)
+    metadata["nets"]["model"] = "cnn1d"
+    metadata["training_data"]["fingerprint"]["signals"] = "0" * 64
+    with pytest.raises(ConfigError, match=r"another run \(signals 000000000000, here"):
+        check_place(write_bundle(tmp_path / "signals", metadata=metadata), one)
