@@ -94,6 +94,18 @@ def test_evaluate_scores_a_bundle_on_other_data_by_its_own_task(bundle, root, tm
     assert 0 < len(local.predictions) < len(found.predictions)
 
 
+def test_scores_on_the_very_signals_of_the_training_say_so(bundle, root, tmp_path, caplog):
+    data = {"root": root, "store_dir": tmp_path}
+    before = predict_data_set(load_tested_bundle(bundle), data=data, split="test", overrides={})
+    assert "training records" not in before.title and not before.source["includes_training_records"]
+    metadata = json.loads((bundle / "metadata.json").read_text())
+    metadata["run"]["data"]["fingerprint"] = {"signals": before.source["signals_sha256"]}
+    own = load_tested_bundle(write_bundle(tmp_path / "b", metadata=metadata))
+    found = predict_data_set(own, data=data, split="test", overrides={})
+    assert found.title.endswith("on ecgs (simulated ECGs) (includes the nets' training records)")
+    assert found.source["includes_training_records"] and "these are the very signals" in caplog.text
+
+
 def test_a_task_of_a_bundle_that_is_not_known_is_not_built(bundle, tmp_path):
     metadata = json.loads((bundle / "metadata.json").read_text())
     metadata["task"] = {"_target_": "os.system", "command": f"touch {tmp_path}/hit"}

@@ -26,7 +26,7 @@ from ecgcls.evaluation.predictions import Predictions
 from ecgcls.evaluation.settings import LocalCalibration
 from ecgcls.files import type_ids
 from ecgcls.jobs.external_notes import find_data_set
-from ecgcls.jobs.known_records import check_own_tests, choose_unseen, find_known
+from ecgcls.jobs.known_records import check_own_tests, choose_unseen, find_known, is_of_training
 from ecgcls.jobs.local_update import read_rule, update
 from ecgcls.jobs.other_data import build_source, label_records
 from ecgcls.jobs.parts import build_part
@@ -125,10 +125,12 @@ def predict_data_set(
         log.warning("%d of the %d scored records are the run's own test records: not external", n_own, len(predictions))
     simulated = source.is_synthetic or is_simulated(source.root)
     trained = " (trained on simulated ECGs)" if info.synthetic and not simulated else ""
+    includes_training = is_of_training(tested, store)
+    included = " (includes the nets' training records)" if includes_training else ""
     groups = name_groups(records, list_groupings(source))
     rescored = Rescored(
         predictions.take_classes(found.class_names),
-        f"{tested.title}{trained}, on {root.resolve().name}{' (simulated ECGs)' if simulated else ''}",
+        f"{tested.title}{trained}, on {root.resolve().name}{' (simulated ECGs)' if simulated else ''}{included}",
         {
             "bundle" if tested.own is None else "runs": [str(net.path)],
             "split": split,
@@ -140,6 +142,7 @@ def predict_data_set(
             "known_records": count_parts(seen),
             "n_known_left_out": int((~seen["ecg_id"].isin(scored)).sum()),
             "n_own_test_records": n_own,
+            "includes_training_records": includes_training,
             "is_simulated": simulated,
             "trained_on_simulated_ecgs": info.synthetic,
             "n_without_label": int((~is_labeled).sum()),

@@ -28,6 +28,14 @@ def find_known(tested: Tested, store: SignalStore, rows: NDArray[np.int64]) -> p
     Where a run's whole training part is there, the standardizer is fitted again; another one is a `DataError`.
     """
     if (seen := tested.seen) is None:
+        if is_of_training(tested, store):
+            log.warning(
+                "%s: these are the very signals of the data set that the nets were trained on, so most records are "
+                "not new to them and the scores are too good; without waveforms the bundle cannot tell which are: "
+                "export with waveforms=true, or take other data",
+                tested.net.path,
+            )
+            return pd.DataFrame(columns=list(COLUMNS))
         log.warning(
             "%s: has no waveforms, so whether the nets have learned from any of these %d records cannot be told; "
             "export with waveforms=true",
@@ -47,6 +55,15 @@ def find_known(tested: Tested, store: SignalStore, rows: NDArray[np.int64]) -> p
                 f"again (signals in {store.folder}): best.ckpt was changed; retrain with overwrite=true"
             )
     return known
+
+
+def is_of_training(tested: Tested, store: SignalStore) -> bool:
+    """Whether a store has the very signals, with their ids, of the data set that the nets were trained on.
+
+    A run or bundle that keeps its waveforms leaves out what it has learned from, record by record: then it is False.
+    """
+    fingerprint = tested.net.info.data.get("fingerprint", {})
+    return tested.seen is None and fingerprint.get("signals") == store.manifest["content_sha256"]
 
 
 def choose_unseen(

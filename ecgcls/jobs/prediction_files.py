@@ -26,6 +26,7 @@ from ecgcls.jobs.predictor import Predictor
 MAX_SHOWN = 40
 """Rows of a table on the screen."""
 
+_MAX_NAMED = 3  # records of each doubt
 _NAMES = ("predictions.csv", "predictions.jsonl", "predictions.json", "failed.csv")
 _MARKS = {"yes": "yes", "no": "no ", "not certain": "?  ", "neither": "-  "}
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?")
@@ -42,7 +43,7 @@ class PredictionFiles:
     first, failed
         The first of them, by record, as far as they are shown on the screen.
     repairs
-        How often something was changed or doubtful, by its text without numbers; and an example of each.
+        How often something was changed or doubtful, by its text without numbers; and the first records of each.
     """
 
     def __init__(self, folder: Path, *, run: Predictor, source: str, error_rate: float | None = None) -> None:
@@ -52,7 +53,7 @@ class PredictionFiles:
         self.first: dict[str, Prediction] = {}
         self.failed: dict[str, str] = {}
         self.repairs: Counter[str] = Counter()
-        self.examples: dict[str, str] = {}
+        self.examples: dict[str, list[tuple[str, str]]] = {}
 
     def __enter__(self) -> "PredictionFiles":
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -68,7 +69,7 @@ class PredictionFiles:
 
     def add(self, record: str, prediction: Prediction) -> None:
         """Write the prediction of a record."""
-        names = self._run.class_names
+        names, doubts = self._run.class_names, prediction.unusable
         row = {
             "record": record,
             **{f"y_prob_{name}": prediction.y_prob[name] for name in names},
@@ -77,7 +78,7 @@ class PredictionFiles:
             **{f"y_set_{name}": text for name, text in prediction.y_set.items()},
             "n_windows": len(prediction.starts_s),
             "repairs": "; ".join(prediction.repairs),
-            "unusable": "; ".join(prediction.unusable),
+            "unusable": "; ".join(doubts),
             "known": prediction.known,
         }
         line = json.dumps({"record": record} | prediction.to_dict(), ensure_ascii=False, allow_nan=False)
@@ -86,10 +87,14 @@ class PredictionFiles:
         self.n_predicted += 1
         if len(self.first) < MAX_SHOWN:
             self.first[record] = replace(prediction, windows=np.empty((0, len(names))), starts_s=())
-        for repair in (*prediction.unusable, *prediction.repairs, *([prediction.known] if prediction.known else [])):
+        # What a recording lacks is told once, although it is both a repair and a doubt.
+        repairs = [each for each in prediction.repairs if not any(one.endswith(f": {each}") for one in doubts)]
+        for repair in (*doubts, *repairs, *([prediction.known] if prediction.known else [])):
             kind = _NUMBER.sub("#", _NAME.sub("#", repair))
             self.repairs[kind] += 1
-            self.examples.setdefault(kind, repair)
+            examples = self.examples.setdefault(kind, [])
+            if len(examples) < _MAX_NAMED:
+                examples.append((record, repair))
 
     def fail(self, record: str, reason: str) -> None:
         """Write why a record could not be used."""
@@ -149,7 +154,8 @@ class PredictionFiles:
 def format_predictions(files: PredictionFiles, run: Predictor) -> str:
     """Return predictions as a table with a mark at each class that is predicted, and the repairs by frequency."""
     rows = [
-        {"record": printable(record)} | {name: _format_cell(one, name) for name in run.class_names}
+        {"record": f"{'! ' if one.unusable else ''}{printable(record)}"}
+        | {name: _format_cell(one, name) for name in run.class_names}
         for record, one in files.first.items()
     ]
     lines = [pd.DataFrame(rows).to_string(index=False)]
@@ -157,6 +163,8 @@ def format_predictions(files: PredictionFiles, run: Predictor) -> str:
         lines.append(f"... and {files.n_predicted - len(rows)} more records")
     thresholds = ", ".join(f"{name} {run.thresholds[name]:.3g}" for name in run.class_names)
     lines.append(f"\n* at or above the class's threshold: {thresholds}")
+    if any(one.unusable for one in files.first.values()):
+        lines.append("! not to be relied on: no usable ECG, not all of it, or unlike the training data; see below")
     if files.error_rate:
         lines.append(_explain_sets(run, files.error_rate))
     if run.folds:
@@ -205,6 +213,8 @@ def describe_limits(run: Predictor) -> list[str]:
 
 def _count_repairs(files: PredictionFiles) -> Iterable[str]:
     for kind, count in files.repairs.most_common(20):
+        examples = files.examples[kind]
+        names = ", ".join(printable(record) for record, _ in examples) + ", ..." * (count > len(examples))
         # What differs in numbers alone is one kind; predictions.csv has each record's own.
-        among = ", for example" if count > 1 and "#" in kind else ""
-        yield f"{count} record{'s' if count > 1 else ''}{among}: {printable(files.examples[kind])}"
+        of = ", of the first" if count > 1 and "#" in kind else ""
+        yield f"{count} record{'s' if count > 1 else ''} ({names}){of}: {printable(examples[0][1])}"
