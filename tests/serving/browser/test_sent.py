@@ -94,10 +94,12 @@ def test_errors_stand_where_they_belong(visit, record, tables):
     page = visit()
     error = page.locator("#send-error")
     send(page, *record)
+    big = {"name": "big.xml", "mimeType": "text/xml", "buffer": b"<" * 1_100_000}
     for files, text in (
+        ([big], "big.xml: 1.1 MB, at most 1 MB"),
+        ([record[0]], "step.dat is missing: send it together with step.hea"),
         ([record[1]], "step.dat: the signals of a WFDB record, without its header"),
         ([tables[3]], "d.csv: no ECG in a known format"),
-        ([{"name": "big.xml", "mimeType": "text/xml", "buffer": b"<" * 1_100_000}], "big.xml: 1.1 MB, at most 1 MB"),
         (
             [{"name": "s.csv", "mimeType": "text/csv", "buffer": make_csv(duration_s=3)}],
             "s.csv: too short: 3 s, the net needs 10 s",
