@@ -119,7 +119,7 @@ def answer(
             name=name,
             sampling_rate_hz=recording.sampling_rate_hz,
             duration_s=recording.signal_mv.shape[1] / recording.sampling_rate_hz,
-            lead_names=list(standardize_names(tuple(recording.lead_names))),
+            lead_names=_spell(recording.lead_names),
             metadata=told,
         ),
         signal=draw(recording, predictor.lead_names, from_s=wishes.draw_from_s) if wishes.draws else None,
@@ -141,6 +141,12 @@ def answer(
         is_synthetic=predictor.info.synthetic,
         notice=NOTICE,
     )
+
+
+def _spell(lead_names: Sequence[str]) -> list[str]:
+    """Return leads in their usual spelling, one that is not known as it is."""
+    known = standardize_names(tuple(lead_names))
+    return [name or own for name, own in zip(known, lead_names, strict=True)]
 
 
 def _describe_classes(

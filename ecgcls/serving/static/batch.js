@@ -1,7 +1,7 @@
 // Many records: a table that fills as answers come, with progress, cancel, and a download as CSV.
 
 import { predictBatch, Refused } from "./api.js";
-import { count, find, formatNumber, formatPercent, make, showError } from "./dom.js";
+import { capitalize, count, find, formatNumber, formatPercent, make, showError } from "./dom.js";
 import { rank } from "./result.js";
 
 const N_AT_ONCE = 50; // records of one request, where the server takes more: what is lost if it fails
@@ -108,10 +108,11 @@ function makeRow(own, line) {
   }
   const classes = rank(line.answer.classes);
   const predicted = classes.filter((one) => one.is_predicted).map((one) => one.name);
+  const is_doubtful = line.answer.unusable.length > 0;
   const most = classes.reduce((best, one) => (one.probability > best.probability ? one : best));
   const sets = describeSets(line.answer);
-  return make("tr", { class: line.answer.unusable.length > 0 && "doubtful" }, make("th", { scope: "row" }, name),
-    make("td", {}, predicted.join(", ") || "None", sets && make("span", { class: "soft under" }, sets)),
+  return make("tr", { class: is_doubtful && "doubtful" }, make("th", { scope: "row" }, name),
+    make("td", {}, is_doubtful && make("strong", {}, "Doubtful ECG: "), predicted.join(", ") || "None", sets && make("span", { class: "soft under" }, sets)),
     make("td", {}, `${most.name} `, make("span", { class: "number" }, formatNumber(most.probability))),
     make("td", {}, describeNotes(line.answer)));
 }
@@ -131,8 +132,7 @@ function describeNotes(answer) {
   const n_repairs = answer.repairs.filter((text) => !answer.doubts.includes(text)).length;
   const counts = [n_doubts && count(n_doubts, "doubt"), n_repairs && count(n_repairs, "repair")].filter(Boolean).join(", ");
   if (!answer.unusable.length) return counts;
-  const why = `Doubtful ECG: ${answer.unusable.join("; ")}`;
-  return [make("strong", {}, why), counts && make("span", { class: "under" }, `also ${counts}`)];
+  return [make("strong", {}, capitalize(answer.unusable.join("; "))), counts && make("span", { class: "under" }, `also ${counts}`)];
 }
 
 function describeLines(own) {
