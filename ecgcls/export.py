@@ -24,13 +24,14 @@ def export(
         refuse_unused(of_runs | others, f"with check={check}, which checks a bundle that is there, and writes none")
         _check(check, trust)
         return
-    from ecgcls.jobs.export import check_formats, check_place, export_bundle
-    from ecgcls.jobs.trust import split_names
     from ecgcls.runs.find import choose_members
+
+    members, is_ensemble = choose_members(**which)
+    from ecgcls.jobs.export import check_formats, check_place, export_bundle  # torch: a wrong run is told without it
+    from ecgcls.jobs.trust import split_names
 
     formats = [name.strip() for name in format.strip("[]").split(",")]
     check_formats(formats)
-    members, is_ensemble = choose_members(**which)
     one = members[0]
     if is_ensemble:
         from ecgcls.jobs.ensemble import make_ensemble, read_settings

@@ -31,12 +31,13 @@ def test_every_link_and_every_path_leads_to_a_file(document):
     assert not [name for name in named if not (REPOSITORY / name).exists()]
 
 
-def _mark_explaining(command):
-    """Mark what takes a quarter of a minute; a test of its own explains, too."""
-    return pytest.param(command, marks=pytest.mark.slow) if "interpret" in command else command
+def _mark_long(command):
+    """Mark what takes a quarter of a minute; tests of their own explain and make ensembles, too."""
+    is_long = "interpret" in command or "model=[" in command
+    return pytest.param(command, marks=pytest.mark.slow) if is_long else command
 
 
-@pytest.mark.parametrize("command", [_mark_explaining(command) for command in OTHERS])
+@pytest.mark.parametrize("command", [_mark_long(command) for command in OTHERS])
 def test_every_command_works_on_a_finished_run(work, sweep, synthetic_root, tmp_path, command):
     copy_records(synthetic_root, tmp_path)
     instead = {"input": str(tmp_path), "data.root": str(synthetic_root), "a": "sweep/cnn1d", "b": "sweep/cnn2d"}

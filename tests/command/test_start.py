@@ -14,6 +14,7 @@ from ecgcls.errors import ConfigError
 
 def predict(
     *,
+    bundle: Path | None,
     input: Text | None,
     output: Path | None,
     repairs: str,

@@ -9,7 +9,7 @@ export async function readBundle() {
   return (await ask("api/bundle", {})).json();
 }
 
-/** Predict one record {name, files}. asked: {metadata, error_rate, attribution, draw_from_s}, each left out or null. */
+/** Predict one record {name, files}. asked: {metadata, error_rate, attribution, draw, draw_from_s}, each left out or null. */
 export async function predict(record, asked, signal) {
   const form = toForm([record]);
   for (const [name, value] of Object.entries(asked)) {

@@ -6,7 +6,7 @@ import { rank } from "./result.js";
 
 const N_AT_ONCE = 50; // records of one request, where the server takes more: what is lost if it fails
 const N_NAMED = 6; // of classes that are answered with no, or not at all, more are counted
-let run = null; // {records, lines, n_done, aborter}
+let run = null; // {lines, n, byName, aborter}
 
 /** Call `open(record)` when the reader chooses one of the list. */
 export function startBatch(open) {
@@ -27,7 +27,7 @@ export function stopBatch() {
 /** Predict records {name, files} one after the other, in requests of what the server takes. */
 export async function predictAll(records, { error_rate, limits, tell }) {
   stopBatch();
-  const own = { records, lines: [], n_done: 0, n: records.length, byName: new Map(records.map((one) => [nameSent(one), one])), aborter: new AbortController() };
+  const own = { lines: [], n: records.length, byName: new Map(records.map((one) => [nameSent(one), one])), aborter: new AbortController() };
   run = own;
   prepareTable(own);
   try {
@@ -45,7 +45,7 @@ export async function predictAll(records, { error_rate, limits, tell }) {
     if (run !== own) return;
     if (error.name !== "AbortError" && !(error instanceof Refused)) throw error;
     if (error instanceof Refused) showError(find("batch-error"), error.message);
-    finish(own, `${error instanceof Refused ? "Stopped" : "Canceled"} after ${own.n_done} of ${count(own.n, "record")}.`, tell);
+    finish(own, `${error instanceof Refused ? "Stopped" : "Canceled"} after ${own.lines.length} of ${count(own.n, "record")}.`, tell);
   }
 }
 
@@ -86,13 +86,12 @@ function prepareTable(own) {
 
 function showProgress(own) {
   find("progress").max = own.n;
-  find("progress").value = own.n_done;
-  find("progress-text").textContent = `${own.n_done} of ${own.n}`;
+  find("progress").value = own.lines.length;
+  find("progress-text").textContent = `${own.lines.length} of ${own.n}`;
 }
 
 function addLine(own, line) {
   own.lines.push(line);
-  own.n_done += 1;
   find("batch-table").tBodies[0].append(makeRow(own, line));
   showProgress(own);
 }
@@ -129,7 +128,7 @@ function describeSets({ classes, error_rate }) {
 
 function describeNotes(answer) {
   const n_doubts = answer.doubts.length + (answer.known ? 1 : 0);
-  const n_repairs = answer.repairs.filter((text) => !answer.doubts.includes(text)).length;
+  const n_repairs = answer.repairs.length;
   const counts = [n_doubts && count(n_doubts, "doubt"), n_repairs && count(n_repairs, "repair")].filter(Boolean).join(", ");
   if (!answer.unusable.length) return counts;
   return [make("strong", {}, capitalize(answer.unusable.join("; "))), counts && make("span", { class: "under" }, `also ${counts}`)];
@@ -137,7 +136,7 @@ function describeNotes(answer) {
 
 function describeLines(own) {
   const n_failed = own.lines.filter(({ error }) => error).length;
-  return `${count(own.n_done, "record")}${n_failed ? `, ${n_failed} could not be used` : ""}`;
+  return `${count(own.lines.length, "record")}${n_failed ? `, ${n_failed} could not be used` : ""}`;
 }
 
 function finish(own, text, tell) {

@@ -9,7 +9,7 @@ import { showBand, showEcg, showPart, showTime, startPaper } from "./paper_view.
 import { showResult } from "./result.js";
 
 let bundle = null;
-let current = null; // {record, answer, asked, from_list}
+let current = null; // {record, answer, asked}
 let aborter = new AbortController();
 
 /** Run something that may be refused; the reason is shown in `place`, and an answer that comes too late is dropped. */

@@ -30,13 +30,11 @@ function describeValue(name, value) {
 }
 
 function listNotes(answer) {
-  const repairs = answer.repairs.filter((text) => !answer.doubts.includes(text));
-  const { doubts } = answer;
   const groups = [
     ["Doubtful ECG: do not rely on the decisions below", answer.unusable, true],
-    ["Doubtful", doubts, true],
+    ["Doubtful", answer.doubts, true],
     ["Known to the nets", answer.known ? [answer.known] : [], true],
-    ["Repaired", repairs, false],
+    ["Repaired", answer.repairs, false],
   ];
   const notes = groups.filter(([, texts]) => texts.length).map(([title, texts, is_doubt]) =>
     make("div", { class: is_doubt ? "note doubt" : "note" }, make("h3", {}, title),
