@@ -31,6 +31,7 @@ class ClassOfBundle(BaseModel):
     name: str
     description: str = ""
     threshold: float = Field(description="from what probability on it is predicted")
+    threshold_note: str = Field("", description="why the threshold was not tuned on validation records; empty: it was")
     scp_codes: list[str] = []
     snomed_ct: list[dict[str, str]] = Field([], description="code, name and relation")
     n_patients: list[int] | None = Field(
@@ -85,6 +86,9 @@ class BundleAnswer(BaseModel):
     version: str = ""
     description: str = ""
     model: str = ""
+    variant: str = Field("", description="how its run differed from the defaults")
+    members: list[str] = Field([], description="the models of an ensemble")
+    trained: str = Field("", description="the day on which the run ended, UTC")
     n_nets: int
     folds: str = ""
     classes: list[ClassOfBundle]
@@ -109,7 +113,7 @@ class RecordingAnswer(BaseModel):
     name: str = Field(description="of its file, as it was sent")
     sampling_rate_hz: float
     duration_s: float
-    lead_names: list[str] = Field(description="as in the file")
+    lead_names: list[str] = Field(description="in the order of the file, those that are known in their usual spelling")
     metadata: dict[str, float | None] = Field(description="what the nets were told beside it; null: not known")
 
 
@@ -137,7 +141,7 @@ class ClassAnswer(BaseModel):
     """What the nets say of one class."""
 
     name: str
-    probability: float = Field(description="calibrated; the mean over windows and nets")
+    probability: float = Field(description="the mean over windows and nets, after each net's calibrator")
     logit: float
     threshold: float
     is_predicted: bool = Field(description="whether the probability is at least the threshold")

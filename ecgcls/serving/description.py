@@ -12,6 +12,8 @@ from ecgcls.serving.predicting import NOTICE
 if TYPE_CHECKING:
     from ecgcls.jobs.predictor import Predictor
 
+_UNFITTED = {"none", "unweighted"}  # methods of a calibrator that was not fitted to any record
+
 
 def describe_bundle(
     predictor: "Predictor", facts: Mapping[str, Any], limits: Limits, why_not_certain: str
@@ -24,6 +26,9 @@ def describe_bundle(
         version=facts.get("version", ""),
         description=facts.get("description", ""),
         model=predictor.info.model,
+        variant=predictor.info.variant,
+        members=[each["model"] for each in predictor.info.ensemble.get("members", ())],
+        trained=(predictor.info.finished or "")[:10],
         n_nets=predictor.n_nets,
         folds=predictor.folds,
         classes=_describe_classes(predictor, facts, why_not_certain),
@@ -65,12 +70,11 @@ def list_unknown(predictor: "Predictor", data_name: str = "") -> list[UnknownOfB
     duration_s = predictor.n_samples / predictor.sampling_rate_hz
     beside = " and ".join(predictor.metadata_names)
     told = {
-        "Classes": f"Only {len(names)} {'class is' if len(names) == 1 else 'classes are'} known: {listed}. Any other "
-        "finding goes unseen, and an ECG without these is not therefore normal.",
+        "Classes": f"Only {len(names)} {'class is' if len(names) == 1 else 'classes are'} known: {listed}. Other "
+        "findings are not reported: an ECG with none of these may still be abnormal.",
         "Leads and time": f"The nets see {len(leads)} lead{'s' * (len(leads) > 1)} ({', '.join(leads)}) at "
-        f"{predictor.sampling_rate_hz:g} Hz, {duration_s:g} s at a time: what is faster than "
-        f"{predictor.sampling_rate_hz / 2:g} Hz, as the spikes of a pacemaker, and what happens between recordings is "
-        "lost on them.",
+        f"{predictor.sampling_rate_hz:g} Hz, {duration_s:g} s at a time. They cannot see what is faster than "
+        f"{predictor.sampling_rate_hz / 2:g} Hz, such as pacemaker spikes, or what happens between recordings.",
         "The patient": f"They are told {beside} and nothing else: no symptoms, drugs, earlier ECGs or blood values."
         if beside
         else "They are told nothing: no age, sex, symptoms, drugs, earlier ECGs or blood values.",
@@ -78,8 +82,8 @@ def list_unknown(predictor: "Predictor", data_name: str = "") -> list[UnknownOfB
         "answers may be wrong without a sign of it.",
         "Devices": "Nor does it record the devices. Other filters, electrodes or placements than those of the training "
         "data may change the answers.",
-        "Populations": f"Probabilities are calibrated for patients like those of {data_name or 'the training data'}. "
-        "Where findings are rarer or more frequent, they may be too high or too low.",
+        "Populations": f"{_tell_calibration(predictor, data_name)} Where findings are rarer or more frequent than in "
+        "the training data, probabilities may be too high or too low.",
         "Labels": "What the training data's readers took for a finding is what the nets learned, errors included.",
     }
     if predictor.info.synthetic:
@@ -89,13 +93,45 @@ def list_unknown(predictor: "Predictor", data_name: str = "") -> list[UnknownOfB
     return [UnknownOfBundle(topic=topic, says=says) for topic, says in told.items()]
 
 
+def _tell_calibration(predictor: "Predictor", data_name: str) -> str:
+    """Say on what the probabilities were calibrated, and for which classes that was not possible."""
+    fits = {name: {each.by_class[name]["method"] for each in predictor.calibrators} for name in predictor.class_names}
+    unfitted = [name for name, methods in fits.items() if methods & _UNFITTED]
+    methods = sorted(set().union(*fits.values()) - _UNFITTED)
+    if not methods:
+        return (
+            "Probabilities are not calibrated: nothing was fitted to validation records"
+            + ", only the loss's class weights were taken out" * any("unweighted" in each for each in fits.values())
+            + "."
+        )
+    few = ", ".join(unfitted) if len(unfitted) <= 12 else f"{len(unfitted)} of {len(fits)} classes"
+    return (
+        f"Probabilities were calibrated ({', '.join(methods)}) on validation records of the training data"
+        f"{f' ({data_name})' * bool(data_name)}"
+        + f", each of the {predictor.n_nets} nets by itself and not their mean" * (predictor.n_nets > 1)
+        + f"; not, or not in each net, those of {few}" * bool(unfitted)
+        + "."
+    )
+
+
+def _tell_untuned(predictor: "Predictor") -> dict[str, str]:
+    """Return by class why its threshold was not tuned; of a mean of folds the first one's reasons are known."""
+    decisions = predictor.info.decisions or {}
+    if decisions.get("threshold_rule", {}).get("rule") == "fixed":
+        return dict.fromkeys(predictor.class_names, "one fixed rule for all classes")
+    where = "in the first fold, " * bool(predictor.folds)
+    return {name: f"{where}{why}" for name, why in decisions.get("not_tuned", {}).items()}
+
+
 def _describe_classes(predictor: "Predictor", facts: Mapping[str, Any], why_not_certain: str) -> list[ClassOfBundle]:
     own = {each["name"]: each for each in facts.get("classes", ())}
+    untuned = _tell_untuned(predictor)
     known = None if why_not_certain else predictor.n_known.tolist()
     return [
         ClassOfBundle(
             name=name,
             threshold=predictor.thresholds[name],
+            threshold_note=untuned.get(name, ""),
             **{key: own[name][key] for key in ("description", "scp_codes", "snomed_ct") if key in own.get(name, {})},
             n_patients=None if known is None else known[number],
         )

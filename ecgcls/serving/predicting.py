@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from ecgcls.data.lead_names import standardize_names
 from ecgcls.data.metadata import take_values
 from ecgcls.data.recordings import Prepared, Recording
 from ecgcls.errors import ConfigError, DataError
@@ -118,13 +119,13 @@ def answer(
             name=name,
             sampling_rate_hz=recording.sampling_rate_hz,
             duration_s=recording.signal_mv.shape[1] / recording.sampling_rate_hz,
-            lead_names=list(recording.lead_names),
+            lead_names=_spell(recording.lead_names),
             metadata=told,
         ),
         signal=draw(recording, predictor.lead_names, from_s=wishes.draw_from_s) if wishes.draws else None,
         classes=_describe_classes(predictor, prediction, wishes.error_rate, why_not_certain),
         repairs=[text for text in prediction.repairs if text not in prepared.doubts],
-        doubts=list(prepared.doubts),
+        doubts=[text for text in prepared.doubts if not any(text in other for other in prediction.unusable)],
         unusable=list(prediction.unusable),
         known=prediction.known,
         error_rate=error_rate,
@@ -140,6 +141,12 @@ def answer(
         is_synthetic=predictor.info.synthetic,
         notice=NOTICE,
     )
+
+
+def _spell(lead_names: Sequence[str]) -> list[str]:
+    """Return leads in their usual spelling, one that is not known as it is."""
+    known = standardize_names(tuple(lead_names))
+    return [name or own for name, own in zip(known, lead_names, strict=True)]
 
 
 def _describe_classes(

@@ -128,11 +128,21 @@ def read(path: Path, limits: Limits, *, lead_names: tuple[str, ...]) -> Recordin
                     "takes any length"
                 )
             parts.append(block.signal_mv)
-    except DataError:
+    except DataError as error:
+        if lost := _find_missing(error):
+            raise DataError(f"{lost} is missing: send it together with {path.name}.hea") from error
         raise
     except Exception as error:  # a file of strangers may raise whatever a reader stumbles over
         raise DataError(f"cannot be used ({type(error).__name__})") from error
     return first if len(parts) == 1 else replace(first, signal_mv=np.concatenate(parts, axis=1))
+
+
+def _find_missing(error: BaseException) -> str:
+    """Return the name of a file that an error comes from because it is not there; empty if it is something else."""
+    cause = error.__cause__
+    if isinstance(cause, FileNotFoundError):
+        return Path(cause.filename or "").name
+    return _find_missing(cause) if cause else ""
 
 
 def _is_zip(content: bytes) -> bool:

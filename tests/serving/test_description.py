@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 
+from ecgcls.evaluation.recalibration import Calibrator
 from ecgcls.serving import interface
 from ecgcls.serving.app import make_app
+from ecgcls.serving.description import list_unknown
 from ecgcls.serving.guard import is_loopback
-from tests.serving.conftest import make_stand
+from tests.serving.conftest import CLASSES, make_stand
 
 FACTS = {
     "name": "five classes",
@@ -48,6 +50,30 @@ def test_what_nets_cannot_know_is_said(open_client, table):
     is_synthetic, made_up = read(replace(stand, info=replace(stand.info, synthetic=True)))
     assert is_synthetic and "made-up ECGs" in made_up["Patients"]
     assert "told age and sex and nothing else" in made_up["The patient"]
+
+
+def test_only_what_was_fitted_is_called_calibrated():
+    def tell(*methods, **changed):
+        fits = ({name: {"method": method} for name, method in zip(CLASSES, pair, strict=True)} for pair in methods)
+        stand = make_stand(calibrators=tuple(Calibrator("platt", own) for own in fits), **changed)
+        return {each.topic: each.says for each in list_unknown(stand, "X")}["Populations"]
+
+    nothing = "Probabilities are not calibrated: nothing was fitted to validation records"
+    assert tell(("none", "none")).startswith(f"{nothing}. ")
+    assert tell(("unweighted", "unweighted")).startswith(f"{nothing}, only the loss's class weights were taken out. ")
+    two = tell(("platt", "platt"), ("platt", "unweighted"))
+    assert "calibrated (platt) on validation records of the training data (X), each of the 2 nets by itself" in two
+    assert "not, or not in each net, those of LOW." in two
+
+
+def test_thresholds_that_were_never_tuned_are_told(open_client):
+    stand = make_stand()
+    decisions = {"threshold_rule": {"rule": "f1"}, "not_tuned": {"LOW": "3 positive records, fewer than 10"}}
+    members = {"members": [{"model": "cnn1d"}, {"model": "cnn2d"}]}
+    info = replace(stand.info, decisions=decisions, ensemble=members, variant="a=1", finished="2026-01-02T03:04:05Z")
+    found = open_client(replace(stand, info=info)).get("/api/bundle").json()
+    assert [each["threshold_note"] for each in found["classes"]] == ["", "3 positive records, fewer than 10"]
+    assert (found["members"], found["variant"], found["trained"]) == (["cnn1d", "cnn2d"], "a=1", "2026-01-02")
 
 
 def test_the_interface_describes_itself_without_the_internet(open_client, tmp_path, monkeypatch):

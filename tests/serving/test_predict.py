@@ -33,6 +33,11 @@ def test_a_recording_is_answered(client, table):
     assert len(found["windows"]) == 1 and "medical device" in found["notice"]
 
 
+def test_leads_are_spelled_as_usual(client):
+    found = post(client, ("a.csv", make_csv(leads=(*LEADS[:3], "AVR", *LEADS[4:])))).json()
+    assert found["recording"]["lead_names"] == [*LEADS]
+
+
 def test_the_signal_is_drawn_as_recorded(client):
     limb = ("I", "II", *LEADS[6:])
     found = post(client, ("a.csv", make_csv(rate_hz=1000, leads=limb))).json()

@@ -20,7 +20,10 @@ export function showBundle(bundle) {
   const { input } = bundle;
   const facts = [
     bundle.version && `Version ${bundle.version}`,
-    [bundle.model, bundle.n_nets > 1 ? `mean of ${count(bundle.n_nets, "net")}` : ""].filter(Boolean).join(", "),
+    bundle.training_data && `Training data: ${bundle.training_data}`,
+    [bundle.model, bundle.members.length ? `of ${bundle.members.join(", ")}` : "", bundle.n_nets > 1 ? `mean of ${count(bundle.n_nets, "net")}` : ""].filter(Boolean).join(", "),
+    bundle.variant && `Variant: ${bundle.variant}`,
+    bundle.trained && `Trained on ${bundle.trained}`,
     count(bundle.classes.length, "class", "classes"),
     `${count(input.lead_names.length, "lead")}, ${input.sampling_rate_hz} Hz, windows of ${Number(input.duration_s.toFixed(2))} s`,
     bundle.license && `License: ${bundle.license}`,
@@ -29,7 +32,7 @@ export function showBundle(bundle) {
   find("facts").replaceChildren(...facts.map((fact) => make("li", {}, fact)), api);
   find("formats").textContent = `Formats: ${bundle.formats.join(", ")}; up to ${bundle.limits.max_upload_mb} MB at once.`;
   const use = bundle.description.includes(bundle.intended_use) ? "" : bundle.intended_use;
-  find("made-with").textContent = [bundle.training_data && `Trained on ${bundle.training_data}.`, use].filter(Boolean).join(" ");
+  find("made-with").textContent = use;
   find("synthetic").hidden = !bundle.is_synthetic;
   showLimits(bundle);
   showPatient(input.metadata);

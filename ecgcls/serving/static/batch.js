@@ -1,10 +1,11 @@
 // Many records: a table that fills as answers come, with progress, cancel, and a download as CSV.
 
 import { predictBatch, Refused } from "./api.js";
-import { count, find, formatNumber, formatPercent, make, showError } from "./dom.js";
+import { capitalize, count, find, formatNumber, formatPercent, make, showError } from "./dom.js";
 import { rank } from "./result.js";
 
 const N_AT_ONCE = 50; // records of one request, where the server takes more: what is lost if it fails
+const N_NAMED = 6; // of classes that are answered with no, or not at all, more are counted
 let run = null; // {lines, n, byName, aborter}
 
 /** Call `open(record)` when the reader chooses one of the list. */
@@ -99,30 +100,38 @@ function makeRow(own, line) {
   const sent = own.byName.get(line.record);
   const can_open = sent && !line.error;
   const shown = sent?.name ?? line.record;
-  const name = can_open ? make("button", { type: "button", class: "link", "data-record": line.record }, shown) : shown;
+  const pieces = shown.split(/(?<=[/_.-])/).flatMap((piece) => [make("wbr"), piece]); // where a long name may be broken
+  const name = can_open ? make("button", { type: "button", class: "link", "data-record": line.record }, pieces) : pieces;
   if (line.error) {
     return make("tr", { class: "failed" }, make("th", { scope: "row" }, name), make("td", { colspan: 3 }, line.error));
   }
   const classes = rank(line.answer.classes);
   const predicted = classes.filter((one) => one.is_predicted).map((one) => one.name);
+  const is_doubtful = line.answer.unusable.length > 0;
+  const most = classes.reduce((best, one) => (one.probability > best.probability ? one : best));
   const sets = describeSets(line.answer);
-  return make("tr", {}, make("th", { scope: "row" }, name),
-    make("td", {}, predicted.join(", ") || "no class", sets && make("span", { class: "soft under" }, sets)),
-    make("td", {}, `${classes[0].name} `, make("span", { class: "number" }, formatNumber(classes[0].probability))),
+  return make("tr", { class: is_doubtful && "doubtful" }, make("th", { scope: "row" }, name),
+    make("td", {}, is_doubtful && make("strong", {}, "Doubtful ECG: "), predicted.join(", ") || "None", sets && make("span", { class: "soft under" }, sets)),
+    make("td", {}, `${most.name} `, make("span", { class: "number" }, formatNumber(most.probability))),
     make("td", {}, describeNotes(line.answer)));
 }
 
 function describeSets({ classes, error_rate }) {
   if (error_rate === null) return "";
-  const list = (set) => classes.filter(({ certainty }) => certainty === set).map(({ name }) => name).join(", ");
-  const said = ["yes", "not certain"].filter(list).map((set) => `${set} ${list(set)}`);
-  return `at ${formatPercent(error_rate)} error: ${said.join("; ") || "no class"}`;
+  const said = ["yes", "not certain", "neither", "no", null].map((set) => {
+    const names = classes.filter(({ certainty }) => certainty === set).map(({ name }) => name);
+    const is_long = names.length > N_NAMED && (set === "no" || set === null);
+    return names.length ? `${set ?? "not stated"}: ${is_long ? `${names.length} classes` : names.join(", ")}` : "";
+  });
+  return `At ${formatPercent(error_rate)} error: ${said.filter(Boolean).join("; ")}`;
 }
 
 function describeNotes(answer) {
-  const n_doubts = answer.doubts.length + answer.unusable.length + (answer.known ? 1 : 0);
+  const n_doubts = answer.doubts.length + (answer.known ? 1 : 0);
   const n_repairs = answer.repairs.length;
-  return [n_doubts && count(n_doubts, "doubt"), n_repairs && count(n_repairs, "repair")].filter(Boolean).join(", ");
+  const counts = [n_doubts && count(n_doubts, "doubt"), n_repairs && count(n_repairs, "repair")].filter(Boolean).join(", ");
+  if (!answer.unusable.length) return counts;
+  return [make("strong", {}, capitalize(answer.unusable.join("; "))), counts && make("span", { class: "under" }, `also ${counts}`)];
 }
 
 function describeLines(own) {

@@ -17,7 +17,7 @@ function fill(element, properties, children) {
     if (value === null || value === undefined || value === false) continue;
     element.setAttribute(name, value === true ? "" : String(value));
   }
-  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== ""));
+  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false && child !== ""));
   return element;
 }
 
@@ -38,6 +38,12 @@ export function formatNumber(value, n_digits = 2) {
   if (value > 0 && value < least) return `<${least}`;
   if (value < 1 && value > 1 - least) return `>${(1 - least).toFixed(n_digits)}`;
   return value.toFixed(n_digits);
+}
+
+/** Write two numbers with as many digits as tell them apart. */
+export function formatPair(one, other) {
+  const digits = [2, 3, 4, 5].find((n) => one === other || formatNumber(one, n) !== formatNumber(other, n)) ?? 6;
+  return [one, other].map((value) => formatNumber(value, digits));
 }
 
 export function formatPercent(share) {

@@ -38,6 +38,9 @@ function begin() {
 }
 
 async function take(files) {
+  begin();
+  stopBatch();
+  for (const place of ["result", "batch"]) find(place).hidden = true; // what stands there is another's, whatever comes
   const records = await groupRecords(files);
   if (!records.length) throw new Refused("There is no file in what was chosen.");
   const limit = bundle.limits.max_upload_mb;
@@ -45,15 +48,11 @@ async function take(files) {
     const size = own.reduce((sum, { file }) => sum + file.size, 0);
     if (size > 1e6 * limit) throw new Refused(`${name}: ${formatBytes(size)}, at most ${limit} MB are taken.`);
   }
-  stopBatch();
   const is_one = records.length === 1 && !/\.zip$/i.test(records[0].name);
-  find("batch").hidden = is_one;
   if (is_one) {
     await show(records[0], false);
     return;
   }
-  begin();
-  find("result").hidden = true;
   tell(`${count(records.length, "record")} sent.`);
   await predictAll(records, { error_rate: readRate(), limits: bundle.limits, tell });
 }
@@ -99,9 +98,9 @@ async function explain(class_name) {
     showBand(null);
     return;
   }
-  find("explain-status").textContent = `Looking what counts for ${class_name}\u2026`;
+  find("explain-status").textContent = `Finding what ${class_name} depends on\u2026`;
   const answer = await predict(current.record, { ...current.asked, attribution: class_name, draw: false }, begin());
-  find("explain-status").textContent = `What counts for ${class_name} is marked in the ECG.`;
+  find("explain-status").textContent = `The parts of the ECG that ${class_name} depends on are highlighted.`;
   showBand(answer.attribution[0]);
 }
 

@@ -97,11 +97,9 @@ function median(values) {
   return sorted.length ? (sorted[(sorted.length - 1) >> 1] + sorted[sorted.length >> 1]) / 2 : 0;
 }
 
-/** Return where the name of a lead does not touch its trace: mm from the baseline to the foot of the name. */
+/** Return where the name of a lead stands above its trace: mm from the baseline to the foot of the name. */
 function placeLabel(begin, least) {
-  const [lowest, highest] = measure(begin);
-  const above = Math.max(least - 5, highest + 1);
-  return above > least - 2 && lowest > 4 - least ? 2 - least : above;
+  return Math.max(least - 5, measure(begin)[1] + 1);
 }
 
 function describe(ecg, layout, from_s, stop_s) {

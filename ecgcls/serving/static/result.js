@@ -1,6 +1,6 @@
 // What the nets say of one recording: what was repaired, what is doubtful, and the classes.
 
-import { capitalize, count, find, formatNumber, formatPercent, make } from "./dom.js";
+import { capitalize, count, find, formatNumber, formatPair, formatPercent, make } from "./dom.js";
 
 const N_SHOWN = 12; // of more classes those that are neither predicted nor yes are shown when asked for
 const N_MOST = 3; // classes of a window
@@ -30,9 +30,9 @@ function describeValue(name, value) {
 }
 
 function listNotes(answer) {
-  const doubts = answer.doubts.filter((text) => !answer.unusable.some((other) => other.includes(text)));
   const groups = [
-    ["Doubtful", [...answer.unusable, ...doubts], true],
+    ["Doubtful ECG: do not rely on the decisions below", answer.unusable, true],
+    ["Doubtful", answer.doubts, true],
     ["Known to the nets", answer.known ? [answer.known] : [], true],
     ["Repaired", answer.repairs, false],
   ];
@@ -49,14 +49,16 @@ export function rank(classes) {
 }
 
 function showClasses(answer, bundle) {
-  const descriptions = new Map(bundle.classes.map((one) => [one.name, one.description]));
+  const known = new Map(bundle.classes.map((one) => [one.name, one]));
   const has_sets = answer.error_rate !== null;
   const classes = rank(answer.classes);
-  const rows = classes.map((one) => makeRow(one, descriptions.get(one.name), has_sets));
+  const is_doubtful = answer.unusable.length > 0;
+  const rows = classes.map((one) => makeRow(one, known.get(one.name), { has_sets, is_doubtful }));
   rows.forEach((row, k) => { row.hidden = k >= N_SHOWN && !classes[k].is_predicted && classes[k].certainty !== "yes"; });
   const titles = ["Class", "Probability", "Decision", ...(has_sets ? [`At ${formatPercent(answer.error_rate)} error`] : [])];
   const head = make("tr", {}, titles.map((title) => make("th", { scope: "col" }, title)));
   const table = find("classes");
+  table.classList.toggle("doubtful", is_doubtful);
   table.replaceChildren(make("caption", {}, explainTable(answer)), make("thead", {}, head), make("tbody", {}, rows));
   offerRest(rows, classes);
 }
@@ -65,8 +67,12 @@ function explainTable(answer) {
   const bars = "Bars show the probability; a line marks the threshold from which on a class is predicted.";
   if (answer.error_rate === null) return bars;
   const share = formatPercent(answer.error_rate);
-  return `${bars} Yes or no leaves out the true answer for at most ${share} of new patients with the class, and of those without. ` +
-    "Not certain: both answers are possible. Neither: unlike the known records of either kind.";
+  const notes = new Set(answer.classes.filter(({ certainty }) => certainty === null).map(({ certainty_note }) => certainty_note));
+  return [
+    `${bars} Among new patients like those of the training data, Yes or No is wrong for at most ${share} of those who have the class,`,
+    `and for at most ${share} of those who do not. Not certain: either may be true. Neither: the ECG is unlike those with the class`,
+    "and unlike those without it.", ...[...notes].filter(Boolean).map((note) => `Not stated: ${note}.`),
+  ].join(" ");
 }
 
 function offerRest(rows, classes) {
@@ -97,20 +103,22 @@ function showWindows({ windows, classes }) {
   find("windows-table").tBodies[0].replaceChildren(...rows);
 }
 
-function makeRow(one, description, has_sets) {
+function makeRow(one, { description, threshold_note }, { has_sets, is_doubtful }) {
   const decided = one.is_predicted ? make("span", { class: "yes" }, "Predicted") : make("span", {}, "Not predicted");
+  const [probability, threshold] = formatPair(one.probability, one.threshold);
   const cells = [
     make("th", { scope: "row" }, one.name, description && description !== one.name ? make("span", { class: "soft under" }, description) : null),
-    make("td", { class: "chance" }, makeBar(one.probability, one.threshold), make("span", { class: "number" }, formatNumber(one.probability)),
-      " ", make("span", { class: "soft" }, `(threshold ${formatNumber(one.threshold)})`)),
-    make("td", {}, decided),
+    make("td", { class: "chance" }, makeBar(one.probability, one.threshold), make("span", { class: "number" }, probability),
+      " ", make("span", { class: "soft" }, `(threshold ${threshold})`),
+      threshold_note && make("span", { class: "soft under" }, `Threshold never tuned: ${threshold_note}`)),
+    make("td", {}, decided, is_doubtful && make("span", { class: "under" }, "doubtful ECG")),
   ];
   if (has_sets) cells.push(makeSet(one));
   return make("tr", {}, cells);
 }
 
 function makeSet(one) {
-  if (one.certainty === null) return make("td", {}, "Not stated", make("span", { class: "soft under" }, one.certainty_note));
+  if (one.certainty === null) return make("td", {}, "Not stated");
   const is_open = one.certainty === "not certain" || one.certainty === "neither";
   return make("td", {}, make("span", { class: is_open ? "open" : one.certainty === "yes" ? "yes" : null }, SETS[one.certainty]));
 }

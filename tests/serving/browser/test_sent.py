@@ -66,6 +66,24 @@ def test_a_batch_fills_a_table_and_can_be_canceled(visit, browser):
     assert [row["y_pred_HIGH"] for row in found] == [str(int(logit >= 0)) for logit in logits.round(6)]
 
 
+def test_a_list_marks_what_may_be_no_ecg_and_what_is_not_stated(visit, record, tables):
+    page = visit()
+    page.set_input_files("#files", [*record, tables[0]])
+    expect(page.locator("#progress-text")).to_have_text("Done: 2 records.")
+    row = page.locator("#batch-table tbody tr", has_text="step")
+    assert row.get_attribute("class") == "doubtful" and "no usable ECG" in row.locator("td").last.inner_text()
+    told = row.locator("td").first.inner_text()
+    assert told == "Doubtful ECG: HIGH\nAt 10% error: yes: HIGH; not stated: LOW"
+
+
+def test_numbers_that_round_alike_are_told_apart(visit):
+    pairs = [[0.5381, 0.541], [0.5, 0.5], [0.9991, 0.9992], [0.64, 0.54]]
+    written = visit().evaluate(
+        "pairs => import('./static/dom.js').then(({ formatPair }) => pairs.map((pair) => formatPair(...pair)))", pairs
+    )
+    assert written == [["0.538", "0.541"], ["0.50", "0.50"], ["0.9991", "0.9992"], ["0.64", "0.54"]]
+
+
 def test_files_are_dropped_and_folders_chosen(visit, record, tables):
     page = visit()
     contents = [[path.name, path.read_bytes().decode("latin-1")] for path in record]
@@ -94,10 +112,12 @@ def test_errors_stand_where_they_belong(visit, record, tables):
     page = visit()
     error = page.locator("#send-error")
     send(page, *record)
+    big = {"name": "big.xml", "mimeType": "text/xml", "buffer": b"<" * 1_100_000}
     for files, text in (
+        ([big], "big.xml: 1.1 MB, at most 1 MB"),
+        ([record[0]], "step.dat is missing: send it together with step.hea"),
         ([record[1]], "step.dat: the signals of a WFDB record, without its header"),
         ([tables[3]], "d.csv: no ECG in a known format"),
-        ([{"name": "big.xml", "mimeType": "text/xml", "buffer": b"<" * 1_100_000}], "big.xml: 1.1 MB, at most 1 MB"),
         (
             [{"name": "s.csv", "mimeType": "text/csv", "buffer": make_csv(duration_s=3)}],
             "s.csv: too short: 3 s, the net needs 10 s",

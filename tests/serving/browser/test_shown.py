@@ -57,10 +57,13 @@ def test_a_wfdb_record_is_answered_and_drawn_at_its_true_scale(visit, record):
     # by hand: 1 mV in the stretch that counts is a logit of 5, and expit(5) = 0.9933
     assert [cell.strip() for cell in rows[0].inner_text().split("\t")[1:]] == [
         ">0.99 (threshold 0.50)",
-        "Predicted",
+        "Predicted\ndoubtful ECG",  # a step and no beats
         "Yes",
     ]
-    assert rows[1].locator("td").nth(2).inner_text().startswith("Not stated\ntoo few validation patients")
+    assert rows[1].locator("td").nth(2).inner_text() == "Not stated"
+    assert "Not stated: too few validation patients" in page.locator("#classes caption").inner_text()
+    assert "Doubtful ECG: do not rely on" in page.locator("#notes").inner_text()
+    assert rows[0].locator(".yes").first.evaluate("own => getComputedStyle(own).fontWeight") == "400"
     assert rows[1].locator(".mark").evaluate("mark => mark.style.left") == "25%"
     assert page.locator("#paper path[data-lead]").count() == 13
     strip = read_path(page, "II", 1)
