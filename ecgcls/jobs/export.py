@@ -145,7 +145,7 @@ def check_place(folder: Path, one: Configuration) -> None:
 def _find_other(older: BundleInfo, one: Configuration) -> str:
     """Say in what the run of an older bundle is another one; empty if it is the same."""
     found, data = {**older.content["nets"]}, older.content.get("training_data", {})
-    own = {"experiment": one.info.experiment, "model": one.info.model, "variant": one.info.variant}
+    own: dict[str, Any] = {"experiment": one.info.experiment, "model": one.info.model, "variant": one.info.variant}
     found["fold"] = "mean of folds" if found["folds"] else older.run.fold
     own["fold"] = one.info.fold if one.is_single_run else "mean of folds"
     found["signals"], own["signals"] = (
