@@ -49,7 +49,9 @@ def predict(
         from ecgcls.jobs.load_bundle import load_bundle
 
         of_runs = {name: value for name, value in which.items() if name != "output_dir"}
-        refuse_unused(of_runs | {"trust": trust}, "with bundle=, which holds its nets and of which no code is run")
+        refuse_unused(
+            of_runs | {"trust": trust}, "with bundle=: a bundle holds its own nets, and no code of others is run"
+        )
         run = load_bundle(bundle, device=device)
         place = place_results(bundle, which["output_dir"])
     from tqdm import tqdm
@@ -71,7 +73,7 @@ def predict(
             return str(text).replace(source, input)
 
         try:
-            paths = find_recordings(source, sampling_rate_hz=run.sampling_rate_hz)
+            paths = find_recordings(source, sampling_rate_hz=run.sampling_rate_hz, shown=input)
         except ConfigError as error:
             raise ConfigError(say(error)) from error
         with claimed(folder, "predict"), PredictionFiles(folder, run=run, source=input, error_rate=error_rate) as files:

@@ -150,6 +150,31 @@ def test_what_has_no_effect_on_a_bundle_is_refused(bundle, command, settings, me
         call(command, bundle=str(bundle), **given, **settings)
 
 
+def test_a_bundle_is_shown_in_a_line_and_says_that_it_cannot_explain(bundle):
+    loaded = load_bundle(bundle)
+    assert len(repr(loaded)) < 300 + len(str(bundle)) and "2 classes" in repr(loaded)
+    assert len(repr(loaded.bundle.info)) < 200 + len(str(bundle))
+    with pytest.raises(ConfigError, match=r"a bundle has no gradients.* ecgcls\.load_run"):
+        loaded.explain(np.zeros((12, 1000)), sampling_rate_hz=100, lead_names=loaded.lead_names)
+
+
+def test_predict_marks_and_names_an_ecg_that_is_not_to_be_relied_on(bundle, root, tmp_path, capsys):
+    record = next((root / "records100").rglob("*.hea")).with_suffix("")
+    whole = wfdb.rdrecord(str(record))
+    flat = whole.p_signal.copy()
+    flat[:, 6:] = 0
+    for name, signal_mv in {"good": whole.p_signal, "flat": flat}.items():
+        wfdb.wrsamp(
+            name, fs=whole.fs, units=whole.units, sig_name=whole.sig_name, p_signal=signal_mv, fmt=["16"] * 12,
+            write_dir=str(tmp_path),
+        )  # fmt: skip
+    call(predict, bundle=str(bundle), input=str(tmp_path), output=str(tmp_path / "out"))
+    rows = capsys.readouterr().out.splitlines()
+    marked = [row.split()[1] for row in rows if row.lstrip().startswith("! ") and "not to be relied" not in row]
+    assert marked == [str(tmp_path / "flat")]
+    assert sum("V1, V2, V3, V4, V5, V6 are flat" in row and "/flat)" in row for row in rows) == 1
+
+
 @pytest.mark.parametrize("settings", [{"model": "cnn1d"}, {"output": "b"}, {"waveforms": True}])
 def test_what_has_no_effect_on_a_check_is_refused(bundle, settings):
     (name,) = settings

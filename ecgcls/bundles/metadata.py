@@ -59,7 +59,7 @@ _FOR_PEOPLE = {
 """What may be missing, and is shown where it is there."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class BundleInfo:
     """The content of ``metadata.json``, checked.
 
@@ -99,6 +99,9 @@ class BundleInfo:
         for key, value in ({"class_names": list(self.class_names)} | said).items():
             if (of_run := self.run.data.get(key, value)) != value:
                 raise DataError(f"{where}: {key} is {value}, and {of_run} by run.data")
+
+    def __repr__(self) -> str:
+        return f"<BundleInfo {self.where}: {self.content['name']}, {len(self.class_names)} classes>"
 
     def _check_text(self, value: Any) -> None:
         """Refuse text that would do something to a terminal, or turn around what stands beside it."""

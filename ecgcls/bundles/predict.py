@@ -31,7 +31,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+try:
+    import numpy as np
+except ModuleNotFoundError as error:
+    if __name__ != "__main__" or error.name != "numpy":
+        raise
+    sys.exit("numpy is not installed: pip install numpy onnxruntime")
 
 DISCLAIMER = "research software, not a medical device"
 MIN_RATE_HZ, MAX_RATE_HZ = 50.0, 10_000.0  # beyond these it is no ECG
@@ -100,6 +105,16 @@ class Bundle:
         self.metadata_names: list[str] = info["input"]["metadata"]
         self.thresholds: dict[str, float] = {each["name"]: each["threshold"] for each in info["classes"]}
 
+    @property
+    def limits(self) -> list[str]:
+        """What is to be known of all predictions, in words."""
+        n_nets, limits = self.info.get("nets", {}).get("n", 1), []
+        if n_nets > 1:
+            limits.append(f"the mean of {n_nets} nets: neither it nor its thresholds were tested, each net was")
+        if self.info.get("run", {}).get("synthetic"):
+            limits.append("trained on simulated ECGs: these numbers say nothing about patients")
+        return limits
+
     def predict(
         self, signal_mv: Any, *, sampling_rate_hz: float, lead_names: Sequence[str], metadata: Mapping[str, Any] = {}
     ) -> dict[str, Any]:
@@ -136,8 +151,8 @@ class Bundle:
             except (TypeError, ValueError):
                 number = math.inf
             if name not in values or math.isinf(number):
-                takes = f"{', '.join(values)}, as numbers" if values else "none"
-                raise ConfigError(f"the metadata that the net takes are {takes}; got {name}={value}")
+                takes = f"the metadata {', '.join(values)} alone, as numbers" if values else "no metadata"
+                raise ConfigError(f"the net takes {takes}; got {name}={value}")
             values[name] = min(number, OLDEST) if name == "age" else number
         return np.array([[*values.values()]], np.float32)
 
@@ -182,7 +197,8 @@ def order_leads(signal: Any, given: list[str], wanted: list[str], *, may_lack: b
     there, absent = [name for name in wanted if name in rows], [name for name in wanted if name not in rows]
     if absent and not (may_lack and there):
         hint = "limb leads can be derived from two of I, II, III; others cannot"
-        raise DataError(f"the lead {', '.join(absent)} is missing, got {', '.join(given)} ({hint})")
+        what = f"leads {', '.join(absent)} are" if len(absent) > 1 else f"lead {absent[0]} is"
+        raise DataError(f"the {what} missing, got {', '.join(given)} ({hint})")
     check_values(np.stack([rows[name] for name in there]), there)
     others, derived = [g for g, name in zip(given, names) if not name], [name for name in derived if name in rows]
     notes = [f"left out: {', '.join(others)}"] if others else []
@@ -232,9 +248,12 @@ def read_array(path: Path, rate_hz: float | None, unit: str | None, lead_names: 
         except ValueError as error:
             raise DataError(f"not a .npy file of numbers ({error})") from None
     if signal.ndim != 2 or len(signal) != len(lead_names) or signal.dtype.kind not in "iuf":
-        raise DataError(f"expected the leads {', '.join(lead_names)} as rows, got {signal.dtype} {signal.shape}")
+        hint = ": transpose it (array.T)" if signal.ndim == 2 and signal.shape[1] == len(lead_names) else ""
+        raise DataError(f"expected the leads {', '.join(lead_names)} as rows, got {signal.dtype} {signal.shape}{hint}")
+    if rate_hz is None:
+        raise DataError("no sampling rate, which a .npy file cannot state: add --rate 500")
     factors, notes = find_factors([""] * len(signal), unit)
-    return signal * factors[:, None], choose_rate(None, rate_hz), lead_names, notes
+    return signal * factors[:, None], rate_hz, lead_names, notes
 
 
 def choose_rate(own_hz: float | None, given_hz: float | None) -> float:
@@ -340,7 +359,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 found = bundle.predict(signal_mv, sampling_rate_hz=rate_hz, lead_names=names, metadata=metadata)
                 found["notes"] = notes + found["notes"]
                 print(
-                    json.dumps({"file": file, **found, "disclaimer": DISCLAIMER}) if asked.json else show(file, found)
+                    json.dumps({"file": file, **found, "limits": bundle.limits, "disclaimer": DISCLAIMER})
+                    if asked.json
+                    else show(file, found)
                 )
             except (DataError, OSError) as error:
                 n_failed += 1
@@ -351,7 +372,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         sys.exit(str(error))  # which is exit code 1
     if not asked.json:
-        print(f"{bundle.info['name']} {bundle.info['version']}: {DISCLAIMER}")
+        print("\n".join([f"{bundle.info['name']} {bundle.info['version']}: {DISCLAIMER}", *bundle.limits]))
     return 2 if n_failed else 0
 
 

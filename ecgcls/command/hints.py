@@ -47,6 +47,7 @@ _ADVICE: Mapping[str, str] = {  # where there is no such key at all
     "pretrained": "nothing is pretrained here; predict, evaluate and interpret take run=PATH",
     "resume": "the same command resumes a run that was stopped",
 }
+_OF_RUNS = ("run", "run_dir", "model", "experiment", "variant", "fold", "checkpoint", "ckpt")
 _DEVICES = {
     "gpu": "trainer.accelerator=gpu", "cuda": "trainer.accelerator=gpu", "cpu": "trainer.accelerator=cpu",
     "mps": "trainer.accelerator=mps", "tpu": "trainer.accelerator=tpu",
@@ -66,6 +67,15 @@ def explain_key(key: str, known: Sequence[str], targets: Mapping[str, str]) -> s
     targets
         What each node of the configuration that names something names, by the node's key.
     """
+    if key == "bundle" and "run" in known:
+        return (
+            "bundle: no such key; this takes the run that a bundle was made from, run=PATH "
+            "(predict, evaluate and serve take bundles)"
+        )
+    if key in _OF_RUNS and "bundle" in known and "run" not in known:
+        return (
+            f"{key}: no such key; this takes a bundle alone, bundle=PATH, which python -m ecgcls.export makes of a run"
+        )
     parent, _, name = key.rpartition(".")
     target = targets.get(parent)
     settable = [each for each in list_parameters(target) if f"{parent}.{each}" not in known] if target else []

@@ -69,8 +69,9 @@ def put_leads_in_order(
         rows = derive_limb_leads(rows)
     absent = [name for name in wanted if name not in rows]
     if absent:
+        what = f"leads {', '.join(absent)} are" if len(absent) > 1 else f"lead {absent[0]} is"
         raise DataError(
-            f"the lead {', '.join(absent)} is missing, got {list_names(lead_names)} "
+            f"the {what} missing, got {list_names(lead_names)} "
             "(limb leads can be derived from two of I, II, III; others cannot)"
         )
     repairs = []

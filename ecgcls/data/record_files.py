@@ -64,7 +64,7 @@ def describe_folders(root: Path, filenames: pd.Series) -> Iterator[str]:
         yield "\n".join([prefix, *lines, ""])
 
 
-def find_recordings(source: str, *, sampling_rate_hz: float) -> list[Path]:
+def find_recordings(source: str, *, sampling_rate_hz: float, shown: str | None = None) -> list[Path]:
     """Find the ECGs that a user asks for: WFDB records, as paths without an extension, and files of other formats.
 
     Parameters
@@ -76,6 +76,8 @@ def find_recordings(source: str, *, sampling_rate_hz: float) -> list[Path]:
         ignored; other files that are no ECGs are named in the log.
     sampling_rate_hz
         Of the net: selects one of PTB-XL's two files per record.
+    shown
+        What the log calls the source, such as the ZIP file that was unpacked there.
 
     Raises
     ------
@@ -84,12 +86,13 @@ def find_recordings(source: str, *, sampling_rate_hz: float) -> list[Path]:
     """
     path = Path(source)
     if path.is_dir():
-        found = _list_folder(path)
+        found = _list_folder(path, shown)
         what = "a folder without a WFDB header (.hea) or another file of an ECG"
     elif record := find_ecg(path):
         return [record]
     elif path.is_file() and is_list(path):
         found = read_list(path, sampling_rate_hz=sampling_rate_hz, list_folder=_list_folder)
+        log.info("%s: read as a list of records (%d)", path, len(found))
         what = "a list without a record"
     else:
         names = sorted(glob.glob(source, recursive=True))  # noqa: PTH207 (pathlib's starts at a folder)
@@ -115,9 +118,9 @@ def _scan_folders(root: Path, filenames: pd.Series) -> Iterator[tuple[str, dict[
             continue  # all of this folder's records are missing
 
 
-def _list_folder(folder: Path) -> list[Path]:
+def _list_folder(folder: Path, shown: str | None = None) -> list[Path]:
     found, others = list_folder(folder)
-    _tell_passed_over(folder, others)
+    _tell_passed_over(shown or folder, others)
     return found
 
 
@@ -153,4 +156,9 @@ def _tell_passed_over(where: str | Path, paths: list[Path]) -> None:
         examples = (
             f"{', '.join(sorted(path.name for path in paths)[:_MAX_TOLD])}{', ...' if len(paths) > _MAX_TOLD else ''}"
         )
-        log.warning("%s: files that are no ECGs are passed over (%d): %s", where, len(paths), examples)
+        what = (
+            "no ECGs, or signal files without a header (.hea),"
+            if any(path.suffix == ".dat" for path in paths)
+            else "no ECGs"
+        )
+        log.warning("%s: files that are %s are passed over (%d): %s", where, what, len(paths), examples)

@@ -97,7 +97,7 @@ def _refuse_or_tell(
     shown = "; ".join(f"ecg_id {ecg_id}: {reason}" for ecg_id, reason in list(bad.items())[:_N_SHOWN])
     more = f"; and {len(bad) - _N_SHOWN} more" if len(bad) > _N_SHOWN else ""
     what = f"{len(bad)} of {n_records} records cannot be used ({shown}{more}); all are in {lists}"
-    if any(reason.startswith("the lead ") and " is missing" in reason for reason in bad.values()):
+    if any(reason.startswith(("the lead ", "the leads ")) and " missing, got " in reason for reason in bad.values()):
         what += "; data.leads=[...] trains on leads that all records have"
     if len(bad) == n_records:
         raise DataError(what)

@@ -142,6 +142,10 @@ def check_place(folder: Path, one: Configuration) -> None:
             raise ConfigError(f"output: {folder} is a bundle of another run ({other}); name a new folder, or delete it")
 
 
+def _show(value: object) -> object:
+    return "none" if value == "" else value
+
+
 def _find_other(older: BundleInfo, one: Configuration) -> str:
     """Say in what the run of an older bundle is another one; empty if it is the same."""
     found, data = {**older.content["nets"]}, older.content.get("training_data", {})
@@ -151,9 +155,7 @@ def _find_other(older: BundleInfo, one: Configuration) -> str:
     found["signals"], own["signals"] = (
         str(each.get("signals"))[:12] for each in (data.get("fingerprint", {}), one.info.data["fingerprint"])
     )
-    return ", ".join(
-        f"{key} {found[key] or 'none'}, here {at or 'none'}" for key, at in own.items() if found[key] != at
-    )
+    return ", ".join(f"{key} {_show(found[key])}, here {_show(at)}" for key, at in own.items() if found[key] != at)
 
 
 def make_graph(run: LoadedRun) -> Graph:

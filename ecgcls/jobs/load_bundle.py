@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,7 +75,7 @@ def load_bundle(path: str | Path, *, device: str = "cpu", n_threads: int | None 
     )
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class LoadedBundle(Predictor):
     """A bundle, ready to be applied.
 
@@ -89,6 +89,18 @@ class LoadedBundle(Predictor):
 
     bundle: BundleDirectory
     session: Any
+
+    @property
+    def choice(self) -> str:
+        """What names the bundle on the command line."""
+        return f"bundle={self.path}"
+
+    def explain(self, *_: Any, **__: Any) -> NoReturn:
+        """Refuse to explain: `ecgcls.jobs.loaded.LoadedRun.explain` needs gradients, which a bundle has not."""
+        raise ConfigError(
+            f"{self.path}: a bundle has no gradients to explain a prediction with: ask the run that it was made from, "
+            "ecgcls.load_run(PATH).explain(...)"
+        )
 
     def _learn_conformals(self) -> Sequence[Conformal]:
         found = []

@@ -99,7 +99,7 @@ def load_ensemble(one: Configuration, *, device: str = "cpu", trust: Sequence[st
     )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LoadedEnsemble(LoadedRun):
     """An ensemble whose members take different input; what each says of a whole recording is averaged.
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ecgcls.jobs.explain_recording import Explanation
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class LoadedRun(Predictor):
     """A finished run, or the folds of a configuration together, ready to be applied.
 

@@ -202,12 +202,13 @@ def describe_limits(run: Predictor) -> list[str]:
         texts.append(
             "The mean of calibrated nets is not calibrated itself, but too close to the middle, its thresholds are the "
             "means of theirs, and neither was tested: every record of the runs' data took part in one of the nets. "
-            "evaluate fold=all data.root=PATH tests the mean on other data"
+            f"evaluate {run.choice} data.root=PATH tests the mean on other data"
         )
     if why := run.why_no_likeness:
         texts.append(f"Whether an ECG is unlike the training data is not told: {why}")
     if run.seen is None:
-        texts.append("Whether an ECG is one that the run has learned from is not told: that takes a run's waveforms/")
+        needed = "a run's waveforms/" if run.choice == "fold=all" else "a bundle that was exported with waveforms=true"
+        texts.append(f"Whether an ECG is one that the run has learned from is not told: that takes {needed}")
     return texts
 
 

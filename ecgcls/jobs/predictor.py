@@ -49,7 +49,7 @@ Unusable = Literal["note", "refuse"]
 """What happens to a recording that is no usable ECG, or unlike the training data."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Predictor(ABC):
     """One net or several, ready to be applied to ECGs.
 
@@ -104,6 +104,15 @@ class Predictor(ABC):
 
     @abstractmethod
     def _read_likenesses(self) -> Sequence[Likeness | None]: ...
+
+    def __repr__(self) -> str:
+        what = f"{len(self.class_names)} classes, {len(self.lead_names)} leads at {self.sampling_rate_hz:g} Hz"
+        return f"<{type(self).__name__} {self.path}: {self.info.model}, {self.n_nets} net(s), {what}>"
+
+    @property
+    def choice(self) -> str:
+        """What names these nets on the command line, where they are of several folds."""
+        return "fold=all"
 
     @property
     def n_nets(self) -> int:

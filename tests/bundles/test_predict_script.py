@@ -120,7 +120,7 @@ def test_metadata_reach_the_graph_in_its_order(make, monkeypatch):
     found = script.load().predict(simulate(), **given, metadata={"age": "3", "sex": -1})
     assert found["probabilities"]["age"] == pytest.approx(logistic(2.0))
     assert found["probabilities"]["sex"] == pytest.approx(logistic(-1))
-    with pytest.raises(script.ConfigError, match=r"are sex, age, as numbers; got weight=70"):
+    with pytest.raises(script.ConfigError, match=r"takes the metadata sex, age alone, as numbers; got weight=70"):
         script.load().predict(simulate(), **given, metadata={"weight": 70})
     with pytest.raises(script.DataError, match="not finite"):  # this graph has no median to take
         script.load().predict(simulate(), **given, metadata={"age": None})
@@ -217,7 +217,7 @@ BAD = {
     "cells": (format_table(GOOD, RATE).replace("V5,V6", "V6"), "row 1 below the header: 12 cells, the header has 11"),
     "decimal commas": (f"{RATE}\nI,II\n0,1,0,2\n", "row 1 below the header: 4 cells, the header has 2"),
     "empty cell": (f"{RATE}\nI,II\n0.1,\n", "row 1 below the header: could not convert"),
-    "one lead": (f"{RATE}\nI\n0.1\n0.3\n", "the lead II, III.*V6 is missing, got I "),
+    "one lead": (f"{RATE}\nI\n0.1\n0.3\n", "the leads II, III.*V6 are missing, got I "),
     "microvolt": (format_table(1000 * GOOD, RATE), r"an ECG stays within 32.767 mV: is it uV \(--unit uV\)"),
     "volt": (format_table(GOOD / 1000, RATE, decimals=6), "an ECG has at least 0.02 mV: is it in V"),
     "called uV": (format_table(GOOD, RATE, names=[f"{name}_uV" for name in LEADS]), "mV called uV"),

@@ -49,3 +49,9 @@ def test_parameters_are_read_through_the_imports_of_packages():
     assert list_parameters("torch.optim.AdamW")[:3] == ["params", "lr", "betas"]
     assert list_parameters("ecgcls.models.cnn1d.CNN1D")[:3] == ["n_leads", "n_samples", "n_classes"]
     assert list_parameters("no.such.Net") == list_parameters("torch.optim.Nothing") == []
+
+
+def test_keys_of_runs_and_of_bundles_are_told_apart():
+    assert "takes the run that a bundle was made from, run=PATH" in explain_key("bundle", ["run", "fold"], {})
+    assert "takes a bundle alone, bundle=PATH" in explain_key("model", ["bundle", "host"], {})
+    assert "did you mean" in explain_key("modle", ["model", "bundle"], {})

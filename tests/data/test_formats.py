@@ -120,7 +120,7 @@ def test_of_eight_independent_leads_the_others_are_derived_and_told(signal_mv, p
 def test_four_leads_are_too_few(signal_mv, path, write):
     few = ("I", "II", "III", "V1")
     recording = read_recording(write(path, signal_mv[[0, 1, 2, 6]], few, RATE_HZ))
-    with pytest.raises(DataError, match=r"the lead V2, V3, V4, V5, V6 is missing, got I, II, III, V1"):
+    with pytest.raises(DataError, match=r"the leads V2, V3, V4, V5, V6 are missing, got I, II, III, V1"):
         prepare(recording, **WANTED)
 
 

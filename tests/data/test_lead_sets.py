@@ -77,7 +77,7 @@ def test_a_record_needs_no_leads_but_those_that_are_asked_for(tmp_path):
     reading = read_repaired(path, sampling_rate_hz=100, n_samples=200, lead_names=("I", "II", "III"))
     assert np.array_equal(reading.signal_uv, [one, two, two - one])
     assert reading.repairs == ("leads put in order", "derived III from I and II")
-    with pytest.raises(DataError, match="the lead V1, V2, V3, V4, V5, V6 is missing, got II, I"):
+    with pytest.raises(DataError, match="the leads V1, V2, V3, V4, V5, V6 are missing, got II, I"):
         read_repaired(path, sampling_rate_hz=100, n_samples=200)
     alone, _ = write_two_leads(tmp_path, "alone", names=("V2", "C2"))
     with pytest.raises(DataError, match="the lead V2 is given twice"):
@@ -208,7 +208,7 @@ def test_a_net_that_may_lack_leads_gets_nan_for_them():
     rng = np.random.default_rng(0)
     recording = Recording(rng.normal(0, 1, (2, 300)), 100, ("I", "DII"))
     form = {"lead_names": LEADS, "sampling_rate_hz": 100, "n_samples": 100}
-    with pytest.raises(DataError, match="the lead V1, V2, V3, V4, V5, V6 is missing"):
+    with pytest.raises(DataError, match="the leads V1, V2, V3, V4, V5, V6 are missing"):
         prepare(recording, **form)
     found = prepare(recording, **form, may_lack=True)
     assert np.isfinite(found.windows_mv[:, :6]).all() and np.isnan(found.windows_mv[:, 6:]).all()

@@ -172,7 +172,7 @@ def test_long_recordings_are_cut_without_leaving_a_sample_out(n_samples, starts_
     ("change", "message"),
     [
         (lambda s: recording(s[:11], LEADS[:11]), "the lead V6 is missing, got I, II"),
-        (lambda s: recording(take(s, ("I", *LEADS[3:])), ("I", *LEADS[3:])), "the lead II, III is missing"),
+        (lambda s: recording(take(s, ("I", *LEADS[3:])), ("I", *LEADS[3:])), "the leads II, III are missing"),
         (lambda s: recording(s, ("I", "i", *LEADS[2:])), "the lead I is given twice"),
         (lambda s: recording(s[:, :999]), r"too short: 9\.99 s, the net needs 10 s"),
         (lambda s: recording(np.where(np.arange(1000) == 3, np.nan, s)), r"missing samples .* in I \(1\), II \(1\)"),

@@ -56,7 +56,7 @@ def test_the_same_ecg_from_any_device_gets_the_same_probabilities(run, filenames
         (derived,),
         *4 * [()],
     ]
-    assert "the lead V1, V2, V3, V4, V5, V6 is missing, got I, II, III, aVR" in str(refused)
+    assert "the leads V1, V2, V3, V4, V5, V6 are missing, got I, II, III, aVR" in str(refused)
 
 
 def test_a_batch_ends_where_it_is_full(run, filenames, monkeypatch):

@@ -137,7 +137,7 @@ def test_a_recording_may_lack_leads_if_the_net_has_learned_to_do_without(root, r
     same = run.predict(more, lead_names=[*OWN, "V6"], **form)
     assert same.y_prob == run.predict(window_mv, lead_names=OWN, **form).y_prob
     assert not any("V6" in repair for repair in same.repairs)
-    with pytest.raises(DataError, match="the lead I, II, V2 is missing, got V3"):
+    with pytest.raises(DataError, match="the leads I, II, V2 are missing, got V3"):
         run.predict(window_mv[2:], lead_names=["V3"], **form)
 
 
